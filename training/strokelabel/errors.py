@@ -1,0 +1,59 @@
+"""The error family: each message says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+
+class StrokeLabelError(Exception):
+    """Anything that StrokeLabel refuses; the message is fit to be shown to a user as it is."""
+
+
+class ImageError(StrokeLabelError):
+    """An image that cannot be segmented."""
+
+
+class UnreadableImageError(ImageError):
+    """The file is missing, truncated, corrupt, or in an unknown format."""
+
+
+class DimensionError(ImageError):
+    """The image is not one three-dimensional scalar volume (2-D, 4-D, RGB, complex)."""
+
+
+class EmptyImageError(ImageError):
+    """The image has no voxels, or every voxel is zero."""
+
+
+class ConstantImageError(ImageError):
+    """Every voxel has the same value, so there is nothing to see."""
+
+
+class NonFiniteImageError(ImageError):
+    """The image holds NaN or infinite voxels."""
+
+
+class HeaderError(ImageError):
+    """The affine is singular, not finite, or its voxel sizes are impossible."""
+
+
+class LabelMapError(StrokeLabelError):
+    """A label map or lesion mask holds values that the label table does not know, or nothing at all."""
+
+
+class RecipeError(StrokeLabelError):
+    """A training recipe is missing, malformed, or asks for something impossible."""
+
+
+class DataError(StrokeLabelError):
+    """Training data is missing or does not fit together."""
+
+
+class WeightsError(StrokeLabelError):
+    """A weights file is missing, corrupt, or does not fit the network that its metadata describes."""
+
+
+class UnknownModelError(StrokeLabelError):
+    """No model of that name is registered."""
+
+
+class CheckpointError(StrokeLabelError):
+    """A training checkpoint cannot be resumed."""
