@@ -1,0 +1,51 @@
+"""Intensity normalisation, the same for synthetic training images and for real scans.
+
+Percentile clip to [0, 1] and z-score (Chalcroft et al. 2025, section 3.1), with the percentiles taken over
+non-zero voxels so that they do not depend on how much air surrounds the head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_MAX_SAMPLES = 100_000
+"""Percentiles come from at most this many voxels per image; sorting a whole head costs more than it tells."""
+
+
+def normalize(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor:
+    """Clip each image to its own percentiles and scale it to zero mean and unit standard deviation.
+
+    Args:
+        images: (batch, 1, x, y, z), any finite values, any device.
+        lower: lower percentile of the non-zero voxels, in [0, 100).
+        upper: upper percentile of the non-zero voxels, in (lower, 100].
+
+    Returns:
+        Tensor of the same shape and dtype; all zeros where an image is constant.
+    """
+    clipped = rescale_percentiles(images, lower, upper)
+    mean = clipped.mean(dim=(1, 2, 3, 4), keepdim=True)
+    deviation = clipped.std(dim=(1, 2, 3, 4), keepdim=True)
+    return (clipped - mean) / (deviation + 1e-6)
+
+
+def rescale_percentiles(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor:
+    """Map each image's percentile range (non-zero voxels) to [0, 1] and clip to it.
+
+    Args and shapes as `normalize`.
+    """
+    bounds = torch.stack([_percentiles(image, lower, upper) for image in images])
+    low, high = bounds[:, 0].view(-1, 1, 1, 1, 1), bounds[:, 1].view(-1, 1, 1, 1, 1)
+    return ((images - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+
+
+def _percentiles(image: Tensor, lower: float, upper: float) -> Tensor:
+    """The two percentiles of one image's non-zero voxels, as a tensor of two values."""
+    values = image.flatten()
+    values = values[:: max(1, values.numel() // (4 * _MAX_SAMPLES))]
+    nonzero = values[values != 0]
+    values = nonzero if nonzero.numel() > 100 else values
+    values = values[:: max(1, values.numel() // _MAX_SAMPLES)].float()
+    quantiles = torch.tensor([lower / 100, upper / 100], device=values.device)
+    return torch.quantile(values, quantiles).to(image.dtype)
