@@ -1,0 +1,118 @@
+"""The `strokelabel` command: subcommands are imported only when they are called.
+
+Exit codes: 0 done, 1 something failed (one line on stderr says what), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Annotated, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from strokelabel import __version__
+from strokelabel.errors import StrokeLabelError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "predict": (
+        "strokelabel.cli.predict",
+        "Segment stroke lesions in scans of any contrast, orientation or spacing.",
+    ),
+    "info": ("strokelabel.cli.info", "List models, versions and the environment."),
+    "prepare": ("strokelabel.cli.prepare", "Prepare label maps and lesion masks for training, once."),
+    "train": ("strokelabel.cli.train", "Train a network from a recipe."),
+}
+"""Name of each command: the module whose function `run` it calls, and its line in `strokelabel --help`."""
+
+
+class CommandMissingError(StrokeLabelError):
+    """The module behind a command, or something that it needs, is not installed."""
+
+
+class LazyGroup(TyperGroup):
+    """A command group that imports a command's module when the command is called, not when help is shown.
+
+    Importing torch takes seconds; `--help` and a mistyped option should not.
+    """
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """Return the command names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:
+        """Return a stand-in that knows only its name and help line, or None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
+
+    def resolve_command(
+        self, ctx: typer.Context, args: list[str]
+    ) -> tuple[str | None, TyperCommand | None, list[str]]:
+        """Return (name, command, remaining arguments) with the real command in place of its stand-in."""
+        self.commands = {name: TyperCommand(name) for name in COMMANDS}  # for "did you mean"
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else None, rest
+
+
+def load_command(name: str) -> TyperCommand:
+    """Import a command of `COMMANDS` and return it as a click command.
+
+    Raises:
+        CommandMissingError: its module, or a package that it imports, is not installed.
+    """
+    try:
+        module = importlib.import_module(COMMANDS[name][0])
+    except ModuleNotFoundError as error:
+        raise CommandMissingError(
+            f"the command '{name}' needs the Python module '{error.name}', which is not installed; "
+            "install StrokeLabel with all its dependencies (pip install 'strokelabel[server]')"
+        ) from error
+    single = typer.Typer(add_completion=False)
+    single.command(name)(module.run)
+    return cast(TyperCommand, typer.main.get_command(single))
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"strokelabel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Stroke lesion segmentation on any brain MRI. For research; not a medical device."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error of ours is one line on stderr, never a traceback.
+
+    Args:
+        args: the arguments, without the program's name; those of the process when None.
+    """
+    try:
+        app(args=args, prog_name="strokelabel")
+    except StrokeLabelError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
