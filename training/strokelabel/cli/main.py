@@ -37,17 +37,17 @@ class LazyGroup(TyperGroup):
     Importing torch takes seconds; `--help` and a mistyped option should not.
     """
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: object) -> list[str]:
         """Return the command names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | None:
+    def get_command(self, ctx: object, cmd_name: str) -> TyperCommand | None:
         """Return a stand-in that knows only its name and help line, or None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1])
 
-    def resolve_command(
+    def resolve_command(  # type: ignore[override]  # typer's base class for contexts is not public
         self, ctx: typer.Context, args: list[str]
     ) -> tuple[str | None, TyperCommand | None, list[str]]:
         """Return (name, command, remaining arguments) with the real command in place of its stand-in."""
