@@ -1,0 +1,197 @@
+"""The canonical grid: any scan turned to right-anterior-superior with isotropic voxels, and exactly back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import nibabel as nib
+import numpy as np
+
+from strokelabel.errors import DimensionError, HeaderError
+from strokelabel.geometry.grid import Grid
+from strokelabel.geometry.resample import antialias_weights, linear_weights, resample
+from strokelabel.types import Affine, ChannelVolume, Volume
+
+_SAME_SPACING = 1e-3
+"""Relative difference of spacing below which an axis is taken as it is."""
+
+_RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
+
+@dataclass(frozen=True)
+class CanonicalGrid:
+    """The way between a scan's own grid and its canonical one.
+
+    Axes are permuted and flipped to the closest right-anterior-superior order; oblique angles stay in the affine.
+    Then each axis is resampled to the target spacing about the centre of the field of view. An axis whose spacing
+    already fits is left untouched, so that without resampling `inverse(forward(x))` is `x` to the bit.
+
+    Attributes:
+        source: the scan's own grid, axes i, j, k.
+        target: the canonical grid, axes x (to the right), y (to the front), z (to the top).
+        turned: the source grid after turning its axes, before resampling.
+    """
+
+    source: Grid
+    target: Grid
+    turned: Grid
+
+    @classmethod
+    def for_image(cls, shape: tuple[int, int, int], affine: Affine, spacing_mm: float = 1.0) -> CanonicalGrid:
+        """Plan the canonical grid of an image.
+
+        Args:
+            shape: voxels along i, j, k.
+            affine: (4, 4) voxel index to RAS mm.
+            spacing_mm: isotropic target spacing in mm.
+
+        Raises:
+            DimensionError, HeaderError: the grid is not one of a volume, or the spacing is not positive.
+        """
+        if not (np.isfinite(spacing_mm) and spacing_mm > 0):
+            raise HeaderError(f"Expected a positive target spacing in mm, found {spacing_mm}; 1.0 is usual.")
+        source = Grid(shape, affine)
+        turned = _turn(source)
+        ratios = [_ratio(spacing, spacing_mm) for spacing in turned.spacing]
+        sizes = [_target_size(size, ratio) for size, ratio in zip(turned.shape, ratios, strict=True)]
+        first = [
+            _source_positions(n_in, n_out, r)[0]
+            for n_in, n_out, r in zip(turned.shape, sizes, ratios, strict=True)
+        ]
+        affine = turned.affine.copy()
+        affine[:3, :3] *= ratios
+        affine[:3, 3] = turned.to_world(np.array(first))
+        return cls(source, Grid((sizes[0], sizes[1], sizes[2]), affine), turned)
+
+    @property
+    def resamples(self) -> bool:
+        """Whether any axis is interpolated."""
+        return any(ratio != 1.0 for ratio in self._ratios)
+
+    def forward(self, volume: Volume) -> Volume:
+        """Bring a (i, j, k) volume to the canonical grid.
+
+        Linear interpolation, after a Gaussian antialias along axes that become coarser.
+
+        Returns:
+            float32 (x, y, z).
+
+        Raises:
+            DimensionError: the volume does not have the source grid's shape.
+        """
+        _check_shape(volume.shape, self.source.shape, "i, j, k")
+        turned = nib.orientations.apply_orientation(volume, self._orientation)
+        return resample(turned, tuple(self._forward_weights(axis) for axis in range(3)))
+
+    def forward_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Bring a (i, j, k) label map or mask to the canonical grid by nearest neighbour; the type is kept.
+
+        Raises:
+            DimensionError: the labels do not have the source grid's shape.
+        """
+        _check_shape(labels.shape, self.source.shape, "i, j, k")
+        turned = nib.orientations.apply_orientation(labels, self._orientation)
+        nearest = [_nearest(self._positions(axis), size) for axis, size in enumerate(self.turned.shape)]
+        return np.ascontiguousarray(turned[np.ix_(*nearest)])
+
+    def inverse(self, channels: ChannelVolume) -> ChannelVolume:
+        """Bring (c, x, y, z) channels, such as probabilities, back to the scan's own grid, linearly.
+
+        Voxel centres outside the canonical grid (by less than half a voxel) take the edge value.
+
+        Returns:
+            float32 (c, i, j, k).
+
+        Raises:
+            DimensionError: the channels do not have the target grid's shape.
+        """
+        _check_shape(channels.shape[1:], self.target.shape, "channels, x, y, z")
+        weights = tuple(self._inverse_weights(axis) for axis in range(3))
+        result = np.empty((len(channels), *self.source.shape), dtype=np.float32)
+        for output, channel in zip(result, channels, strict=True):
+            output[...] = nib.orientations.apply_orientation(resample(channel, weights), self._back)
+        return result
+
+    def inverse_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Bring (x, y, z) labels back to the scan's own grid (i, j, k) by nearest neighbour; the type is kept.
+
+        Raises:
+            DimensionError: the labels do not have the target grid's shape.
+        """
+        _check_shape(labels.shape, self.target.shape, "x, y, z")
+        nearest = [
+            _nearest(self._inverse_positions(axis), size) for axis, size in enumerate(self.target.shape)
+        ]
+        turned = labels[np.ix_(*nearest)]
+        return np.ascontiguousarray(nib.orientations.apply_orientation(turned, self._back))
+
+    @property
+    def _orientation(self) -> np.ndarray:
+        return nib.orientations.io_orientation(self.source.affine)
+
+    @property
+    def _back(self) -> np.ndarray:
+        return nib.orientations.ornt_transform(_RAS, self._orientation)
+
+    @property
+    def _ratios(self) -> tuple[float, ...]:
+        """Target spacing over source spacing per canonical axis; exactly 1 where nothing is resampled."""
+        pairs = zip(self.turned.spacing, self.target.spacing, strict=True)
+        return tuple(_ratio(source, target) for source, target in pairs)
+
+    def _positions(self, axis: int) -> np.ndarray:
+        """Fractional source index of each canonical voxel along an axis."""
+        return _source_positions(self.turned.shape[axis], self.target.shape[axis], self._ratios[axis])
+
+    def _inverse_positions(self, axis: int) -> np.ndarray:
+        """Fractional canonical index of each source voxel along an axis."""
+        return _source_positions(self.target.shape[axis], self.turned.shape[axis], 1.0 / self._ratios[axis])
+
+    def _forward_weights(self, axis: int) -> np.ndarray | None:
+        ratio, size = self._ratios[axis], self.turned.shape[axis]
+        if ratio == 1.0:
+            return None
+        weights = linear_weights(self._positions(axis), size)
+        return weights @ antialias_weights(size, ratio) if ratio > 1.0 else weights
+
+    def _inverse_weights(self, axis: int) -> np.ndarray | None:
+        if self._ratios[axis] == 1.0:
+            return None
+        return linear_weights(self._inverse_positions(axis), self.target.shape[axis])
+
+
+def _turn(source: Grid) -> Grid:
+    """The source grid with its axes permuted and flipped to the closest right-anterior-superior order."""
+    orientation = nib.orientations.io_orientation(source.affine)
+    shape = [0, 0, 0]
+    for axis, (target, _) in enumerate(orientation.astype(int)):
+        shape[target] = source.shape[axis]
+    affine = source.affine @ nib.orientations.inv_ornt_aff(orientation, source.shape)
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def _ratio(source_mm: float, target_mm: float) -> float:
+    ratio = target_mm / source_mm
+    return 1.0 if abs(ratio - 1.0) <= _SAME_SPACING else ratio
+
+
+def _target_size(size: int, ratio: float) -> int:
+    """Voxels needed to cover the field of view; a thousandth of a voxel too many is not worth a slice."""
+    return max(1, ceil(size / ratio - _SAME_SPACING))
+
+
+def _source_positions(source_size: int, target_size: int, ratio: float) -> np.ndarray:
+    """Fractional source indices of target voxels when both fields of view share their centre."""
+    return (np.arange(target_size) - (target_size - 1) / 2) * ratio + (source_size - 1) / 2
+
+
+def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
+    return np.clip(np.floor(positions + 0.5).astype(int), 0, size - 1)
+
+
+def _check_shape(found: tuple[int, ...], expected: tuple[int, int, int], axes: str) -> None:
+    if tuple(found) != expected:
+        raise DimensionError(
+            f"Expected axes {axes} of shape {expected}, found {tuple(found)}; pass data on the grid it was planned for."
+        )

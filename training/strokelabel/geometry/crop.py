@@ -1,0 +1,121 @@
+"""Cropping to a box and pasting back, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from strokelabel.errors import DimensionError
+from strokelabel.geometry.grid import Grid
+
+_Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A box of voxels in a larger grid. It may reach beyond the grid: there, crops are padded.
+
+    Attributes:
+        full_shape: shape (x, y, z) of the larger grid.
+        start: first voxel of the box, possibly negative.
+        stop: one past the last voxel, possibly beyond `full_shape`.
+    """
+
+    full_shape: _Triple
+    start: _Triple
+    stop: _Triple
+
+    @property
+    def shape(self) -> _Triple:
+        """Shape (x, y, z) of a crop."""
+        x, y, z = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
+        return x, y, z
+
+    def crop(self, array: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Cut the box out of (..., x, y, z); voxels beyond the grid get `fill`.
+
+        Raises:
+            DimensionError: the last three axes are not those of the full grid.
+        """
+        _check_shape(array.shape, self.full_shape)
+        result = np.full((*array.shape[:-3], *self.shape), fill, dtype=array.dtype)
+        result[(..., *self._inside_crop)] = array[(..., *self._inside_full)]
+        return result
+
+    def paste(self, crop: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Put a (..., x, y, z) crop back into the full grid; voxels outside the box get `fill`.
+
+        Raises:
+            DimensionError: the last three axes are not those of the box.
+        """
+        _check_shape(crop.shape, self.shape)
+        result = np.full((*crop.shape[:-3], *self.full_shape), fill, dtype=crop.dtype)
+        result[(..., *self._inside_full)] = crop[(..., *self._inside_crop)]
+        return result
+
+    def grid(self, full: Grid) -> Grid:
+        """The grid of a crop, so that its voxels keep their world coordinates."""
+        return full.window(self.start, self.shape)
+
+    @property
+    def _inside_full(self) -> tuple[slice, ...]:
+        bounds = zip(self.start, self.stop, self.full_shape, strict=True)
+        return tuple(slice(max(start, 0), min(stop, size)) for start, stop, size in bounds)
+
+    @property
+    def _inside_crop(self) -> tuple[slice, ...]:
+        inside = zip(self._inside_full, self.start, strict=True)
+        return tuple(slice(part.start - start, part.stop - start) for part, start in inside)
+
+
+def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> CropBox:
+    """The bounding box of a (x, y, z) mask, with a margin kept inside the grid, widened to a multiple.
+
+    Args:
+        mask: true where the box must reach; all false means the whole grid.
+        margin_vox: voxels added on each side, as far as the grid goes.
+        multiple: each side of the box becomes a multiple of this, over real voxels where there are any.
+    """
+    bounds = [
+        _extent(mask.any(axis=tuple(a for a in range(3) if a != axis)), margin_vox) for axis in range(3)
+    ]
+    sides = [
+        _widen(start, stop, size, multiple) for (start, stop), size in zip(bounds, mask.shape, strict=True)
+    ]
+    (x0, x1), (y0, y1), (z0, z1) = sides
+    x, y, z = mask.shape
+    return CropBox((x, y, z), (x0, y0, z0), (x1, y1, z1))
+
+
+def crop_to_foreground(
+    volume: np.ndarray, margin_vox: int = 0, multiple: int = 1, fill: float = 0
+) -> tuple[np.ndarray, CropBox]:
+    """Crop a (x, y, z) volume to its non-zero voxels; returns the crop and the box to paste results back with."""
+    box = box_around(volume != 0, margin_vox, multiple)
+    return box.crop(volume, fill), box
+
+
+def _extent(profile: np.ndarray, margin: int) -> tuple[int, int]:
+    found = np.flatnonzero(profile)
+    if len(found) == 0:
+        return 0, len(profile)
+    return max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, len(profile))
+
+
+def _widen(start: int, stop: int, size: int, multiple: int) -> tuple[int, int]:
+    """Grow a side to a multiple about its centre, shifted so that it leaves the grid only if it must."""
+    length = -(-(stop - start) // multiple) * multiple
+    first = start - (length - (stop - start)) // 2
+    if length <= size:
+        first = min(max(first, 0), size - length)
+    else:
+        first = -((length - size) // 2)
+    return first, first + length
+
+
+def _check_shape(found: tuple[int, ...], expected: _Triple) -> None:
+    if found[-3:] != expected:
+        raise DimensionError(
+            f"Expected last axes of shape {expected}, found {found}; pass data on the grid of the box."
+        )

@@ -1,0 +1,139 @@
+"""What an image must be before it is worth segmenting; used for files and for arrays that a server hands over."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from strokelabel.errors import (
+    ConstantImageError,
+    DimensionError,
+    EmptyImageError,
+    HeaderError,
+    NonFiniteImageError,
+)
+from strokelabel.geometry import Grid
+from strokelabel.types import Affine
+
+MAX_VOXELS = 1024**3
+"""Voxels above which a header is taken for a lie: 30 times a usual 0.5 mm head scan, 4 GiB in float32."""
+
+SPACING_LIMITS_MM = (0.01, 100.0)
+"""Voxel sizes outside these are not millimetres."""
+
+
+def check_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
+    """Return the shape without trailing axes of one, if it is that of a volume.
+
+    Args:
+        shape: any shape.
+        source: name of the image for messages.
+
+    Raises:
+        DimensionError: not three axes, or a single slice.
+        EmptyImageError: an axis without voxels.
+        HeaderError: more voxels than any head scan has.
+    """
+    if 0 in shape:
+        raise EmptyImageError(f"{source}: expected voxels, found shape {shape}; export the scan again.")
+    kept = tuple(int(size) for size in shape)
+    while len(kept) > 3 and kept[-1] == 1:
+        kept = kept[:-1]
+    if len(kept) > 3:
+        raise DimensionError(
+            f"{source}: expected one 3-D volume, found {len(kept)}-D data of shape {shape}; "
+            "choose one volume (a time point, a b-value, a channel) and save it by itself."
+        )
+    if len(kept) < 3 or min(kept) < 2:
+        raise DimensionError(
+            f"{source}: expected a 3-D volume with two or more voxels along each axis, found {shape}, "
+            "a single slice or less; pass the whole scan."
+        )
+    if prod(kept) > MAX_VOXELS:
+        raise HeaderError(
+            f"{source}: expected at most {MAX_VOXELS:,} voxels, the header announces {prod(kept):,} ({shape}); "
+            "repair the header or export the scan again."
+        )
+    return kept[0], kept[1], kept[2]
+
+
+def check_grid(shape: tuple[int, int, int], affine: Affine, source: str) -> None:
+    """Refuse affines that cannot place a scan in space.
+
+    Raises:
+        HeaderError: singular, not finite, or with voxel sizes that are not millimetres.
+    """
+    try:
+        spacing = Grid(shape, affine).spacing
+    except HeaderError as error:
+        raise HeaderError(f"{source}: {error}") from error
+    low, high = SPACING_LIMITS_MM
+    if min(spacing) < low or max(spacing) > high:
+        sizes = " x ".join(f"{size:.4g}" for size in spacing)
+        raise HeaderError(
+            f"{source}: expected voxel sizes of {low} to {high} mm, found {sizes}; "
+            "the header may be in metres or micrometres: convert it to millimetres."
+        )
+
+
+def check_values(data: np.ndarray, source: str) -> None:
+    """Refuse volumes that hold nothing to segment.
+
+    Raises:
+        DimensionError: the values are not real numbers (RGB, complex).
+        EmptyImageError, ConstantImageError, NonFiniteImageError: see `strokelabel.errors`.
+    """
+    check_number_type(data.dtype, source)
+    if data.size == 0:
+        raise EmptyImageError(f"{source}: expected voxels, found shape {data.shape}; export the scan again.")
+    low, high = float(data.min()), float(data.max())  # NaN anywhere makes both NaN
+    if not (np.isfinite(low) and np.isfinite(high)):
+        count = int((~np.isfinite(data)).sum())
+        raise NonFiniteImageError(
+            f"{source}: expected finite values, found {count:,} of {data.size:,} voxels NaN or infinite (in float32); "
+            "replace them, with 0 outside the head."
+        )
+    if low == high == 0:
+        raise EmptyImageError(f"{source}: expected a scan, found zero in every voxel; export the scan again.")
+    if low == high:
+        raise ConstantImageError(
+            f"{source}: expected contrast, found {low:g} in every voxel; export the scan again, or pass another file."
+        )
+
+
+def check_number_type(dtype: np.dtype, source: str) -> None:
+    """Refuse colour and complex voxels.
+
+    Raises:
+        DimensionError: naming what was found.
+    """
+    if dtype.fields is not None:
+        raise DimensionError(
+            f"{source}: expected one number per voxel, found colour (RGB); convert it to gray values."
+        )
+    if dtype.kind == "c":
+        raise DimensionError(
+            f"{source}: expected real values, found complex ones; save the magnitude by itself."
+        )
+    if dtype.kind not in "biuf":
+        raise DimensionError(
+            f"{source}: expected numbers, found values of type {dtype}; convert it to int16 or float32."
+        )
+
+
+def check_volume(data: np.ndarray, affine: Affine, source: str) -> None:
+    """Check an array and its affine as strictly as a file: what `read_image` promises, promised for both.
+
+    Args:
+        data: (i, j, k).
+        affine: (4, 4) voxel index to RAS mm.
+        source: name of the image for messages.
+
+    Raises:
+        DimensionError, EmptyImageError, ConstantImageError, NonFiniteImageError, HeaderError: see
+            `strokelabel.errors`.
+    """
+    shape = check_shape(data.shape, source)
+    check_grid(shape, affine, source)
+    check_values(data, source)

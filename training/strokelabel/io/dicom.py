@@ -1,0 +1,131 @@
+"""Reading one DICOM series from a folder, with an affine computed from the slices themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from strokelabel.errors import DimensionError, UnreadableImageError
+from strokelabel.io.checks import check_grid, check_shape
+from strokelabel.io.dicom_slices import Slice, read_slice, stack_affine
+from strokelabel.types import Affine, Volume
+
+_PREAMBLE_BYTES = 128
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NOT_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RWV", "REG"}
+"""Modalities of objects about images, which may lie beside them."""
+
+
+class DicomVolume(NamedTuple):
+    """Data float32 (i, j, k), affine (4, 4) to RAS mm, and notes for the user."""
+
+    data: Volume
+    affine: Affine
+    notes: tuple[str, ...]
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file carries the DICOM mark after its preamble."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_PREAMBLE_BYTES)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False
+
+
+def read_dicom_series(folder: Path) -> DicomVolume:
+    """Read the one DICOM series of a folder (its subfolders are not searched).
+
+    Rescale slope and intercept are applied. The axes are i along a row's columns, j down the rows, k through the
+    slices in the direction of the slice normal; a tilted gantry gives a sheared affine.
+
+    Raises:
+        UnreadableImageError: no series, several series, or missing and unevenly spaced slices.
+        DimensionError: a single slice, several volumes in one series, or colour.
+        HeaderError: impossible geometry.
+    """
+    series = _series(folder)
+    if not series:
+        raise UnreadableImageError(
+            f"{folder}: expected the DICOM files of one series, found no DICOM image; pass the folder that holds "
+            "the files, or a NIfTI file."
+        )
+    if len(series) > 1:
+        raise UnreadableImageError(
+            f"{folder}: expected the DICOM files of one series, found {len(series)}: {_list(series)}; "
+            "move each series to a folder of its own and pass the one to segment."
+        )
+    slices = next(iter(series.values()))
+    if len(slices) == 1:
+        return _read_single_file(slices[0], folder)
+    return _read_stack(slices, folder)
+
+
+def _series(folder: Path) -> dict[str, list[Slice]]:
+    """Slices by series instance, without objects that are no images."""
+    found: dict[str, list[Slice]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and is_dicom_file(file):
+            slice_ = read_slice(file)
+            if slice_ is not None and slice_.modality not in _NOT_IMAGES:
+                found.setdefault(slice_.series, []).append(slice_)
+    return found
+
+
+def _list(series: dict[str, list[Slice]]) -> str:
+    names = [f"{s[0].description or 'unnamed'} ({len(s)} files, series {uid})" for uid, s in series.items()]
+    return "; ".join(names)
+
+
+def _read_stack(slices: list[Slice], folder: Path) -> DicomVolume:
+    """Read single-slice files as one volume."""
+    if any(slice_.size[2] != 1 for slice_ in slices):
+        raise DimensionError(
+            f"{folder}: expected one volume, found {len(slices)} multi-frame files in one series; "
+            "choose one and move it to a folder of its own."
+        )
+    ordered, lps, notes = stack_affine(slices, str(folder))
+    rows_and_columns = {slice_.size for slice_ in ordered}
+    if len(rows_and_columns) > 1:
+        raise DimensionError(
+            f"{folder}: expected slices of one size, found {sorted(rows_and_columns)}; remove the others."
+        )
+    columns, rows, _ = ordered[0].size
+    shape = check_shape((columns, rows, len(ordered)), str(folder))
+    check_grid(shape, _LPS_TO_RAS @ lps, str(folder))
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(slice_.path) for slice_ in ordered])
+    return DicomVolume(_pixels(reader, folder), _LPS_TO_RAS @ lps, notes)
+
+
+def _read_single_file(slice_: Slice, folder: Path) -> DicomVolume:
+    """Read one enhanced multi-frame file, whose geometry SimpleITK gives."""
+    shape = check_shape(slice_.size, f"{folder} (one DICOM file)")
+    lps = np.eye(4)
+    lps[:3, :3] = slice_.directions * slice_.spacing
+    lps[:3, 3] = slice_.origin
+    check_grid(shape, _LPS_TO_RAS @ lps, str(folder))
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(slice_.path))
+    return DicomVolume(_pixels(reader, folder), _LPS_TO_RAS @ lps, ())
+
+
+def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path) -> Volume:
+    """Voxels as float32 (i, j, k); SimpleITK gives (k, j, i)."""
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # uneven slices are judged here, with a better message
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise UnreadableImageError(
+            f"{folder}: expected readable DICOM files, but {str(error).splitlines()[-1]}; export the series again."
+        ) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
+    return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))

@@ -1,0 +1,50 @@
+"""Finding the scans that a user means by files, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from strokelabel.io.dicom import is_dicom_file
+from strokelabel.io.nifti import is_nifti_name
+
+
+def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """List the images that inputs stand for, each once, in the order given and sorted within a folder.
+
+    Args:
+        inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
+            folder is one image); patterns with `*`, `?`, `[...]` or `**`. Hidden files and folders are passed over.
+
+    Returns:
+        Paths for `read_image`. An input that stands for nothing is returned as it is, so that reading it says
+        what is wrong while the other images are still processed.
+    """
+    found: dict[Path, Path] = {}
+    for item in inputs:
+        for path in _matches(item):
+            images = list(_images_in(path)) if path.is_dir() else [path]
+            for image in images or [path]:
+                found.setdefault(image.resolve(), image)
+    return list(found.values())
+
+
+def _matches(item: str | Path) -> list[Path]:
+    """The paths of a pattern; a path that exists is itself, even with brackets in its name."""
+    path = Path(item).expanduser()
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    images = [match for match in matches if match.is_dir() or is_nifti_name(match)]
+    return images or [path]
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = [Path(root) / name for name in sorted(names) if not name.startswith(".")]
+        yield from (file for file in files if is_nifti_name(file))
+        if any(is_dicom_file(file) for file in files if not is_nifti_name(file)):
+            yield Path(root)
