@@ -35,6 +35,10 @@ class HeaderError(ImageError):
     """The affine is singular, not finite, or its voxel sizes are impossible."""
 
 
+class OutputError(StrokeLabelError):
+    """A result cannot be written: no permission, no space, or a type that the format cannot hold."""
+
+
 class LabelMapError(StrokeLabelError):
     """A label map or lesion mask holds values that the label table does not know, or nothing at all."""
 
