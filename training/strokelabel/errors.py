@@ -61,3 +61,7 @@ class UnknownModelError(StrokeLabelError):
 
 class CheckpointError(StrokeLabelError):
     """A training checkpoint cannot be resumed."""
+
+
+class TrainingError(StrokeLabelError):
+    """Training cannot start or go on as configured."""

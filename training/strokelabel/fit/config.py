@@ -1,0 +1,59 @@
+"""Settings of a training run: the part of a recipe that is not about data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """How to train; `steps` are optimiser steps.
+
+    Defaults are the paper's (Chalcroft et al. 2025, section 3.3) except for the learning rate, where the
+    public code's value is ten times the paper's and suits short runs.
+
+    Attributes:
+        steps: length of the learning-rate schedule, and of the run unless it is stopped before.
+        batch_size: items per batch; a batch stream is built with it.
+        accumulate: batches whose gradients are averaged before each optimiser step.
+        learning_rate: highest learning rate of AdamW.
+        weight_decay: decoupled weight decay of the kernels; biases and activation slopes have none.
+        clip_norm: gradients are scaled down to this L2 norm; 0 leaves them alone.
+        decay_power: the rate falls as (1 - step / steps) to this power.
+        warmup_steps: steps over which the rate first rises linearly from zero.
+        lesion_weight: weight of the lesion class in the loss, relative to the others.
+        ema_decay: decay per step of the moving average of the weights, which is what is validated and
+            exported; 0 turns it off.
+        precision: arithmetic of the network; the loss is always computed in float32.
+        channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
+        threads: CPU threads for torch; None leaves torch's own choice.
+        seed: decides dropout, and by convention the initial weights.
+        validate_every: steps between validations; 0 for never.
+        checkpoint_every: steps between checkpoints; 0 for by time only.
+        checkpoint_minutes: minutes between checkpoints, in addition; 0 for by steps only.
+        keep_last: checkpoints kept; two at least, so that there is one to fall back on.
+        max_minutes: stop cleanly, with a checkpoint, after this long; the schedule is left as it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    clip_norm: float = Field(default=12.0, ge=0, allow_inf_nan=False)
+    decay_power: float = Field(default=0.9, ge=0, allow_inf_nan=False)
+    warmup_steps: int = Field(default=0, ge=0)
+    lesion_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    channels_last: bool = False
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    validate_every: int = Field(default=1000, ge=0)
+    checkpoint_every: int = Field(default=1000, ge=0)
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    keep_last: int = Field(default=3, ge=2)
+    max_minutes: float | None = Field(default=None, gt=0)

@@ -1,0 +1,51 @@
+"""Where training runs: one device, or one per process under `torchrun`."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+
+from strokelabel.errors import TrainingError
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Lightning Fabric for a device and an arithmetic.
+
+    Args:
+        device: "auto" (a GPU if there is one), "cpu", "cuda", or "cuda:" and an index. Under `torchrun` the
+            processes of a node share its GPUs out among them.
+        precision: "32-true", "bf16-mixed" or "16-mixed".
+
+    Raises:
+        TrainingError: no such device, or one that cannot compute like that.
+    """
+    kind, _, index = _resolve(device).partition(":")
+    if kind == "cpu" and precision == "16-mixed":
+        raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        fabric = Fabric(
+            accelerator=kind, precision=precision, strategy="ddp", devices=local, num_nodes=processes // local
+        )
+    else:
+        fabric = Fabric(accelerator=kind, precision=precision, devices=[int(index)] if index else 1)
+    fabric.launch()
+    return fabric
+
+
+def _resolve(device: str) -> str:
+    """Check a device's name and settle "auto"."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
+    if not known:
+        raise TrainingError(f"expected the device auto, cpu, cuda or cuda:<index>, got {device!r}")
+    if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
+        raise TrainingError(
+            f"expected the GPU {device}, found {torch.cuda.device_count()} of them; use --device cpu"
+        )
+    return device

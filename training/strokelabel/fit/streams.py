@@ -1,0 +1,58 @@
+"""What the training loop feeds on: batches of images with targets, each a pure function of its index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from strokelabel.types import ClassBatch, ImageBatch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with the classes of their voxels.
+
+    Attributes:
+        image: (batch, 1, x, y, z) float32, normalised as for prediction.
+        target: (batch, x, y, z) uint8 class indices.
+        partial: (batch,) bool; true where only "lesion or not" is known, so that the target holds nothing but
+            the lesion class and background.
+    """
+
+    image: ImageBatch
+    target: ClassBatch
+    partial: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on a device; `partial` stays where it is, since only the host reads it."""
+        image = self.image.to(device, non_blocking=True)
+        target = self.target.to(device, non_blocking=True)
+        return type(self)(image, target, self.partial)
+
+
+class BatchStream(Protocol):
+    """An endless seeded stream of training batches."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0.
+
+        A pure function of `step`: asking twice gives the same values, and asking out of order changes nothing.
+        Training can therefore go on at any step without stored generator state. One optimiser step that
+        accumulates n batches over w processes takes the n*w batches that follow those of the step before.
+        """
+        ...
+
+
+class ValidationStream(Protocol):
+    """A finite list of validation batches; the same ones every time."""
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        ...
+
+    def batch(self, index: int) -> Batch:
+        """The batch at an index, from 0 to the length less one; a pure function of it."""
+        ...
