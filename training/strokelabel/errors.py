@@ -39,6 +39,10 @@ class OutputError(StrokeLabelError):
     """A result cannot be written: no permission, no space, or a type that the format cannot hold."""
 
 
+class OptionError(StrokeLabelError):
+    """An option has an impossible value, or asks for a device that is not there."""
+
+
 class LabelMapError(StrokeLabelError):
     """A label map or lesion mask holds values that the label table does not know, or nothing at all."""
 
