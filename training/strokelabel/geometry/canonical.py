@@ -23,9 +23,12 @@ _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 class CanonicalGrid:
     """The way between a scan's own grid and its canonical one.
 
-    Axes are permuted and flipped to the closest right-anterior-superior order; oblique angles stay in the affine.
-    Then each axis is resampled to the target spacing about the centre of the field of view. An axis whose spacing
-    already fits is left untouched, so that without resampling `inverse(forward(x))` is `x` to the bit.
+    Axes are permuted and flipped to the closest right-anterior-superior order; oblique angles stay in the
+    affine. Then each axis is resampled to the target spacing over the same field of view.
+
+    An axis whose spacing already fits is left untouched, so that without resampling `inverse(forward(x))` is
+    `x` to the bit. An axis that becomes finer has a target voxel on a source voxel's centre, so that whole
+    ratios (2 mm to 1 mm) lose nothing either.
 
     Attributes:
         source: the scan's own grid, axes i, j, k.
@@ -114,7 +117,7 @@ class CanonicalGrid:
         return result
 
     def inverse_labels(self, labels: np.ndarray) -> np.ndarray:
-        """Bring (x, y, z) labels back to the scan's own grid (i, j, k) by nearest neighbour; the type is kept.
+        """Bring (x, y, z) labels back to the scan's grid (i, j, k) by nearest neighbour; the type is kept.
 
         Raises:
             DimensionError: the labels do not have the target grid's shape.
@@ -146,7 +149,7 @@ class CanonicalGrid:
 
     def _inverse_positions(self, axis: int) -> np.ndarray:
         """Fractional canonical index of each source voxel along an axis."""
-        return _source_positions(self.target.shape[axis], self.turned.shape[axis], 1.0 / self._ratios[axis])
+        return (np.arange(self.turned.shape[axis]) - self._positions(axis)[0]) / self._ratios[axis]
 
     def _forward_weights(self, axis: int) -> np.ndarray | None:
         ratio, size = self._ratios[axis], self.turned.shape[axis]
@@ -182,8 +185,15 @@ def _target_size(size: int, ratio: float) -> int:
 
 
 def _source_positions(source_size: int, target_size: int, ratio: float) -> np.ndarray:
-    """Fractional source indices of target voxels when both fields of view share their centre."""
-    return (np.arange(target_size) - (target_size - 1) / 2) * ratio + (source_size - 1) / 2
+    """Fractional source indices of target voxels; both fields of view share their centre.
+
+    Where the target is finer, it is shifted by up to half a target voxel onto the middle source voxel.
+    """
+    positions = (np.arange(target_size) - (target_size - 1) / 2) * ratio + (source_size - 1) / 2
+    if ratio < 1.0:
+        middle = (source_size - 1) // 2
+        positions += middle - positions[np.abs(positions - middle).argmin()]
+    return positions
 
 
 def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
@@ -193,5 +203,5 @@ def _nearest(positions: np.ndarray, size: int) -> np.ndarray:
 def _check_shape(found: tuple[int, ...], expected: tuple[int, int, int], axes: str) -> None:
     if tuple(found) != expected:
         raise DimensionError(
-            f"Expected axes {axes} of shape {expected}, found {tuple(found)}; pass data on the grid it was planned for."
+            f"Expected axes {axes} of shape {expected}, found {tuple(found)}; pass data on the planned grid."
         )

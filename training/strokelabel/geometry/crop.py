@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class CropBox:
         """
         _check_shape(array.shape, self.full_shape)
         result = np.full((*array.shape[:-3], *self.shape), fill, dtype=array.dtype)
-        result[(..., *self._inside_crop)] = array[(..., *self._inside_full)]
+        result[self._inside_crop] = array[self._inside_full]
         return result
 
     def paste(self, crop: np.ndarray, fill: float = 0) -> np.ndarray:
@@ -51,7 +52,7 @@ class CropBox:
         """
         _check_shape(crop.shape, self.shape)
         result = np.full((*crop.shape[:-3], *self.full_shape), fill, dtype=crop.dtype)
-        result[(..., *self._inside_full)] = crop[(..., *self._inside_crop)]
+        result[self._inside_full] = crop[self._inside_crop]
         return result
 
     def grid(self, full: Grid) -> Grid:
@@ -59,14 +60,19 @@ class CropBox:
         return full.window(self.start, self.shape)
 
     @property
-    def _inside_full(self) -> tuple[slice, ...]:
+    def _inside(self) -> list[tuple[int, int]]:
+        """First and one past the last voxel of the box that lie in the full grid, per axis."""
         bounds = zip(self.start, self.stop, self.full_shape, strict=True)
-        return tuple(slice(max(start, 0), min(stop, size)) for start, stop, size in bounds)
+        return [(max(start, 0), min(stop, size)) for start, stop, size in bounds]
 
     @property
-    def _inside_crop(self) -> tuple[slice, ...]:
-        inside = zip(self._inside_full, self.start, strict=True)
-        return tuple(slice(part.start - start, part.stop - start) for part, start in inside)
+    def _inside_full(self) -> Any:  # noqa: ANN401 - numpy's indices have no common type
+        return (..., *(slice(first, last) for first, last in self._inside))
+
+    @property
+    def _inside_crop(self) -> Any:  # noqa: ANN401 - as above
+        inside = zip(self._inside, self.start, strict=True)
+        return (..., *(slice(first - start, last - start) for (first, last), start in inside))
 
 
 def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> CropBox:
@@ -91,7 +97,7 @@ def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> Crop
 def crop_to_foreground(
     volume: np.ndarray, margin_vox: int = 0, multiple: int = 1, fill: float = 0
 ) -> tuple[np.ndarray, CropBox]:
-    """Crop a (x, y, z) volume to its non-zero voxels; returns the crop and the box to paste results back with."""
+    """Crop a (x, y, z) volume to its non-zero voxels; returns the crop and the box to paste results with."""
     box = box_around(volume != 0, margin_vox, multiple)
     return box.crop(volume, fill), box
 
@@ -107,10 +113,7 @@ def _widen(start: int, stop: int, size: int, multiple: int) -> tuple[int, int]:
     """Grow a side to a multiple about its centre, shifted so that it leaves the grid only if it must."""
     length = -(-(stop - start) // multiple) * multiple
     first = start - (length - (stop - start)) // 2
-    if length <= size:
-        first = min(max(first, 0), size - length)
-    else:
-        first = -((length - size) // 2)
+    first = min(max(first, 0), size - length) if length <= size else -((length - size) // 2)
     return first, first + length
 
 

@@ -12,7 +12,7 @@ from strokelabel.errors import DimensionError, HeaderError
 from strokelabel.types import Affine
 
 _SMALLEST_AXIS_DETERMINANT = 0.01
-"""Determinant of the unit axis directions below which they count as lying in one plane (sheared scans have > 0.5)."""
+"""Determinant of the unit axis directions below which they count as one plane (sheared scans: above 0.5)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Grid:
         return self.to_world(indices.reshape(-1, 3))
 
     def window(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
-        """The grid of `shape` voxels whose first voxel is this grid's voxel `start` (which may lie outside)."""
+        """The grid of `shape` voxels whose first voxel is this grid's `start`, which may lie outside."""
         affine = self.affine.copy()
         affine[:3, 3] = self.to_world(np.asarray(start))
         return Grid(shape, affine)
@@ -101,5 +101,5 @@ def _check_affine(affine: np.ndarray) -> None:
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     if lengths.min() == 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < _SMALLEST_AXIS_DETERMINANT:
         raise HeaderError(
-            f"Expected an affine with three independent axes, found a singular one {affine[:3].tolist()}; {advice}."
+            f"Expected an affine with three independent axes, found {affine[:3].tolist()}; {advice}."
         )

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+_BLOCK_ROWS = 16
+"""Rows of a matrix applied at once: 16 measured fastest at 256 voxels per axis, 4 times the whole matrix."""
+
 _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
@@ -29,9 +32,9 @@ def linear_weights(positions: np.ndarray, size: int) -> np.ndarray:
 def antialias_weights(size: int, ratio: float) -> np.ndarray:
     """Matrix (size, size) of the Gaussian to apply before spacing grows by `ratio` > 1.
 
-    Its width widens a point spread function of one source voxel (FWHM) to one target voxel: Cardoso et al. 2015,
-    "Scale factor point spread function matching: beyond aliasing in image resampling", equation 5. Edge voxels
-    are repeated outside.
+    It widens a point spread function of one source voxel (full width at half maximum) to one target voxel:
+    Cardoso et al. 2015, "Scale factor point spread function matching: beyond aliasing in image resampling".
+    Edge voxels are repeated outside.
     """
     sigma = np.sqrt(max(ratio**2 - 1.0, 0.0)) / _FWHM_PER_SIGMA
     if sigma < 1e-3:
@@ -48,14 +51,30 @@ def antialias_weights(size: int, ratio: float) -> np.ndarray:
 
 
 def apply_weights(volume: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
-    """Multiply one axis of a (x, y, z) float32 volume by a (new size, old size) matrix."""
-    matrix = weights.astype(np.float32)
+    """Multiply one axis of a (x, y, z) float32 volume by a (new size, old size) matrix.
+
+    The matrix is all but empty away from a diagonal, so it is applied in blocks of rows.
+    """
+    size = len(weights)
+    result = np.empty((*volume.shape[:axis], size, *volume.shape[axis + 1 :]), dtype=np.float32)
+    outputs, inputs = _as_matrices(result, axis), _as_matrices(volume, axis)
+    for start in range(0, size, _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        used = np.flatnonzero(weights[rows].any(axis=0))
+        columns = slice(used[0], used[-1] + 1)
+        block = np.ascontiguousarray(weights[rows, columns], dtype=np.float32)
+        if axis == 2:  # the axis is last in memory, so the matrix multiplies from the right
+            np.matmul(inputs[..., columns], block.T, out=outputs[..., rows])
+        else:
+            np.matmul(block, inputs[..., columns, :], out=outputs[..., rows, :])
+    return result
+
+
+def _as_matrices(volume: np.ndarray, axis: int) -> np.ndarray:
+    """View a (x, y, z) volume so that a matrix product runs over the axis without copying."""
     if axis == 0:
-        flat = matrix @ volume.reshape(volume.shape[0], -1)
-        return flat.reshape(len(matrix), *volume.shape[1:])
-    if axis == 1:
-        return np.matmul(matrix, volume)
-    return np.matmul(volume, matrix.T)
+        return volume.reshape(volume.shape[0], -1)
+    return volume if axis == 1 else volume.reshape(-1, volume.shape[2])
 
 
 def resample(volume: np.ndarray, weights: tuple[np.ndarray | None, ...]) -> np.ndarray:

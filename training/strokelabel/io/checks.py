@@ -1,4 +1,4 @@
-"""What an image must be before it is worth segmenting; used for files and for arrays that a server hands over."""
+"""What an image must be before it is worth segmenting, be it a file or an array that a server hands over."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def check_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
         )
     if prod(kept) > MAX_VOXELS:
         raise HeaderError(
-            f"{source}: expected at most {MAX_VOXELS:,} voxels, the header announces {prod(kept):,} ({shape}); "
-            "repair the header or export the scan again."
+            f"{source}: expected at most {MAX_VOXELS:,} voxels, the header announces {prod(kept):,} "
+            f"({shape}); repair the header or export the scan again."
         )
     return kept[0], kept[1], kept[2]
 
@@ -91,14 +91,14 @@ def check_values(data: np.ndarray, source: str) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int((~np.isfinite(data)).sum())
         raise NonFiniteImageError(
-            f"{source}: expected finite values, found {count:,} of {data.size:,} voxels NaN or infinite (in float32); "
-            "replace them, with 0 outside the head."
+            f"{source}: expected finite values, found {count:,} of {data.size:,} voxels NaN or infinite "
+            "(in float32); replace them, with 0 outside the head."
         )
     if low == high == 0:
         raise EmptyImageError(f"{source}: expected a scan, found zero in every voxel; export the scan again.")
     if low == high:
         raise ConstantImageError(
-            f"{source}: expected contrast, found {low:g} in every voxel; export the scan again, or pass another file."
+            f"{source}: expected contrast, found {low:g} in every voxel; export the scan again."
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_shape
@@ -40,8 +40,8 @@ def is_dicom_file(path: Path) -> bool:
 def read_dicom_series(folder: Path) -> DicomVolume:
     """Read the one DICOM series of a folder (its subfolders are not searched).
 
-    Rescale slope and intercept are applied. The axes are i along a row's columns, j down the rows, k through the
-    slices in the direction of the slice normal; a tilted gantry gives a sheared affine.
+    Rescale slope and intercept are applied. The axes are i along a row's columns, j down the rows, k through
+    the slices in the direction of the slice normal; a tilted gantry gives a sheared affine.
 
     Raises:
         UnreadableImageError: no series, several series, or missing and unevenly spaced slices.
@@ -51,8 +51,8 @@ def read_dicom_series(folder: Path) -> DicomVolume:
     series = _series(folder)
     if not series:
         raise UnreadableImageError(
-            f"{folder}: expected the DICOM files of one series, found no DICOM image; pass the folder that holds "
-            "the files, or a NIfTI file."
+            f"{folder}: expected the DICOM files of one series, found no DICOM image; pass the folder that "
+            "holds the files, or a NIfTI file."
         )
     if len(series) > 1:
         raise UnreadableImageError(
@@ -124,7 +124,8 @@ def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path)
         image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableImageError(
-            f"{folder}: expected readable DICOM files, but {str(error).splitlines()[-1]}; export the series again."
+            f"{folder}: expected readable DICOM files, but {str(error).splitlines()[-1]}; "
+            "export the series again."
         ) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warnings)

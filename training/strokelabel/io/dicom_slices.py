@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.types import Affine
@@ -104,16 +104,17 @@ def _check_even(origins: np.ndarray, source: str) -> tuple[str, ...]:
     if steps.min() < _SAME_PLACE_MM:
         places = 1 + int((steps >= _SAME_PLACE_MM).sum())
         raise DimensionError(
-            f"{source}: expected one volume, found {len(origins)} slices at {places} places (a time series, several "
-            "b-values or echoes); keep one volume's files in the folder."
+            f"{source}: expected one volume, found {len(origins)} slices at {places} places (a time series, "
+            "several b-values or echoes); keep one volume's files in the folder."
         )
     usual = float(np.median(steps))
     worst = float(np.abs(steps - usual).max())
     if worst > _UNEVEN_ERROR * usual:
         after = int(np.abs(steps - usual).argmax())
         raise UnreadableImageError(
-            f"{source}: expected evenly spaced slices, {usual:.2f} mm apart, found {steps[after]:.2f} mm between slices "
-            f"{after + 1} and {after + 2} of {len(origins)}; slices are missing: export the whole series again."
+            f"{source}: expected evenly spaced slices, {usual:.2f} mm apart, found {steps[after]:.2f} mm "
+            f"between slices {after + 1} and {after + 2} of {len(origins)}, as if some were missing; "
+            "export the whole series again."
         )
     if worst > _UNEVEN_NOTE * usual:
         return (f"slices are unevenly spaced by up to {worst:.2f} mm; the mean spacing is used",)

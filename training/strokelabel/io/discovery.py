@@ -15,8 +15,9 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """List the images that inputs stand for, each once, in the order given and sorted within a folder.
 
     Args:
-        inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
-            folder is one image); patterns with `*`, `?`, `[...]` or `**`. Hidden files and folders are passed over.
+        inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files
+            (such a folder is one image); patterns with `*`, `?`, `[...]` or `**`. Hidden files and folders
+            are passed over.
 
     Returns:
         Paths for `read_image`. An input that stands for nothing is returned as it is, so that reading it says
@@ -36,7 +37,7 @@ def _matches(item: str | Path) -> list[Path]:
     path = Path(item).expanduser()
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     images = [match for match in matches if match.is_dir() or is_nifti_name(match)]
     return images or [path]
 

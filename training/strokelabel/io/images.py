@@ -25,7 +25,7 @@ class Image:
         affine: (4, 4) float64 voxel index to RAS mm.
         header: the NIfTI header it was read with; None when it came from elsewhere.
         source: where it came from, for messages and reports.
-        notes: what a user should know about this image (doubtful orientation, repaired header, uneven slices).
+        notes: what a user should know: doubtful orientation, repaired header, uneven slices.
     """
 
     data: Volume

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import nibabel as nib
 import numpy as np
 
 from strokelabel.errors import LabelMapError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_number_type, check_shape
-from strokelabel.io.nifti_space import orientation_notes
+from strokelabel.io.nifti_space import check_voxel_sizes, orientation_notes
 from strokelabel.types import Affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
+_Image: TypeAlias = nib.Nifti1Image | nib.Nifti2Image
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BEST_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than about 1032 to 1 (zlib's technical notes)."""
-_HEADER_BYTES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-_READ_ERRORS = (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError)
+
+_IMAGE_TYPES: dict[int, type[_Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+"""By length of the header in bytes, which is its first field."""
+
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    nib.spatialimages.ImageDataError,
+)
 
 
 class NiftiVolume(NamedTuple):
@@ -50,12 +67,11 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError, LabelMapError: see
             `strokelabel.errors`. The values are not judged.
     """
-    header, repairs = _read_header(path)
-    shape = check_shape(header.get_data_shape(), str(path))
-    check_number_type(header.get_data_dtype(), str(path))
-    _check_length(path, header)
     try:
-        image = nib.load(path, mmap=False)
+        image_type = _image_type(path)
+        shape, repairs = _check_header(path, image_type)
+        with _silent_nibabel():
+            image = image_type.from_filename(path, mmap=False)
         check_grid(shape, image.affine, str(path))
         data = _whole_numbers(image, path) if dtype is np.int32 else image.get_fdata(dtype=np.float32)
     except _READ_ERRORS as error:
@@ -64,42 +80,43 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
     return NiftiVolume(data.reshape(shape), np.array(image.affine, dtype=np.float64), image.header, notes)
 
 
-def _read_header(path: Path) -> tuple[nib.Nifti1Header, tuple[str, ...]]:
-    """The header as it stands in the file, and a note for each field that nibabel will repair."""
-    try:
-        block = _first_bytes(path, max(_HEADER_BYTES))
-    except _READ_ERRORS as error:
-        raise _unreadable(path, error) from error
-    kind = _header_class(block)
-    if kind is None:
-        raise UnreadableImageError(
-            f"{path}: expected a NIfTI header of 348 or 540 bytes, found something else; the file is corrupt or of "
-            "another format: export the scan again."
-        )
-    raw = block[: kind.template_dtype.itemsize]
-    report = kind.diagnose_binaryblock(raw)
-    repairs = tuple(f"header repaired: {line}" for line in report.splitlines() if line)
-    return kind(raw, check=False), repairs
+def _image_type(path: Path) -> type[_Image]:
+    block = _first_bytes(path, 4)
+    sizes = {int.from_bytes(block, "little"), int.from_bytes(block, "big")}
+    for size, image_type in _IMAGE_TYPES.items():
+        if size in sizes:
+            return image_type
+    raise ValueError("it does not begin with a NIfTI header")
+
+
+def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """The volume's shape, and a note for each field that nibabel will repair."""
+    kind = image_type.header_class
+    length = kind.template_dtype.itemsize
+    block = _first_bytes(path, length)
+    if len(block) < length:
+        raise ValueError(f"its header ends after {len(block)} of {length} bytes")
+    header = kind(block, check=False)
+    shape = check_shape(header.get_data_shape(), str(path))
+    check_number_type(header.get_data_dtype(), str(path))
+    check_voxel_sizes(header, str(path))
+    _check_length(path, header)
+    report = kind.diagnose_binaryblock(block)
+    return shape, tuple(f"header repaired: {line}" for line in report.splitlines() if line)
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         zipped = file.read(2) == _GZIP_MAGIC
         file.seek(0)
-        if zipped != path.name.lower().endswith(".gz"):
-            found = "gzip data" if zipped else "plain data"
-            raise ValueError(f"the name ends with {path.suffix} but the file holds {found}, so rename it")
+        if zipped != _is_zipped_name(path):
+            raise ValueError(
+                f"it {'is' if zipped else 'is not'} compressed, which its name contradicts (rename it)"
+            )
         if not zipped:
             return file.read(count)
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(count)
-
-
-def _header_class(block: bytes) -> type[nib.Nifti1Header] | None:
-    for size, kind in _HEADER_BYTES.items():
-        if len(block) >= size and size in (int.from_bytes(block[:4], order) for order in ("little", "big")):
-            return kind
-    return None
 
 
 def _check_length(path: Path, header: nib.Nifti1Header) -> None:
@@ -107,30 +124,34 @@ def _check_length(path: Path, header: nib.Nifti1Header) -> None:
     offset = float(header["vox_offset"])
     voxels = prod(header.get_data_shape()) * header.get_data_dtype().itemsize
     size = path.stat().st_size
-    zipped = path.name.lower().endswith(".gz")
-    most = size * _BEST_DEFLATE_RATIO if zipped else size
+    most = size * _BEST_DEFLATE_RATIO if _is_zipped_name(path) else size
     if not 0 <= offset + voxels <= most:
         raise UnreadableImageError(
-            f"{path}: expected {voxels:,.0f} bytes of voxels after {offset:,.0f} of header, found a file of {size:,} "
-            f"bytes{', compressed' if zipped else ''}: it is truncated or its header is wrong; copy or export it again."
+            f"{path}: expected {voxels:,.0f} bytes of voxels after {offset:,.0f} of header, found a file of "
+            f"{size:,} bytes{', compressed' if _is_zipped_name(path) else ''}: it is truncated or its header "
+            "is wrong; copy or export it again."
         )
 
 
-def _whole_numbers(image: nib.Nifti1Image, path: Path) -> np.ndarray:
+def _is_zipped_name(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
     """Voxels as int32; integers without a scale factor are never turned into floats."""
     values = np.asanyarray(image.dataobj)
     limits = np.iinfo(np.int32)
     if values.dtype.kind == "f":
-        rounded = np.rint(values)
-        if not np.allclose(values, rounded, rtol=0, atol=1e-3):  # false for NaN and infinity too
+        whole = np.isclose(values, np.rint(values), rtol=0, atol=1e-3)  # false for NaN and infinity
+        if not whole.all():
             raise LabelMapError(
                 f"{path}: expected labels, which are whole numbers, found values such as "
-                f"{values[~np.isclose(values, rounded, rtol=0, atol=1e-3)][0]:g}; pass a label map or threshold it first."
+                f"{values[~whole][0]:g}; pass a label map, or threshold it first."
             )
-        values = rounded
+        values = np.rint(values)
     if values.min() < limits.min or values.max() > limits.max:
         raise LabelMapError(
-            f"{path}: expected labels of at most {limits.max}, found {values.max()}; renumber them."
+            f"{path}: expected labels below 2^31, found up to {values.max():g}; renumber them."
         )
     return values.astype(np.int32)
 
@@ -138,5 +159,18 @@ def _whole_numbers(image: nib.Nifti1Image, path: Path) -> np.ndarray:
 def _unreadable(path: Path, error: BaseException) -> UnreadableImageError:
     reason = " ".join(str(error).split()) or type(error).__name__
     return UnreadableImageError(
-        f"{path}: expected a readable NIfTI file, but {reason}; it is truncated or corrupt: copy or export it again."
+        f"{path}: expected a readable NIfTI file, but reading failed: {reason}; it is truncated, corrupt or "
+        "of another format: copy or export it again."
     )
+
+
+@contextmanager
+def _silent_nibabel() -> Iterator[None]:
+    """Keep nibabel from printing header repairs, which are notes here."""
+    logger = logging.getLogger("nibabel.global")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
