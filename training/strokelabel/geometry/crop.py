@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DimensionError
+from strokelabel.geometry.foreground import foreground_mask
 from strokelabel.geometry.grid import Grid
+
+_SPECKS = 1e-3
+"""Share of a slice's voxels that may be mistaken for foreground; 1 in 1000 of a head is some 10 mm across."""
 
 _Triple = tuple[int, int, int]
 
@@ -75,38 +79,45 @@ class CropBox:
         return (..., *(slice(first - start, last - start) for (first, last), start in inside))
 
 
-def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> CropBox:
+def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1, least: int = 1) -> CropBox:
     """The bounding box of a (x, y, z) mask, with a margin kept inside the grid, widened to a multiple.
 
     Args:
         mask: true where the box must reach; all false means the whole grid.
         margin_vox: voxels added on each side, as far as the grid goes.
         multiple: each side of the box becomes a multiple of this, over real voxels where there are any.
+        least: true voxels that a slice must hold to count; more than one ignores specks.
     """
-    bounds = [
-        _extent(mask.any(axis=tuple(a for a in range(3) if a != axis)), margin_vox) for axis in range(3)
-    ]
-    sides = [
-        _widen(start, stop, size, multiple) for (start, stop), size in zip(bounds, mask.shape, strict=True)
-    ]
-    (x0, x1), (y0, y1), (z0, z1) = sides
     x, y, z = mask.shape
+    profiles = (mask.sum(axis=(1, 2)), mask.sum(axis=(0, 2)), mask.sum(axis=(0, 1)))
+    extents = [_extent(profile >= least, margin_vox) for profile in profiles]
+    sides = [_widen(*extent, size, multiple) for extent, size in zip(extents, mask.shape, strict=True)]
+    (x0, x1), (y0, y1), (z0, z1) = sides
     return CropBox((x, y, z), (x0, y0, z0), (x1, y1, z1))
+
+
+def foreground_box(volume: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> CropBox:
+    """The box around the head in a (x, y, z) volume: see `foreground_mask` and `box_around`.
+
+    A slice counts when it holds more than a few voxels of foreground, so that noise does not.
+    """
+    least = 1 + round(_SPECKS * volume.size / max(volume.shape))
+    return box_around(foreground_mask(volume), margin_vox, multiple, least)
 
 
 def crop_to_foreground(
     volume: np.ndarray, margin_vox: int = 0, multiple: int = 1, fill: float = 0
 ) -> tuple[np.ndarray, CropBox]:
-    """Crop a (x, y, z) volume to its non-zero voxels; returns the crop and the box to paste results with."""
-    box = box_around(volume != 0, margin_vox, multiple)
+    """Crop a (x, y, z) volume to the head; returns the crop and the box to paste results back with."""
+    box = foreground_box(volume, margin_vox, multiple)
     return box.crop(volume, fill), box
 
 
-def _extent(profile: np.ndarray, margin: int) -> tuple[int, int]:
-    found = np.flatnonzero(profile)
+def _extent(reached: np.ndarray, margin: int) -> tuple[int, int]:
+    found = np.flatnonzero(reached)
     if len(found) == 0:
-        return 0, len(profile)
-    return max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, len(profile))
+        return 0, len(reached)
+    return max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, len(reached))
 
 
 def _widen(start: int, stop: int, size: int, multiple: int) -> tuple[int, int]:
