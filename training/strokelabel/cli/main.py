@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from strokelabel import __version__
-from strokelabel.errors import StrokeLabelError
+from strokelabel.errors import OptionError, StrokeLabelError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": (
@@ -108,7 +108,7 @@ def main(args: list[str] | None = None) -> None:
         app(args=args, prog_name="strokelabel")
     except StrokeLabelError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, OptionError) else 1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

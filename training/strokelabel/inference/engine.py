@@ -1,0 +1,100 @@
+"""From a normalised volume to logits: one pass where it fits, windows where not, and flips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from math import prod
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch import Tensor, nn
+
+_WINDOW_SIGMA = 0.125
+_SHRINK = 0.75
+
+OnPass = Callable[[int, int], None]
+"""Called with (passes done, passes in all)."""
+
+
+class Engine:
+    """Runs a network over a volume of any size.
+
+    Args:
+        network: maps (1, 1, x, y, z) to logits (1, classes, x, y, z); in evaluation mode, on `device`.
+        device: where the network is.
+        multiple: the sides that the network accepts are multiples of this.
+        max_voxels: largest volume for one pass; larger ones go through windows.
+        overlap: fraction by which windows overlap, in [0, 1).
+    """
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, multiple: int, max_voxels: int, overlap: float = 0.5
+    ) -> None:
+        self._network = network
+        self._device = device
+        self._multiple = multiple
+        self._max_voxels = max_voxels
+        self._overlap = overlap
+
+    @torch.inference_mode()
+    def probabilities(self, volume: Tensor, tta: bool = False, on_pass: OnPass | None = None) -> Tensor:
+        """Softmax of the mean logits over flips.
+
+        The mean is over logits and divided by the true number of flips, so that probabilities are not
+        sharpened (Chalcroft et al. 2025 flip likewise; their code divides eight terms by seven).
+
+        Args:
+            volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
+            tta: all eight flips instead of the volume as it is.
+            on_pass: told after every pass.
+
+        Returns:
+            (classes, x, y, z) float32 on the CPU.
+        """
+        flips = list(_flips()) if tta else [()]
+        total: Tensor | None = None
+        for index, axes in enumerate(flips):
+            logits = torch.flip(self._logits(torch.flip(volume, axes)), axes).float().cpu()
+            total = logits if total is None else total.add_(logits)
+            if on_pass is not None:
+                on_pass(index + 1, len(flips))
+        assert total is not None
+        return torch.softmax(total.div_(len(flips))[0], dim=0)
+
+    def _logits(self, volume: Tensor) -> Tensor:
+        shape = tuple(volume.shape[2:])
+        window = window_shape(shape, self._multiple, self._max_voxels)
+        if window == shape:
+            return self._network(volume.to(self._device))
+        inferer = SlidingWindowInferer(
+            window,
+            sw_batch_size=1,
+            overlap=self._overlap,
+            mode="gaussian",
+            sigma_scale=_WINDOW_SIGMA,
+            sw_device=self._device,
+            device="cpu",  # the sum of all windows may be what does not fit
+        )
+        return inferer(volume, self._network)
+
+
+def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tuple[int, ...]:
+    """The largest window of at most `max_voxels`: the longest side shrinks until the window fits.
+
+    Args:
+        shape: sides of the volume, multiples of `multiple`.
+        multiple: sides stay multiples of this, and at least this.
+        max_voxels: most voxels of a window.
+    """
+    sides = list(shape)
+    while prod(sides) > max_voxels and max(sides) > multiple:
+        longest = sides.index(max(sides))
+        sides[longest] = max(multiple, int(sides[longest] * _SHRINK) // multiple * multiple)
+    return tuple(sides)
+
+
+def _flips() -> Iterator[tuple[int, ...]]:
+    """The eight combinations of flipped spatial axes of a (1, 1, x, y, z) tensor, starting with none."""
+    for chosen in product((False, True), repeat=3):
+        yield tuple(axis + 2 for axis, flipped in enumerate(chosen) if flipped)

@@ -1,0 +1,38 @@
+"""From probabilities to a lesion mask: threshold, holes, and lesions too small to believe."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.metrics import label_lesions
+from strokelabel.types import Mask, Volume
+
+
+def lesion_mask(
+    lesion: Volume, best_other: Volume, voxel_volume_ml: float, options: PredictionOptions
+) -> Mask:
+    """Decide which voxels are lesion.
+
+    Args:
+        lesion: (i, j, k) probability of lesion.
+        best_other: (i, j, k) highest probability among the other classes.
+        voxel_volume_ml: volume of a voxel.
+        options: threshold, hole filling, smallest size.
+    """
+    mask = lesion > best_other if options.threshold is None else lesion >= options.threshold
+    if options.fill_holes:
+        mask = ndimage.binary_fill_holes(mask)
+    if options.min_size_ml > 0:
+        mask = drop_small_lesions(mask, options.min_size_ml, voxel_volume_ml)
+    return mask
+
+
+def drop_small_lesions(mask: Mask, min_size_ml: float, voxel_volume_ml: float) -> Mask:
+    """A copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
+    labels, count = label_lesions(mask)
+    sizes_ml = np.bincount(labels.ravel(), minlength=count + 1) * voxel_volume_ml
+    kept = sizes_ml >= min_size_ml * (1 - 1e-9)
+    kept[0] = False
+    return kept[labels]
