@@ -90,9 +90,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise CheckpointError(
-                f"{path}: expected an undamaged checkpoint, but record {damaged} is corrupt"
-            )
+            raise CheckpointError(f"{path}: expected an undamaged checkpoint, record {damaged} is corrupt")
         content = torch.load(path, map_location=device, weights_only=True)
         version = content.pop("format", None)
         if version != FORMAT:

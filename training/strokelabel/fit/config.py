@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Arithmetic of a network: float32, or mixed with one of two 16-bit formats."""
 
 
 class TrainingConfig(BaseModel):
@@ -48,7 +51,7 @@ class TrainingConfig(BaseModel):
     warmup_steps: int = Field(default=0, ge=0)
     lesion_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     channels_last: bool = False
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -8,9 +8,10 @@ import torch
 from lightning_fabric import Fabric
 
 from strokelabel.errors import TrainingError
+from strokelabel.fit.config import Precision
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
+def make_fabric(device: str, precision: Precision) -> Fabric:
     """Lightning Fabric for a device and an arithmetic.
 
     Args:
@@ -21,7 +22,7 @@ def make_fabric(device: str, precision: str) -> Fabric:
     Raises:
         TrainingError: no such device, or one that cannot compute like that.
     """
-    kind, _, index = _resolve(device).partition(":")
+    kind, _, index = resolve_device(device).partition(":")
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -36,8 +37,12 @@ def make_fabric(device: str, precision: str) -> Fabric:
     return fabric
 
 
-def _resolve(device: str) -> str:
-    """Check a device's name and settle "auto"."""
+def resolve_device(device: str) -> str:
+    """Check a device's name and settle "auto".
+
+    Raises:
+        TrainingError: no such device.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = device.partition(":")

@@ -49,9 +49,7 @@ class WeightAverage:
             RuntimeError: names or shapes differ.
         """
         if state.keys() != self._average.keys():
-            raise RuntimeError(
-                f"averaged weights differ in name: {sorted(state.keys() ^ self._average.keys())}"
-            )
+            raise RuntimeError(f"averaged weights differ: {sorted(state.keys() ^ self._average.keys())}")
         for name, value in self._average.items():
             value.copy_(state[name])
 

@@ -1,4 +1,4 @@
-"""Stopping on request: a signal or a caller's wish ends training after the current step, with a checkpoint."""
+"""Stopping on request: a signal or a caller's wish ends training after the current step."""
 
 from __future__ import annotations
 

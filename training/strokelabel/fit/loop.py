@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from strokelabel.errors import CheckpointError, TrainingError
 from strokelabel.fit.checkpoint import (
@@ -192,7 +192,7 @@ class TrainingRun:
             total += loss.detach()
         norm = self._update()
         if fabric.world_size > 1:
-            total = fabric.all_reduce(total, reduce_op="mean")
+            total = cast(Tensor, fabric.all_reduce(total, reduce_op="mean"))
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
@@ -222,8 +222,8 @@ class TrainingRun:
         self._skipped = 0 if finite else self._skipped + 1
         if self._skipped >= _MAX_SKIPPED:
             raise TrainingError(
-                f"expected finite gradients, but {self._skipped} steps in a row up to step {self.step + 1} had none; "
-                "lower the learning rate, or train with the precision 32-true"
+                f"expected finite gradients, but {self._skipped} steps in a row had none, up to step "
+                f"{self.step + 1}; lower the learning rate, or train with the precision 32-true"
             )
         return value
 
@@ -305,7 +305,8 @@ class TrainingRun:
                 self._average.load_state_dict(checkpoint.average or checkpoint.network)
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"{self.folder}: expected checkpoints of the network of this recipe; train into another folder ({error})"
+                f"{self.folder}: expected checkpoints of this recipe's network; train into "
+                f"another folder ({error})"
             ) from error
         if checkpoint.scaler:
             self.fabric.strategy.precision.load_state_dict(checkpoint.scaler)

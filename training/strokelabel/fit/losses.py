@@ -1,8 +1,8 @@
 """Segmentation losses.
 
-The loss is soft Dice plus cross-entropy, weighted equally (Chalcroft et al. 2025, section 3.3). Where only the
-lesion is annotated, the other classes are summed into "not lesion" before the two are compared, so that the
-lesion still competes with every tissue and nothing is asked of the tissues themselves.
+The loss is soft Dice plus cross-entropy, weighted equally (Chalcroft et al. 2025, section 3.3). Where only
+the lesion is annotated, the other classes are summed into "not lesion" before the two are compared, so that
+the lesion still competes with every tissue and nothing is asked of the tissues themselves.
 """
 
 from __future__ import annotations

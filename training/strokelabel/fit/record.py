@@ -89,9 +89,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
             for row in reader
         ]
     except (TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: expected numbers, {error}; move the file away to start anew"
-        ) from error
+        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start anew") from error
 
 
 def _line(row: Mapping[str, float]) -> str:

@@ -39,7 +39,7 @@ class BatchStream(Protocol):
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0.
 
-        A pure function of `step`: asking twice gives the same values, and asking out of order changes nothing.
+        A pure function of `step`: asking twice gives the same values, asking out of order changes nothing.
         Training can therefore go on at any step without stored generator state. One optimiser step that
         accumulates n batches over w processes takes the n*w batches that follow those of the step before.
         """
