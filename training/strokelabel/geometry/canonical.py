@@ -34,11 +34,13 @@ class CanonicalGrid:
         source: the scan's own grid, axes i, j, k.
         target: the canonical grid, axes x (to the right), y (to the front), z (to the top).
         turned: the source grid after turning its axes, before resampling.
+        ratios: target spacing over source spacing along x, y, z; exactly 1 where nothing is resampled.
     """
 
     source: Grid
     target: Grid
     turned: Grid
+    ratios: tuple[float, float, float]
 
     @classmethod
     def for_image(cls, shape: tuple[int, int, int], affine: Affine, spacing_mm: float = 1.0) -> CanonicalGrid:
@@ -56,21 +58,19 @@ class CanonicalGrid:
             raise HeaderError(f"Expected a positive target spacing in mm, found {spacing_mm}; 1.0 is usual.")
         source = Grid(shape, affine)
         turned = _turn(source)
-        ratios = [_ratio(spacing, spacing_mm) for spacing in turned.spacing]
+        x, y, z = (_ratio(spacing, spacing_mm) for spacing in turned.spacing)
+        ratios = (x, y, z)
         sizes = [_target_size(size, ratio) for size, ratio in zip(turned.shape, ratios, strict=True)]
-        first = [
-            _source_positions(n_in, n_out, r)[0]
-            for n_in, n_out, r in zip(turned.shape, sizes, ratios, strict=True)
-        ]
+        first = [_first_position(*axis) for axis in zip(turned.shape, sizes, ratios, strict=True)]
         affine = turned.affine.copy()
         affine[:3, :3] *= ratios
         affine[:3, 3] = turned.to_world(np.array(first))
-        return cls(source, Grid((sizes[0], sizes[1], sizes[2]), affine), turned)
+        return cls(source, Grid((sizes[0], sizes[1], sizes[2]), affine), turned, ratios)
 
     @property
     def resamples(self) -> bool:
         """Whether any axis is interpolated."""
-        return any(ratio != 1.0 for ratio in self._ratios)
+        return any(ratio != 1.0 for ratio in self.ratios)
 
     def forward(self, volume: Volume) -> Volume:
         """Bring a (i, j, k) volume to the canonical grid.
@@ -137,29 +137,25 @@ class CanonicalGrid:
     def _back(self) -> np.ndarray:
         return nib.orientations.ornt_transform(_RAS, self._orientation)
 
-    @property
-    def _ratios(self) -> tuple[float, ...]:
-        """Target spacing over source spacing per canonical axis; exactly 1 where nothing is resampled."""
-        pairs = zip(self.turned.spacing, self.target.spacing, strict=True)
-        return tuple(_ratio(source, target) for source, target in pairs)
-
     def _positions(self, axis: int) -> np.ndarray:
         """Fractional source index of each canonical voxel along an axis."""
-        return _source_positions(self.turned.shape[axis], self.target.shape[axis], self._ratios[axis])
+        first = self.turned.to_voxel(self.target.affine[:3, 3])[axis]
+        return first + np.arange(self.target.shape[axis]) * self.ratios[axis]
 
     def _inverse_positions(self, axis: int) -> np.ndarray:
         """Fractional canonical index of each source voxel along an axis."""
-        return (np.arange(self.turned.shape[axis]) - self._positions(axis)[0]) / self._ratios[axis]
+        first = self.target.to_voxel(self.turned.affine[:3, 3])[axis]
+        return first + np.arange(self.turned.shape[axis]) / self.ratios[axis]
 
     def _forward_weights(self, axis: int) -> np.ndarray | None:
-        ratio, size = self._ratios[axis], self.turned.shape[axis]
+        ratio, size = self.ratios[axis], self.turned.shape[axis]
         if ratio == 1.0:
             return None
         weights = linear_weights(self._positions(axis), size)
         return weights @ antialias_weights(size, ratio) if ratio > 1.0 else weights
 
     def _inverse_weights(self, axis: int) -> np.ndarray | None:
-        if self._ratios[axis] == 1.0:
+        if self.ratios[axis] == 1.0:
             return None
         return linear_weights(self._inverse_positions(axis), self.target.shape[axis])
 
@@ -184,16 +180,16 @@ def _target_size(size: int, ratio: float) -> int:
     return max(1, ceil(size / ratio - _SAME_SPACING))
 
 
-def _source_positions(source_size: int, target_size: int, ratio: float) -> np.ndarray:
-    """Fractional source indices of target voxels; both fields of view share their centre.
+def _first_position(source_size: int, target_size: int, ratio: float) -> float:
+    """Fractional source index of the first target voxel; both fields of view share their centre.
 
     Where the target is finer, it is shifted by up to half a target voxel onto the middle source voxel.
     """
-    positions = (np.arange(target_size) - (target_size - 1) / 2) * ratio + (source_size - 1) / 2
-    if ratio < 1.0:
-        middle = (source_size - 1) // 2
-        positions += middle - positions[np.abs(positions - middle).argmin()]
-    return positions
+    first = (source_size - 1) / 2 - (target_size - 1) / 2 * ratio
+    if ratio >= 1.0:
+        return first
+    middle = (source_size - 1) // 2
+    return middle - ceil((middle - first) / ratio - 0.5 - _SAME_SPACING) * ratio
 
 
 def _nearest(positions: np.ndarray, size: int) -> np.ndarray:

@@ -22,6 +22,9 @@ MAX_VOXELS = 1024**3
 SPACING_LIMITS_MM = (0.01, 100.0)
 """Voxel sizes outside these are not millimetres."""
 
+MAX_EXTENT_MM = 1000.0
+"""Fields of view longer than this hold more than a head, or a wrong voxel size."""
+
 
 def check_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
     """Return the shape without trailing axes of one, if it is that of a volume.
@@ -74,6 +77,12 @@ def check_grid(shape: tuple[int, int, int], affine: Affine, source: str) -> None
         raise HeaderError(
             f"{source}: expected voxel sizes of {low} to {high} mm, found {sizes}; "
             "the header may be in metres or micrometres: convert it to millimetres."
+        )
+    extent = max(size * step for size, step in zip(shape, spacing, strict=True))
+    if extent > MAX_EXTENT_MM:
+        raise HeaderError(
+            f"{source}: expected a head within {MAX_EXTENT_MM:.0f} mm, found a field of view of {extent:.0f} mm; "
+            "crop the scan to the head, or repair the voxel sizes."
         )
 
 
