@@ -1,0 +1,81 @@
+# Two commands do everything on a machine with Python 3.11 or 3.12 and make: `make start` and `make test`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+STUDIES ?=
+PYTEST_ARGS ?=
+# INSTALL=no uses the environment in VENV as it is, with the package of this checkout.
+INSTALL ?= yes
+
+# The first Python of a fitting version that can make an environment.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	>/dev/null 2>&1 && { command -v $$p; break; }; done)
+
+BIN := $(VENV)/bin
+ifeq ($(INSTALL),no)
+SERVER :=
+DEV :=
+export PYTHONPATH := $(CURDIR)/training$(if $(PYTHONPATH),:$(PYTHONPATH))
+else
+SERVER := $(VENV)/.installed-server
+DEV := $(VENV)/.installed-dev
+endif
+
+# Served are copies of the sample data, so that annotating leaves the checkout clean, or your own folder in STUDIES.
+SERVED := $(if $(STUDIES),--studies "$(STUDIES)",--studies runs/studies --copy-from sample-data)
+
+.PHONY: help
+help: ## Show this help
+	@echo "StrokeLabel: stroke lesion segmentation on any brain MRI"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  make start HOST=$(HOST) PORT=$(PORT) STUDIES=folder/of/scans VENV=$(VENV)"
+
+.PHONY: start
+start: $(SERVER) ## Install what is missing and serve the MONAI Label app on the sample data until Ctrl-C
+	@exec "$(BIN)/python" tools/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)"
+
+.PHONY: test
+test: lint ## Lint, check types and layers, and run all tests
+	"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(DEV) ## Ruff, mypy and import-linter only
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+	"$(BIN)/lint-imports"
+
+.PHONY: env
+env: $(DEV) ## Create the environment with everything for development
+	@echo "Activate it with: source $(BIN)/activate"
+
+.PHONY: sample-data
+sample-data: $(DEV) ## Make the sample data again from its scripts
+	"$(BIN)/python" sample-data/code/make_sample_data.py
+	"$(BIN)/python" sample-data/code/preview.py docs/images/sample-data.png
+
+.PHONY: clean
+clean: ## Remove caches and build output; keep the environment, runs and trained weights
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 with its venv module is needed (Debian, Ubuntu:" \
+		"apt-get install python3.11-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	"$(PYTHON)" -m venv "$(VENV)"
+
+$(VENV)/.installed-server: pyproject.toml constraints.txt | $(VENV)/bin/python
+	"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[server]"
+	@touch $@
+
+# Everything of the server is in it too.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(VENV)/.installed-server $@

@@ -1,0 +1,166 @@
+"""`make start`: what it serves, what it says when it cannot, and that nothing of it survives."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+
+A_SERVER_WITH_A_STUBBORN_CHILD = """
+import signal, subprocess, sys, time
+ignore = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", ignore])
+time.sleep(600)
+"""
+
+
+def test_scans_are_copied_flat_under_their_own_names(
+    start: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    copied = start.copy_scans(repository / "sample-data", tmp_path / "studies")
+
+    names = sorted(path.name for path in (tmp_path / "studies").iterdir())
+    assert copied == 3
+    assert names == ["sub-01_T1w.nii.gz", "sub-02_T2w.nii.gz", "sub-03_FLAIR.nii.gz"]
+
+
+def test_a_second_start_keeps_scans_and_labels_as_they_are(
+    start: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    studies = tmp_path / "studies"
+    start.copy_scans(repository / "sample-data", studies)
+    label = studies / "labels" / "final" / "sub-01_T1w.nii.gz"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"drawn by a person")
+    (studies / "sub-02_T2w.nii.gz").write_bytes(b"replaced by a person")
+    (studies / "sub-03_FLAIR.nii.gz").unlink()
+
+    assert start.copy_scans(repository / "sample-data", studies) == 1
+    assert label.read_bytes() == b"drawn by a person"
+    assert (studies / "sub-02_T2w.nii.gz").read_bytes() == b"replaced by a person"
+
+
+def test_a_folder_without_scans_is_refused(start: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(start.StartError, match="expected scans in"):
+        start.copy_scans(tmp_path, tmp_path / "studies")
+
+
+def test_a_taken_port_is_reported_before_anything_is_started(repository: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = run_start(repository, tmp_path, "--port", str(port))
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: cannot listen on 127.0.0.1:{port}")
+    assert "make start PORT=8001" in result.stderr
+    assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize("port", ["-1", "70000"])
+def test_an_impossible_port_is_one_line_and_no_traceback(repository: Path, tmp_path: Path, port: str) -> None:
+    result = run_start(repository, tmp_path, "--port", port)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: expected a port from 1 to 65535")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_folder_of_studies_is_refused(repository: Path, tmp_path: Path, free_port: int) -> None:
+    command = [
+        sys.executable,
+        "tools/start.py",
+        "--app",
+        "monailabel_app",
+        "--studies",
+        str(tmp_path / "none"),
+    ]
+    result = subprocess.run(
+        [*command, "--port", str(free_port)], cwd=repository, capture_output=True, text=True, timeout=60
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: expected a folder of scans")
+
+
+def test_a_warning_is_shown_when_other_machines_can_connect(start: ModuleType) -> None:
+    assert "WARNING" in start.instructions("http://127.0.0.1:8000", "0.0.0.0", Path("studies"))
+    assert "WARNING" not in start.instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"))
+
+
+def test_children_that_ignore_an_interrupt_are_ended_too(start: ModuleType) -> None:
+    leader = subprocess.Popen(
+        [sys.executable, "-c", A_SERVER_WITH_A_STUBBORN_CHILD], start_new_session=True, stdout=subprocess.PIPE
+    )
+    assert leader.stdout is not None
+    assert leader.stdout.readline() == b"up\n"
+    (child,) = psutil.Process(leader.pid).children()
+
+    start.stop_group(leader, patience_s=0.5)
+
+    assert not is_running(leader.pid)
+    assert not is_running(child.pid)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
+    repository: Path, tmp_path: Path, free_port: int, stop: signal.Signals
+) -> None:
+    log = tmp_path / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            start_command(tmp_path, "--port", str(free_port)),
+            cwd=repository,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for("StrokeLabel is ready.", log, process)
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/info/", timeout=60) as answer:
+            info = json.load(answer)
+        started = [process_.pid for process_ in psutil.Process(process.pid).children(recursive=True)]
+        process.send_signal(stop)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+
+    assert info["datastore"]["total"] == 3
+    assert f"http://127.0.0.1:{free_port}/info/" in log.read_text()
+    assert started
+    assert not any(is_running(pid) for pid in started)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def start_command(folder: Path, *more: str) -> list[str]:
+    studies = ["--studies", str(folder / "studies"), "--copy-from", "sample-data"]
+    return [sys.executable, "tools/start.py", "--app", "monailabel_app", *studies, *more]
+
+
+def run_start(repository: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = start_command(folder, *more)
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
+
+
+def wait_for(text: str, log: Path, process: subprocess.Popen[bytes], limit_s: float = 240) -> None:
+    deadline = time.monotonic() + limit_s
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
