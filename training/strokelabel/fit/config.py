@@ -30,6 +30,8 @@ class TrainingConfig(BaseModel):
             exported; 0 turns it off.
         precision: arithmetic of the network; the loss is always computed in float32.
         channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
+        compile: generate fused kernels with torch.compile; needs a C++ compiler. On one CPU core it saves a
+            quarter of the time without dropout, and costs a quarter with it.
         threads: CPU threads for torch; None leaves torch's own choice.
         seed: decides dropout, and by convention the initial weights.
         validate_every: steps between validations; 0 for never.
@@ -53,6 +55,7 @@ class TrainingConfig(BaseModel):
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     precision: Precision = "32-true"
     channels_last: bool = False
+    compile: bool = False
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     validate_every: int = Field(default=1000, ge=0)

@@ -126,7 +126,8 @@ class TrainingRun:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._plain = network
         self._loss = DiceCrossEntropy(lesion_weight=config.lesion_weight).to(fabric.device)
-        self._network, self._optimizer = fabric.setup(network, make_optimizer(network, config))
+        trained = cast(nn.Module, torch.compile(network)) if config.compile else network
+        self._network, self._optimizer = fabric.setup(trained, make_optimizer(network, config))
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self.step = 0
         self.best_metric: float | None = None
@@ -230,7 +231,7 @@ class TrainingRun:
     def _validate(self, validation: ValidationStream) -> dict[str, float]:
         """Score the averaged weights; keeps them in `best.pt` if they are the best so far."""
         with self._average.applied() if self._average is not None else nullcontext():
-            score = validate(self._network, validation, self._loss, self.fabric)
+            score = validate(self._plain, validation, self._loss, self.fabric)
         if self.best_metric is None or score.dice_mean > self.best_metric:
             self.best_metric, self.best_step = score.dice_mean, self.step
             if self.fabric.is_global_zero:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from strokelabel.labels import TissueClass
 from strokelabel.types import ClassBatch, LogitsBatch
@@ -37,7 +38,7 @@ class DiceCrossEntropy(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: LogitsBatch, target: ClassBatch, partial: Tensor) -> Tensor:
-        """Mean loss of the items of a batch.
+        """Mean loss of a batch; completely and partially labelled items weigh as many items as they are.
 
         Args:
             logits: (batch, classes, x, y, z), any floating type; computed in float32.
@@ -47,59 +48,99 @@ class DiceCrossEntropy(nn.Module):
         Returns:
             Scalar float32.
         """
+        count = int(partial.sum())
         with torch.autocast(logits.device.type, enabled=False):
-            log_probability = logits.float().log_softmax(dim=1)
-            known = partial.tolist()
-            if not any(known):
-                return self._full(log_probability, target)
-            if all(known):
-                return self._partial(log_probability, target)
+            if count == 0:
+                return self._full(logits, target)
+            if count == len(partial):
+                return self._partial(logits, target)
             some = partial.to(logits.device)
-            full = self._full(log_probability[~some], target[~some])
-            return (
-                full * known.count(False)
-                + self._partial(log_probability[some], target[some]) * known.count(True)
-            ) / len(known)
+            full = self._full(logits[~some], target[~some])
+            share = count / len(partial)
+            return (1 - share) * full + share * self._partial(logits[some], target[some])
 
-    def _full(self, log_probability: Tensor, target: Tensor) -> Tensor:
+    def _full(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of items whose every voxel is labelled."""
-        return _dice_cross_entropy(log_probability, target, self.weights)
+        return dice_cross_entropy(logits, target, self.weights)
 
-    def _partial(self, log_probability: Tensor, target: Tensor) -> Tensor:
+    def _partial(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of items with a lesion annotation only: tissues marginalised into one class."""
-        pair = marginal_log_probability(log_probability, self.lesion)
         weights = torch.stack((torch.ones_like(self.weights[0]), self.weights[self.lesion]))
-        return _dice_cross_entropy(pair, target == self.lesion, weights)
+        return dice_cross_entropy(marginal_logits(logits, self.lesion), target == self.lesion, weights)
 
 
-def marginal_log_probability(log_probability: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
-    """Sum all classes but the lesion: log p(not lesion) = logsumexp of log p(class).
+def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
+    """Sum all classes but the lesion: the softmax of the two results is p(not lesion), p(lesion).
 
     Args:
-        log_probability: (batch, classes, x, y, z), normalised over the classes.
+        logits: (batch, classes, x, y, z).
         lesion: index of the lesion class.
 
     Returns:
-        (batch, 2, x, y, z): log p(not lesion), log p(lesion).
+        (batch, 2, x, y, z) float32: logsumexp of the other classes' logits, and the lesion's logit.
     """
-    others = [index for index in range(log_probability.shape[1]) if index != lesion]
-    rest = log_probability[:, others].logsumexp(dim=1)
-    return torch.stack((rest, log_probability[:, lesion]), dim=1)
+    others = [index for index in range(logits.shape[1]) if index != lesion]
+    rest = logits[:, others].float().logsumexp(dim=1)
+    return torch.stack((rest, logits[:, lesion].float()), dim=1)
 
 
-def _dice_cross_entropy(log_probability: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Dice (classes 1 and up, weighted mean) plus weighted cross-entropy."""
-    cross_entropy = nn.functional.nll_loss(log_probability, target.long(), weights)
-    return cross_entropy + _soft_dice_loss(log_probability.exp(), target, weights)
+def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Weighted soft Dice loss plus weighted cross-entropy.
+
+    Dice sums run over batch and voxels; the Dice loss is the weighted mean over classes 1 and up. The
+    cross-entropy is the mean over voxels, each weighted as its true class.
+
+    Args:
+        logits: (batch, classes, x, y, z), any floating type.
+        target: (batch, x, y, z) class indices, bool or integer.
+        weights: (classes,) float32.
+
+    Returns:
+        Scalar float32; differentiable once with respect to the logits.
+    """
+    return _DiceCrossEntropy.apply(logits.float(), target, weights)
 
 
-def _soft_dice_loss(probability: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """One minus soft Dice per class, sums taken over the batch, weighted mean over classes 1 and up."""
-    losses = []
-    for index in range(1, probability.shape[1]):
-        truth = target == index
-        predicted = probability[:, index]
-        overlap = (predicted * truth).sum()
-        total = predicted.sum() + truth.sum()
-        losses.append(1 - (2 * overlap + _SMOOTHING) / (total + _SMOOTHING))
-    return (torch.stack(losses) * weights[1:]).sum() / weights[1:].sum()
+class _DiceCrossEntropy(torch.autograd.Function):
+    """Both losses with their joint gradient in closed form.
+
+    Faster, and far smaller in memory, than the same written with differentiable operations: the
+    probabilities are the only volume-sized tensor kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        log_probability = logits.flatten(2).contiguous().log_softmax(dim=1)
+        index = target.flatten(1).unsqueeze(1).long()
+        voxel_weight = weights[index]
+        total_weight = voxel_weight.sum()
+        cross_entropy = -(voxel_weight * log_probability.gather(1, index)).sum() / total_weight
+
+        probability = log_probability.exp_()
+        truths = [index.squeeze(1) == c for c in range(len(weights))]
+        true_size = torch.stack([truth.sum() for truth in truths])
+        size = probability.sum(dim=(0, 2)) + true_size + _SMOOTHING
+        overlap = torch.stack([(probability[:, c] * truth).sum() for c, truth in enumerate(truths)])
+        dice = (2 * overlap + _SMOOTHING) / size
+        share = weights.clone()
+        share[0] = 0
+        share /= share.sum()
+
+        voxel_weight /= total_weight
+        ctx.save_for_backward(probability, index, voxel_weight, dice / size * share, -2 / size * share)  # type: ignore[attr-defined]
+        ctx.shape = logits.shape  # type: ignore[attr-defined]
+        return cross_entropy + (share * (1 - dice)).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        # d(Dice loss)/dp of class c is everywhere[c], plus inside[c] in the voxels of that class. The softmax
+        # turns a gradient g into p * (g - sum of p * g); the cross-entropy adds weight * (p - truth).
+        probability, index, voxel_weight, everywhere, inside = ctx.saved_tensors  # type: ignore[attr-defined]
+        true_gradient = inside[index] * probability.gather(1, index)
+        mean_gradient = torch.einsum("c,bcn->bn", everywhere, probability).unsqueeze(1) + true_gradient
+        result = everywhere.view(1, -1, 1) + (voxel_weight - mean_gradient)
+        result *= probability
+        result.scatter_add_(1, index, true_gradient - voxel_weight)
+        result *= grad
+        return result.view(ctx.shape), None, None  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ def validate(
     """Run a network over a validation stream, the batches shared out among the processes.
 
     Args:
-        network: as set up by Fabric; left in training mode.
+        network: on Fabric's device; left in training mode.
         stream: at least one batch; every batch has the same number of images.
         loss: the training loss, which also names the lesion class.
         fabric: device and processes.
@@ -45,7 +45,8 @@ def validate(
     dice: Tensor | None = None
     for index in range(fabric.global_rank, batches, fabric.world_size):
         batch = stream.batch(index).to(fabric.device)
-        logits = network(batch.image)
+        with fabric.autocast():
+            logits = network(batch.image)
         scores = lesion_dice(logits.argmax(dim=1) == loss.lesion, batch.target == loss.lesion)
         dice = torch.zeros(batches, len(scores), device=fabric.device) if dice is None else dice
         losses[index] = loss(logits, batch.target, batch.partial)
