@@ -27,6 +27,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BEST_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than about 1032 to 1 (zlib's technical notes)."""
 
+_MOST_TRAILING_BYTES = 2**20
+
 _IMAGE_TYPES: dict[int, type[_Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """By length of the header in bytes, which is its first field."""
 
@@ -69,11 +71,11 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
     """
     try:
         image_type = _image_type(path)
-        shape, repairs = _check_header(path, image_type)
+        shape, length, repairs = _check_header(path, image_type)
         with _silent_nibabel():
-            image = image_type.from_filename(path, mmap=False)
+            image = image_type.from_bytes(_content(path, length))
         check_grid(shape, image.affine, str(path))
-        data = _whole_numbers(image, path) if dtype is np.int32 else image.get_fdata(dtype=np.float32)
+        data = _whole_numbers(image, path) if dtype is np.int32 else _single_precision(image)
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from error
     notes = repairs + orientation_notes(image.header, shape)
@@ -89,20 +91,22 @@ def _image_type(path: Path) -> type[_Image]:
     raise ValueError("it does not begin with a NIfTI header")
 
 
-def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """The volume's shape, and a note for each field that nibabel will repair."""
+def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int, int], int, tuple[str, ...]]:
+    """The volume's shape, the bytes it takes with its header, and a note for each field that nibabel repairs."""
     kind = image_type.header_class
-    length = kind.template_dtype.itemsize
-    block = _first_bytes(path, length)
-    if len(block) < length:
-        raise ValueError(f"its header ends after {len(block)} of {length} bytes")
+    size = kind.template_dtype.itemsize
+    block = _first_bytes(path, size)
+    if len(block) < size:
+        raise ValueError(f"its header ends after {len(block)} of {size} bytes")
     header = kind(block, check=False)
     shape = check_shape(header.get_data_shape(), str(path))
+    if int(header["datatype"]) not in nib.nifti1.data_type_codes.dtype:
+        raise ValueError(f"its header announces voxels of unknown type {int(header['datatype'])}")
     check_number_type(header.get_data_dtype(), str(path))
     check_voxel_sizes(header, str(path))
-    _check_length(path, header)
     report = kind.diagnose_binaryblock(block)
-    return shape, tuple(f"header repaired: {line}" for line in report.splitlines() if line)
+    repairs = tuple(f"header repaired: {line}" for line in report.splitlines() if line)
+    return shape, _content_length(path, header), repairs
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
@@ -110,31 +114,52 @@ def _first_bytes(path: Path, count: int) -> bytes:
         zipped = file.read(2) == _GZIP_MAGIC
         file.seek(0)
         if zipped != _is_zipped_name(path):
-            raise ValueError(
-                f"it {'is' if zipped else 'is not'} compressed, which its name contradicts (rename it)"
-            )
+            raise ValueError(f"it {'is' if zipped else 'is not'} compressed, unlike its name (rename it)")
         if not zipped:
             return file.read(count)
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(count)
 
 
-def _check_length(path: Path, header: nib.Nifti1Header) -> None:
-    """Refuse files that cannot hold the voxels their header announces."""
-    offset = float(header["vox_offset"])
+def _content_length(path: Path, header: nib.Nifti1Header) -> int:
+    """Bytes of header and voxels together, refused when the file cannot hold so many."""
+    offset = max(float(header["vox_offset"]), header.single_vox_offset)  # an offset of 0 means the least
     voxels = prod(header.get_data_shape()) * header.get_data_dtype().itemsize
     size = path.stat().st_size
-    most = size * _BEST_DEFLATE_RATIO if _is_zipped_name(path) else size
-    if not 0 <= offset + voxels <= most:
+    zipped = _is_zipped_name(path)
+    most = size * _BEST_DEFLATE_RATIO if zipped else size
+    if not offset + voxels <= most:  # also for NaN
         raise UnreadableImageError(
             f"{path}: expected {voxels:,.0f} bytes of voxels after {offset:,.0f} of header, found a file of "
-            f"{size:,} bytes{', compressed' if _is_zipped_name(path) else ''}: it is truncated or its header "
-            "is wrong; copy or export it again."
+            f"{size:,} bytes{', compressed' if zipped else ''}: it is truncated or its header is wrong; "
+            "copy or export it again."
         )
+    return int(offset) + voxels
+
+
+def _content(path: Path, length: int) -> bytes:
+    """The first `length` bytes, unpacked; a packed file is read to its end, where its checksum stands."""
+    if not _is_zipped_name(path):
+        with path.open("rb") as file:
+            return file.read(length)
+    with gzip.open(path) as file:
+        content = file.read(length)
+        if len(content) < length:
+            raise EOFError(f"it ends after {len(content):,} of {length:,} bytes")
+        if len(file.read(_MOST_TRAILING_BYTES)) == _MOST_TRAILING_BYTES:
+            raise ValueError(f"it goes on after the {length:,} bytes that its header announces")
+    return content
 
 
 def _is_zipped_name(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
+
+
+def _single_precision(image: _Image) -> np.ndarray:
+    with np.errstate(
+        over="ignore"
+    ):  # values beyond float32 become infinite, which the check of values reports
+        return image.get_fdata(dtype=np.float32, caching="unchanged")
 
 
 def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
@@ -142,7 +167,7 @@ def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
     values = np.asanyarray(image.dataobj)
     limits = np.iinfo(np.int32)
     if values.dtype.kind == "f":
-        whole = np.isclose(values, np.rint(values), rtol=0, atol=1e-3)  # false for NaN and infinity
+        whole = np.isfinite(values) & np.isclose(values, np.rint(values), rtol=0, atol=1e-3)
         if not whole.all():
             raise LabelMapError(
                 f"{path}: expected labels, which are whole numbers, found values such as "
