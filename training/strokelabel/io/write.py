@@ -49,9 +49,14 @@ def write_nifti(
         )
     values = _convert(data, np.dtype(dtype), path)
     image = _image_on_grid(values, like)
-    image.header["descrip"] = description.encode()[:_DESCRIPTION_BYTES]
+    image.header["descrip"] = _cut(description)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def _cut(description: str) -> bytes:
+    """As much of a description as fits the header, without half a character at its end."""
+    return description.encode()[:_DESCRIPTION_BYTES].decode(errors="ignore").encode()
 
 
 def _convert(data: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
@@ -82,8 +87,9 @@ def _image_on_grid(values: np.ndarray, like: Image) -> nib.Nifti1Image:
     header.set_intent("none")
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
-    header["aux_file"] = b""
-    header["db_name"] = b""
+    for name in ("aux_file", "db_name"):  # free text; NIfTI-2 has only the first
+        if name in header.keys():  # noqa: SIM118 - headers are not mappings
+            header[name] = b""
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     return kind(values, None, header)  # no affine: both forms and their codes stay as they are in the header
 
