@@ -22,7 +22,8 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     Raises:
         TrainingError: no such device, or one that cannot compute like that.
     """
-    kind, _, index = resolve_device(device).partition(":")
+    place = resolve_device(device)
+    kind, index = place.type, place.index
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -32,19 +33,25 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
             accelerator=kind, precision=precision, strategy="ddp", devices=local, num_nodes=processes // local
         )
     else:
-        fabric = Fabric(accelerator=kind, precision=precision, devices=[int(index)] if index else 1)
+        fabric = Fabric(accelerator=kind, precision=precision, devices=1 if index is None else [index])
     fabric.launch()
     return fabric
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str) -> torch.device:
     """Check a device's name and settle "auto".
+
+    Args:
+        device: "auto" (a GPU if there is one), "cpu", "cuda", or "cuda:" and an index. Under `torchrun`,
+            "auto" and "cuda" mean the process's own GPU.
 
     Raises:
         TrainingError: no such device.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     kind, _, index = device.partition(":")
     known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
     if not known:
@@ -53,4 +60,4 @@ def resolve_device(device: str) -> str:
         raise TrainingError(
             f"expected the GPU {device}, found {torch.cuda.device_count()} of them; use --device cpu"
         )
-    return device
+    return torch.device(device)

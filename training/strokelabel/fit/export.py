@@ -1,0 +1,55 @@
+"""From a training folder to a weights file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from strokelabel.errors import CheckpointError
+from strokelabel.fit.checkpoint import Checkpoint, load_checkpoint, load_newest_checkpoint
+from strokelabel.networks.weights import save_weights
+from strokelabel.registry import ModelSpec
+from strokelabel.types import PathLike
+
+
+def export_weights(
+    folder_or_checkpoint: PathLike,
+    spec: ModelSpec,
+    path: PathLike,
+    *,
+    which: Literal["best", "newest"] = "best",
+    dtype: Literal["float16", "float32"] = "float16",
+) -> ModelSpec:
+    """Write the averaged weights of a run as a model.
+
+    Args:
+        folder_or_checkpoint: a training folder, or one checkpoint file.
+        spec: describes the model; its path and training step are replaced.
+        path: the safetensors file to write.
+        which: of a folder, the weights with the best validation (the newest if there was no validation), or
+            the newest ones.
+        dtype: how weights are stored.
+
+    Returns:
+        The description as written.
+
+    Raises:
+        CheckpointError: nothing to export there, or it is damaged.
+        WeightsError: the checkpoint is of another network than the description.
+    """
+    checkpoint = _find_checkpoint(Path(folder_or_checkpoint), which)
+    described = replace(spec, training_step=checkpoint.step)
+    return save_weights(path, checkpoint.weights, described, dtype)
+
+
+def _find_checkpoint(source: Path, which: Literal["best", "newest"]) -> Checkpoint:
+    """Read the checkpoint meant."""
+    if not source.is_dir():
+        return load_checkpoint(source)
+    if which == "best" and (source / "best.pt").exists():
+        return load_checkpoint(source / "best.pt")
+    newest = load_newest_checkpoint(source)
+    if newest is None:
+        raise CheckpointError(f"{source}: expected a training folder, it has no checkpoint yet")
+    return newest

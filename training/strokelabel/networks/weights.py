@@ -1,0 +1,143 @@
+"""Saving and loading weights: safetensors only, so that no weights file can run code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from strokelabel.errors import WeightsError
+from strokelabel.io.atomic import atomic_path
+from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
+from strokelabel.registry import ModelSpec, find_model, read_header
+from strokelabel.types import PathLike
+
+_RELEASED_PREFIX = "unet."
+
+
+def save_weights(
+    path: PathLike,
+    network: nn.Module | dict[str, Tensor],
+    spec: ModelSpec,
+    dtype: Literal["float16", "float32"] = "float16",
+) -> ModelSpec:
+    """Write weights and their description, atomically.
+
+    Args:
+        path: ending in ".safetensors".
+        network: the network, or its state dict.
+        spec: its description; the path in it is replaced.
+        dtype: how weights are stored; float16 halves the file and changes a prediction by less than noise does.
+
+    Returns:
+        The description with the new path.
+
+    Raises:
+        WeightsError: the weights are not those of the network described, or do not fit the type.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: expected a name that ends in .safetensors")
+    state = network.state_dict() if isinstance(network, nn.Module) else network
+    _described_network(spec, state)
+    kept = {key: value.detach().to("cpu", getattr(torch, dtype)).contiguous() for key, value in state.items()}
+    if not all(bool(value.isfinite().all()) for value in kept.values()):
+        raise WeightsError(f"{path}: expected weights that fit {dtype}; some are not finite or too large")
+    spec = replace(spec, path=path)
+    with atomic_path(path) as temporary:
+        save_file(kept, temporary, metadata={"format": "pt", **spec.to_metadata()})
+    return spec
+
+
+def load_weights(model: ModelSpec | PathLike, device: str = "cpu") -> tuple[nn.Module, ModelSpec]:
+    """Load a model.
+
+    Args:
+        model: a description, the name of a registered model, or the path of a safetensors file.
+        device: where to put it.
+
+    Returns:
+        The network, float32 and in evaluation mode, and its description.
+
+    Raises:
+        UnknownModelError: no model of that name.
+        WeightsError: missing or damaged file, or weights that do not fit the network described.
+    """
+    spec = model if isinstance(model, ModelSpec) else find_model(model)
+    state = _read_tensors(spec.path)
+    network = _described_network(spec, state)
+    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    return network.to(device).eval(), spec
+
+
+def load_released_weights(path: PathLike) -> tuple[nn.Module, UNetConfig]:
+    """Load publicly released SynthStroke weights (keys "unet.model.*", the preset "synthstroke").
+
+    Args:
+        path: a safetensors file; the number of classes is read from its last convolution.
+
+    Returns:
+        The network, float32 and in evaluation mode, and its configuration.
+
+    Raises:
+        WeightsError: missing or damaged file, or another network.
+    """
+    path = Path(path)
+    read_header(path)
+    state = {key.removeprefix(_RELEASED_PREFIX): value for key, value in _read_tensors(path).items()}
+    biases = [value for key, value in sorted(state.items()) if key.endswith("conv.bias")]
+    classes = max(2, len(biases[-1]) if biases else 0)
+    config = PRESETS["synthstroke"].model_copy(update={"out_channels": classes})
+    network = _empty_network(config)
+    _check_shapes(network, state, str(path))
+    network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    return network.eval(), config
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: expected a safetensors file, cannot read it ({error})") from error
+
+
+def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
+    """The network of a description, without memory for its weights yet; checks that weights fit it."""
+    try:
+        config = UNetConfig(**spec.network)
+    except (ValidationError, TypeError) as error:
+        raise WeightsError(f"{spec.path}: its description is of no network we know ({error})") from error
+    if len(spec.class_names) != config.out_channels:
+        raise WeightsError(
+            f"{spec.path}: expected a name for each of {config.out_channels} output channels, "
+            f"got {len(spec.class_names)}"
+        )
+    network = _empty_network(config)
+    _check_shapes(network, state, str(spec.path))
+    return network
+
+
+def _empty_network(config: UNetConfig) -> nn.Module:
+    """A network whose weights are yet to be assigned; costs neither time nor random numbers."""
+    with torch.device("meta"):
+        return build_network(config)
+
+
+def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Refuse weights of another network, naming the first differences."""
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if wrong:
+        details = "; ".join(f"{key} {expected.get(key)} but {found.get(key)}" for key in wrong[:3])
+        raise WeightsError(
+            f"{source}: the weights do not fit the network: {len(wrong)} differ (expected {details})"
+        )

@@ -1,0 +1,225 @@
+"""The models that can be used: what each one is, and where its weights lie. Needs no torch.
+
+A model is one safetensors file. Its description travels in the file's own metadata, so that weights can be
+copied about and are never parted from their class names, voxel size and licence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from strokelabel.errors import UnknownModelError, WeightsError
+from strokelabel.types import PathLike
+
+METADATA_KEY = "strokelabel"
+"""Key of a safetensors file's metadata that holds the description, as JSON."""
+
+METADATA_FORMAT = 1
+"""Version of the description; a reader refuses others."""
+
+_LARGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors format."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a set of weights is, and how images must be prepared for it.
+
+    Attributes:
+        name: what users call it; for registered models the name of its folder.
+        version: of the weights.
+        description: one sentence.
+        path: the safetensors file.
+        network: arguments of `networks.unet.UNetConfig`.
+        class_names: of the output channels, in order; the lesion is "lesion".
+        spacing_mm: isotropic voxel size that the network was trained on, mm.
+        field_of_view_mm: extent of the training images along x, y, z (right, anterior, superior), mm.
+        normalization: keyword arguments of `networks.normalization.normalize`.
+        recipe: the training recipe, for the record.
+        training_step: optimiser steps behind the weights.
+        license: of the weights, as an SPDX identifier.
+    """
+
+    name: str
+    version: str
+    description: str
+    path: Path
+    network: dict[str, Any]
+    class_names: tuple[str, ...]
+    spacing_mm: float
+    field_of_view_mm: tuple[float, float, float]
+    normalization: dict[str, Any]
+    recipe: dict[str, Any]
+    training_step: int
+    license: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """Check sum of the weights file, computed when first asked for.
+
+        Raises:
+            WeightsError: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise WeightsError(f"{self.path}: expected a weights file ({error.strerror})") from error
+
+    def to_metadata(self) -> dict[str, str]:
+        """The description as metadata of a safetensors file; everything but the path."""
+        content = {key: value for key, value in asdict(self).items() if key != "path"}
+        return {METADATA_KEY: json.dumps({"format": METADATA_FORMAT, **content})}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> Self:
+        """The description that `to_metadata` gave.
+
+        Args:
+            metadata: of a safetensors file.
+            path: that file.
+
+        Raises:
+            WeightsError: it is not there, of another format, or incomplete.
+        """
+        if METADATA_KEY not in metadata:
+            raise WeightsError(
+                f"{path}: expected weights that StrokeLabel exported; this file does not describe its model"
+            )
+        try:
+            content = json.loads(metadata[METADATA_KEY])
+            version = content.pop("format")
+            if version == METADATA_FORMAT:
+                return cls(**_checked(content), path=path)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise WeightsError(f"{path}: the description of its model is damaged ({error})") from error
+        raise WeightsError(
+            f"{path}: expected a description of format {METADATA_FORMAT}, found {version}; "
+            "use the release of StrokeLabel that wrote it"
+        )
+
+
+def list_models() -> list[ModelSpec]:
+    """All registered models, by name; a damaged file is reported as a warning and left out.
+
+    Models lie in the package's `weights/NAME/model.safetensors` and in `$STROKELABEL_HOME/weights`, where a
+    model takes the place of a packaged one of the same name.
+    """
+    specs = []
+    for name, path in sorted(_registered().items()):
+        try:
+            specs.append(replace(read_spec(path), name=name))
+        except WeightsError as error:
+            _LOG.warning("%s", error)
+    return specs
+
+
+def find_model(name_or_path: PathLike = "base") -> ModelSpec:
+    """One model.
+
+    Args:
+        name_or_path: the name of a registered model, or the path of a safetensors file (anything with a folder
+            or the suffix ".safetensors" in it).
+
+    Raises:
+        UnknownModelError: no such name; says which exist.
+        WeightsError: no such file, or a damaged one.
+    """
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or path.suffix == ".safetensors" or len(path.parts) > 1:
+        return read_spec(path)
+    registered = _registered()
+    if name_or_path not in registered:
+        known = ", ".join(sorted(registered)) or "none"
+        raise UnknownModelError(
+            f"Expected the name of a model ({known}) or the path of a .safetensors file, got {name_or_path!r}; "
+            "models are looked for in the package and in $STROKELABEL_HOME/weights/NAME/model.safetensors"
+        )
+    return replace(read_spec(registered[name_or_path]), name=name_or_path)
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The description in a weights file; reads its header only, and checks that the file is complete.
+
+    Raises:
+        WeightsError: no such file, no safetensors, truncated, or without a description of ours.
+    """
+    header = read_header(path)
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise WeightsError(f"{path}: expected metadata of text, the file is damaged")
+    return ModelSpec.from_metadata(metadata, path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file: a description of each tensor, and "__metadata__".
+
+    Raises:
+        WeightsError: no such file, not the format, or truncated.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = path.stat().st_size
+            if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+                raise WeightsError(f"{path}: expected a safetensors file, this is none or it is cut short")
+            header = json.loads(file.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except OSError as error:
+        raise WeightsError(f"{path}: expected a weights file ({error.strerror})") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise WeightsError(f"{path}: expected a safetensors file, its header is damaged ({error})") from error
+    if 8 + length + max(ends, default=0) != size:
+        raise WeightsError(
+            f"{path}: expected {8 + length + max(ends, default=0)} bytes, found {size}; "
+            "copy or download the file again"
+        )
+    return header
+
+
+def _registered() -> dict[str, Path]:
+    """Weights files by model name; the user's before the package's."""
+    folders = [Path(__file__).parent / "weights"]
+    if home := os.environ.get("STROKELABEL_HOME"):
+        folders.append(Path(home) / "weights")
+    return {path.parent.name: path for folder in folders for path in folder.glob("*/model.safetensors")}
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `ModelSpec` but the path, each of its type.
+
+    Raises:
+        TypeError, ValueError, KeyError: something is missing or of the wrong type.
+    """
+    names = {field.name for field in fields(ModelSpec)} - {"path"}
+    if content.keys() != names:
+        raise ValueError(f"differs in {', '.join(sorted(content.keys() ^ names))}")
+    texts = {key: content[key] for key in ("name", "version", "description", "license")}
+    tables = {key: content[key] for key in ("network", "normalization", "recipe")}
+    classes = content["class_names"]
+    if not all(isinstance(text, str) for text in [*texts.values(), *classes]):
+        raise TypeError("name, version, description, license and class names must be text")
+    if not all(isinstance(table, dict) for table in tables.values()):
+        raise TypeError("network, normalization and recipe must be tables")
+    view = tuple(float(side) for side in content["field_of_view_mm"])
+    spacing = float(content["spacing_mm"])
+    if len(view) != 3 or not 0 < min(*view, spacing) <= max(*view, spacing) < float("inf"):
+        raise ValueError(f"spacing {spacing} and field of view {view} must be positive, in mm")
+    return {
+        **texts,
+        **tables,
+        "class_names": tuple(classes),
+        "spacing_mm": spacing,
+        "field_of_view_mm": view,
+        "training_step": int(content["training_step"]),
+    }
