@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +50,8 @@ def read_dicom_series(folder: Path) -> DicomVolume:
         DimensionError: a single slice, several volumes in one series, or colour.
         HeaderError: impossible geometry.
     """
-    series = _series(folder)
+    with _silent_itk():
+        series = _series(folder)
     if not series:
         raise UnreadableImageError(
             f"{folder}: expected the DICOM files of one series, found no DICOM image; pass the folder that "
@@ -118,15 +121,23 @@ def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path)
     """Voxels as float32 (i, j, k); SimpleITK gives (k, j, i)."""
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
-    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # uneven slices are judged here, with a better message
     try:
-        image = reader.Execute()
+        with _silent_itk():
+            image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableImageError(
             f"{folder}: expected readable DICOM files, but {str(error).splitlines()[-1]}; "
             "export the series again."
         ) from error
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))
+
+
+@contextmanager
+def _silent_itk() -> Iterator[None]:
+    """Keep ITK from printing warnings: uneven slices and odd headers are judged here, with better messages."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.types import Affine
@@ -43,18 +45,23 @@ class Slice:
 
 
 def read_slice(path: Path) -> Slice | None:
-    """Read a DICOM file's header; None when it holds no image.
+    """Read a DICOM file's header; None when it holds no image (a report, a directory).
 
     Raises:
         DimensionError: colour pixels.
+        UnreadableImageError: an image that is truncated or corrupt.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("GDCMImageIO")
     try:
         reader.ReadImageInformation()
-    except RuntimeError:
-        return None
+    except RuntimeError as error:
+        if not _claims_to_be_an_image(path):
+            return None
+        raise UnreadableImageError(
+            f"{path}: expected a readable DICOM image, found a truncated or corrupt one; export the series again."
+        ) from error
     if reader.GetNumberOfComponents() != 1:
         raise DimensionError(f"{path}: expected gray values, found colour (RGB); pass the original series.")
     size = (*reader.GetSize(), 1)[:3]
@@ -119,6 +126,15 @@ def _check_even(origins: np.ndarray, source: str) -> tuple[str, ...]:
     if worst > _UNEVEN_NOTE * usual:
         return (f"slices are unevenly spaced by up to {worst:.2f} mm; the mean spacing is used",)
     return ()
+
+
+def _claims_to_be_an_image(path: Path) -> bool:
+    """Whether a DICOM file's first lines announce an image; a file that breaks off within them may be one."""
+    try:
+        storage = read_file_meta_info(path).MediaStorageSOPClassUID
+    except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, NotImplementedError):
+        return True
+    return "Image Storage" in storage.name
 
 
 def _text(reader: sitk.ImageFileReader, key: str) -> str:
