@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -112,16 +115,32 @@ def test_children_that_ignore_an_interrupt_are_ended_too(start: ModuleType) -> N
     assert not is_running(child.pid)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_way_to_ask_for_an_end_is_heard(start: ModuleType, number: signal.Signals) -> None:
+    stopping = threading.Event()
+    before = signal.getsignal(number)
+
+    with start.stop_signals(stopping):
+        os.kill(os.getpid(), number)
+        assert stopping.wait(5)
+
+    assert signal.getsignal(number) == before
+
+
 @pytest.mark.server
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
-    repository: Path, tmp_path: Path, free_port: int, stop: signal.Signals
+    repository: Path, tmp_path: Path, free_port: int, bright_model: Path
 ) -> None:
+    # A tiny model under the name of the shipped one: how the server starts and stops does not depend on it.
+    base = tmp_path / "home" / "weights" / "base" / "model.safetensors"
+    base.parent.mkdir(parents=True)
+    shutil.copyfile(bright_model, base)
     log = tmp_path / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
             start_command(tmp_path, "--port", str(free_port)),
             cwd=repository,
+            env={**os.environ, "STROKELABEL_HOME": str(tmp_path / "home")},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -130,7 +149,7 @@ def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/info/", timeout=60) as answer:
             info = json.load(answer)
         started = [process_.pid for process_ in psutil.Process(process.pid).children(recursive=True)]
-        process.send_signal(stop)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
         process.kill()
