@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import combinations
 from math import prod
+from typing import cast
 
 import torch
 from monai.inferers import SlidingWindowInferer
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 _WINDOW_SIGMA = 0.125
 _SHRINK = 0.75
+
+Axes = tuple[int, ...]
 
 OnPass = Callable[[int, int], None]
 """Called with (passes done, passes in all)."""
@@ -38,21 +41,21 @@ class Engine:
         self._overlap = overlap
 
     @torch.inference_mode()
-    def probabilities(self, volume: Tensor, tta: bool = False, on_pass: OnPass | None = None) -> Tensor:
-        """Softmax of the mean logits over flips.
+    def probabilities(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
+        """Softmax of the mean logits over all combinations of flips.
 
         The mean is over logits and divided by the true number of flips, so that probabilities are not
         sharpened (Chalcroft et al. 2025 flip likewise; their code divides eight terms by seven).
 
         Args:
             volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
-            tta: all eight flips instead of the volume as it is.
+            flip_axes: spatial axes to flip: none for a single pass, (0, 1, 2) for eight.
             on_pass: told after every pass.
 
         Returns:
             (classes, x, y, z) float32 on the CPU.
         """
-        flips = list(_flips()) if tta else [()]
+        flips = list(_flips(flip_axes))
         total: Tensor | None = None
         for index, axes in enumerate(flips):
             logits = torch.flip(self._logits(torch.flip(volume, axes)), axes).float().cpu()
@@ -76,7 +79,7 @@ class Engine:
             sw_device=self._device,
             device="cpu",  # the sum of all windows may be what does not fit
         )
-        return inferer(volume, self._network)
+        return cast(Tensor, inferer(volume, self._network))
 
 
 def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tuple[int, ...]:
@@ -94,7 +97,7 @@ def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tupl
     return tuple(sides)
 
 
-def _flips() -> Iterator[tuple[int, ...]]:
-    """The eight combinations of flipped spatial axes of a (1, 1, x, y, z) tensor, starting with none."""
-    for chosen in product((False, True), repeat=3):
-        yield tuple(axis + 2 for axis, flipped in enumerate(chosen) if flipped)
+def _flips(axes: Axes) -> Iterator[Axes]:
+    """Every combination of flipped axes of a (1, 1, x, y, z) tensor, starting with none."""
+    for count in range(len(axes) + 1):
+        yield from combinations([axis + 2 for axis in axes], count)

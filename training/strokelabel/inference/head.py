@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy import ndimage
 
@@ -13,7 +15,7 @@ _BLOCK_MM = 4.0
 _ABOVE_AIR = 0.1
 """Tissue is at least this fraction of the way from air to the brightest tissue."""
 
-_Triple = tuple[int, int, int]
+Triple = tuple[int, int, int]
 
 
 def head_box(volume: Volume, spacing_mm: float, margin_mm: float = 4.0) -> CropBox:
@@ -32,11 +34,11 @@ def head_box(volume: Volume, spacing_mm: float, margin_mm: float = 4.0) -> CropB
     tissue = _tissue_blocks(block_means(volume, factor))
     margin = round(margin_mm / spacing_mm)
     if not tissue.any():
-        return CropBox(_triple(volume.shape), (0, 0, 0), _triple(volume.shape))
+        return CropBox(triple(volume.shape), (0, 0, 0), triple(volume.shape))
     blocks = box_around(tissue)
     start = [max(0, first * factor - margin) for first in blocks.start]
     stop = [min(n, last * factor + margin) for n, last in zip(volume.shape, blocks.stop, strict=True)]
-    return CropBox(_triple(volume.shape), _triple(start), _triple(stop))
+    return CropBox(triple(volume.shape), triple(start), triple(stop))
 
 
 def block_means(volume: Volume, factor: int) -> Volume:
@@ -47,13 +49,13 @@ def block_means(volume: Volume, factor: int) -> Volume:
     return padded.reshape(x, factor, y, factor, z, factor).mean(axis=(1, 3, 5))
 
 
-def centered_box(full_shape: _Triple, center: np.ndarray, sides: _Triple) -> CropBox:
+def centered_box(full_shape: Triple, center: np.ndarray, sides: Triple) -> CropBox:
     """The box of `sides` voxels about `center` (voxel index, may be fractional), shifted into the grid."""
     start = []
     for middle, side, size in zip(center, sides, full_shape, strict=True):
         first = round(float(middle) + 0.5 - side / 2)
         start.append(min(max(first, 0), size - side) if side <= size else (size - side) // 2)
-    return CropBox(full_shape, _triple(start), _triple([a + b for a, b in zip(start, sides, strict=True)]))
+    return CropBox(full_shape, triple(start), triple([a + b for a, b in zip(start, sides, strict=True)]))
 
 
 def _tissue_blocks(blocks: Volume) -> np.ndarray:
@@ -68,6 +70,7 @@ def _tissue_blocks(blocks: Volume) -> np.ndarray:
     return largest_component(opened if opened.any() else tissue)
 
 
-def _triple(values: tuple[int, ...] | list[int]) -> _Triple:
+def triple(values: Iterable[int]) -> Triple:
+    """Three integers as a tuple."""
     x, y, z = (int(value) for value in values)
     return x, y, z

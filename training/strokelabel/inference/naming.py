@@ -129,8 +129,8 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def _folder_name(path: Path, depth: int) -> str:
-    name = re.sub(r"[^\w.+-]", "-", path.parents[depth].name)
-    return f"{name}_" if name else ""
+    folders = [re.sub(r"[^\w.+-]", "-", folder.name) for folder in path.parents]
+    return f"{folders[depth]}_" if depth < len(folders) and folders[depth] else ""
 
 
 def _repeated(stems: Sequence[str]) -> set[str]:

@@ -18,7 +18,8 @@ class PredictionOptions:
     """Options of a prediction.
 
     Attributes:
-        tta: average the logits over all eight flips (test-time augmentation); eight times slower.
+        tta: average the logits over all flips that the network was trained with (test-time augmentation):
+            eight times slower for all three axes, twice for left-right only.
         threshold: lesion where its probability is at least this; None: where lesion is the likeliest class.
         min_size_ml: lesions (26-connected) smaller than this are dropped.
         fill_holes: voxels that a lesion encloses become lesion.
@@ -55,5 +56,7 @@ class PredictionOptions:
             raise OptionError(f"Expected a CT window (low, high) with low < high, got {self.ct_window}.")
         if self.view not in ("brain", "head"):
             raise OptionError(f"Expected the view 'brain' or 'head', got {self.view!r}.")
+        if self.max_voxels is not None and self.max_voxels < 1:
+            raise OptionError(f"Expected at least one voxel in a pass, got {self.max_voxels}.")
         if not 0 <= self.overlap < 1:
             raise OptionError(f"Expected a window overlap of 0 to below 1, got {self.overlap}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -131,7 +131,7 @@ def class_table(class_names: tuple[str, ...]) -> str:
 
 def _write_channels(path: Path, channels: np.ndarray, same_grid: Path) -> None:
     """Write (classes, i, j, k) as one 4-D file with the geometry of a 3-D file that was written before."""
-    header = nib.load(same_grid).header.copy()
+    header = cast(nib.Nifti1Image, nib.load(same_grid)).header.copy()
     header.set_data_dtype(np.float32)
     values = np.moveaxis(channels, 0, -1)
     header.set_data_shape(values.shape)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from strokelabel.errors import WeightsError
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.device import resolve_device, voxels_that_fit
 from strokelabel.inference.engine import Engine
@@ -42,6 +43,9 @@ class Predictor:
         network: maps (1, 1, x, y, z) to logits (1, classes, x, y, z); on `device`, in evaluation mode.
         device: where to compute.
         options: used where `predict` is not given others.
+
+    Raises:
+        WeightsError: the model has no lesion class.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Predictor:
         self.device = device
         self.options = options or PredictionOptions()
         self._multiple = UNetConfig(**spec.network).multiple
+        if LESION not in spec.class_names:
+            raise WeightsError(f"{spec.path}: expected a class named {LESION!r}, found {spec.class_names}")
         self._lesion = spec.class_names.index(LESION)
 
     @classmethod
@@ -111,11 +117,11 @@ class Predictor:
         max_voxels = options.max_voxels or voxels_that_fit(self.device)
         engine = Engine(self.network, self.device, self._multiple, max_voxels, options.overlap)
 
-        def run(box: CropBox, tta: bool = False) -> ChannelVolume:
+        def run(box: CropBox, flip_axes: tuple[int, ...] = ()) -> ChannelVolume:
             item = torch.from_numpy(box.crop(volume))[None, None]
             return engine.probabilities(
-                normalize(item, **self._percentiles),
-                tta,
+                normalize(item, **self.spec.normalization),
+                flip_axes,
                 lambda done, total: report("predicting", 0.1 + 0.8 * done / total),
             ).numpy()
 
@@ -125,7 +131,7 @@ class Predictor:
             box = brain_view(
                 volume, self.spec.spacing_mm, self._multiple, self.spec.field_of_view_mm, classify=run
             )
-        return box, run(box, options.tta)
+        return box, run(box, trained_flips(self.spec) if options.tta else ())
 
     def _decide(self, channels: Iterator[Volume], image: Image, options: PredictionOptions) -> Prediction:
         """Mask and labels from channels that come one at a time, so that they need not all be in memory."""
@@ -169,14 +175,16 @@ class Predictor:
             )
         return tuple(notes)
 
-    @property
-    def _percentiles(self) -> dict[str, float]:
-        """Percentiles of the normalisation, where the weights say that they are not the usual ones."""
-        return {
-            key: float(self.spec.normalization[key])
-            for key in ("lower", "upper")
-            if key in self.spec.normalization
-        }
+
+def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
+    """Axes (0 left-right, 1 back-front, 2 bottom-top) along which a model's training images were flipped.
+
+    Flipping a scan along any other axis shows the network what it has never seen. All three where the recipe
+    does not say.
+    """
+    deformation = spec.recipe.get("synthesis", {}).get("deformation", {})
+    probabilities = deformation.get("flip_probability", (1, 1, 1))
+    return tuple(axis for axis, probability in enumerate(probabilities) if probability > 0)
 
 
 def _on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
 
 import numpy as np
 
 from strokelabel.geometry import CropBox
-from strokelabel.inference.head import centered_box, head_box
+from strokelabel.inference.head import Triple, centered_box, head_box, triple
 from strokelabel.metrics import largest_component
 from strokelabel.types import ChannelVolume, Volume
 
@@ -62,7 +62,7 @@ def brain_view(
     low, high = brain
     margin = 2 * _BRAIN_MARGIN_MM / spacing_mm
     sides = [max(side, n + margin) for side, n in zip(field, high - low, strict=True)]
-    return centered_box(volume.shape, whole.start + (low + high) / 2, _round_up(sides, multiple))
+    return centered_box(triple(volume.shape), whole.start + (low + high) / 2, _round_up(sides, multiple))
 
 
 def _brain_extent(probabilities: ChannelVolume) -> tuple[np.ndarray, np.ndarray] | None:
@@ -74,11 +74,10 @@ def _brain_extent(probabilities: ChannelVolume) -> tuple[np.ndarray, np.ndarray]
     return low, high
 
 
-def _around(box: CropBox, sides: tuple[int, int, int]) -> CropBox:
+def _around(box: CropBox, sides: Triple) -> CropBox:
     middle = (np.array(box.start) + np.array(box.stop) - 1) / 2
     return centered_box(box.full_shape, middle, sides)
 
 
-def _round_up(sides: object, multiple: int) -> tuple[int, int, int]:
-    x, y, z = (ceil(side / multiple) * multiple for side in sides)  # type: ignore[attr-defined]
-    return x, y, z
+def _round_up(sides: Iterable[float], multiple: int) -> Triple:
+    return triple(ceil(side / multiple) * multiple for side in sides)

@@ -6,10 +6,12 @@ ISLES'22 challenge.
 
 from __future__ import annotations
 
+from typing import Final
+
 import cc3d
 import numpy as np
 
-CONNECTIVITY = 26
+CONNECTIVITY: Final = 26
 
 
 def label_lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:

@@ -1,0 +1,28 @@
+"""Fixtures that several parts' tests share. No test may depend on the network or on a user's home folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed: a failing test fails again."""
+    return np.random.default_rng(20250101)
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hide models that whoever runs the tests has installed."""
+    monkeypatch.setenv("STROKELABEL_HOME", str(tmp_path_factory.getbasetemp() / "no-models-here"))
+
+
+@pytest.fixture(scope="session")
+def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file whose network finds what is brighter than the head; see `bright_network`."""
+    from bright_network import save_bright_model
+
+    return save_bright_model(tmp_path_factory.mktemp("model") / "bright.safetensors")
