@@ -35,12 +35,12 @@ def write_series(folder: Path, data: np.ndarray, affine: np.ndarray, name: str =
     return paths
 
 
-def write_multi_frame(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """Write int16 (i, j, k) data on a RAS affine as one enhanced MR file."""
+def write_multi_frame(path: Path, data: np.ndarray, affine: np.ndarray, order: list[int]) -> None:
+    """Write int16 (i, j, k) data on a RAS affine as one enhanced MR file, with its slices in the given order."""
     lps = LPS_TO_RAS @ affine
     dataset = new_dataset(ENHANCED_MR_IMAGE, generate_uid(entropy_srcs=["enhanced"]), "enhanced")
-    set_pixels(dataset, data.transpose(2, 1, 0))
-    dataset.NumberOfFrames = data.shape[2]
+    set_pixels(dataset, data.transpose(2, 1, 0)[order])
+    dataset.NumberOfFrames = len(order)
     shared, measures, orientation = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
     measures.PixelSpacing = decimals([np.linalg.norm(lps[:3, 1]), np.linalg.norm(lps[:3, 0])])
     measures.SliceThickness = measures.SpacingBetweenSlices = decimals([np.linalg.norm(lps[:3, 2])])[0]
@@ -49,7 +49,7 @@ def write_multi_frame(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     shared.PlaneOrientationSequence = [orientation]
     dataset.SharedFunctionalGroupsSequence = [shared]
     frames = []
-    for k in range(data.shape[2]):
+    for k in order:
         frame, position = pydicom.Dataset(), pydicom.Dataset()
         position.ImagePositionPatient = decimals(lps[:3, 3] + k * lps[:3, 2])
         frame.PlanePositionSequence = [position]

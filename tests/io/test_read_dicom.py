@@ -12,6 +12,7 @@ from strokelabel.errors import (
     DimensionError,
     EmptyImageError,
     HeaderError,
+    ImageError,
     UnreadableImageError,
 )
 from strokelabel.geometry import CanonicalGrid
@@ -103,13 +104,28 @@ def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path, data):
     np.testing.assert_allclose(read_image(tmp_path / "ct").affine, sheared, atol=1e-5)
 
 
-def test_an_enhanced_file_with_all_frames_is_one_volume(tmp_path, data):
+@pytest.mark.parametrize(
+    "order", [[*range(9)], [*range(8, -1, -1)], [3, 1, 4, 0, 5, 8, 2, 6, 7]], ids=["up", "down", "mixed"]
+)
+@pytest.mark.parametrize("affine", [AXIAL, CORONAL], ids=["axial", "coronal"])
+def test_an_enhanced_file_with_all_frames_is_one_volume(tmp_path, data, affine, order):
     folder = tmp_path / "enhanced"
     folder.mkdir()
-    write_multi_frame(folder / "IM0001", data, AXIAL)
+    write_multi_frame(folder / "IM0001", data, affine, order)
     image = read_image(folder)
     np.testing.assert_array_equal(image.data, data)
-    np.testing.assert_allclose(image.affine, AXIAL, atol=1e-4)
+    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+
+
+def test_an_enhanced_file_is_checked_like_a_series(tmp_path, data):
+    for name, order, error, found in [
+        ("gap", [0, 1, 2, 4, 5], UnreadableImageError, "some were missing"),
+        ("times", [0, 1, 2, 0, 1, 2], DimensionError, "6 slices at 3 places"),
+    ]:
+        (tmp_path / name).mkdir()
+        write_multi_frame(tmp_path / name / "IM0001", data, AXIAL, order)
+        with pytest.raises(error, match=found):
+            read_image(tmp_path / name)
 
 
 def test_other_files_beside_the_series_are_passed_over(series, data):
@@ -250,3 +266,24 @@ def test_nothing_is_printed_by_the_libraries_below(series, capfd):
     with pytest.raises(UnreadableImageError):
         read_image(folder)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("enhanced", [False, True], ids=["series", "enhanced"])
+def test_every_random_corruption_of_a_header_gives_an_image_or_a_clear_error(tmp_path, data, rng, enhanced):
+    folder = tmp_path / "fuzzed"
+    if enhanced:
+        folder.mkdir()
+        path = folder / "IM0001"
+        write_multi_frame(path, data, AXIAL, [*range(9)])
+    else:
+        path = write_series(folder, data[:, :, :3], AXIAL)[1]
+    original = path.read_bytes()
+    header = original.rindex(b"\xe0\x7f\x10\x00")  # the pixel data element
+    for _ in range(200):
+        raw = bytearray(original)
+        raw[int(rng.integers(132, header))] = int(rng.integers(0, 256))
+        path.write_bytes(raw)
+        try:
+            read_image(folder)
+        except ImageError as error:
+            assert str(folder) in str(error)

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_shape
-from strokelabel.io.dicom_slices import Slice, read_slice, stack_affine
+from strokelabel.io.dicom_slices import Slice, read_frames, read_slice, stack_affine
 from strokelabel.types import Affine, Volume
 
 _PREAMBLE_BYTES = 128
@@ -71,7 +71,13 @@ def read_dicom_series(folder: Path) -> DicomVolume:
 def _series(folder: Path) -> dict[str, list[Slice]]:
     """Slices by series instance, without objects that are no images."""
     found: dict[str, list[Slice]] = {}
-    for file in sorted(folder.iterdir()):
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise UnreadableImageError(
+            f"{folder}: expected a readable folder, but {error.strerror}; check its permissions."
+        ) from error
+    for file in files:
         if file.is_file() and is_dicom_file(file):
             slice_ = read_slice(file)
             if slice_ is not None and slice_.modality not in _NOT_IMAGES:
@@ -91,30 +97,37 @@ def _read_stack(slices: list[Slice], folder: Path) -> DicomVolume:
             f"{folder}: expected one volume, found {len(slices)} multi-frame files in one series; "
             "choose one and move it to a folder of its own."
         )
-    ordered, lps, notes = stack_affine(slices, str(folder))
-    rows_and_columns = {slice_.size for slice_ in ordered}
-    if len(rows_and_columns) > 1:
-        raise DimensionError(
-            f"{folder}: expected slices of one size, found {sorted(rows_and_columns)}; remove the others."
-        )
-    columns, rows, _ = ordered[0].size
-    shape = check_shape((columns, rows, len(ordered)), str(folder))
-    check_grid(shape, _LPS_TO_RAS @ lps, str(folder))
+    if len({slice_.size for slice_ in slices}) > 1:
+        sizes = sorted({slice_.size[:2] for slice_ in slices})
+        raise DimensionError(f"{folder}: expected slices of one size, found {sizes}; remove the others.")
+    order, lps, notes = stack_affine(slices, str(folder))
+    affine = _check((*slices[0].size[:2], len(slices)), lps, folder)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(slice_.path) for slice_ in ordered])
-    return DicomVolume(_pixels(reader, folder), _LPS_TO_RAS @ lps, notes)
+    reader.SetFileNames([str(slices[number].path) for number in order])
+    return DicomVolume(_pixels(reader, folder), affine, notes)
 
 
-def _read_single_file(slice_: Slice, folder: Path) -> DicomVolume:
-    """Read one enhanced multi-frame file, whose geometry SimpleITK gives."""
-    shape = check_shape(slice_.size, f"{folder} (one DICOM file)")
-    lps = np.eye(4)
-    lps[:3, :3] = slice_.directions * slice_.spacing
-    lps[:3, 3] = slice_.origin
-    check_grid(shape, _LPS_TO_RAS @ lps, str(folder))
+def _read_single_file(file: Slice, folder: Path) -> DicomVolume:
+    """Read one multi-frame file; where its frames say nothing, SimpleITK's geometry is taken."""
+    check_shape(file.size, f"{folder} (one DICOM file)")
+    frames = read_frames(file)
+    if frames is None:
+        order, lps, notes = list(range(file.size[2])), np.eye(4), tuple[str, ...]()
+        lps[:3, :3] = file.directions * file.spacing
+        lps[:3, 3] = file.origin
+    else:
+        order, lps, notes = stack_affine(frames, str(folder))
+    affine = _check(file.size, lps, folder)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(slice_.path))
-    return DicomVolume(_pixels(reader, folder), _LPS_TO_RAS @ lps, ())
+    reader.SetFileName(str(file.path))
+    return DicomVolume(np.ascontiguousarray(_pixels(reader, folder)[:, :, order]), affine, notes)
+
+
+def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:
+    """The RAS affine of a LPS one, once shape and affine are found possible."""
+    affine = _LPS_TO_RAS @ lps
+    check_grid(check_shape(shape, str(folder)), affine, str(folder))
+    return affine
 
 
 def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path) -> Volume:

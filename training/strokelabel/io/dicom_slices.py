@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 
 from strokelabel.errors import DimensionError, UnreadableImageError
+from strokelabel.io.dicom_header import announces_an_image, frame_geometry
 from strokelabel.types import Affine
 
 _SERIES_UID, _DESCRIPTION, _MODALITY = "0020|000e", "0008|103e", "0008|0060"
@@ -56,8 +55,8 @@ def read_slice(path: Path) -> Slice | None:
     reader.SetImageIO("GDCMImageIO")
     try:
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        if not _claims_to_be_an_image(path):
+    except (RuntimeError, MemoryError) as error:
+        if not announces_an_image(path):
             return None
         raise UnreadableImageError(
             f"{path}: expected a readable DICOM image, found a truncated or corrupt one; export the series again."
@@ -77,11 +76,26 @@ def read_slice(path: Path) -> Slice | None:
     )
 
 
-def stack_affine(slices: list[Slice], source: str) -> tuple[list[Slice], Affine, tuple[str, ...]]:
+def read_frames(file: Slice) -> list[Slice] | None:
+    """Where each frame of an enhanced multi-frame file lies, in the order of the file; None if it does not say.
+
+    Raises:
+        UnreadableImageError: the positions are corrupt.
+    """
+    frames = frame_geometry(file.path)
+    if frames is None or len(frames) != file.size[2]:
+        return None
+    return [
+        replace(file, origin=frame.origin, directions=frame.directions, spacing=frame.spacing)
+        for frame in frames
+    ]
+
+
+def stack_affine(slices: list[Slice], source: str) -> tuple[list[int], Affine, tuple[str, ...]]:
     """Order slices along their normal and find the grid they make.
 
     Returns:
-        The slices in order, the (4, 4) voxel index to LPS mm affine, and notes for the user.
+        The slices' numbers in order, the (4, 4) voxel index to LPS mm affine, and notes for the user.
 
     Raises:
         DimensionError: slices of different angles, or several slices at one place (a time series).
@@ -96,14 +110,15 @@ def stack_affine(slices: list[Slice], source: str) -> tuple[list[Slice], Affine,
         raise DimensionError(
             f"{source}: expected one pixel size, found several; remove the slices that differ."
         )
-    ordered = sorted(slices, key=lambda s: float(s.origin @ directions[:, 2]))
-    origins = np.array([s.origin for s in ordered])
+    origins = np.array([s.origin for s in slices])
+    order = np.argsort(origins @ directions[:, 2], kind="stable")
+    origins = origins[order]
     notes = _check_even(origins, source)
     affine = np.eye(4)
     affine[:3, :2] = directions[:, :2] * slices[0].spacing[:2]
     affine[:3, 2] = (origins[-1] - origins[0]) / (len(origins) - 1)
     affine[:3, 3] = origins[0]
-    return ordered, affine, notes
+    return order.tolist(), affine, notes
 
 
 def _check_even(origins: np.ndarray, source: str) -> tuple[str, ...]:
@@ -126,15 +141,6 @@ def _check_even(origins: np.ndarray, source: str) -> tuple[str, ...]:
     if worst > _UNEVEN_NOTE * usual:
         return (f"slices are unevenly spaced by up to {worst:.2f} mm; the mean spacing is used",)
     return ()
-
-
-def _claims_to_be_an_image(path: Path) -> bool:
-    """Whether a DICOM file's first lines announce an image; a file that breaks off within them may be one."""
-    try:
-        storage = read_file_meta_info(path).MediaStorageSOPClassUID
-    except (InvalidDicomError, OSError, EOFError, AttributeError, ValueError, NotImplementedError):
-        return True
-    return "Image Storage" in storage.name
 
 
 def _text(reader: sitk.ImageFileReader, key: str) -> str:

@@ -1,0 +1,96 @@
+"""What SimpleITK does not tell of a DICOM file: its kind, and where the frames of a multi-frame file lie."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+
+from strokelabel.errors import UnreadableImageError
+
+_CORRUPT = (
+    InvalidDicomError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+)
+"""What pydicom raises on corrupt files, by experiment."""
+
+
+class FrameGeometry(NamedTuple):
+    """LPS origin in mm, directions of columns, rows and normal as columns, mm between columns and rows."""
+
+    origin: np.ndarray
+    directions: np.ndarray
+    spacing: np.ndarray
+
+
+def announces_an_image(path: Path) -> bool:
+    """Whether a DICOM file's first elements name a class of images; one too corrupt to tell may be an image."""
+    try:
+        with _silent_pydicom():
+            return "Image Storage" in str(read_file_meta_info(path).MediaStorageSOPClassUID.name)
+    except _CORRUPT:
+        return True
+
+
+def frame_geometry(path: Path) -> list[FrameGeometry] | None:
+    """Where each frame of a multi-frame file lies, in the order of the file; None if it does not say.
+
+    Raises:
+        UnreadableImageError: the file is corrupt.
+    """
+    try:
+        with _silent_pydicom():
+            dataset = dcmread(path, stop_before_pixels=True)
+            shared = dataset.get("SharedFunctionalGroupsSequence", [Dataset()])[0]
+            frames = [_geometry(f, shared) for f in dataset.get("PerFrameFunctionalGroupsSequence", [])]
+    except _CORRUPT as error:
+        raise UnreadableImageError(
+            f"{path}: expected readable positions of the frames, found a corrupt header; export the series again."
+        ) from error
+    known = [frame for frame in frames if frame is not None]
+    return known if known and len(known) == len(frames) else None
+
+
+def _geometry(frame: Dataset, shared: Dataset) -> FrameGeometry | None:
+    position = _group(frame, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
+    orientation = _group(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    pixels = _group(frame, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
+    if position is None or orientation is None or pixels is None:
+        return None
+    columns, rows = orientation[:3], orientation[3:]
+    directions = np.column_stack([columns, rows, np.cross(columns, rows)])
+    return FrameGeometry(
+        position, directions, np.array([pixels[1], pixels[0], 1.0])
+    )  # DICOM: between rows first
+
+
+def _group(frame: Dataset, shared: Dataset, sequence: str, element: str, length: int) -> np.ndarray | None:
+    """An element of a frame's functional group, or of the group that all frames share."""
+    for groups in (frame, shared):
+        if sequence in groups and element in groups[sequence][0]:
+            values = np.array(groups[sequence][0][element].value, dtype=float)
+            return values.reshape(length)  # an error when corruption changed their number
+    return None
+
+
+@contextmanager
+def _silent_pydicom() -> Iterator[None]:
+    """Keep pydicom from warning about values that play no role here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
