@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -47,7 +48,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     tissues: Annotated[
         bool, typer.Option("--tissues", help="Write the likeliest class of each voxel.")
     ] = False,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over eight flips; eight times slower.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over flips; two to eight times slower.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threshold: Annotated[
         float | None,
@@ -130,26 +133,37 @@ def predict_all(
     """Predict scans with a progress bar and a line for each; return how many failed."""
     from strokelabel.inference.batch import predict_scans
 
-    failed = 0
+    rows: list[Row] = []
     with _progress() as bar:
-        total = bar.add_task("scans", total=len(scans))
-        current = bar.add_task("", total=1.0)
+        task = bar.add_task("starting", total=len(scans))
 
         def on_progress(stage: str, fraction: float) -> None:
-            bar.update(current, completed=fraction, description=stage)
+            bar.update(task, completed=len(rows) + fraction, description=stage)
 
-        for row in predict_scans(predictor, scans, folder, choice, overwrite, on_progress):
-            failed += row.status == "failed"
-            bar.advance(total)
-            _report(row)
-    return failed
+        try:
+            for row in predict_scans(predictor, scans, folder, choice, overwrite, on_progress):
+                rows.append(row)
+                bar.update(task, completed=len(rows))
+                _report(row)
+        except KeyboardInterrupt:
+            typer.echo(
+                f"interrupted after {len(rows)} of {len(scans)} scans; the same command goes on", err=True
+            )
+            raise
+    return sum(row.status == "failed" for row in rows)
 
 
 def _progress() -> Progress:
     """A progress bar on stderr; silent where that is not a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else the lines for a pipe would go to the terminal
+        disable=not console.is_terminal,
+    )
 
 
 def _report(row: Row) -> None:
