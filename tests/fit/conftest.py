@@ -1,0 +1,34 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny_run
+import torch
+
+from strokelabel.fit.loop import TrainingResult
+
+
+@pytest.fixture(autouse=True)
+def _keep_thread_count() -> Iterator[None]:
+    """Training sets the number of threads; other tests should not feel it."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """A tiny run from the first step to the last in one go."""
+    return tiny_run.tiny_run(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """The folder of a tiny run that was stopped after 12 of its 24 steps."""
+    seen: list[int] = []
+    tiny_run.tiny_run(
+        tmp_path / "run",
+        on_progress=lambda progress: seen.append(progress.step),
+        should_stop=lambda: len(seen) >= 11,
+    )
+    return tmp_path / "run"
