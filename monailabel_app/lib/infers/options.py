@@ -1,0 +1,150 @@
+"""The options of a request, from whatever type a viewer sends them as.
+
+Viewers show the defaults of /info/ as tables and send every value back: numbers as strings, zero and false as
+"", lists whole or their first item. An empty value therefore means the default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monailabel.utils.others.generic import device_list, name_to_device
+
+from lib.refusals import InvalidRequestError
+from strokelabel.inference.device import resolve_device
+from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+
+LIKELIEST = "likeliest class"
+"""The threshold that means: lesion where that is the likeliest of all classes."""
+
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """What a client may choose for one segmentation.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:<n>".
+        prediction: the options of the predictor.
+        extension: suffix of the result's file.
+        dtype: type of its voxels.
+        compress: gzip inside a .nrrd (a .nii.gz always is, a .nii never).
+    """
+
+    device: str
+    prediction: PredictionOptions
+    extension: str
+    dtype: str
+    compress: bool
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> InferOptions:
+        """Read the options of a request.
+
+        Raises:
+            InvalidRequestError, OptionError: saying what was expected of which option.
+        """
+        threshold = _first(request.get("threshold"))
+        likeliest = threshold in (None, "", LIKELIEST)
+        return cls(
+            device=as_device(request.get("device")),
+            prediction=PredictionOptions(
+                tta=as_flag(request.get("tta"), "tta", default=False),
+                threshold=None if likeliest else as_number(threshold, "threshold", default=0.5),
+                min_size_ml=as_number(request.get("min_size_ml"), "min_size_ml", default=0.0),
+                fill_holes=as_flag(request.get("fill_holes"), "fill_holes", default=False),
+                ct_window=CT_WINDOW_HU if as_flag(request.get("ct"), "ct", default=False) else None,
+                keep_probabilities=False,
+            ),
+            extension=as_choice(request.get("result_extension"), "result_extension", EXTENSIONS),
+            dtype=as_choice(request.get("result_dtype"), "result_dtype", DTYPES),
+            compress=as_flag(request.get("result_compress"), "result_compress", default=False),
+        )
+
+
+def default_config() -> dict[str, Any]:
+    """The options that viewers show, with their defaults."""
+    tenths = [f"0.{tenth}" for tenth in range(1, 10)]
+    return {
+        "device": device_list(),
+        "tta": False,
+        "threshold": [LIKELIEST, *tenths],
+        "min_size_ml": 0.0,
+        "fill_holes": False,
+        "ct": False,
+    }
+
+
+def as_flag(value: object, name: str, default: bool) -> bool:
+    """Read a yes or no.
+
+    Raises:
+        InvalidRequestError: neither.
+    """
+    value = _first(value)
+    if value is None or value == "":
+        return default
+    word = str(value).strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise InvalidRequestError(f"{name}: expected true or false, found {value!r}.")
+    return word in _TRUE
+
+
+def as_number(value: object, name: str, default: float) -> float:
+    """Read a finite number.
+
+    Raises:
+        InvalidRequestError: not one.
+    """
+    value = _first(value)
+    if value is None or value == "":
+        return default
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidRequestError(f"{name}: expected a number, found {value!r}.")
+    return number
+
+
+def as_choice(value: object, name: str, choices: tuple[str, ...]) -> str:
+    """Read one of some words; the first is the default.
+
+    Raises:
+        InvalidRequestError: listing the words.
+    """
+    value = _first(value)
+    if value is None or value == "":
+        return choices[0]
+    if value not in choices:
+        raise InvalidRequestError(f"{name}: expected one of {', '.join(choices)}, found {value!r}.")
+    return str(value)
+
+
+def as_device(value: object) -> str:
+    """Read a device: a name of /info/, "cpu", "cuda", or "cuda:<n>"; by default a GPU if there is one.
+
+    "cuda" on a computer without GPU is the CPU, as everywhere in MONAI Label.
+
+    Raises:
+        InvalidRequestError, OptionError: no such device.
+    """
+    value = _first(value)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequestError(f"device: expected a name, found {value!r}.")
+    return str(resolve_device(name_to_device(value)))
+
+
+def _first(value: object) -> object:
+    """The first item of a list (the default of a choice), anything else as it is."""
+    if isinstance(value, (list, tuple)):
+        return value[0] if value else None
+    return value

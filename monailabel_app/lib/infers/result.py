@@ -1,0 +1,52 @@
+"""Writing a segmentation to the file that an answer carries."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import nrrd
+import numpy as np
+
+from lib.infers.options import InferOptions
+from strokelabel.io.images import Image
+from strokelabel.io.write import write_nifti
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+def write_result(labels: np.ndarray, image: Image, options: InferOptions) -> str:
+    """Write labels (i, j, k) onto the grid of their image.
+
+    Returns:
+        Path of a temporary file; the server removes it once it is sent.
+
+    Raises:
+        OutputError: the type cannot hold the values, or the disk is full.
+    """
+    with tempfile.NamedTemporaryFile(suffix=options.extension, delete=False) as file:
+        path = Path(file.name)
+    try:
+        if options.extension == ".nrrd":
+            _write_nrrd(path, labels.astype(options.dtype), image.affine, options.compress)
+        else:
+            write_nifti(path, labels, image, options.dtype, description="StrokeLabel")
+    except Exception:
+        path.unlink(missing_ok=True)
+        raise
+    return str(path)
+
+
+def _write_nrrd(path: Path, labels: np.ndarray, affine: np.ndarray, compress: bool) -> None:
+    """Write a NRRD. Browsers read its voxels without unpacking them when `compress` is off.
+
+    The axes are written as vectors, not as directions and sizes, so that a sheared grid stays what it is.
+    """
+    header = {
+        "space": "left-posterior-superior",
+        "kinds": ["domain"] * 3,
+        "space directions": (_RAS_TO_LPS @ affine[:3, :3]).T,
+        "space origin": _RAS_TO_LPS @ affine[:3, 3],
+        "encoding": "gzip" if compress else "raw",
+    }
+    nrrd.write(str(path), labels, header, index_order="F")

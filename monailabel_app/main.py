@@ -1,0 +1,51 @@
+"""StrokeLabel as a MONAI Label app: `monailabel start_server --app monailabel_app --studies FOLDER`."""
+
+from __future__ import annotations
+
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.tasks.activelearning.first import First
+
+import strokelabel
+from lib import checked_app
+from lib.activelearning.random_sample import RandomSample
+from lib.datastore import StudiesDatastore
+from lib.infers.lesion import SegmentLesion
+from lib.infers.tissues import SegmentTissues
+from lib.model import ServedModel
+
+
+# The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
+# such class may be imported by name.
+class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
+    """Builds the tasks around one model: "base", or that of `--conf model NAME|PATH`."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self._model = ServedModel((conf or {}).get("model", "base"))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf or {},
+            name="StrokeLabel",
+            description=strokelabel.__doc__ or "",
+            version=strokelabel.__version__,
+        )
+
+    def init_datastore(self) -> Datastore:
+        """A studies folder by our datastore; a web address by MONAI Label's own."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return StudiesDatastore(
+            self.studies, settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD, settings.MONAI_LABEL_DATASTORE_READ_ONLY
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """Lesion and tissues."""
+        return {"segment": SegmentLesion(self._model), "segment_tissues": SegmentTissues(self._model)}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """By the names that viewers start with."""
+        return {"random": RandomSample(), "first": First()}
