@@ -14,6 +14,9 @@ from strokelabel.types import Affine
 _SMALLEST_AXIS_DETERMINANT = 0.01
 """Determinant of the unit axis directions below which they count as one plane (sheared scans: above 0.5)."""
 
+_BEYOND_MM = 1e9
+"""Entries of an affine from here on count as infinite: a thousand kilometres."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -92,7 +95,7 @@ def _check_affine(affine: np.ndarray) -> None:
     advice = "repair the header's sform/qform, or convert the scan from DICOM again"
     if affine.shape != (4, 4):
         raise HeaderError(f"Expected an affine of shape (4, 4), found {affine.shape}; {advice}.")
-    if not np.isfinite(affine).all():
+    if not (np.abs(affine) < _BEYOND_MM).all():  # also false for NaN
         raise HeaderError(
             f"Expected a finite affine, found NaN or infinite entries {affine.tolist()}; {advice}."
         )

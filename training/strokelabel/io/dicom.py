@@ -125,7 +125,8 @@ def _read_single_file(file: Slice, folder: Path) -> DicomVolume:
 
 def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:
     """The RAS affine of a LPS one, once shape and affine are found possible."""
-    affine = _LPS_TO_RAS @ lps
+    with np.errstate(invalid="ignore"):  # infinities are reported by the check
+        affine = _LPS_TO_RAS @ lps
     check_grid(check_shape(shape, str(folder)), affine, str(folder))
     return affine
 

@@ -10,24 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from strokelabel.errors import UnreadableImageError
-
-_CORRUPT = (
-    InvalidDicomError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-)
-"""What pydicom raises on corrupt files, by experiment."""
 
 
 class FrameGeometry(NamedTuple):
@@ -43,7 +28,7 @@ def announces_an_image(path: Path) -> bool:
     try:
         with _silent_pydicom():
             return "Image Storage" in str(read_file_meta_info(path).MediaStorageSOPClassUID.name)
-    except _CORRUPT:
+    except Exception:  # pydicom has no common error for corrupt files: any kind may come through
         return True
 
 
@@ -58,7 +43,7 @@ def frame_geometry(path: Path) -> list[FrameGeometry] | None:
             dataset = dcmread(path, stop_before_pixels=True)
             shared = dataset.get("SharedFunctionalGroupsSequence", [Dataset()])[0]
             frames = [_geometry(f, shared) for f in dataset.get("PerFrameFunctionalGroupsSequence", [])]
-    except _CORRUPT as error:
+    except Exception as error:  # as above
         raise UnreadableImageError(
             f"{path}: expected readable positions of the frames, found a corrupt header; export the series again."
         ) from error
