@@ -91,7 +91,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "threshold": "likeliest class" if threshold is None else threshold,
         "volume_ml": prediction.volume_ml,
         "lesion_count": prediction.lesion_count,
-        "lesion_volumes_ml": sorted((float(v) for v in prediction.lesion_volumes_ml), reverse=True),
+        "largest_lesion_ml": float(max(prediction.lesion_volumes_ml, default=0.0)),
         "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
     }
