@@ -56,13 +56,15 @@ class ProgressDisplay:
         self._last_line = float("-inf")
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:
+            self._bar.stop()
 
     def show(self, progress: TrainingProgress) -> None:
         """Show a finished step."""

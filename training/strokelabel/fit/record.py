@@ -80,9 +80,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     complete = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(complete.splitlines())
     if complete and tuple(reader.fieldnames or ()) != COLUMNS:
-        raise CheckpointError(
-            f"{path}: expected columns {', '.join(COLUMNS)}; move the file away to start anew"
-        )
+        raise CheckpointError(f"{path}: expected columns {', '.join(COLUMNS)}; move it away to start anew")
     try:
         return [
             {name: (int if name == "step" else float)(cell) for name, cell in row.items() if cell}

@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from strokelabel.errors import TrainingError
+from strokelabel.fit.devices import make_fabric, resolve_device
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "", "cuda:99"])
+def test_devices_that_do_not_exist_are_refused(name):
+    with pytest.raises(TrainingError, match="expected the"):
+        resolve_device(name)
+
+
+def test_half_precision_with_a_scaler_is_refused_on_a_cpu():
+    with pytest.raises(TrainingError, match="bf16-mixed"):
+        make_fabric("cpu", "16-mixed")
+
+
+def test_the_cpu_is_always_there():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert make_fabric("cpu", "32-true").device == torch.device("cpu")

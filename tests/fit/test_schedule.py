@@ -1,0 +1,39 @@
+import pytest
+from pydantic import ValidationError
+from tiny_run import tiny_config
+
+from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.schedule import learning_rate
+
+
+def test_the_rate_falls_from_its_peak_to_zero_as_a_power_of_what_remains():
+    config = tiny_config(steps=200, learning_rate=0.01)
+    assert learning_rate(0, config) == 0.01
+    assert learning_rate(50, config) == pytest.approx(0.01 * 0.75**0.9)
+    assert learning_rate(200, config) == 0
+    assert learning_rate(201, config) == 0
+
+
+def test_the_rate_rises_first_when_asked_to():
+    config = tiny_config(steps=200, learning_rate=0.01, warmup_steps=9)
+    rates = [learning_rate(step, config) for step in range(11)]
+    assert rates[0] == pytest.approx(0.001)
+    assert rates == sorted(rates[:10]) + rates[10:]
+    assert rates[10] == learning_rate(10, tiny_config(steps=200, learning_rate=0.01))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"learning_rate": -1},
+        {"learning_rate": float("nan")},
+        {"precision": "64"},
+        {"ema_decay": 1.0},
+        {"keep_last": 1},
+        {"stpes": 5},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        TrainingConfig(**({"steps": 10} | wrong))
