@@ -77,7 +77,9 @@ def start(folder: Path, studies: Path, *conf: str) -> Server:
         conf: key, value, key, value...
     """
     app = folder / "monailabel_app"
-    shutil.copytree(REPOSITORY / "monailabel_app", app, ignore=shutil.ignore_patterns("logs", "__pycache__", ".*"))
+    shutil.copytree(
+        REPOSITORY / "monailabel_app", app, ignore=shutil.ignore_patterns("logs", "__pycache__", ".*")
+    )
     temporary, home, log = folder / "tmp", folder / "home", folder / "server.log"
     temporary.mkdir()
     home.mkdir()
