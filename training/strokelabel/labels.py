@@ -113,7 +113,9 @@ class LabelTable:
         """
         unknown = sorted(ids - set(self._by_id()))
         if unknown:
-            raise LabelMapError(f"{source}: expected FreeSurfer-style labels, found unknown {unknown[:10]}; {self._hint()}")
+            raise LabelMapError(
+                f"{source}: expected FreeSurfer-style labels, found unknown {unknown[:10]}; {self._hint()}"
+            )
 
     def _by_id(self) -> dict[int, AnatomicalLabel]:
         return {label.id: label for label in self.labels}
@@ -142,8 +144,10 @@ def read_label_table(path: Path) -> LabelTable:
     ids = {label.id for label in labels}
     for label in labels:
         if label.group not in TISSUE_GROUPS or label.side not in ("left", "right", "midline"):
-            raise LabelMapError(f"{path}: label {label.id} has group {label.group!r}, side {label.side!r}; "
-                                f"expected a group of {TISSUE_GROUPS} and left, right or midline")
+            raise LabelMapError(
+                f"{path}: label {label.id} has group {label.group!r}, side {label.side!r}; "
+                f"expected a group of {TISSUE_GROUPS} and left, right or midline"
+            )
         if label.mirror not in ids:
             raise LabelMapError(f"{path}: label {label.id} mirrors {label.mirror}, which is not in the table")
     return LabelTable(labels)

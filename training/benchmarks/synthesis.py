@@ -1,0 +1,126 @@
+"""Time of one synthetic sample against cornucopia's SynthFromLabelTransform, on the same label map, in one run.
+
+    python training/benchmarks/synthesis.py LABEL_MAP [--size 160] [--repeats 5] [--threads 2] [--device cpu]
+
+Both make a size³ image at 1 mm with deformation, Gaussian-mixture contrast, bias, gamma, blur, low resolution and
+noise. Ours also places and blends lesions and returns tissue and lesion labels. Samples alternate, so that whatever
+else the machine does falls on both; medians and their ratio are printed. Loading is left out on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from strokelabel.labels import default_label_table
+from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.head import make_head
+from strokelabel.synthesis.icbm import icbm_template
+from strokelabel.synthesis.label_map import read_label_map
+from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
+from strokelabel.synthesis.prepared import PreparedBrain
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("label_map", type=Path, help="FreeSurfer-style label map, 1 mm")
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    makers = {
+        "cornucopia": cornucopia_sampler(arguments.label_map, arguments.size, arguments.device),
+        "strokelabel": our_sampler(arguments.label_map, arguments.size, arguments.device),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in makers}
+    for repeat in range(arguments.repeats + 1):
+        for name, make in makers.items():
+            elapsed = timed(make, repeat)
+            if repeat:  # the first round warms both up
+                seconds[name].append(elapsed)
+    report(seconds, arguments)
+
+
+def timed(make: Callable[[int], None], repeat: int) -> float:
+    """Wall seconds of one sample."""
+    start = time.perf_counter()
+    make(repeat)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def our_sampler(path: Path, size: int, device: str) -> Callable[[int], None]:
+    """StrokeLabel's generator with the paper's settings and always one lesion."""
+    table = default_label_table()
+    labels, affine = read_label_map(path, table)
+    head = make_head(PreparedBrain("benchmark", labels, affine, np.eye(4), 1.0), table, 1.0)
+    template = icbm_template()
+    x, y, z = np.ogrid[:40, :50, :30]
+    ball = ((x - 20) / 20) ** 2 + ((y - 25) / 25) ** 2 + ((z - 15) / 15) ** 2 < 1
+    bank = LesionBank.from_lesions(
+        [Lesion("ball", "", "", (40, 90, 80), ball)], template.shape, template.affine
+    )
+    config = SynthesisConfig.model_validate(
+        {"shape": (size, size, size), "spacing_mm": 1.0, "lesion": {"count_weights": {1: 1.0}}}
+    )
+    synthesizer = Synthesizer([head], bank, table, config, device)
+
+    def make(seed: int) -> None:
+        synthesizer.generate([seed])
+
+    return make
+
+
+def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[int], None]:
+    """cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
+    from cornucopia.synth import SynthFromLabelTransform
+
+    labels = np.asarray(nib.Nifti1Image.load(path).dataobj).astype(np.int64)
+    volume = torch.from_numpy(center_crop_or_pad(labels, size))[None].to(device)
+    synth = SynthFromLabelTransform()
+
+    def make(seed: int) -> None:
+        torch.manual_seed(seed)
+        synth(volume)
+
+    return make
+
+
+def center_crop_or_pad(volume: np.ndarray, size: int) -> np.ndarray:
+    """The central size³ of a volume, zeros where it is smaller."""
+    for axis, n in enumerate(volume.shape):
+        missing = max(size - n, 0)
+        before = missing // 2
+        widths = [(before, missing - before) if i == axis else (0, 0) for i in range(3)]
+        start = max(n - size, 0) // 2
+        volume = np.pad(np.take(volume, range(start, start + min(n, size)), axis=axis), widths)
+    return volume
+
+
+def report(seconds: dict[str, list[float]], arguments: argparse.Namespace) -> None:
+    """Print medians and the ratio."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    print(
+        f"one {arguments.size}^3 sample, {arguments.device}, {arguments.threads} threads, n={arguments.repeats}"
+    )
+    for name, median in medians.items():
+        low, high = min(seconds[name]), max(seconds[name])
+        print(f"{name:12s} median {median:.2f} s (range {low:.2f} to {high:.2f})")
+    print(f"ratio cornucopia / strokelabel: {medians['cornucopia'] / medians['strokelabel']:.1f}")
+
+
+if __name__ == "__main__":
+    main()

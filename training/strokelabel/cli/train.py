@@ -1,0 +1,48 @@
+"""`strokelabel train`: a network from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
+    prepared: Annotated[
+        Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
+    ] = Path("prepared"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Training folder (default: runs/<recipe>).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after this long, with a checkpoint.")
+    ] = None,
+    fast_dev_run: Annotated[
+        bool,
+        typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
+    ] = False,
+) -> None:
+    """Train, going on from the last checkpoint if the training folder has one.
+
+    Ctrl-C writes a checkpoint and stops; the same command goes on from it.
+    """
+    from rich.console import Console
+
+    from strokelabel.fit.recipe import load_recipe, shrink
+    from strokelabel.fit.session import train_recipe
+    from strokelabel.synthesis.prepared import PreparedData
+
+    chosen = load_recipe(recipe)
+    chosen = shrink(chosen) if fast_dev_run else chosen
+    folder = output or Path("runs") / chosen.name
+    result = train_recipe(chosen, PreparedData.load(prepared), folder, device=device, minutes=minutes)
+    best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
+    Console(stderr=True).print(
+        f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation Dice {best}, "
+        f"checkpoint {result.checkpoint}",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,143 @@
+"""What the scanner does to an image: bias field, gamma, motion blur, slice profile, noise.
+
+Blurring, slice selection and re-gridding are linear along each axis, so each is one small matrix per axis and image;
+a batch with different thicknesses and directions is three batched matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix, linear_matrix
+from strokelabel.synthesis.config import ArtefactConfig
+from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
+from strokelabel.synthesis.sampling import Sampler, column, voxel_noise
+
+
+@dataclass(frozen=True)
+class ArtefactParameters:
+    """One draw.
+
+    Attributes:
+        bias: (1, kx, ky, kz) control values of the bias field minus one.
+        gamma: exponent.
+        motion_fwhm_mm: per axis.
+        resolution_mm: spacing of the acquired voxels or slices per axis; 0 keeps the axis as it is.
+        thickness_mm: slice thickness per axis.
+        phase: position of the first slice within its spacing, in [0, 1), per axis.
+        noise_deviation: on the image scaled to [0, 1].
+        noise_field: (1, kx, ky, kz) control values of the relative noise level minus one.
+        noise_seed: seed of the noise.
+    """
+
+    bias: Tensor
+    gamma: float
+    motion_fwhm_mm: tuple[float, float, float]
+    resolution_mm: tuple[float, float, float]
+    thickness_mm: tuple[float, float, float]
+    phase: tuple[float, float, float]
+    noise_deviation: float
+    noise_field: Tensor
+    noise_seed: int
+
+
+def sample_artefacts(sampler: Sampler, config: ArtefactConfig) -> ArtefactParameters:
+    """Draw the artefacts of one acquisition."""
+    resolution = _sample_resolution(sampler, config)
+    fraction = sampler.uniform(config.slice_thickness_fraction)
+    motion = sampler.uniform(config.motion_fwhm_mm)
+    x, y, z = (motion * sampler.uniform((0.0, 1.0)) for _ in range(3))
+    return ArtefactParameters(
+        bias=sample_nodes(sampler, config.bias_nodes) * sampler.uniform(config.bias_strength),
+        gamma=math.exp(sampler.normal(0, config.gamma_log_deviation)),
+        motion_fwhm_mm=(x, y, z),
+        resolution_mm=resolution,
+        thickness_mm=(resolution[0] * fraction, resolution[1] * fraction, resolution[2] * fraction),
+        phase=(sampler.uniform((0, 1)), sampler.uniform((0, 1)), sampler.uniform((0, 1))),
+        noise_deviation=sampler.uniform(config.noise_deviation),
+        noise_field=sample_nodes(sampler, config.noise_nodes) * sampler.uniform(config.noise_strength),
+        noise_seed=sampler.seed(),
+    )
+
+
+def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float, float, float]:
+    """Thick slices along one axis, low resolution along all, or neither."""
+    if sampler.flip(config.full_resolution_probability):
+        return 0.0, 0.0, 0.0
+    resolution = sampler.uniform(config.resolution_mm)
+    if sampler.flip(config.thick_slice_probability):
+        axis = sampler.integer(0, 2)
+        x, y, z = (resolution if i == axis else 0.0 for i in range(3))
+        return x, y, z
+    isotropic = min(resolution, config.isotropic_limit_mm)
+    return isotropic, isotropic, isotropic
+
+
+def apply_bias(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+    """Multiply by a smooth field within U(1 - strength, 1 + strength). Shapes (batch, 1, x, y, z)."""
+    field = evaluate_fields([p.bias for p in parameters], _shape(images), images.device)
+    return images * (1 + field)
+
+
+def apply_gamma(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+    """Raise images in [0, 1] to the drawn power. Shapes (batch, 1, x, y, z)."""
+    return images.clamp_min(0) ** column([p.gamma for p in parameters], images.device)
+
+
+def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: float) -> Tensor:
+    """Motion blur, slice profile, sampling in slices, Rician noise, and interpolation back to the full grid.
+
+    Noise is added to the acquired slices, before interpolation, as a scanner would.
+
+    Args:
+        images: (batch, 1, x, y, z) in [0, 1].
+        parameters: one draw per item.
+        spacing_mm: voxel size of the grid.
+
+    Returns:
+        (batch, 1, x, y, z), not negative.
+    """
+    down, up = [], []
+    for axis, size in enumerate(_shape(images)):
+        pairs = [_acquisition_matrices(p, axis, size, spacing_mm, images.device) for p in parameters]
+        down.append(torch.stack([d for d, _ in pairs]))
+        up.append(torch.stack([u for _, u in pairs]))
+    return apply_along_axes(rician(apply_along_axes(images, down), parameters), up)
+
+
+def rician(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+    """Magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y, z)."""
+    shape = _shape(images)
+    field = evaluate_fields([p.noise_field for p in parameters], shape, images.device)
+    level = column([p.noise_deviation for p in parameters], images.device) * (1 + field)
+    noise = voxel_noise([p.noise_seed for p in parameters], (2, *shape), images.device) * level
+    return torch.sqrt((images + noise[:, :1]) ** 2 + noise[:, 1:] ** 2)
+
+
+def _acquisition_matrices(
+    parameters: ArtefactParameters, axis: int, size: int, spacing_mm: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Blur-and-sample matrix, and the matrix that interpolates back; both (size, size), zero-padded."""
+    resolution = parameters.resolution_mm[axis]
+    motion = gaussian_matrix(size, parameters.motion_fwhm_mm[axis] / spacing_mm, device)
+    step = resolution / spacing_mm
+    if step <= 1:
+        return motion, torch.eye(size, device=device)
+    blur = gaussian_matrix(size, parameters.thickness_mm[axis] / spacing_mm, device) @ motion
+    slices = int((size - 1 - parameters.phase[axis] * step) // step) + 1
+    positions = parameters.phase[axis] * step + step * torch.arange(slices, device=device)
+    down, up = torch.zeros(size, size, device=device), torch.zeros(size, size, device=device)
+    down[:slices] = linear_matrix(positions, size) @ blur
+    back = (torch.arange(size, device=device) - positions[0]) / step
+    up[:, :slices] = linear_matrix(back, slices)
+    return down, up
+
+
+def _shape(images: Tensor) -> tuple[int, int, int]:
+    """Spatial shape."""
+    x, y, z = images.shape[2:]
+    return x, y, z

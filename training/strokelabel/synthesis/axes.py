@@ -1,0 +1,44 @@
+"""Linear operations along the axes of a volume, as small dense matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_FWHM_TO_SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
+
+
+def linear_matrix(positions: Tensor, size: int) -> Tensor:
+    """Linear interpolation at fractional positions of an axis with `size` points, edges held."""
+    positions = positions.clamp(0, size - 1)
+    distance = (positions[:, None] - torch.arange(size, device=positions.device)[None]).abs()
+    return (1 - distance).clamp_min(0)
+
+
+def gaussian_matrix(size: int, fwhm: float, device: torch.device) -> Tensor:
+    """Convolution with a Gaussian as a (size, size) matrix whose rows sum to one; the identity for fwhm 0."""
+    sigma = fwhm * _FWHM_TO_SIGMA
+    if sigma < 0.1:
+        return torch.eye(size, device=device)
+    positions = torch.arange(size, device=device, dtype=torch.float32)
+    weights = torch.exp(-0.5 * ((positions[:, None] - positions[None]) / sigma) ** 2)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def apply_along_axes(images: Tensor, matrices: list[Tensor]) -> Tensor:
+    """Multiply each spatial axis by its own matrix.
+
+    Args:
+        images: (batch, 1, x, y, z).
+        matrices: three of (batch, n, n).
+
+    Returns:
+        (batch, 1, x, y, z).
+    """
+    batch, _, nx, ny, nz = images.shape
+    out = torch.bmm(matrices[0], images.reshape(batch, nx, ny * nz)).view(batch, nx, ny, nz)
+    out = torch.matmul(matrices[1].unsqueeze(1), out)
+    out = torch.matmul(out, matrices[2].transpose(1, 2).unsqueeze(1))
+    return out.unsqueeze(1)

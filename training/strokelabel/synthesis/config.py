@@ -1,0 +1,141 @@
+"""Settings of the SynthStroke generator; every range that a recipe may change, with the paper's value beside it.
+
+"Paper" is Chalcroft et al. 2025 (SynthStroke), section 3.1. Ranges are (low, high) of a uniform distribution.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Range = tuple[float, float]
+ContrastFamily = Literal["random", "t1", "t2", "flair", "dwi"]
+
+
+class _Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, so that a typing slip cannot pass unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> _Section:
+        for name, value in self:
+            if (
+                isinstance(value, tuple)
+                and len(value) == 2
+                and all(isinstance(v, int | float) for v in value)
+                and value[0] > value[1]
+            ):
+                raise ValueError(f"{name}: expected (low, high) with low <= high, got {value}")
+        return self
+
+
+class DeformationConfig(_Section):
+    """Affine and diffeomorphic deformation of the head."""
+
+    rotation_degrees: Range = (-15.0, 15.0)
+    shear: Range = (-0.012, 0.012)
+    zoom: Range = (0.85, 1.15)
+    translation_mm: Range = (-10.0, 10.0)
+    """How far the brain's centre may lie from the centre of the field of view (paper: random crops)."""
+    elastic_fraction: Range = (0.0, 0.05)
+    """Greatest displacement as a fraction of the field of view."""
+    elastic_nodes: tuple[int, int] = (2, 10)
+    """Control nodes per axis."""
+    flip_probability: tuple[float, float, float] = (0.8, 0.8, 0.8)
+    """Per canonical axis: left-right, back-front, bottom-top."""
+
+
+class ContrastConfig(_Section):
+    """Gaussian mixture that gives each anatomical label its intensity."""
+
+    families: dict[ContrastFamily, float] = {"random": 1.0}  # pydantic copies it
+    """Relative frequencies. "random" is the paper's; the others are clinical contrasts with wide margins."""
+    mean: Range = (0.0, 1.0)
+    """Paper: U(0, 255)."""
+    deviation: Range = (0.0, 16 / 255)
+    """Paper: U(0, 16) on 0 to 255."""
+    texture_fwhm_voxels: Range = (0.0, 2.0)
+    shared_mean_probability: float = Field(0.5, ge=0, le=1)
+    """How often all labels of a tissue group share one mean, as they nearly do in a real scan."""
+    background_zero_probability: float = Field(0.7, ge=0, le=1)
+    background_mean: Range = (0.0, 0.1)
+    """Mean of the air when it is not zero."""
+
+
+class LesionConfig(_Section):
+    """Lesions: how many, where, and how they are blended into the tissue."""
+
+    count_weights: dict[int, float] = Field(default_factory=lambda: {0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1})
+    """Relative frequency of 0, 1, 2, ... lesion masks in one head."""
+    mirror_probability: float = Field(0.5, ge=0, le=1)
+    """How often a mask is moved to the other hemisphere."""
+    shift_mm: Range = (-6.0, 6.0)
+    zoom: Range = (0.9, 1.1)
+    erosion_voxels: tuple[int, int] = (0, 2)
+    dilation_voxels: tuple[int, int] = (0, 2)
+    blur_sigma_voxels: Range = (0.5, 1.5)
+    penumbra_floor: Range = (0.1, 1.0)
+    """Lower bound a of the field U(a, 1) that thins the lesion out; 1 means no penumbra."""
+    penumbra_nodes: tuple[int, int] = (3, 7)
+    penumbra_probability: float = Field(0.5, ge=0, le=1)
+    minimum_contrast: float = Field(0.0, ge=0, lt=0.5)
+    """Least difference between the means of lesion, gray and white matter (random contrast; paper: none)."""
+
+
+class ArtefactConfig(_Section):
+    """What the scanner and the processing do to an image."""
+
+    bias_nodes: tuple[int, int] = (2, 7)
+    bias_strength: Range = (0.0, 0.5)
+    gamma_log_deviation: float = Field(0.6, ge=0)
+    """Standard deviation of the natural logarithm of gamma."""
+    motion_fwhm_mm: Range = (0.0, 3.0)
+    resolution_mm: Range = (1.0, 8.0)
+    """Slice spacing, or isotropic resolution, of the simulated acquisition."""
+    thick_slice_probability: float = Field(0.5, ge=0, le=1)
+    """Thick slices in one direction rather than low resolution in all three."""
+    isotropic_limit_mm: float = Field(4.0, gt=0)
+    """No isotropic resolution worse than this (SynthSeg's code: 4 mm)."""
+    slice_thickness_fraction: Range = (0.5, 1.0)
+    """Slice thickness over slice spacing; the rest is gap."""
+    full_resolution_probability: float = Field(0.2, ge=0, le=1)
+    noise_deviation: Range = (0.0, 0.1)
+    noise_nodes: tuple[int, int] = (2, 5)
+    noise_strength: Range = (0.0, 0.5)
+    """Spatial variation of the noise level (g-factor)."""
+
+
+class SkullStripConfig(_Section):
+    """Removal of everything but the brain, with the flaws that tools leave."""
+
+    probability: float = Field(0.3, ge=0, le=1)
+    dilation_probability: float = Field(0.3, ge=0, le=1)
+    dilation_mm: Range = (0.0, 2.0)
+    erosion_probability: float = Field(0.3, ge=0, le=1)
+    erosion_mm: Range = (0.0, 4.0)
+
+
+class SynthesisConfig(_Section):
+    """The whole generator."""
+
+    shape: tuple[int, int, int] = (192, 192, 192)
+    """Voxels of an image."""
+    spacing_mm: float = Field(1.0, gt=0)
+    deformation: DeformationConfig = DeformationConfig()
+    contrast: ContrastConfig = ContrastConfig()
+    lesion: LesionConfig = LesionConfig()
+    artefacts: ArtefactConfig = ArtefactConfig()
+    skull_strip: SkullStripConfig = SkullStripConfig()
+
+    @property
+    def field_of_view_mm(self) -> tuple[float, float, float]:
+        """Extent of an image along x, y and z in mm."""
+        x, y, z = (n * self.spacing_mm for n in self.shape)
+        return x, y, z
+
+    def at_spacing(self, spacing_mm: float) -> SynthesisConfig:
+        """The same field of view at another voxel size."""
+        x, y, z = (max(1, round(side / spacing_mm)) for side in self.field_of_view_mm)
+        return self.model_copy(update={"shape": (x, y, z), "spacing_mm": spacing_mm})

@@ -1,0 +1,166 @@
+"""Gaussian-mixture contrast: an intensity and a texture for each anatomical label and for the lesions.
+
+Random contrast follows SynthSeg (Billot et al. 2023) and SynthStroke (Chalcroft et al. 2025); the clinical families
+are wide priors, written down here by us, around how each tissue looks on a T1w, T2w, FLAIR or diffusion-weighted scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strokelabel.labels import LabelTable
+from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
+from strokelabel.synthesis.config import ContrastConfig, LesionConfig
+from strokelabel.synthesis.sampling import Sampler, voxel_noise
+
+_BACKGROUND_GROUP = "background"
+
+CLINICAL_MEANS: dict[str, dict[str, tuple[float, float]]] = {
+    "t1": {
+        "gray": (0.45, 0.62), "white": (0.7, 0.95), "ventricle": (0.08, 0.25), "csf": (0.08, 0.3),
+        "vessel": (0.1, 0.7), "bone": (0.0, 0.15), "marrow": (0.4, 0.9), "soft": (0.3, 0.6),
+        "skin": (0.5, 1.0), "eye": (0.1, 0.3), "lesion": (0.1, 0.48),
+    },
+    "t2": {
+        "gray": (0.42, 0.6), "white": (0.25, 0.42), "ventricle": (0.8, 1.0), "csf": (0.7, 1.0),
+        "vessel": (0.0, 0.4), "bone": (0.0, 0.15), "marrow": (0.2, 0.6), "soft": (0.15, 0.45),
+        "skin": (0.3, 0.8), "eye": (0.7, 1.0), "lesion": (0.6, 1.05),
+    },
+    "flair": {
+        "gray": (0.45, 0.62), "white": (0.33, 0.5), "ventricle": (0.03, 0.15), "csf": (0.03, 0.25),
+        "vessel": (0.0, 0.4), "bone": (0.0, 0.15), "marrow": (0.2, 0.6), "soft": (0.2, 0.55),
+        "skin": (0.3, 0.9), "eye": (0.05, 0.2), "lesion": (0.68, 1.1),
+    },
+    "dwi": {
+        "gray": (0.3, 0.45), "white": (0.22, 0.4), "ventricle": (0.02, 0.15), "csf": (0.02, 0.2),
+        "vessel": (0.0, 0.15), "bone": (0.0, 0.08), "marrow": (0.0, 0.15), "soft": (0.0, 0.2),
+        "skin": (0.0, 0.2), "eye": (0.02, 0.2), "lesion": (0.55, 1.2),
+    },
+}  # fmt: skip
+"""Ranges of the mean intensity per tissue group, relative to a white point of about 1."""
+
+
+@dataclass(frozen=True)
+class ContrastParameters:
+    """One draw; intensities are in arbitrary units with the head roughly in [0, 1].
+
+    Attributes:
+        family: which contrast family was drawn.
+        means: (labels,) mean of each label of the table.
+        deviations: (labels,) standard deviation of each label.
+        lesion_mean: mean of the lesion.
+        lesion_deviation: standard deviation inside the lesion.
+        texture_fwhm_voxels: smoothness of the texture.
+        texture_seed: seed of the texture.
+    """
+
+    family: str
+    means: Tensor
+    deviations: Tensor
+    lesion_mean: float
+    lesion_deviation: float
+    texture_fwhm_voxels: float
+    texture_seed: int
+
+
+def sample_contrast(
+    sampler: Sampler, config: ContrastConfig, lesion: LesionConfig, table: LabelTable
+) -> ContrastParameters:
+    """Draw a contrast. Both sides of a structure share their mean, as they do in a scan."""
+    families = list(config.families)
+    family = families[sampler.choice([config.families[f] for f in families])]
+    groups = _group_means(sampler, config, family, table)
+    shared = family != "random" or sampler.flip(config.shared_mean_probability)
+    means, deviations = [], []
+    by_structure: dict[int, tuple[float, float]] = {}
+    for label in table.labels:
+        structure = min(label.id, label.mirror)
+        if structure not in by_structure:
+            by_structure[structure] = _structure(sampler, config, groups[label.group], label.group, shared)
+        mean, deviation = by_structure[structure]
+        means.append(mean)
+        deviations.append(deviation)
+    return ContrastParameters(
+        family=family,
+        means=torch.tensor(means),
+        deviations=torch.tensor(deviations),
+        lesion_mean=_lesion_mean(sampler, config, lesion, family, (groups["gray"], groups["white"])),
+        lesion_deviation=sampler.uniform(config.deviation),
+        texture_fwhm_voxels=sampler.uniform(config.texture_fwhm_voxels),
+        texture_seed=sampler.seed(),
+    )
+
+
+def _group_means(
+    sampler: Sampler, config: ContrastConfig, family: str, table: LabelTable
+) -> dict[str, float]:
+    """One mean per tissue group; the air is zero or nearly so."""
+    ranges = CLINICAL_MEANS.get(family, {})
+    groups = sorted({label.group for label in table.labels} | {"gray", "white"})
+    means = {group: sampler.uniform(ranges.get(group, config.mean)) for group in groups}
+    zero = sampler.flip(config.background_zero_probability)
+    means[_BACKGROUND_GROUP] = 0.0 if zero else sampler.uniform(config.background_mean)
+    return means
+
+
+def _structure(
+    sampler: Sampler, config: ContrastConfig, group_mean: float, group: str, shared: bool
+) -> tuple[float, float]:
+    """Mean and standard deviation of one structure."""
+    if group == _BACKGROUND_GROUP:
+        return group_mean, 0.0 if group_mean == 0 else sampler.uniform(config.deviation)
+    own = group_mean + sampler.normal(0, 0.02) if shared else sampler.uniform(config.mean)
+    return max(own, 0.0), sampler.uniform(config.deviation)
+
+
+def _lesion_mean(
+    sampler: Sampler,
+    config: ContrastConfig,
+    lesion: LesionConfig,
+    family: str,
+    parenchyma: tuple[float, float],
+) -> float:
+    """Mean of the lesion, at least `minimum_contrast` away from gray and white matter where that is possible."""
+    bounds = CLINICAL_MEANS.get(family, {}).get("lesion", config.mean)
+    draws = [sampler.uniform(bounds) for _ in range(8)]
+    visible = [d for d in draws if min(abs(d - mean) for mean in parenchyma) >= lesion.minimum_contrast]
+    return (visible or draws)[0]
+
+
+def look_up(values: Tensor, first: Tensor, second: Tensor, fraction: Tensor) -> Tensor:
+    """Mix the values of a voxel's two labels.
+
+    Args:
+        values: (batch, labels).
+        first, second: (batch, x, y, z) uint8 label indices.
+        fraction: (batch, x, y, z) share of the first label, of 255.
+
+    Returns:
+        (batch, x, y, z) float32.
+    """
+    rows = []
+    for lut, a, b, f in zip(values, first, second, fraction, strict=True):
+        low, high = lut[b.flatten().int()], lut[a.flatten().int()]
+        rows.append(torch.lerp(low, high, f.flatten() / 255.0).view(a.shape))
+    return torch.stack(rows)
+
+
+def texture(
+    parameters: list[ContrastParameters], shape: tuple[int, int, int], device: torch.device
+) -> Tensor:
+    """Unit-variance noise of the drawn smoothness.
+
+    Returns:
+        (batch, 1, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard
+        deviation stays one (the public code lets it fall to 0.27).
+    """
+    noise = voxel_noise([p.texture_seed for p in parameters], (1, *shape), device)
+    kernels = []
+    for axis in range(3):
+        rows = [gaussian_matrix(shape[axis], p.texture_fwhm_voxels, device) for p in parameters]
+        stack = torch.stack(rows)
+        kernels.append(stack / stack.square().sum(dim=2, keepdim=True).sqrt())
+    return apply_along_axes(noise, kernels)

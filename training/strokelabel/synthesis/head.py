@@ -1,0 +1,167 @@
+"""Label maps made ready for synthesis: two labels and a mixing fraction per voxel, and soft tissue maps.
+
+A voxel that holds several structures keeps its two largest and the fraction of the first. That carries partial
+volume at any voxel size in three bytes, where one-hot stacks need one channel per structure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from strokelabel.labels import LabelTable
+from strokelabel.synthesis.prepared import PreparedBrain
+from strokelabel.synthesis.sampling import pad_stack
+
+_CLOSING_MM = 3.0
+"""Narrow sulci count as brain: masks drawn by people, and skull-stripping tools, include them."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head at the working resolution. All volumes are (x, y, z) uint8 on one grid; fractions are of 255.
+
+    Attributes:
+        first: index (into the label table) of the structure that fills most of the voxel.
+        second: index of the next largest structure.
+        fraction: share of `first` in the voxel's first two structures.
+        tissues: (4, x, y, z) gray matter, gray/white partial volume, white matter, CSF.
+        brain: what a skull-stripping tool would leave: parenchyma closed over sulci and ventricles.
+        lesion_allowed: where a lesion may lie: the brain without its ventricles.
+        matrix: (3, 3) from RAS mm to voxel index.
+        offset: (3,) voxel index of the origin.
+        center_mm: (3,) centroid of the brain.
+        to_icbm: (4, 4) RAS mm to ICBM RAS mm.
+    """
+
+    first: Tensor
+    second: Tensor
+    fraction: Tensor
+    tissues: Tensor
+    brain: Tensor
+    lesion_allowed: Tensor
+    matrix: Tensor
+    offset: Tensor
+    center_mm: Tensor
+    to_icbm: Tensor
+
+    def to(self, device: torch.device | str) -> Head:
+        """The same head on another device."""
+        return Head(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Head:
+    """Bring a prepared label map to the working resolution.
+
+    Args:
+        brain: label indices, canonical RAS.
+        table: the label table that the indices point into.
+        spacing_mm: working voxel size; at least that of the label map.
+
+    Returns:
+        The head, on the CPU.
+    """
+    labels = torch.from_numpy(np.ascontiguousarray(brain.labels))
+    source_mm = np.linalg.norm(brain.affine[:3, :3], axis=0)
+    shape = tuple(max(2, round(n * mm / spacing_mm)) for n, mm in zip(labels.shape, source_mm, strict=True))
+    first, second, fraction, groups = _two_largest(labels, table, (shape[0], shape[1], shape[2]))
+    tissues = _tissue_maps(groups)
+    matrix, offset = _index_from_world(brain.affine, tuple(labels.shape), shape)
+    parenchyma = groups["gray"] + groups["white"]
+    closed = _close(parenchyma, max(1, round(_CLOSING_MM / spacing_mm)))
+    closed = torch.maximum(closed, groups["ventricle"]).clamp(0, 1)
+    return Head(
+        first=first,
+        second=second,
+        fraction=fraction,
+        tissues=_as_bytes(tissues),
+        brain=_as_bytes(closed),
+        lesion_allowed=_as_bytes(torch.minimum(closed, 1 - groups["ventricle"])),
+        matrix=matrix,
+        offset=offset,
+        center_mm=_centroid_mm(parenchyma, matrix, offset),
+        to_icbm=torch.from_numpy(np.asarray(brain.to_icbm, dtype=np.float32)),
+    )
+
+
+def _two_largest(
+    labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """The two largest structures of each voxel, the first one's share, and the fractions of the tissue groups."""
+    size = [torch.zeros(shape), torch.zeros(shape)]
+    name = [torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape, dtype=torch.uint8)]
+    groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}
+    for index in torch.unique(labels).tolist():
+        part = _occupancy(labels == index, shape)
+        group = table.labels[index].group
+        if group in groups:
+            groups[group] += part
+        beats_first = part > size[0]
+        beats_second = (part > size[1]) & ~beats_first
+        for slot in (size, name):
+            slot[1] = torch.where(beats_first, slot[0], slot[1])
+        size[1] = torch.where(beats_second, part, size[1])
+        name[1] = torch.where(beats_second, index, name[1]).to(torch.uint8)
+        size[0] = torch.where(beats_first, part, size[0])
+        name[0] = torch.where(beats_first, index, name[0]).to(torch.uint8)
+    share = size[0] / (size[0] + size[1]).clamp_min(1e-6)
+    return name[0], name[1], _as_bytes(share), groups
+
+
+def _occupancy(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """How much of each working voxel a structure fills, in [0, 1]."""
+    volume = mask[None, None].float()
+    if tuple(mask.shape) == shape:  # no averaging by resampling: soften the staircase by half a voxel
+        volume = F.avg_pool3d(F.pad(volume, (1, 0, 1, 0, 1, 0), mode="replicate"), 2, stride=1)
+        volume = F.avg_pool3d(F.pad(volume, (0, 1, 0, 1, 0, 1), mode="replicate"), 2, stride=1)
+        return volume[0, 0]
+    return F.interpolate(volume, size=shape, mode="area")[0, 0]
+
+
+def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:
+    """Soft gray matter, partial volume, white matter and CSF: (4, x, y, z), summing to at most one.
+
+    Where gray and white share a voxel, twice the smaller share is partial volume: all of it at half and half.
+    """
+    overlap = torch.minimum(groups["gray"], groups["white"])
+    csf = groups["csf"] + groups["ventricle"]
+    return torch.stack([groups["gray"] - overlap, 2 * overlap, groups["white"] - overlap, csf])
+
+
+def _close(volume: Tensor, radius: int) -> Tensor:
+    """Grey closing by a box of this radius in voxels, (x, y, z)."""
+    side = 2 * radius + 1
+    grown = F.max_pool3d(volume[None, None], side, 1, radius)
+    return -F.max_pool3d(-grown, side, 1, radius)[0, 0]
+
+
+def _index_from_world(
+    affine: np.ndarray, source: tuple[int, ...], target: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Matrix and offset from RAS mm to the index of the resampled grid (voxel centres kept in place)."""
+    inverse = np.linalg.inv(affine)
+    scale = np.array(target) / np.array(source)
+    matrix = inverse[:3, :3] * scale[:, None]
+    offset = (inverse[:3, 3] + 0.5) * scale - 0.5
+    return torch.from_numpy(matrix.astype(np.float32)), torch.from_numpy(offset.astype(np.float32))
+
+
+def _centroid_mm(weights: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Centre of mass in RAS mm."""
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in weights.shape), indexing="ij")
+    index = torch.stack([(axis * weights).sum() / weights.sum().clamp_min(1e-6) for axis in axes])
+    return torch.linalg.solve(matrix, index - offset)
+
+
+def _as_bytes(fractions: Tensor) -> Tensor:
+    """[0, 1] as 0..255."""
+    return (fractions.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def stack_heads(heads: list[Head]) -> Head:
+    """Heads of unequal extent as one batch: volumes zero-padded at the end of each axis, which moves no voxel."""
+    return Head(*(pad_stack([getattr(head, f.name) for head in heads]) for f in fields(Head)))

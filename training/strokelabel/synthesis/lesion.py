@@ -1,0 +1,236 @@
+"""Lesions: real masks, blended into the tissue by Soft-CP and thinned out by a penumbra field.
+
+Soft-CP is Dai et al. 2022 as used by SynthStroke (Chalcroft et al. 2025, section 3.1). The public code inflates small
+lesions up to 2.6-fold; here the hard label keeps the volume of the mask it came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
+from strokelabel.synthesis.config import LesionConfig
+from strokelabel.synthesis.deformation import sample_volume
+from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
+from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.sampling import Sampler, column, pad_stack
+
+_MARGIN_VOXELS = 6
+"""Room around a mask for dilation and blur."""
+
+
+@dataclass(frozen=True)
+class LesionDraw:
+    """One mask of the bank and how its edge is softened. Radii and sigma in voxels of the bank (1 mm)."""
+
+    index: int
+    mirror: bool
+    erosion_voxels: int
+    dilation_voxels: int
+    blur_sigma_voxels: float
+
+
+@dataclass(frozen=True)
+class LesionParameters:
+    """The lesions of one head.
+
+    Attributes:
+        draws: the masks; may be empty.
+        shift_mm: moves all of them, in ICBM space.
+        zoom: scales them about their common centre.
+        penumbra_floor: lower bound a of the field U(a, 1).
+        penumbra: (1, kx, ky, kz) control values in [-1, 1].
+    """
+
+    draws: tuple[LesionDraw, ...]
+    shift_mm: tuple[float, float, float]
+    zoom: float
+    penumbra_floor: float
+    penumbra: Tensor
+
+
+def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionParameters:
+    """Draw the lesions of one head.
+
+    Args:
+        sampler: source of randomness.
+        config: ranges.
+        bank_size: how many masks there are to choose from.
+    """
+    counts = list(config.count_weights)
+    count = counts[sampler.choice([config.count_weights[c] for c in counts])] if bank_size else 0
+    floor = sampler.uniform(config.penumbra_floor) if sampler.flip(config.penumbra_probability) else 1.0
+    return LesionParameters(
+        draws=tuple(_sample_draw(sampler, config, bank_size) for _ in range(count)),
+        shift_mm=(
+            sampler.uniform(config.shift_mm),
+            sampler.uniform(config.shift_mm),
+            sampler.uniform(config.shift_mm),
+        ),
+        zoom=sampler.uniform(config.zoom),
+        penumbra_floor=floor,
+        penumbra=sample_nodes(sampler, config.penumbra_nodes),
+    )
+
+
+def _sample_draw(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionDraw:
+    """One mask and its edge."""
+    return LesionDraw(
+        index=sampler.integer(0, bank_size - 1),
+        mirror=sampler.flip(config.mirror_probability),
+        erosion_voxels=sampler.integer(*config.erosion_voxels),
+        dilation_voxels=sampler.integer(*config.dilation_voxels),
+        blur_sigma_voxels=sampler.uniform(config.blur_sigma_voxels),
+    )
+
+
+def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """Soft-CP: erode, dilate and blur a mask; and the hard label of the same volume as the mask.
+
+    Args:
+        mask: (x, y, z) bool, with room at its borders for dilation and blur.
+        erosion: radius in voxels; skipped where it would erase the lesion.
+        dilation: radius in voxels.
+        sigma: standard deviation of the blur in voxels.
+
+    Returns:
+        Soft mask in [0, 1] and hard mask {0, 1}, both (x, y, z) float32. The hard mask has as many voxels as `mask`.
+    """
+    volume = mask[None, None].float()
+    eroded = -_dilate(-volume, erosion)
+    volume = _dilate(eroded if bool(eroded.any()) else volume, dilation)
+    matrices = [gaussian_matrix(n, 2.3548 * sigma, mask.device)[None] for n in mask.shape]
+    soft = apply_along_axes(volume, matrices)[0, 0].clamp(0, 1)
+    # Ties at the threshold would change the volume: voxels of the original mask go first.
+    rank = (soft + 1e-3 * mask).flatten()
+    hard = torch.zeros_like(rank)
+    hard[torch.topk(rank, int(mask.sum())).indices] = 1
+    return soft, hard.view_as(soft)
+
+
+def _dilate(volume: Tensor, radius: int) -> Tensor:
+    """Grey dilation by a ball of the city-block metric, (1, 1, x, y, z); radius 0 changes nothing."""
+    for _ in range(radius):
+        x = F.max_pool3d(volume, (3, 1, 1), 1, (1, 0, 0))
+        y = F.max_pool3d(volume, (1, 3, 1), 1, (0, 1, 0))
+        z = F.max_pool3d(volume, (1, 1, 3), 1, (0, 0, 1))
+        volume = torch.maximum(torch.maximum(x, y), z)
+    return volume
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """Softened lesions in a box of the ICBM grid: (2, x, y, z) soft mask and hard label, and the first voxel."""
+
+    values: Tensor
+    start: tuple[int, int, int]
+
+
+def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Patch:
+    """One lesion with its edge softened."""
+    mask = F.pad(torch.from_numpy(bank.crop(draw.index)).to(device), (_MARGIN_VOXELS,) * 6)
+    x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
+    if draw.mirror:
+        mask, x = mask.flip(0), _mirrored_start(bank, x, mask.shape[0])
+    values = soften(mask, draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
+    return _Patch(torch.stack(values), (x, y, z))
+
+
+def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
+    """First x index of a crop after reflection in the plane x = 0 mm."""
+    midline = -bank.affine[0, 3] / bank.affine[0, 0]
+    return round(2 * midline) - (start + size - 1)
+
+
+def _join(patches: list[_Patch], device: torch.device) -> _Patch:
+    """One patch around all: the larger value where lesions overlap. Without lesions, a single empty voxel."""
+    if not patches:
+        return _Patch(torch.zeros(2, 2, 2, 2, device=device), (0, 0, 0))
+    x, y, z = (min(p.start[axis] for p in patches) for axis in range(3))
+    ends = [max(p.start[axis] + p.values.shape[axis + 1] for p in patches) for axis in range(3)]
+    joined = torch.zeros(2, *(end - begin for begin, end in zip((x, y, z), ends, strict=True)), device=device)
+    for patch in patches:
+        offsets = [a - b for a, b in zip(patch.start, (x, y, z), strict=True)]
+        view = joined
+        for axis, offset in enumerate(offsets):
+            view = view.narrow(axis + 1, offset, patch.values.shape[axis + 1])
+        torch.maximum(view, patch.values, out=view)
+    return _Patch(joined, (x, y, z))
+
+
+def place_lesions(
+    parameters: list[LesionParameters], bank: LesionBank, coordinates_mm: Tensor, to_icbm: Tensor
+) -> Tensor:
+    """Bring each head's lesions from ICBM space onto its image grid.
+
+    Args:
+        parameters: one draw per batch item.
+        bank: lesion masks on the ICBM grid.
+        coordinates_mm: (batch, x, y, z, 3) position of each voxel in the head's own space.
+        to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
+
+    Returns:
+        (batch, 2, x, y, z): soft mask and hard label (linear in between; threshold at one half).
+    """
+    device = coordinates_mm.device
+    patches = [_join([_soft_patch(d, bank, device) for d in p.draws], device) for p in parameters]
+    values = pad_stack([patch.values for patch in patches])
+    index = torch.linalg.inv(torch.as_tensor(bank.affine, dtype=torch.float32)).to(device)
+    moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
+    total = torch.stack(moves).to(device) @ index @ to_icbm
+    matrix, offset = total[:, :3, :3], total[:, :3, 3]
+    placed = coordinates_mm.new_zeros((len(parameters), 2, *coordinates_mm.shape[1:4]))
+    region = _image_region(values.shape[2:], coordinates_mm, matrix, offset)
+    if region is not None and any(p.draws for p in parameters):
+        within = coordinates_mm[(slice(None), *region)]
+        placed[(slice(None), slice(None), *region)] = sample_volume(values, within, matrix, offset)
+    return placed
+
+
+def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
+    """(4, 4) from ICBM grid index to patch index, with lesions zoomed about the patch's centre and shifted."""
+    center = torch.tensor([n / 2 for n in patch.values.shape[1:]])
+    start = torch.tensor(patch.start, dtype=torch.float32)
+    shift = torch.tensor(parameters.shift_mm)
+    matrix = torch.eye(4)
+    matrix[:3, :3] /= parameters.zoom
+    matrix[:3, 3] = center - (start + center + shift) / parameters.zoom
+    return matrix
+
+
+def _image_region(
+    patch_shape: torch.Size, coordinates_mm: Tensor, matrix: Tensor, offset: Tensor
+) -> tuple[slice, slice, slice] | None:
+    """The box of the image grid that the patches of the batch can reach: most of a head holds no lesion."""
+    index = (
+        coordinates_mm[:, ::2, ::2, ::2] @ matrix.transpose(1, 2)[:, None, None] + offset[:, None, None, None]
+    )
+    sizes = torch.tensor(patch_shape, device=index.device)
+    slack = 2 * matrix.abs().sum(dim=(1, 2)).max()  # every second voxel is looked at
+    occupied = ((index > -1 - slack) & (index < sizes + slack)).all(dim=4).any(dim=0)
+    if not bool(occupied.any()):
+        return None
+    x, y, z = (_span(occupied, axis) for axis in range(3))
+    return x, y, z
+
+
+def _span(occupied: Tensor, axis: int) -> slice:
+    """From the first to the last occupied plane along an axis, in voxels of the full grid."""
+    planes = occupied.movedim(axis, 0).flatten(1).any(dim=1).nonzero()
+    return slice(2 * int(planes[0]), 2 * int(planes[-1]) + 2)
+
+
+def penumbra(parameters: list[LesionParameters], shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    """Smooth field in [a, 1] that multiplies the soft mask, so that a lesion's signal fades within it.
+
+    Returns:
+        (batch, 1, x, y, z).
+    """
+    field = evaluate_fields([p.penumbra for p in parameters], shape, device)
+    floor = column([p.penumbra_floor for p in parameters], device)
+    # Splines shrink the range of their control values; stretch it back, then bound it.
+    return floor + (1 - floor) * (0.5 + field).clamp(0, 1)

@@ -1,0 +1,104 @@
+"""The synthetic validation set: unseen heads and lesions, four contrasts, thin and thick slices, fixed by a seed.
+
+Nothing that only serves training (flips, extreme gamma, absurd deformations, heads without lesion) is applied, so
+that a number means the same from one training run to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from strokelabel.synthesis.config import ContrastFamily, SynthesisConfig
+from strokelabel.synthesis.generator import SampleParameters, Synthesizer, SyntheticBatch
+
+VALIDATION_FAMILIES: tuple[ContrastFamily, ...] = ("t1", "t2", "flair", "random")
+THICK_SLICE_MM = 5.0
+_SEED = 20_000
+"""First seed of the validation set; training seeds are hashed and never this small."""
+
+
+@dataclass(frozen=True)
+class ValidationCase:
+    """One volume of the validation set."""
+
+    index: int
+    family: ContrastFamily
+    slice_mm: float | None
+    """Spacing of axial slices, or None for 1 mm isotropic."""
+    seed: int
+
+
+def validation_cases(per_family: int) -> list[ValidationCase]:
+    """The cases, family by family in turn; every second one of a family has thick slices.
+
+    Args:
+        per_family: volumes per contrast family.
+    """
+    return [
+        ValidationCase(
+            index=i * len(VALIDATION_FAMILIES) + f,
+            family=family,
+            slice_mm=THICK_SLICE_MM if i % 2 else None,
+            seed=_SEED + i * len(VALIDATION_FAMILIES) + f,
+        )
+        for i in range(per_family)
+        for f, family in enumerate(VALIDATION_FAMILIES)
+    ]
+
+
+def validation_config(shape: tuple[int, int, int], spacing_mm: float) -> SynthesisConfig:
+    """Generator settings of the validation set: mild variation, always one or two lesions, half skull-stripped."""
+    return SynthesisConfig.model_validate(
+        {
+            "shape": shape,
+            "spacing_mm": spacing_mm,
+            "deformation": {
+                "rotation_degrees": (-10, 10),
+                "zoom": (0.95, 1.05),
+                "translation_mm": (-4, 4),
+                "elastic_fraction": (0, 0.02),
+                "flip_probability": (0, 0, 0),
+            },
+            "contrast": {"background_zero_probability": 0.5},
+            "lesion": {
+                "count_weights": {1: 0.8, 2: 0.2},
+                "minimum_contrast": 0.1,
+                "penumbra_floor": (0.5, 1.0),
+            },
+            "artefacts": {
+                "bias_strength": (0, 0.3),
+                "gamma_log_deviation": 0.0,
+                "motion_fwhm_mm": (0, 1),
+                "full_resolution_probability": 1.0,
+                "noise_deviation": (0.005, 0.05),
+            },
+            "skull_strip": {"probability": 0.5, "erosion_probability": 0.0},
+        }
+    )
+
+
+def make_case(synthesizer: Synthesizer, case: ValidationCase) -> SyntheticBatch:
+    """Compute one volume of the set.
+
+    Args:
+        synthesizer: with `validation_config`, unseen heads and unseen lesions.
+        case: which volume.
+
+    Returns:
+        A batch of one.
+    """
+    return synthesizer.apply([case_parameters(synthesizer, case)])
+
+
+def case_parameters(synthesizer: Synthesizer, case: ValidationCase) -> SampleParameters:
+    """Parameters of one volume: drawn from its seed, then given the case's contrast and slices."""
+    contrast = synthesizer.config.contrast.model_copy(update={"families": {case.family: 1.0}})
+    config = synthesizer.config.model_copy(update={"contrast": contrast})
+    own = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, synthesizer.device)
+    parameters = own.sample(case.seed)
+    parameters = replace(parameters, head=case.index % len(synthesizer.heads))
+    if case.slice_mm is None:
+        return parameters
+    slices = (0.0, 0.0, case.slice_mm)
+    artefacts = replace(parameters.artefacts, resolution_mm=slices, thickness_mm=slices)
+    return replace(parameters, artefacts=artefacts)
