@@ -9,11 +9,6 @@ SHAPE = (50, 60, 55)
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(11)
-
-
-@pytest.fixture
 def head(rng):
     """A head of unequal sides, varied inside, in empty air."""
     volume = np.zeros(SHAPE, dtype=np.float32)

@@ -8,11 +8,6 @@ AFFINE = np.array([[-0.9, 0, 0, 31.5], [0, 0.5, -3.6, 12.25], [0, 1.2, 1.5, -40]
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(2026)
-
-
-@pytest.fixture
 def scan(rng):
     """Integer values like a scanner's, (i, j, k)."""
     return rng.integers(0, 1200, SHAPE).astype(np.int16)
