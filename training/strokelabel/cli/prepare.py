@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def prepare(
+def run(
     brains: Annotated[
         list[Path], typer.Option("--brains", help="Folder of label maps (FreeSurfer-style). May be repeated.")
     ],
@@ -18,7 +18,8 @@ def prepare(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("prepared"),
     table: Annotated[
-        Path | None, typer.Option("--table", help="Label table (TSV) for label maps of another kind.")
+        Path | None,
+        typer.Option("--table", exists=True, dir_okay=False, help="Label table (TSV) for other label maps."),
     ] = None,
 ) -> None:
     """Register label maps to ICBM space and collect lesions, once, for training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from strokelabel.synthesis.icbm import icbm_template
 from strokelabel.types import Affine
 
 MINIMUM_INSIDE = 0.5
-"""A mask with less than this fraction on the template's brain was not drawn in ICBM space."""
+"""A mask with less than this fraction in or near the template's brain was not drawn in ICBM space."""
+
+MARGIN_MM = 6
+"""How far beside the template's brain a lesion may lie: brains normalised by other tools overhang a little."""
 
 
 def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_]]:
@@ -38,10 +42,10 @@ def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_
     template = icbm_template()
     placed = place_on_grid(mask, np.linalg.inv(template.affine) @ affine, template.shape)
     whole = mask.sum() * abs(np.linalg.det(affine[:3, :3]) / np.linalg.det(template.affine[:3, :3]))
-    inside = float((placed & template.brain).sum() / whole)
+    inside = float((placed & _near_brain()).sum() / whole)
     if inside < MINIMUM_INSIDE:
         raise LabelMapError(
-            f"{path}: expected a lesion in ICBM (MNI) space, found {inside:.0%} of it on the template's brain; "
+            f"{path}: expected a lesion in ICBM (MNI) space, found {inside:.0%} of it near the template's brain; "
             "normalise the mask to ICBM space first"
         )
     return crop_to_mask(placed)
@@ -62,6 +66,13 @@ def crop_to_mask(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int], NDArray
     """First voxel of a mask's bounding box, and the mask inside it."""
     x, y, z = ndimage.find_objects(mask.astype(np.uint8))[0]
     return (x.start, y.start, z.start), mask[x, y, z].copy()
+
+
+@lru_cache(maxsize=1)
+def _near_brain() -> NDArray[np.bool_]:
+    """The template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~icbm_template().brain)
+    return distance <= MARGIN_MM
 
 
 def _copy_voxels(
