@@ -23,9 +23,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "info": ("strokelabel.cli.info", "List models, versions and the environment."),
     "prepare": ("strokelabel.cli.prepare", "Prepare label maps and lesion masks for training, once."),
-    "synthesize": ("strokelabel.cli.synthesize", "Make synthetic training images of a recipe, and look at them."),
+    "synthesize": (
+        "strokelabel.cli.synthesize",
+        "Make synthetic training images of a recipe, and look at them.",
+    ),
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
-    "validate": ("strokelabel.cli.validate", "Score a model on synthetic volumes of unseen brains and lesions."),
+    "validate": (
+        "strokelabel.cli.validate",
+        "Score a model on synthetic volumes of unseen brains and lesions.",
+    ),
 }
 """Name of each command: the module whose function `run` it calls, and its line in `strokelabel --help`."""
 
@@ -107,8 +113,9 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: the arguments, without the program's name; those of the process when None.
     """
-    # An import inside torch's own libraries; nothing that a user could do anything about.
-    warnings.filterwarnings("ignore", message=".*torch.jit.* is deprecated")
+    # From inside torch and MONAI; nothing that a user could do anything about.
+    for message in (".*torch.jit.* is deprecated", "Using a non-tuple sequence"):
+        warnings.filterwarnings("ignore", message=message)
     try:
         app(args=args, prog_name="strokelabel")
     except StrokeLabelError as error:

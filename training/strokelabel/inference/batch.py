@@ -107,7 +107,7 @@ class _Batch:
             return None
         known = read_sidecar(self._folder, names)
         source = str(scan.resolve())
-        if known is None or known["Sources"] != [source]:
+        if known is None or known.get("Sources") != [source]:
             raise OutputError(
                 f"{mask}: holds the result of another scan than {scan}; choose another folder, or overwrite."
             )
