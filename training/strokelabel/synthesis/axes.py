@@ -17,6 +17,17 @@ def linear_matrix(positions: Tensor, size: int) -> Tensor:
     return (1 - distance).clamp_min(0)
 
 
+def averaging_matrix(source: int, target: int) -> Tensor:
+    """Mean over equal parts of an axis: (target, source), rows summing to one.
+
+    Unlike adaptive pooling, parts that cut a source voxel take their exact share of it, so that nothing moves.
+    """
+    edges = torch.arange(target + 1) * (source / target)
+    voxels = torch.arange(source)
+    overlap = torch.minimum(edges[1:, None], voxels + 1) - torch.maximum(edges[:-1, None], voxels)
+    return overlap.clamp_min(0) * (target / source)
+
+
 def gaussian_matrix(size: int, fwhm: float, device: torch.device) -> Tensor:
     """Convolution with a Gaussian as a (size, size) matrix whose rows sum to one; the identity for fwhm 0."""
     sigma = fwhm * _FWHM_TO_SIGMA

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strokelabel.labels import LabelTable
+from strokelabel.synthesis.axes import apply_along_axes, averaging_matrix
 from strokelabel.synthesis.prepared import PreparedBrain
 from strokelabel.synthesis.sampling import pad_stack
 
@@ -119,7 +120,8 @@ def _occupancy(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
         volume = F.avg_pool3d(F.pad(volume, (1, 0, 1, 0, 1, 0), mode="replicate"), 2, stride=1)
         volume = F.avg_pool3d(F.pad(volume, (0, 1, 0, 1, 0, 1), mode="replicate"), 2, stride=1)
         return volume[0, 0]
-    return F.interpolate(volume, size=shape, mode="area")[0, 0]
+    matrices = [averaging_matrix(n, m)[None] for n, m in zip(mask.shape, shape, strict=True)]
+    return apply_along_axes(volume, matrices)[0, 0]
 
 
 def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:

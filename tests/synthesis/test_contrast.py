@@ -1,0 +1,99 @@
+"""Contrast: the air is air, both sides look alike, and clinical families look like their sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from strokelabel.labels import default_label_table
+from strokelabel.synthesis.config import ContrastConfig, LesionConfig
+from strokelabel.synthesis.contrast import look_up, sample_contrast, texture
+from strokelabel.synthesis.sampling import Sampler
+
+TABLE = default_label_table()
+GRAY, WHITE, CSF, AIR = (TABLE.index(i) for i in (3, 2, 24, 0))
+
+
+def draws(family="random", count=60, **changes):
+    config = ContrastConfig(families={family: 1.0}, **changes)
+    return [
+        sample_contrast(Sampler(s), config, LesionConfig(minimum_contrast=0.1), TABLE) for s in range(count)
+    ]
+
+
+def test_only_the_background_label_is_ever_black_by_rule():
+    drawn = draws(background_zero_probability=1.0)
+
+    assert all(d.means[AIR] == 0 and d.deviations[AIR] == 0 for d in drawn)
+    assert all(d.means[GRAY] > 0 for d in drawn)
+
+
+def test_the_air_is_noisy_and_dark_as_often_as_asked():
+    drawn = draws(count=300, background_zero_probability=0.3)
+
+    zero = sum(float(d.means[AIR]) == 0 for d in drawn) / 300
+    assert zero == pytest.approx(0.3, abs=0.08)
+    assert max(float(d.means[AIR]) for d in drawn) <= 0.1
+
+
+def test_both_sides_of_a_structure_share_mean_and_deviation():
+    for drawn in draws(shared_mean_probability=0.0):
+        for label in TABLE.labels:
+            other = TABLE.index(label.mirror)
+            own = TABLE.index(label.id)
+            assert drawn.means[own] == drawn.means[other]
+            assert drawn.deviations[own] == drawn.deviations[other]
+
+
+@pytest.mark.parametrize(
+    ("family", "brightest_first"),
+    [("t1", (WHITE, GRAY, CSF)), ("t2", (CSF, GRAY, WHITE)), ("flair", (GRAY, WHITE, CSF))],
+)
+def test_clinical_families_order_the_tissues_as_their_sequence_does(family, brightest_first):
+    means = torch.stack([d.means for d in draws(family)]).mean(dim=0)
+
+    first, second, third = (float(means[i]) for i in brightest_first)
+    assert first > second > third
+
+
+@pytest.mark.parametrize(
+    ("family", "darker"), [("t1", True), ("t2", False), ("flair", False), ("dwi", False)]
+)
+def test_lesions_are_dark_on_t1_and_bright_elsewhere(family, darker):
+    for drawn in draws(family):
+        assert (drawn.lesion_mean < drawn.means[WHITE]) == darker
+
+
+def test_a_lesion_differs_from_gray_and_white_matter_by_the_asked_contrast_where_it_can():
+    drawn = draws(count=200, shared_mean_probability=1.0)
+
+    distances = [min(abs(d.lesion_mean - float(d.means[i])) for i in (GRAY, WHITE)) for d in drawn]
+    assert (
+        sum(distance > 0.03 for distance in distances) / 200 > 0.97
+    )  # labels scatter about their group's mean
+
+
+def test_random_means_fill_their_whole_range():
+    values = torch.cat([d.means for d in draws(count=40, shared_mean_probability=0.0)])
+
+    assert values.min() < 0.05 and values.max() > 0.95
+
+
+@pytest.mark.parametrize("fwhm", [0.0, 1.0, 2.0])
+def test_texture_keeps_unit_variance_however_smooth(fwhm):
+    drawn = draws(count=1, texture_fwhm_voxels=(fwhm, fwhm))
+
+    noise = texture(drawn, (40, 44, 42), torch.device("cpu"))
+
+    assert noise[..., 5:-5, 5:-5, 5:-5].std() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_voxel_of_two_structures_gets_the_mixture_of_their_values():
+    values = torch.tensor([[0.0, 1.0, 3.0], [5.0, 6.0, 8.0]])
+    first = torch.tensor([[[[1, 2]]], [[[0, 2]]]], dtype=torch.uint8)
+    second = torch.tensor([[[[2, 0]]], [[[1, 1]]]], dtype=torch.uint8)
+    fraction = torch.tensor([[[[255, 51]]], [[[204, 0]]]], dtype=torch.uint8)
+
+    mixed = look_up(values, first, second, fraction)
+
+    torch.testing.assert_close(mixed.flatten(), torch.tensor([1.0, 0.6, 5.2, 6.0]))
