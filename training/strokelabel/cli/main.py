@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Make synthetic training images of a recipe, and look at them.",
     ),
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
+    "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "validate": (
         "strokelabel.cli.validate",
         "Score a model on synthetic volumes of unseen brains and lesions.",

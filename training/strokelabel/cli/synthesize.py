@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_PICTURES = 96
+
 
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
@@ -15,7 +17,9 @@ def run(
         Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
     ] = Path("prepared"),
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 24,
-    seed: Annotated[int, typer.Option(help="Seed of the first image; the others follow.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32, help="Seed of the first image; the others follow.")
+    ] = 0,
     spacing_mm: Annotated[
         float | None, typer.Option(min=0.5, help="Voxel size instead of the recipe's; same field of view.")
     ] = None,
@@ -24,7 +28,7 @@ def run(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
 ) -> None:
-    """Make synthetic training images of a recipe, with a contact sheet of all of them."""
+    """Make synthetic training images of a recipe, with a contact sheet of them (the first 96)."""
     from rich.console import Console
     from rich.progress import track
 
@@ -43,8 +47,11 @@ def run(
     panels = []
     for index in track(range(count), description=chosen.name, console=console):
         batch = synthesizer.generate([seed + index])
-        panels.append(synthetic_panel(batch))
+        if index < _PICTURES:
+            panels.append(synthetic_panel(batch))
         if volumes:
             write_synthetic(batch, output / f"sub-{index + 1:04d}", config.spacing_mm)
     save_contact_sheet(panels, output / "contact-sheet.png")
-    console.print(f"{output}: {count} images, contact-sheet.png", highlight=False)
+    console.print(
+        f"{output}: {count} images, contact-sheet.png", soft_wrap=True, highlight=False, markup=False
+    )

@@ -45,4 +45,5 @@ def run(
         f"checkpoint {result.checkpoint}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )

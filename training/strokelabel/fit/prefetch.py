@@ -16,21 +16,24 @@ class PrefetchStream:
     Args:
         stream: the stream to run ahead of.
         ahead: how many batches to keep ready.
+        stride: distance between the steps that will be asked for: the number of processes that share a stream.
     """
 
-    def __init__(self, stream: BatchStream, ahead: int = 2) -> None:
+    def __init__(self, stream: BatchStream, ahead: int = 2, stride: int = 1) -> None:
         self.stream = stream
         self.ahead = ahead
+        self.stride = stride
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self._pending: dict[int, Future[Batch]] = {}
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; asking in order is fast, any order is right."""
-        for stale in [s for s in self._pending if not step <= s <= step + self.ahead]:
+        wanted = range(step, step + self.stride * self.ahead + 1, self.stride)
+        for stale in self._pending.keys() - set(wanted):
             self._pending.pop(stale).cancel()
-        for wanted in range(step, step + self.ahead + 1):
-            if wanted not in self._pending:
-                self._pending[wanted] = self._pool.submit(self.stream.batch, wanted)
+        for index in wanted:
+            if index not in self._pending:
+                self._pending[index] = self._pool.submit(self.stream.batch, index)
         return self._pending.pop(step).result()
 
     def close(self) -> None:

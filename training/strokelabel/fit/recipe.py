@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.synthesis.config import SynthesisConfig
 
@@ -22,8 +23,8 @@ class _Section(BaseModel):
 class BrainSplit(_Section):
     """Which prepared label maps serve for what: names or patterns such as "brain-0*"."""
 
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
+    train: tuple[str, ...] = Field(min_length=1)
+    validation: tuple[str, ...] = Field(min_length=1)
 
 
 class ValidationConfig(_Section):
@@ -45,6 +46,22 @@ class Recipe(_Section):
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig
 
+    @model_validator(mode="after")
+    def _network_fits_images(self) -> Self:
+        """Refuse images that the network cannot take, or whose classes it cannot tell apart."""
+        shape, multiple = self.synthesis.shape, self.network.multiple
+        if any(side < multiple or side % multiple for side in shape) or max(shape) == multiple:
+            raise ValueError(
+                f"expected a synthesis.shape of multiples of {multiple} (the product of network.strides), "
+                f"not all of them {multiple}, got {shape}"
+            )
+        channels = (self.network.in_channels, self.network.out_channels)
+        if channels != (1, len(CLASS_NAMES)):
+            raise ValueError(
+                f"expected a network with 1 input channel and {len(CLASS_NAMES)} output channels, got {channels}"
+            )
+        return self
+
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by name (one that ships with StrokeLabel) or by path.
@@ -54,12 +71,19 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     path = find_recipe(name_or_path)
     try:
-        content: Any = yaml.safe_load(path.read_text())
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: expected a recipe in YAML, {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(
+            f"{path}: expected a recipe in YAML with name, brains and training, got {content!r:.80}"
+        )
+    try:
         return Recipe.model_validate(content)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: expected YAML, {error}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
+        )
         raise RecipeError(f"{path}: {problems}") from error
 
 
@@ -98,10 +122,10 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 
 def shrink(recipe: Recipe) -> Recipe:
     """The same recipe with only its size reduced: two steps of a tiny network on tiny images, on any machine."""
-    network = recipe.network.model_copy(
-        update={"channels": tuple(4 for _ in recipe.network.channels), "dropout": recipe.network.dropout}
-    )
-    side = recipe.network.multiple
+    network = recipe.network.model_copy(update={"channels": tuple(4 for _ in recipe.network.channels)})
+    side = (
+        2 * recipe.network.multiple
+    )  # instance normalisation needs more than one voxel at the coarsest level
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )
@@ -112,6 +136,7 @@ def shrink(recipe: Recipe) -> Recipe:
             "checkpoint_every": 1,
             "warmup_steps": 0,
             "precision": "32-true",
+            "compile": False,
         }
     )
     return recipe.model_copy(

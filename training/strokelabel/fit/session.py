@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from strokelabel.errors import DataError
+from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import build_network
+from strokelabel.registry import ModelSpec
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.head_cache import load_heads
@@ -22,22 +25,20 @@ from strokelabel.synthesis.prepared import PreparedData, stable_split
 from strokelabel.synthesis.validation import validation_cases, validation_config
 
 
-@dataclass(frozen=True)
-class SyntheticData:
-    """What synthetic training and validation images are made from, at one voxel size."""
-
-    training: Synthesizer
-    validation: Synthesizer
-
-
-def split_lesions(data: PreparedData, part: str) -> LesionBank:
+def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
     """The lesions of one part of the stable split: "train", "validation" or "test".
+
+    Args:
+        data: prepared lesions.
+        part: of the split.
+        minimum_ml: smaller lesions are left out.
 
     Raises:
         DataError: the part is empty.
     """
-    names = data.lesions.names
-    bank = data.lesions.subset([i for i, name in enumerate(names) if stable_split(name) == part])
+    names, volumes = data.lesions.names, data.lesions.volumes_ml
+    chosen = [i for i, name in enumerate(names) if stable_split(name) == part and volumes[i] >= minimum_ml]
+    bank = data.lesions.subset(chosen)
     if not len(bank):
         raise DataError(
             f"{data.folder}: none of its {len(names)} lesions falls into the part {part!r}; prepare more"
@@ -49,14 +50,37 @@ def make_synthesizer(
     data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
 ) -> Synthesizer:
     """The generator of one part ("train" or "validation") of a recipe's data."""
+    heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
+    bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
+    return Synthesizer(heads, bank, data.table, config, device)
+
+
+def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
+    """Names of the label maps of one part ("train" or "validation") of a recipe.
+
+    Raises:
+        RecipeError: a pattern of the recipe matches none.
+    """
     patterns = recipe.brains.train if part == "train" else recipe.brains.validation
-    names = select(list(data.brain_names), patterns, f"brains.{part}")
-    heads = load_heads(data, names, config.spacing_mm)
-    return Synthesizer(heads, split_lesions(data, part), data.table, config, device)
+    return select(list(data.brain_names), patterns, f"brains.{part}")
+
+
+def _check_unseen(data: PreparedData, recipe: Recipe) -> None:
+    """Refuse a recipe that validates on what it trains on."""
+    seen = part_brains(data, recipe, "train")
+    both = [name for name in part_brains(data, recipe, "validation") if name in seen]
+    if both:
+        raise RecipeError(f"brains.validation: expected brains that are not in brains.train too, got {both}")
 
 
 def train_recipe(
-    recipe: Recipe, data: PreparedData, folder: Path, *, device: str = "auto", minutes: float | None = None
+    recipe: Recipe,
+    data: PreparedData,
+    folder: Path,
+    *,
+    device: str = "auto",
+    minutes: float | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
 
@@ -66,11 +90,13 @@ def train_recipe(
         folder: receives checkpoints and logs.
         device: "auto", "cpu", "cuda".
         minutes: stop cleanly after this long; the recipe's own limit if None.
+        should_stop: asked after every step; true ends training with a checkpoint.
 
     Raises:
-        RecipeError: the recipe's brains are not in the data.
+        RecipeError: the recipe's brains are not in the data, or validation would see brains of training.
         DataError: a part of the data is empty.
     """
+    _check_unseen(data, recipe)
     target = resolve_device(device)
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
@@ -78,9 +104,35 @@ def train_recipe(
     training = make_synthesizer(data, recipe, "train", recipe.synthesis, target)
     check = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", check, target)
-    stream = PrefetchStream(SyntheticStream(training, config.batch_size, recipe.seed))
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    stream = PrefetchStream(SyntheticStream(training, config.batch_size, recipe.seed), stride=processes)
     validation = SyntheticValidation(unseen, validation_cases(recipe.validation.per_family))
     try:
-        return train(network, stream, validation, config, folder, device=device)
+        return train(network, stream, validation, config, folder, device=device, should_stop=should_stop)
     finally:
         stream.close()
+
+
+def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) -> ModelSpec:
+    """What the weights of a recipe are, for their metadata.
+
+    Args:
+        recipe: what they were trained with.
+        path: the file they will be written to.
+        version: of the weights.
+        license_name: SPDX identifier.
+    """
+    return ModelSpec(
+        name=recipe.name,
+        version=version,
+        description=recipe.description,
+        path=path,
+        network=recipe.network.model_dump(mode="json"),
+        class_names=CLASS_NAMES,
+        spacing_mm=recipe.synthesis.spacing_mm,
+        field_of_view_mm=recipe.synthesis.field_of_view_mm,
+        normalization={"lower": 1.0, "upper": 99.0},
+        recipe=recipe.model_dump(mode="json"),
+        training_step=0,
+        license=license_name,
+    )

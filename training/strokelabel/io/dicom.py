@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
+import SimpleITK as sitk
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_shape

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
+import SimpleITK as sitk
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.io.dicom_header import announces_an_image, frame_geometry

@@ -18,19 +18,39 @@ _COLUMNS = 6
 _INCHES = 2.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a sheet.
+    """One picture of a sheet: a slice, so that sheets of many volumes fit in memory.
 
     Attributes:
+        picture: axial slice (x, y), x to the patient's right and y to the front.
+        window: values drawn black and white.
+        outlines: masks (x, y) to outline, by matplotlib colour.
+        title: short caption.
+    """
+
+    picture: NDArray[np.float32]
+    window: tuple[float, float]
+    outlines: dict[str, NDArray[np.bool_]]
+    title: str
+
+
+def make_panel(image: NDArray[np.float32], outlines: dict[str, NDArray[np.bool_]], title: str) -> Panel:
+    """The axial slice of a volume that shows the first of its masks best.
+
+    Args:
         image: (x, y, z) canonical RAS.
         outlines: masks (x, y, z) to outline, by matplotlib colour.
         title: short caption.
     """
-
-    image: NDArray[np.float32]
-    outlines: dict[str, NDArray[np.bool_]]
-    title: str
+    level = best_slice(next(iter(outlines.values()), None), image.shape[2])
+    low, high = (float(value) for value in np.percentile(image, [0.5, 99.5]))
+    return Panel(
+        picture=image[:, :, level].copy(),
+        window=(low, max(high, low + 1e-6)),
+        outlines={color: mask[:, :, level].copy() for color, mask in outlines.items()},
+        title=title,
+    )
 
 
 def save_contact_sheet(panels: Sequence[Panel], path: Path, columns: int = _COLUMNS) -> None:
@@ -41,25 +61,22 @@ def save_contact_sheet(panels: Sequence[Panel], path: Path, columns: int = _COLU
         path: PNG to write.
         columns: pictures per row.
     """
-    rows = -(-len(panels) // columns)
+    rows = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(columns * _INCHES, rows * _INCHES * 1.25), facecolor="black", layout="tight")
     FigureCanvasAgg(figure)
     for index, panel in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, index + 1), panel)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
     """One axial slice with outlines."""
-    level = best_slice(next(iter(panel.outlines.values()), None), panel.image.shape[2])
-    picture = panel.image[::-1, :, level].T
-    low, high = np.percentile(panel.image, [0.5, 99.5])
-    axes.imshow(picture, cmap="gray", origin="lower", vmin=low, vmax=max(high, low + 1e-6))
+    low, high = panel.window
+    axes.imshow(panel.picture[::-1].T, cmap="gray", origin="lower", vmin=low, vmax=high)
     for color, mask in panel.outlines.items():
-        if mask[:, :, level].any():
-            axes.contour(mask[::-1, :, level].T, levels=[0.5], colors=color, linewidths=0.8)
+        if mask.any() and not mask.all():
+            axes.contour(mask[::-1].T, levels=[0.5], colors=color, linewidths=0.8)
     axes.set_title(panel.title, color="white", fontsize=8)
     axes.axis("off")
 

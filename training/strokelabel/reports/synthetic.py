@@ -9,7 +9,7 @@ import numpy as np
 
 from strokelabel.io.atomic import atomic_path, atomic_write_text
 from strokelabel.labels import TissueClass
-from strokelabel.reports.contact_sheet import Panel
+from strokelabel.reports.contact_sheet import Panel, make_panel
 from strokelabel.synthesis.generator import SyntheticBatch
 from strokelabel.synthesis.record import to_json
 
@@ -19,7 +19,7 @@ def synthetic_panel(batch: SyntheticBatch) -> Panel:
     parameters = batch.parameters[0]
     resolution = max(parameters.artefacts.resolution_mm)
     slices = f", {resolution:.0f} mm" if resolution else ""
-    return Panel(
+    return make_panel(
         image=batch.image[0, 0].cpu().numpy(),
         outlines={"red": (batch.target[0] == TissueClass.LESION).cpu().numpy()},
         title=f"{parameters.contrast.family}{slices}",
@@ -34,7 +34,6 @@ def write_synthetic(batch: SyntheticBatch, folder: Path, spacing_mm: float) -> N
         folder: receives <name>_image.nii.gz, <name>_dseg.nii.gz and <name>_parameters.json.
         spacing_mm: voxel size; the image's centre becomes the origin of world space.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     image = batch.image[0, 0].cpu().numpy().astype(np.float32)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * spacing_mm for n in image.shape]

@@ -15,7 +15,7 @@ from strokelabel.io.atomic import atomic_write_text
 from strokelabel.io.images import Image
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
-from strokelabel.reports.contact_sheet import Panel, save_contact_sheet
+from strokelabel.reports.contact_sheet import Panel, make_panel, save_contact_sheet
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.validation import ValidationCase, make_case
 
@@ -76,13 +76,12 @@ def _score(predictor: Predictor, batch: SyntheticBatch, case: ValidationCase) ->
         reference_ml=float(truth.sum()) / 1000,
         predicted_ml=prediction.volume_ml,
         seconds=prediction.seconds,
-        panel=Panel(scan.data, {"lime": truth, "red": mask}, f"{case.family} {value:.2f}"),
+        panel=make_panel(scan.data, {"lime": truth, "red": mask}, f"{case.family} {value:.2f}"),
     )
 
 
 def write_table(scores: list[CaseScore], path: Path) -> None:
     """One CSV row per volume, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["case", "family", "slices", "dice", "reference_ml", "predicted_ml", "seconds"])

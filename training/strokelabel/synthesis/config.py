@@ -69,6 +69,8 @@ class LesionConfig(_Section):
 
     count_weights: dict[int, float] = Field(default_factory=lambda: {0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1})
     """Relative frequency of 0, 1, 2, ... lesion masks in one head."""
+    minimum_volume_ml: float = Field(0.0, ge=0)
+    """Masks smaller than this are left out of training."""
     mirror_probability: float = Field(0.5, ge=0, le=1)
     """How often a mask is moved to the other hemisphere."""
     shift_mm: Range = (-6.0, 6.0)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import fields
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from strokelabel.errors import OutputError
 from strokelabel.io.atomic import atomic_path
 from strokelabel.synthesis.head import Head, make_head
 from strokelabel.synthesis.prepared import PreparedData
+
+_FOLDER = "heads"
+"""Name another one when `make_head` changes: a cache knows its data by their digest, but not the code."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_heads(data: PreparedData, names: list[str], spacing_mm: float) -> list[Head]:
@@ -26,13 +33,15 @@ def load_heads(data: PreparedData, names: list[str], spacing_mm: float) -> list[
 
 def _load_head(data: PreparedData, name: str, spacing_mm: float) -> Head:
     """One head; computed and stored if the cache has none, or a damaged one, or one of other data."""
-    path = Path(data.folder) / "heads" / f"{data.digest[:12]}_{name}_{spacing_mm:g}mm.safetensors"
+    path = Path(data.folder) / _FOLDER / f"{data.digest[:12]}_{name}_{spacing_mm:g}mm.safetensors"
     try:
         tensors = load_file(path)
         return Head(*(tensors[f.name] for f in fields(Head)))
     except (OSError, KeyError, SafetensorError):
         head = make_head(data.brain(name), data.table, spacing_mm)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file({f.name: getattr(head, f.name).contiguous() for f in fields(Head)}, temporary)
+    try:
+        with atomic_path(path) as temporary:
+            save_file({f.name: getattr(head, f.name).contiguous() for f in fields(Head)}, temporary)
+    except (OutputError, SafetensorError) as error:
+        _LOG.warning("%s; going on without, heads are computed again the next time", error)
     return head

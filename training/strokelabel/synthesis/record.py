@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def from_json(text: str) -> SampleParameters:
     """
     try:
         return _build(SampleParameters, json.loads(text))  # type: ignore[no-any-return]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # a missing entry is a KeyError
         raise DataError(
             f"Expected the record of a synthetic image as `to_json` writes it, got: {error}"
         ) from error
@@ -50,8 +50,10 @@ def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
         return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields(kind)})  # type: ignore[operator]
     if kind is Tensor:
         return torch.tensor(value, dtype=torch.float32)
-    if isinstance(value, list):
+    if get_origin(kind) is tuple and isinstance(value, list):
         arguments = kind.__args__
         kinds = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is Ellipsis else arguments
         return tuple(_build(item_kind, item) for item_kind, item in zip(kinds, value, strict=True))
-    return value
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value
+    raise TypeError(f"expected {kind}, found {value!r:.40}")

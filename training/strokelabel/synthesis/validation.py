@@ -96,7 +96,9 @@ def case_parameters(synthesizer: Synthesizer, case: ValidationCase) -> SamplePar
     config = synthesizer.config.model_copy(update={"contrast": contrast})
     own = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, synthesizer.device)
     parameters = own.sample(case.seed)
-    parameters = replace(parameters, head=case.index % len(synthesizer.heads))
+    # Every family, with thin and thick slices, goes through the heads in turn.
+    turn = case.index // len(VALIDATION_FAMILIES) + case.index % len(VALIDATION_FAMILIES)
+    parameters = replace(parameters, head=turn % len(synthesizer.heads))
     if case.slice_mm is None:
         return parameters
     slices = (0.0, 0.0, case.slice_mm)
