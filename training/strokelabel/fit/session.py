@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.devices import resolve_device
@@ -14,6 +15,7 @@ from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import build_network
 from strokelabel.registry import ModelSpec
@@ -98,6 +100,7 @@ def train_recipe(
     """
     _check_unseen(data, recipe)
     target = resolve_device(device)
+    _keep_recipe(recipe, folder)
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.network)
@@ -111,6 +114,13 @@ def train_recipe(
         return train(network, stream, validation, config, folder, device=device, should_stop=should_stop)
     finally:
         stream.close()
+
+
+def _keep_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write the recipe into the training folder, so that its checkpoints are never without it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    atomic_write_text(folder / "recipe.yaml", text)
 
 
 def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) -> ModelSpec:

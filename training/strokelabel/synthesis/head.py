@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from strokelabel.labels import LabelTable
@@ -89,39 +90,67 @@ def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Hea
     )
 
 
+_Box = tuple[slice, slice, slice]
+
+
 def _two_largest(
     labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
     """The two largest structures of each voxel, the first one's share, and the fractions of the tissue groups."""
-    size = [torch.zeros(shape), torch.zeros(shape)]
-    name = [torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape, dtype=torch.uint8)]
+    size = torch.zeros(2, *shape)
+    name = torch.zeros(2, *shape, dtype=torch.uint8)
     groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}
-    for index in torch.unique(labels).tolist():
-        part = _occupancy(labels == index, shape)
+    average = [_averaging(n, m) for n, m in zip(labels.shape, shape, strict=True)]
+    for index, box in enumerate(ndimage.find_objects(labels.numpy() + 1)):
+        if box is None:
+            continue
+        region, part = _occupancy(labels[box] == index, box, average)
         group = table.labels[index].group
         if group in groups:
-            groups[group] += part
-        beats_first = part > size[0]
-        beats_second = (part > size[1]) & ~beats_first
-        for slot in (size, name):
-            slot[1] = torch.where(beats_first, slot[0], slot[1])
-        size[1] = torch.where(beats_second, part, size[1])
-        name[1] = torch.where(beats_second, index, name[1]).to(torch.uint8)
-        size[0] = torch.where(beats_first, part, size[0])
-        name[0] = torch.where(beats_first, index, name[0]).to(torch.uint8)
-    share = size[0] / (size[0] + size[1]).clamp_min(1e-6)
+            groups[group][region] += part
+        _insert(size[(slice(None), *region)], name[(slice(None), *region)], part, index)
+    share = size[0] / size.sum(dim=0).clamp_min(1e-6)
     return name[0], name[1], _as_bytes(share), groups
 
 
-def _occupancy(mask: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """How much of each working voxel a structure fills, in [0, 1]."""
-    volume = mask[None, None].float()
-    if tuple(mask.shape) == shape:  # no averaging by resampling: soften the staircase by half a voxel
-        volume = F.avg_pool3d(F.pad(volume, (1, 0, 1, 0, 1, 0), mode="replicate"), 2, stride=1)
-        volume = F.avg_pool3d(F.pad(volume, (0, 1, 0, 1, 0, 1), mode="replicate"), 2, stride=1)
-        return volume[0, 0]
-    matrices = [averaging_matrix(n, m)[None] for n, m in zip(mask.shape, shape, strict=True)]
-    return apply_along_axes(volume, matrices)[0, 0]
+def _insert(size: Tensor, name: Tensor, part: Tensor, index: int) -> None:
+    """Put a structure among the two largest of each voxel, in place. (2, x, y, z), largest first."""
+    first = part > size[0]
+    second = (part > size[1]) & ~first
+    for slot, value in ((size, part), (name, torch.full_like(name[0], index))):
+        slot[1] = torch.where(first, slot[0], torch.where(second, value, slot[1]))
+        slot[0] = torch.where(first, value, slot[0])
+
+
+def _averaging(source: int, target: int) -> Tensor:
+    """Along one axis, how much each source voxel counts in each working voxel.
+
+    Where nothing is averaged by resampling, the staircase of labels is softened by half a voxel instead.
+    """
+    if source != target:
+        return averaging_matrix(source, target)
+    neighbours = torch.eye(source).roll(1, 0) + torch.eye(source).roll(-1, 0)
+    neighbours[0, -1] = neighbours[-1, 0] = 0
+    weights = torch.eye(source) / 2 + neighbours / 4
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _occupancy(mask: Tensor, box: _Box, average: list[Tensor]) -> tuple[_Box, Tensor]:
+    """How much of each working voxel a structure fills, in [0, 1], in the region that it touches.
+
+    Args:
+        mask: the structure inside its bounding box.
+        box: that box, in source voxels.
+        average: one matrix per axis, see `_averaging`.
+    """
+    region, matrices = [], []
+    for along, matrix in zip(box, average, strict=True):
+        touched = matrix[:, along].any(dim=1).nonzero()
+        rows = slice(int(touched[0]), int(touched[-1]) + 1)
+        region.append(rows)
+        matrices.append(matrix[rows, along][None])
+    x, y, z = region
+    return (x, y, z), apply_along_axes(mask[None, None].float(), matrices)[0, 0]
 
 
 def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ def from_json(text: str) -> SampleParameters:
     """
     try:
         return _build(SampleParameters, json.loads(text))  # type: ignore[no-any-return]
-    except (ValueError, KeyError, TypeError) as error:  # a missing entry is a KeyError
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"Expected the record of a synthetic image as `to_json` writes it, got: {error}"
         ) from error
