@@ -39,7 +39,7 @@ help: ## Show this help
 
 .PHONY: start
 start: $(SERVER) ## Install what is missing and serve the MONAI Label app on the sample data until Ctrl-C
-	@exec "$(BIN)/python" tools/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)"
+	@exec "$(BIN)/python" monailabel_app/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: test
 test: lint ## Lint, check types and layers, and run all tests
@@ -59,7 +59,7 @@ env: $(DEV) ## Create the environment with everything for development
 .PHONY: sample-data
 sample-data: $(DEV) ## Make the sample data again from its scripts
 	"$(BIN)/python" sample-data/code/make_sample_data.py
-	"$(BIN)/python" sample-data/code/preview.py docs/images/sample-data.png
+	"$(BIN)/python" sample-data/code/preview.py training/docs/images/sample-data.png
 
 .PHONY: clean
 clean: ## Remove caches and build output; keep the environment, runs and trained weights

@@ -82,7 +82,7 @@ def test_an_impossible_port_is_one_line_and_no_traceback(repository: Path, tmp_p
 def test_a_missing_folder_of_studies_is_refused(repository: Path, tmp_path: Path, free_port: int) -> None:
     command = [
         sys.executable,
-        "tools/start.py",
+        "monailabel_app/start.py",
         "--app",
         "monailabel_app",
         "--studies",
@@ -169,7 +169,7 @@ def is_running(pid: int) -> bool:
 
 def start_command(folder: Path, *more: str) -> list[str]:
     studies = ["--studies", str(folder / "studies"), "--copy-from", "sample-data"]
-    return [sys.executable, "tools/start.py", "--app", "monailabel_app", *studies, *more]
+    return [sys.executable, "monailabel_app/start.py", "--app", "monailabel_app", *studies, *more]
 
 
 def run_start(repository: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
