@@ -123,9 +123,8 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 def shrink(recipe: Recipe) -> Recipe:
     """The same recipe with only its size reduced: two steps of a tiny network on tiny images, on any machine."""
     network = recipe.network.model_copy(update={"channels": tuple(4 for _ in recipe.network.channels)})
-    side = (
-        2 * recipe.network.multiple
-    )  # instance normalisation needs more than one voxel at the coarsest level
+    # Instance normalisation needs more than one voxel at the coarsest level.
+    side = 2 * recipe.network.multiple
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )

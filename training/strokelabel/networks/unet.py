@@ -8,10 +8,11 @@ either then gives the logits.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from math import prod
 from typing import Literal, Self
 
-from monai.networks.nets import UNet
+from monai.networks.nets import DynUNet, UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
@@ -20,6 +21,9 @@ class UNetConfig(BaseModel):
     """Everything needed to build the network again; stored with its weights.
 
     Attributes:
+        architecture: "residual" is the paper's (MONAI's UNet, halving the grid at once); "plain" works at full
+            resolution on both sides, two convolutions a level, as nnU-Net does (MONAI's DynUNet), which suits
+            coarse voxels. For "plain", kernel sizes are 3 and 2, and the settings of residual units do not count.
         in_channels: image channels.
         out_channels: classes; 6 for tissues and lesion, 2 for lesion only.
         channels: feature channels of each level, finest first.
@@ -33,6 +37,7 @@ class UNetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    architecture: Literal["residual", "plain"] = "residual"
     in_channels: int = Field(default=1, ge=1)
     out_channels: int = Field(default=6, ge=2)
     channels: tuple[int, ...] = (16, 32, 64, 128, 320, 320)
@@ -78,6 +83,8 @@ def build_network(config: UNetConfig) -> nn.Module:
         Module that maps (batch, in_channels, x, y, z) to logits (batch, out_channels, x, y, z), each side a
         multiple of `config.multiple`. The keys of its state dict start with "model.".
     """
+    if config.architecture == "plain":
+        return _plain_network(config)
     return UNet(
         spatial_dims=3,
         in_channels=config.in_channels,
@@ -93,3 +100,21 @@ def build_network(config: UNetConfig) -> nn.Module:
         bias=True,
         adn_ordering=config.adn_ordering,
     )
+
+
+def _plain_network(config: UNetConfig) -> nn.Module:
+    """An nnU-Net style network: instance norm with affine parameters, leaky ReLU, 1 x 1 x 1 output convolution."""
+    levels = len(config.channels)
+    network = DynUNet(
+        spatial_dims=3,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        kernel_size=[3] * levels,
+        strides=[1, *config.strides],
+        upsample_kernel_size=list(config.strides),
+        filters=list(config.channels),
+        dropout=config.dropout or None,
+        norm_name=("INSTANCE", {"affine": True}),
+        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
+    )
+    return nn.Sequential(OrderedDict(model=network))
