@@ -26,3 +26,11 @@ def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bright_network import save_bright_model
 
     return save_bright_model(tmp_path_factory.mktemp("model") / "bright.safetensors")
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared training data with heads of nested ellipsoids; see `tiny_prepared`."""
+    from tiny_prepared import write_prepared
+
+    return write_prepared(tmp_path_factory.mktemp("data") / "prepared")

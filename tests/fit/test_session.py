@@ -1,0 +1,87 @@
+"""Training on synthetic images from a prepared folder, stopped and started again."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import pytest
+import torch
+
+from strokelabel.fit.checkpoint import load_checkpoint
+from strokelabel.fit.export import export_weights
+from strokelabel.fit.record import read_metrics
+from strokelabel.fit.session import describe_model, train_recipe
+from strokelabel.inference.predictor import Predictor
+from strokelabel.networks.weights import load_weights
+from strokelabel.synthesis.prepared import PreparedData
+from tiny_prepared import make_recipe
+
+
+@pytest.fixture(scope="module")
+def data(prepared_folder, tmp_path_factory):
+    """The prepared folder, as yet without a cache of heads."""
+    folder = tmp_path_factory.mktemp("session") / "prepared"
+    shutil.copytree(prepared_folder, folder, ignore=shutil.ignore_patterns("heads*"))
+    return PreparedData.load(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    """A run in one go, the first one on this data."""
+    return train_recipe(make_recipe(), data, tmp_path_factory.mktemp("whole"), device="cpu")
+
+
+def test_a_stopped_run_on_synthetic_images_ends_as_one_in_one_go(data, undisturbed, tmp_path):
+    asked = []
+
+    def after_three_steps():
+        asked.append(True)
+        return len(asked) > 3
+
+    first = train_recipe(make_recipe(), data, tmp_path, device="cpu", should_stop=after_three_steps)
+    assert (first.steps, first.stopped_by) == (3, "request")
+    torch.rand(7)  # the global generator is elsewhere when the run goes on
+
+    second = train_recipe(make_recipe(), data, tmp_path, device="cpu")
+
+    assert second.metrics.read_text() == undisturbed.metrics.read_text()
+    ours, expected = load_checkpoint(second.checkpoint), load_checkpoint(undisturbed.checkpoint)
+    assert ours.step == expected.step == 6
+    for key, value in expected.weights.items():
+        assert torch.equal(ours.weights[key], value), key
+
+
+def test_every_step_and_validation_of_a_run_is_on_record(undisturbed):
+    rows = read_metrics(undisturbed.metrics)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in rows)
+    assert [row["step"] for row in rows if row.get("validation_dice_mean") is not None] == [3, 6]
+    assert undisturbed.finished and undisturbed.best_step in (3, 6)
+
+
+def test_no_thread_is_left_behind(undisturbed):
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_a_run_of_no_time_stops_cleanly_and_keeps_its_schedule(data, tmp_path):
+    result = train_recipe(make_recipe(), data, tmp_path, device="cpu", minutes=1e-9)
+    assert (result.steps, result.stopped_by, result.finished) == (0, "time", False)
+    assert load_checkpoint(result.checkpoint).config["steps"] == 6
+
+
+def test_another_seed_trains_another_network(data, undisturbed, tmp_path):
+    other = train_recipe(make_recipe(seed=6), data, tmp_path, device="cpu")
+    assert read_metrics(other.metrics)[0]["loss"] != read_metrics(undisturbed.metrics)[0]["loss"]
+
+
+def test_a_trained_run_becomes_a_model_that_the_predictor_loads(undisturbed, tmp_path):
+    recipe, path = make_recipe(), tmp_path / "tiny" / "model.safetensors"
+    path.parent.mkdir()
+    export_weights(undisturbed.metrics.parent, describe_model(recipe, path, "0.0.1", "CC0-1.0"), path)
+    network, spec = load_weights(path)
+    assert (spec.name, spec.version, spec.spacing_mm) == ("tiny", "0.0.1", 6.0)
+    assert spec.field_of_view_mm == (192.0, 240.0, 216.0)
+    assert spec.recipe["seed"] == 5
+    assert network(torch.zeros(1, 1, 32, 40, 36)).shape == (1, 6, 32, 40, 36)
+    assert Predictor.from_model(path, "cpu").spec.class_names[5] == "lesion"
