@@ -1,0 +1,108 @@
+"""The synthetic validation set: fixed by its seeds, fair to every contrast, free of what only training needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from strokelabel.fit.session import make_synthesizer
+from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.validation import (
+    THICK_SLICE_MM,
+    VALIDATION_FAMILIES,
+    ValidationCase,
+    case_parameters,
+    make_case,
+    validation_cases,
+    validation_config,
+)
+from tiny_prepared import make_recipe
+
+SHAPE = (48, 60, 54)
+SPACING_MM = 4.0
+
+
+def make_unseen(prepared_folder):
+    config = validation_config(SHAPE, SPACING_MM)
+    return make_synthesizer(PreparedData.load(prepared_folder), make_recipe(), "validation", config, "cpu")
+
+
+@pytest.fixture(scope="module")
+def unseen(prepared_folder):
+    return make_unseen(prepared_folder)
+
+
+@pytest.fixture(scope="module")
+def sixty(unseen):
+    """Cases and parameters of the whole set."""
+    cases = validation_cases(15)
+    return [(case, case_parameters(unseen, case)) for case in cases]
+
+
+def test_the_set_has_as_many_volumes_of_each_contrast_in_turn(sixty):
+    assert VALIDATION_FAMILIES == ("t1", "t2", "flair", "random")
+    assert [case.family for case, _ in sixty] == list(VALIDATION_FAMILIES) * 15
+    assert [case.index for case, _ in sixty] == list(range(60))
+    assert len({case.seed for case, _ in sixty}) == 60
+
+
+def test_half_of_each_contrast_has_slices_of_5_mm_and_the_other_half_full_resolution(sixty):
+    counts = Counter((case.family, case.slice_mm) for case, _ in sixty)
+    assert counts == {(f, mm): n for f in VALIDATION_FAMILIES for mm, n in ((None, 8), (5.0, 7))}
+    for case, parameters in sixty:
+        slices = (0.0, 0.0, case.slice_mm or 0.0)
+        assert parameters.artefacts.resolution_mm == slices
+        assert parameters.artefacts.thickness_mm == slices
+
+
+def test_every_volume_has_its_contrast_a_lesion_and_no_flip(sixty, unseen):
+    for case, parameters in sixty:
+        assert parameters.contrast.family == case.family
+        assert len(parameters.lesions.draws) in (1, 2)
+        assert parameters.deformation.flip == (False, False, False)
+        assert parameters.artefacts.gamma == 1.0
+        assert parameters.skull_strip.erosion_mm == 0.0
+    assert {len(parameters.lesions.draws) for _, parameters in sixty} == {1, 2}
+    assert {parameters.skull_strip.strip for _, parameters in sixty} == {True, False}
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 5])
+def test_every_contrast_is_shown_on_every_head(unseen, heads):
+    brains = (unseen.heads * 3)[:heads]
+    several = type(unseen)(brains, unseen.lesions, unseen.table, unseen.config)
+    seen = {(case.family, case_parameters(several, case).head) for case in validation_cases(15)}
+    assert seen == {(family, head) for family in VALIDATION_FAMILIES for head in range(heads)}
+
+
+def test_the_same_cases_give_the_same_images_in_any_process_and_order(prepared_folder, unseen):
+    torch.manual_seed(99)
+    again = make_unseen(prepared_folder)
+    for case in reversed(validation_cases(2)):
+        first, second = make_case(unseen, case), make_case(again, case)
+        assert torch.equal(first.image, second.image)
+        assert torch.equal(first.target, second.target)
+
+
+def test_more_volumes_keep_those_that_were_there(sixty):
+    assert validation_cases(4) == [case for case, _ in sixty[:16]]
+
+
+def test_thick_slices_vary_along_z_by_straight_lines_only(unseen):
+    config = unseen.config.model_copy(update={"spacing_mm": 1.0, "shape": (32, 40, 36)})
+    fine = type(unseen)(unseen.heads, unseen.lesions, unseen.table, config)
+    thin = ValidationCase(index=0, family="t1", slice_mm=None, seed=20_003)
+    thick = ValidationCase(index=0, family="t1", slice_mm=THICK_SLICE_MM, seed=20_003)
+    bends = []
+    for case in (thin, thick):
+        image = make_case(fine, case).image[0, 0]
+        bend = image.diff(n=2, dim=2).abs().flatten(0, 1).median(dim=0).values  # of each level
+        bends.append((bend > 1e-3).float().mean().item())
+    assert bends[0] == 1.0, "noise bends every line"
+    assert bends[1] < 0.5, "between slices 5 mm apart there is interpolation"
+
+
+def test_lesions_are_there_to_be_found(unseen):
+    volumes = [int((make_case(unseen, case).target == 5).sum()) for case in validation_cases(3)]
+    assert min(volumes) > 0
