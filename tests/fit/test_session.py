@@ -8,8 +8,10 @@ import threading
 import pytest
 import torch
 
+from strokelabel.errors import OutputError, RecipeError
 from strokelabel.fit.checkpoint import load_checkpoint
 from strokelabel.fit.export import export_weights
+from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.record import read_metrics
 from strokelabel.fit.session import describe_model, train_recipe
 from strokelabel.inference.predictor import Predictor
@@ -68,6 +70,25 @@ def test_a_run_of_no_time_stops_cleanly_and_keeps_its_schedule(data, tmp_path):
     result = train_recipe(make_recipe(), data, tmp_path, device="cpu", minutes=1e-9)
     assert (result.steps, result.stopped_by, result.finished) == (0, "time", False)
     assert load_checkpoint(result.checkpoint).config["steps"] == 6
+
+
+def test_the_recipe_is_kept_with_its_training_as_it_was(undisturbed):
+    assert load_recipe(undisturbed.metrics.parent / "recipe.yaml") == make_recipe()
+
+
+def test_the_recipe_of_a_folder_survives_the_attempt_to_train_another_network_there(data, tmp_path):
+    train_recipe(make_recipe(), data, tmp_path, device="cpu", minutes=1e-9)
+    kept = (tmp_path / "recipe.yaml").read_bytes()
+    other = make_recipe(network={"channels": [4, 6], "strides": [2]})
+    with pytest.raises(RecipeError, match="train into another folder"):
+        train_recipe(other, data, tmp_path, device="cpu")
+    assert (tmp_path / "recipe.yaml").read_bytes() == kept
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(data, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/run"):
+        train_recipe(make_recipe(), data, tmp_path / "file" / "run", device="cpu")
 
 
 def test_another_seed_trains_another_network(data, undisturbed, tmp_path):

@@ -27,7 +27,6 @@ def run(
     from strokelabel.fit.recipe import load_recipe
     from strokelabel.fit.session import describe_model
 
-    output.parent.mkdir(parents=True, exist_ok=True)
     spec = describe_model(load_recipe(recipe), output, version, license_name)
     written = export_weights(folder, spec, output, which="newest" if newest else "best")
     Console(stderr=True).print(

@@ -10,10 +10,11 @@ import torch
 import yaml
 
 from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.recipe import Recipe, select
+from strokelabel.fit.recipe import Recipe, load_recipe, select
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import CLASS_NAMES
@@ -95,7 +96,8 @@ def train_recipe(
         should_stop: asked after every step; true ends training with a checkpoint.
 
     Raises:
-        RecipeError: the recipe's brains are not in the data, or validation would see brains of training.
+        RecipeError: the recipe's brains are not in the data, validation would see brains of training, or
+            the folder holds the training of another network.
         DataError: a part of the data is empty.
     """
     _check_unseen(data, recipe)
@@ -117,10 +119,18 @@ def train_recipe(
 
 
 def _keep_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe into the training folder, so that its checkpoints are never without it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-    atomic_write_text(folder / "recipe.yaml", text)
+    """Write the recipe into the training folder, so that its checkpoints are never without it.
+
+    Raises:
+        RecipeError: the folder's checkpoints are of a recipe with another network.
+    """
+    path = folder / "recipe.yaml"
+    if path.exists() and list_checkpoints(folder) and load_recipe(path).network != recipe.network:
+        raise RecipeError(
+            f"{path}: expected the network of this recipe, the folder was begun with another one; "
+            "train into another folder"
+        )
+    atomic_write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
 def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) -> ModelSpec:
