@@ -88,8 +88,11 @@ def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[int], No
     """cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
     from cornucopia.synth import SynthFromLabelTransform
 
-    labels = np.asarray(nib.Nifti1Image.load(path).dataobj).astype(np.int64)
-    volume = torch.from_numpy(center_crop_or_pad(labels, size))[None].to(device)
+    image = nib.Nifti1Image.load(path)
+    shape = image.shape
+    # Consecutive labels, in its favour: it makes one channel for every integer up to the largest.
+    labels = np.unique(np.asarray(image.dataobj), return_inverse=True)[1]
+    volume = torch.from_numpy(center_crop_or_pad(labels.reshape(shape), size))[None].to(device)
     synth = SynthFromLabelTransform()
 
     def make(seed: int) -> None:

@@ -117,4 +117,7 @@ def _plain_network(config: UNetConfig) -> nn.Module:
         norm_name=("INSTANCE", {"affine": True}),
         act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
     )
+    # MONAI registers its levels twice, flat and nested. Kept once, a state dict holds each weight once.
+    nested = network._modules.pop("skip_layers")
+    object.__setattr__(network, "skip_layers", nested)
     return nn.Sequential(OrderedDict(model=network))
