@@ -106,3 +106,32 @@ def test_a_trained_run_becomes_a_model_that_the_predictor_loads(undisturbed, tmp
     assert spec.recipe["seed"] == 5
     assert network(torch.zeros(1, 1, 32, 40, 36)).shape == (1, 6, 32, 40, 36)
     assert Predictor.from_model(path, "cpu").spec.class_names[5] == "lesion"
+
+
+@pytest.fixture(scope="module")
+def exported(undisturbed, tmp_path_factory):
+    """The weights of that run as a model file."""
+    path = tmp_path_factory.mktemp("exported") / "model.safetensors"
+    spec = describe_model(make_recipe(), path, "0.0.1", "Apache-2.0")
+    export_weights(undisturbed.checkpoint, spec, path, dtype="float32")
+    return path
+
+
+def test_a_fresh_run_can_start_from_the_weights_of_a_model(data, exported, tmp_path):
+    result = train_recipe(
+        make_recipe(), data, tmp_path, device="cpu", weights=str(exported), should_stop=lambda: True
+    )
+
+    first = load_checkpoint(sorted(result.checkpoint.parent.glob("step-*.pt"))[0])
+    trained, _ = load_weights(exported)
+    assert first.step == 0
+    for key, value in trained.state_dict().items():
+        assert torch.equal(first.network[key], value), key
+
+
+def test_weights_of_another_network_are_refused(data, exported, tmp_path):
+    recipe = make_recipe()
+    other = recipe.model_copy(update={"network": recipe.network.model_copy(update={"num_res_units": 2})})
+
+    with pytest.raises(RecipeError, match="without --weights"):
+        train_recipe(other, data, tmp_path, device="cpu", weights=str(exported))

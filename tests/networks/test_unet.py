@@ -70,3 +70,27 @@ def test_impossible_networks_are_refused(wrong):
 def test_a_configuration_survives_a_round_trip_through_json():
     config = PRESETS["synthstroke"]
     assert UNetConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_plain_network_works_at_full_resolution_and_keeps_each_weight_once():
+    config = UNetConfig(architecture="plain", channels=(4, 8, 12), strides=(2, 2), dropout=0.0)
+    network = build_network(config)
+
+    assert network(torch.zeros(1, 1, 8, 12, 16)).shape == (1, 6, 8, 12, 16)
+    state = network.state_dict()
+    assert sum(v.numel() for v in state.values()) == sum(p.numel() for p in network.parameters())
+    assert all(key.startswith("model.") and "skip_layers" not in key for key in state)
+
+
+def test_the_plain_network_is_saved_and_loaded_like_any_other(tmp_path):
+    from copy import deepcopy
+
+    config = UNetConfig(architecture="plain", channels=(4, 8, 12), strides=(2, 2), dropout=0.0)
+    network = build_network(config).eval()
+    image = torch.randn(1, 1, 8, 12, 16, generator=torch.Generator().manual_seed(0))
+
+    other = build_network(config).eval()
+    other.load_state_dict(network.state_dict(), assign=True)
+
+    torch.testing.assert_close(other(image), network(image))
+    torch.testing.assert_close(deepcopy(network)(image), network(image))

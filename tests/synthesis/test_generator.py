@@ -159,3 +159,9 @@ def test_air_goes_on_where_the_label_map_ends():
 def test_no_heads_is_an_error_that_says_what_to_do():
     with pytest.raises(DataError, match="strokelabel prepare"):
         Synthesizer([], BANK, TABLE, SynthesisConfig())
+
+
+@pytest.mark.parametrize("weights", [{}, {"random": 0.0}, {"t1": -1.0, "t2": 2.0}])
+def test_frequencies_that_nothing_can_be_drawn_with_are_refused(weights):
+    with pytest.raises(ValueError, match="expected frequencies"):
+        SynthesisConfig.model_validate({"contrast": {"families": weights}})

@@ -20,6 +20,9 @@ def run(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after this long, with a checkpoint.")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Model name or file that a fresh run starts from.")
+    ] = None,
     fast_dev_run: Annotated[
         bool,
         typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
@@ -38,7 +41,8 @@ def run(
     chosen = load_recipe(recipe)
     chosen = shrink(chosen) if fast_dev_run else chosen
     folder = output or Path("runs") / chosen.name
-    result = train_recipe(chosen, PreparedData.load(prepared), folder, device=device, minutes=minutes)
+    data = PreparedData.load(prepared)
+    result = train_recipe(chosen, data, folder, device=device, minutes=minutes, weights=weights)
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
     Console(stderr=True).print(
         f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation Dice {best}, "

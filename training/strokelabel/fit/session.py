@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from torch import nn
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
@@ -18,7 +19,8 @@ from strokelabel.fit.recipe import Recipe, load_recipe, select
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import CLASS_NAMES
-from strokelabel.networks.unet import build_network
+from strokelabel.networks.unet import UNetConfig, build_network
+from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ModelSpec
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
@@ -83,6 +85,7 @@ def train_recipe(
     *,
     device: str = "auto",
     minutes: float | None = None,
+    weights: str | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
@@ -93,11 +96,13 @@ def train_recipe(
         folder: receives checkpoints and logs.
         device: "auto", "cpu", "cuda".
         minutes: stop cleanly after this long; the recipe's own limit if None.
+        weights: model name or file that a fresh run starts from; random weights if None.
         should_stop: asked after every step; true ends training with a checkpoint.
 
     Raises:
         RecipeError: the recipe's brains are not in the data, validation would see brains of training, or
-            the folder holds the training of another network.
+            the folder or the weights are of another network.
+        UnknownModelError, WeightsError: no such weights.
         DataError: a part of the data is empty.
     """
     _check_unseen(data, recipe)
@@ -106,6 +111,8 @@ def train_recipe(
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.network)
+    if weights is not None:
+        _start_from(network, recipe, weights)
     training = make_synthesizer(data, recipe, "train", recipe.synthesis, target)
     check = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", check, target)
@@ -116,6 +123,21 @@ def train_recipe(
         return train(network, stream, validation, config, folder, device=device, should_stop=should_stop)
     finally:
         stream.close()
+
+
+def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
+    """Give a fresh network the weights of a model; a checkpoint in the folder overrules them later.
+
+    Raises:
+        RecipeError: the model has another network.
+    """
+    trained, spec = load_weights(weights)
+    if UNetConfig(**spec.network).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
+        raise RecipeError(
+            f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
+            "copy the weights' network into the recipe, or train without --weights"
+        )
+    network.load_state_dict(trained.state_dict())
 
 
 def _keep_recipe(recipe: Recipe, folder: Path) -> None:

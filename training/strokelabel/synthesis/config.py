@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Range = tuple[float, float]
+
+
+def _some_weight(weights: dict[Any, float]) -> dict[Any, float]:
+    """Refuse relative frequencies that nothing can be drawn with."""
+    if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
+        raise ValueError(f"expected frequencies of at least 0, one of them above 0, got {weights}")
+    return weights
+
+
 ContrastFamily = Literal["random", "t1", "t2", "flair", "dwi"]
 
 
@@ -50,7 +59,9 @@ class DeformationConfig(_Section):
 class ContrastConfig(_Section):
     """Gaussian mixture that gives each anatomical label its intensity."""
 
-    families: dict[ContrastFamily, float] = {"random": 1.0}  # pydantic copies it
+    families: Annotated[dict[ContrastFamily, float], AfterValidator(_some_weight)] = Field(
+        default={"random": 1.0}
+    )
     """Relative frequencies. "random" is the paper's; the others are clinical contrasts with wide margins."""
     mean: Range = (0.0, 1.0)
     """Paper: U(0, 255)."""
@@ -67,7 +78,9 @@ class ContrastConfig(_Section):
 class LesionConfig(_Section):
     """Lesions: how many, where, and how they are blended into the tissue."""
 
-    count_weights: dict[int, float] = Field(default_factory=lambda: {0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1})
+    count_weights: Annotated[dict[int, float], AfterValidator(_some_weight)] = Field(
+        default={0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1}
+    )
     """Relative frequency of 0, 1, 2, ... lesion masks in one head."""
     minimum_volume_ml: float = Field(0.0, ge=0)
     """Masks smaller than this are left out of training."""
