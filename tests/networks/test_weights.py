@@ -118,3 +118,12 @@ def test_released_weights_of_another_network_are_refused(tmp_path, network):
         load_released_weights(tmp_path / "y.safetensors")
     with pytest.raises(WeightsError, match="expected a weights file"):
         load_released_weights(Path("nowhere.safetensors"))
+
+
+def test_weights_can_be_read_by_whoever_may_read_new_files(tmp_path, network):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("x")
+
+    saved = save_weights(tmp_path / "model.safetensors", network, spec_of(CONFIG))
+
+    assert saved.path.stat().st_mode == plain.stat().st_mode

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
@@ -52,7 +52,8 @@ def save_weights(
         raise WeightsError(f"{path}: expected weights that fit {dtype}; some are not finite or too large")
     spec = replace(spec, path=path)
     with atomic_path(path) as temporary:
-        save_file(kept, temporary, metadata={"format": "pt", **spec.to_metadata()})
+        # Not save_file, which makes files that only their owner can read.
+        temporary.write_bytes(save(kept, metadata={"format": "pt", **spec.to_metadata()}))
     return spec
 
 
