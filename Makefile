@@ -42,8 +42,9 @@ start: $(SERVER) ## Install what is missing and serve the MONAI Label app on the
 	@exec "$(BIN)/python" monailabel_app/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)"
 
 .PHONY: test
+# One thread each: small tensors gain nothing from more, and lose much when the cores are busy.
 test: lint ## Lint, check types and layers, and run all tests
-	"$(BIN)/python" -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(DEV) ## Ruff, mypy and import-linter only
