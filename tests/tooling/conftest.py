@@ -19,7 +19,9 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def start(repository: Path) -> ModuleType:
     """The script behind `make start`, as a module."""
-    spec = importlib.util.spec_from_file_location("strokelabel_start", repository / "monailabel_app" / "start.py")
+    spec = importlib.util.spec_from_file_location(
+        "strokelabel_start", repository / "monailabel_app" / "start.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
