@@ -164,7 +164,14 @@ def test_an_interruption_has_its_own_exit_code_and_keeps_what_is_done(
         os.link(scan, tmp_path / f"scan-{index:03}.nii.gz")
     command = [sys.executable, "-m", "strokelabel.cli.main", "predict", str(tmp_path / "scan-*.nii.gz")]
     command += ["-o", str(out), "--model", str(bright_model), "--device", "cpu", "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run as a background job inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (out / "predictions.csv").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
