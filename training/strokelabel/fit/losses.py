@@ -110,6 +110,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """Compute the value and keep what the gradient needs."""
         log_probability = logits.flatten(2).contiguous().log_softmax(dim=1)
         index = target.flatten(1).unsqueeze(1).long()
         voxel_weight = weights[index]
@@ -134,6 +135,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        """Gradient with respect to the first argument of `forward`."""
         # d(Dice loss)/dp of class c is everywhere[c], plus inside[c] in the voxels of that class. The softmax
         # turns a gradient g into p * (g - sum of p * g); the cross-entropy adds weight * (p - truth).
         probability, index, voxel_weight, everywhere, inside = ctx.saved_tensors  # type: ignore[attr-defined]
