@@ -61,13 +61,15 @@ def test_clinical_families_order_the_tissues_as_their_sequence_does(family, brig
 )
 def test_lesions_are_dark_on_t1_and_bright_elsewhere(family, darker):
     for drawn in draws(family):
-        assert (drawn.lesion_mean < drawn.means[WHITE]) == darker
+        assert (drawn.lesion_means[0, 0] < drawn.means[WHITE]) == darker
 
 
 def test_a_lesion_differs_from_gray_and_white_matter_by_the_asked_contrast_where_it_can():
     drawn = draws(count=200, shared_mean_probability=1.0)
 
-    distances = [min(abs(d.lesion_mean - float(d.means[i])) for i in (GRAY, WHITE)) for d in drawn]
+    distances = [
+        min(abs(float(d.lesion_means[0, 0]) - float(d.means[i])) for i in (GRAY, WHITE)) for d in drawn
+    ]
     assert (
         sum(distance > 0.03 for distance in distances) / 200 > 0.97
     )  # labels scatter about their group's mean
@@ -89,11 +91,14 @@ def test_texture_keeps_unit_variance_however_smooth(fwhm):
 
 
 def test_a_voxel_of_two_structures_gets_the_mixture_of_their_values():
-    values = torch.tensor([[0.0, 1.0, 3.0], [5.0, 6.0, 8.0]])
+    one_feature = torch.tensor([[0.0, 1.0, 3.0], [5.0, 6.0, 8.0]])
+    values = torch.stack([one_feature, 10 * one_feature], dim=2)
     first = torch.tensor([[[[1, 2]]], [[[0, 2]]]], dtype=torch.uint8)
     second = torch.tensor([[[[2, 0]]], [[[1, 1]]]], dtype=torch.uint8)
     fraction = torch.tensor([[[[255, 51]]], [[[204, 0]]]], dtype=torch.uint8)
 
     mixed = look_up(values, first, second, fraction)
 
-    torch.testing.assert_close(mixed.flatten(), torch.tensor([1.0, 0.6, 5.2, 6.0]))
+    expected = torch.tensor([1.0, 0.6, 5.2, 6.0])
+    torch.testing.assert_close(mixed[:, 0].flatten(), expected)
+    torch.testing.assert_close(mixed[:, 1].flatten(), 10 * expected)

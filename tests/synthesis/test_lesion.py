@@ -41,7 +41,7 @@ def mm_grid(shape=(70, 80, 66), spacing=2.0):
 
 
 def center_of(placed, grid):
-    hard = placed[0, 1] > 0.5
+    hard = placed[0, 0] > 0.5
     return grid[0][hard].mean(0).numpy()
 
 
@@ -110,7 +110,7 @@ def test_a_shift_moves_lesions_by_so_many_mm_and_a_zoom_scales_their_volume():
     )
 
     np.testing.assert_allclose(center_of(moved, grid) - center_of(still, grid), (6, -4, 2), atol=0.8)
-    ratio = float((moved[0, 1] > 0.5).sum() / (still[0, 1] > 0.5).sum())
+    ratio = float((moved[0, 0] > 0.5).sum() / (still[0, 0] > 0.5).sum())
     assert ratio == pytest.approx(1.2**3, rel=0.06)
 
 
@@ -118,7 +118,7 @@ def test_several_lesions_are_all_there_and_their_volumes_add_up():
     grid = mm_grid()
     bank = ball_bank([(-40, 12, 22), (30, -40, 10)], radius_mm=10)
     one, other, both = (
-        place_lesions([parameters(*draws)], bank, grid, torch.eye(4)[None])[0, 1] > 0.5
+        place_lesions([parameters(*draws)], bank, grid, torch.eye(4)[None])[0, 0] > 0.5
         for draws in ((plain(0),), (plain(1),), (plain(0), plain(1)))
     )
 

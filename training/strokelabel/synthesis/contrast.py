@@ -45,14 +45,16 @@ CLINICAL_MEANS: dict[str, dict[str, tuple[float, float]]] = {
 
 @dataclass(frozen=True)
 class ContrastParameters:
-    """One draw; intensities are in arbitrary units with the head roughly in [0, 1].
+    """One draw of a Gaussian mixture over one or several features.
+
+    The plain mixture has one feature, the intensity, in arbitrary units with the head roughly in [0, 1].
 
     Attributes:
         family: which contrast family was drawn.
-        means: (labels,) mean of each label of the table.
-        deviations: (labels,) standard deviation of each label.
-        lesion_mean: mean of the lesion.
-        lesion_deviation: standard deviation inside the lesion.
+        means: (labels, features) mean of each label of the table.
+        deviations: (labels, features) standard deviation of each label.
+        lesion_means: (components, features) mean of each lesion component (`lesion.COMPONENTS`).
+        lesion_deviations: (components, features) standard deviation inside each component.
         texture_fwhm_voxels: smoothness of the texture.
         texture_seed: seed of the texture.
     """
@@ -60,8 +62,8 @@ class ContrastParameters:
     family: str
     means: Tensor
     deviations: Tensor
-    lesion_mean: float
-    lesion_deviation: float
+    lesion_means: Tensor
+    lesion_deviations: Tensor
     texture_fwhm_voxels: float
     texture_seed: int
 
@@ -85,10 +87,12 @@ def sample_contrast(
         deviations.append(deviation)
     return ContrastParameters(
         family=family,
-        means=torch.tensor(means),
-        deviations=torch.tensor(deviations),
-        lesion_mean=_lesion_mean(sampler, config, lesion, family, (groups["gray"], groups["white"])),
-        lesion_deviation=sampler.uniform(config.deviation),
+        means=torch.tensor(means).unsqueeze(1),
+        deviations=torch.tensor(deviations).unsqueeze(1),
+        lesion_means=torch.tensor(
+            [[_lesion_mean(sampler, config, lesion, family, (groups["gray"], groups["white"]))]]
+        ),
+        lesion_deviations=torch.tensor([[sampler.uniform(config.deviation)]]),
         texture_fwhm_voxels=sampler.uniform(config.texture_fwhm_voxels),
         texture_seed=sampler.seed(),
     )
@@ -134,30 +138,34 @@ def look_up(values: Tensor, first: Tensor, second: Tensor, fraction: Tensor) -> 
     """Mix the values of a voxel's two labels.
 
     Args:
-        values: (batch, labels).
+        values: (batch, labels, features).
         first, second: (batch, x, y, z) uint8 label indices.
         fraction: (batch, x, y, z) share of the first label, of 255.
 
     Returns:
-        (batch, x, y, z) float32.
+        (batch, features, x, y, z) float32.
     """
-    rows = []
-    for lut, a, b, f in zip(values, first, second, fraction, strict=True):
-        low, high = lut[b.flatten().int()], lut[a.flatten().int()]
-        rows.append(torch.lerp(low, high, f.flatten() / 255.0).view(a.shape))
-    return torch.stack(rows)
+    items = []
+    for table, a, b, f in zip(values, first, second, fraction, strict=True):
+        first_label, second_label, share = a.flatten().int(), b.flatten().int(), f.flatten() / 255.0
+        rows = [
+            torch.lerp(column[second_label], column[first_label], share) for column in table.T.contiguous()
+        ]
+        items.append(torch.stack(rows).view(-1, *a.shape))
+    return torch.stack(items)
 
 
 def texture(
     parameters: list[ContrastParameters], shape: tuple[int, int, int], device: torch.device
 ) -> Tensor:
-    """Unit-variance noise of the drawn smoothness.
+    """Unit-variance noise of the drawn smoothness, independent between features.
 
     Returns:
-        (batch, 1, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard
+        (batch, features, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard
         deviation stays one (the public code lets it fall to 0.27).
     """
-    noise = voxel_noise([p.texture_seed for p in parameters], (1, *shape), device)
+    features = parameters[0].means.shape[1]
+    noise = voxel_noise([p.texture_seed for p in parameters], (features, *shape), device)
     kernels = []
     for axis in range(3):
         rows = [gaussian_matrix(shape[axis], p.texture_fwhm_voxels, device) for p in parameters]

@@ -32,7 +32,7 @@ from strokelabel.synthesis.deformation import (
 from strokelabel.synthesis.head import Head, stack_heads
 from strokelabel.synthesis.lesion import LesionParameters, penumbra, place_lesions, sample_lesions
 from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.sampling import Sampler, column
+from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.skull_strip import SkullStripParameters, brain_masks, sample_skull_strip
 
 
@@ -122,12 +122,12 @@ class Synthesizer:
         lesion = place_lesions([p.lesions for p in parameters], self.lesions, coordinates, head.to_icbm)
         lesion = lesion * (anatomy.allowed > 0.5)
         mask = brain_masks([p.skull_strip for p in parameters], anatomy.brain, config.spacing_mm)
-        image = self._intensities(parameters, anatomy, lesion[:, :1])
+        image = self._intensities(parameters, anatomy, lesion[:, 1:])
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         return SyntheticBatch(
             image=image,
-            target=_target(anatomy.tissues, lesion[:, 1], mask[:, 0]),
+            target=_target(anatomy.tissues, lesion[:, 0], mask[:, 0]),
             parameters=tuple(parameters),
         )
 
@@ -136,30 +136,43 @@ class Synthesizer:
         return self.apply([self.sample(seed) for seed in seeds])
 
     def _anatomy(self, parameters: list[SampleParameters], head: Head, coordinates: Tensor) -> _Anatomy:
-        """Mean and deviation per voxel and the tissue maps, deformed together by one interpolation."""
+        """Features per voxel and the tissue maps, deformed together by one interpolation."""
         maps, airs = [], []
         for name in ("means", "deviations"):
-            lut = torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
-            air = lut[:, self._air].view(-1, 1, 1, 1)
+            values = torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
+            air = values[:, self._air, :, None, None, None]
             # Air goes on outside the label map, where interpolation reads zero.
-            maps.append(look_up(lut, head.first, head.second, head.fraction) - air)
-            airs.append(air.unsqueeze(1))
+            maps.append(look_up(values, head.first, head.second, head.fraction) - air)
+            airs.append(air)
         masks = torch.cat([head.tissues, torch.stack([head.brain, head.lesion_allowed], dim=1)], dim=1)
-        volume = torch.cat([torch.stack(maps, dim=1), masks.float() / 255], dim=1)
+        volume = torch.cat([*maps, masks.float() / 255], dim=1)
         warped = sample_volume(volume, coordinates, head.matrix, head.offset)
-        mean, deviation, tissues, brain, allowed = warped.split([1, 1, 4, 1, 1], dim=1)
+        features = maps[0].shape[1]
+        mean, deviation, tissues, brain, allowed = warped.split([features, features, 4, 1, 1], dim=1)
         return _Anatomy(mean + airs[0], deviation + airs[1], tissues, brain, allowed)
 
-    def _intensities(self, parameters: list[SampleParameters], anatomy: _Anatomy, soft: Tensor) -> Tensor:
-        """Gaussian mixture of tissue and lesion. (batch, 1, x, y, z)."""
+    def _intensities(self, parameters: list[SampleParameters], anatomy: _Anatomy, weights: Tensor) -> Tensor:
+        """Gaussian mixture of tissue and lesion components. (batch, 1, x, y, z)."""
         shape = self.config.shape
         contrasts = [p.contrast for p in parameters]
-        weight = soft * penumbra([p.lesions for p in parameters], shape, self.device)
-        lesion_mean = column([c.lesion_mean for c in contrasts], self.device)
-        lesion_deviation = column([c.lesion_deviation for c in contrasts], self.device)
-        mean = torch.lerp(anatomy.mean, lesion_mean.expand_as(weight), weight)
-        deviation = torch.lerp(anatomy.deviation, lesion_deviation.expand_as(weight), weight)
+        weights = weights * penumbra([p.lesions for p in parameters], shape, self.device)
+        mean = self._blend(anatomy.mean, [c.lesion_means for c in contrasts], weights)
+        deviation = self._blend(anatomy.deviation, [c.lesion_deviations for c in contrasts], weights)
         return (mean + deviation * texture(contrasts, shape, self.device)).clamp_min(0)
+
+    def _blend(self, tissue: Tensor, components: list[Tensor], weights: Tensor) -> Tensor:
+        """Lay lesion components over the tissue, one after another.
+
+        Args:
+            tissue: (batch, features, x, y, z).
+            components: per item, (components, features).
+            weights: (batch, components, x, y, z) in [0, 1].
+        """
+        values = torch.stack(components).to(self.device)[..., None, None, None]
+        for index in range(weights.shape[1]):
+            weight = weights[:, index : index + 1].expand_as(tissue)
+            tissue = torch.lerp(tissue, values[:, index].expand_as(tissue), weight)
+        return tissue
 
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
         """Bias, gamma, blur, slices and noise."""
@@ -171,7 +184,7 @@ class Synthesizer:
 
 @dataclass(frozen=True)
 class _Anatomy:
-    """Deformed maps, each (batch, channels, x, y, z)."""
+    """Deformed maps, each (batch, channels, x, y, z); mean and deviation have one channel per feature."""
 
     mean: Tensor
     deviation: Tensor

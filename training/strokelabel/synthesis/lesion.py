@@ -19,6 +19,9 @@ from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.sampling import Sampler, column, pad_stack
 
+COMPONENTS = ("lesion",)
+"""What a lesion is made of; each has a weight map, and a mean and deviation per feature of the contrast."""
+
 _MARGIN_VOXELS = 6
 """Room around a mask for dilation and blur."""
 
@@ -124,7 +127,10 @@ def _dilate(volume: Tensor, radius: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Patch:
-    """Softened lesions in a box of the ICBM grid: (2, x, y, z) soft mask and hard label, and the first voxel."""
+    """Softened lesions in a box of the ICBM grid, and its first voxel.
+
+    `values` is (1 + components, x, y, z): the hard label, then the weight of each component.
+    """
 
     values: Tensor
     start: tuple[int, int, int]
@@ -136,8 +142,8 @@ def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Pa
     x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
     if draw.mirror:
         mask, x = mask.flip(0), _mirrored_start(bank, x, mask.shape[0])
-    values = soften(mask, draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
-    return _Patch(torch.stack(values), (x, y, z))
+    soft, hard = soften(mask, draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
+    return _Patch(torch.stack([hard, soft]), (x, y, z))
 
 
 def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
@@ -149,10 +155,11 @@ def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
 def _join(patches: list[_Patch], device: torch.device) -> _Patch:
     """One patch around all: the larger value where lesions overlap. Without lesions, a single empty voxel."""
     if not patches:
-        return _Patch(torch.zeros(2, 2, 2, 2, device=device), (0, 0, 0))
+        return _Patch(torch.zeros(1 + len(COMPONENTS), 2, 2, 2, device=device), (0, 0, 0))
     x, y, z = (min(p.start[axis] for p in patches) for axis in range(3))
     ends = [max(p.start[axis] + p.values.shape[axis + 1] for p in patches) for axis in range(3)]
-    joined = torch.zeros(2, *(end - begin for begin, end in zip((x, y, z), ends, strict=True)), device=device)
+    sides = [end - begin for begin, end in zip((x, y, z), ends, strict=True)]
+    joined = torch.zeros(1 + len(COMPONENTS), *sides, device=device)
     for patch in patches:
         offsets = [a - b for a, b in zip(patch.start, (x, y, z), strict=True)]
         view = joined
@@ -174,7 +181,8 @@ def place_lesions(
         to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
 
     Returns:
-        (batch, 2, x, y, z): soft mask and hard label (linear in between; threshold at one half).
+        (batch, 1 + components, x, y, z): the hard label (linear in between; threshold at one half), then the
+        weight of each of `COMPONENTS`.
     """
     device = coordinates_mm.device
     patches = [_join([_soft_patch(d, bank, device) for d in p.draws], device) for p in parameters]
@@ -183,7 +191,7 @@ def place_lesions(
     moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
     total = torch.stack(moves).to(device) @ index @ to_icbm
     matrix, offset = total[:, :3, :3], total[:, :3, 3]
-    placed = coordinates_mm.new_zeros((len(parameters), 2, *coordinates_mm.shape[1:4]))
+    placed = coordinates_mm.new_zeros((len(parameters), values.shape[1], *coordinates_mm.shape[1:4]))
     region = _image_region(values.shape[2:], coordinates_mm, matrix, offset)
     if region is not None and any(p.draws for p in parameters):
         within = coordinates_mm[(slice(None), *region)]
