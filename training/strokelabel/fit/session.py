@@ -10,72 +10,21 @@ import torch
 import yaml
 from torch import nn
 
-from strokelabel.errors import DataError, RecipeError
+from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.recipe import Recipe, load_recipe, select
-from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.fit.recipe import Recipe, load_recipe
+from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_brains, split_lesions
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ModelSpec
-from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.head_cache import load_heads
-from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.prepared import PreparedData, stable_split
-from strokelabel.synthesis.validation import validation_cases, validation_config
+from strokelabel.synthesis.prepared import PreparedData
 
-
-def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
-    """The lesions of one part of the stable split: "train", "validation" or "test".
-
-    Args:
-        data: prepared lesions.
-        part: of the split.
-        minimum_ml: smaller lesions are left out.
-
-    Raises:
-        DataError: the part is empty.
-    """
-    names, volumes = data.lesions.names, data.lesions.volumes_ml
-    chosen = [i for i, name in enumerate(names) if stable_split(name) == part and volumes[i] >= minimum_ml]
-    bank = data.lesions.subset(chosen)
-    if not len(bank):
-        raise DataError(
-            f"{data.folder}: none of its {len(names)} lesions falls into the part {part!r}; prepare more"
-        )
-    return bank
-
-
-def make_synthesizer(
-    data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
-) -> Synthesizer:
-    """The generator of one part ("train" or "validation") of a recipe's data."""
-    heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
-    bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
-    return Synthesizer(heads, bank, data.table, config, device)
-
-
-def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
-    """Names of the label maps of one part ("train" or "validation") of a recipe.
-
-    Raises:
-        RecipeError: a pattern of the recipe matches none.
-    """
-    patterns = recipe.brains.train if part == "train" else recipe.brains.validation
-    return select(list(data.brain_names), patterns, f"brains.{part}")
-
-
-def _check_unseen(data: PreparedData, recipe: Recipe) -> None:
-    """Refuse a recipe that validates on what it trains on."""
-    seen = part_brains(data, recipe, "train")
-    both = [name for name in part_brains(data, recipe, "validation") if name in seen]
-    if both:
-        raise RecipeError(f"brains.validation: expected brains that are not in brains.train too, got {both}")
+__all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
 
 
 def train_recipe(
@@ -105,22 +54,19 @@ def train_recipe(
         UnknownModelError, WeightsError: no such weights.
         DataError: a part of the data is empty.
     """
-    _check_unseen(data, recipe)
-    target = resolve_device(device)
+    streams = make_streams(recipe, data, resolve_device(device))
     _keep_recipe(recipe, folder)
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.network)
     if weights is not None:
         _start_from(network, recipe, weights)
-    training = make_synthesizer(data, recipe, "train", recipe.synthesis, target)
-    check = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
-    unseen = make_synthesizer(data, recipe, "validation", check, target)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    stream = PrefetchStream(SyntheticStream(training, config.batch_size, recipe.seed), stride=processes)
-    validation = SyntheticValidation(unseen, validation_cases(recipe.validation.per_family))
+    stream = PrefetchStream(streams.training, stride=processes)
     try:
-        return train(network, stream, validation, config, folder, device=device, should_stop=should_stop)
+        return train(
+            network, stream, streams.validation, config, folder, device=device, should_stop=should_stop
+        )
     finally:
         stream.close()
 
