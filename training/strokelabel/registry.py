@@ -25,6 +25,12 @@ METADATA_KEY = "strokelabel"
 METADATA_FORMAT = 1
 """Version of the description; a reader refuses others."""
 
+SEGMENTATION = "segmentation"
+"""Task of a model that has a class for each output channel."""
+
+ESTIMATION = "estimation"
+"""Task of a model that has a quantitative map for each output channel."""
+
 _LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
 
@@ -40,7 +46,7 @@ class ModelSpec:
         version: of the weights.
         description: one sentence.
         path: the safetensors file.
-        network: arguments of `networks.unet.UNetConfig`.
+        network: arguments of `networks.unet.UNetConfig`, or of another task's network (`networks.weights`).
         class_names: of the output channels, in order; the lesion is "lesion".
         spacing_mm: isotropic voxel size that the network was trained on, mm.
         field_of_view_mm: extent of the training images along x, y, z (right, anterior, superior), mm.
@@ -48,6 +54,7 @@ class ModelSpec:
         recipe: the training recipe, for the record.
         training_step: optimiser steps behind the weights.
         license: of the weights, as an SPDX identifier.
+        task: "segmentation", or "estimation" for a network that gives quantitative maps.
     """
 
     name: str
@@ -62,6 +69,7 @@ class ModelSpec:
     recipe: dict[str, Any]
     training_step: int
     license: str
+    task: str = SEGMENTATION
 
     @cached_property
     def sha256(self) -> str:
@@ -202,13 +210,14 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError, KeyError: something is missing or of the wrong type.
     """
     names = {field.name for field in fields(ModelSpec)} - {"path"}
+    content = {"task": SEGMENTATION, **content}  # what it was before there were others
     if content.keys() != names:
         raise ValueError(f"differs in {', '.join(sorted(content.keys() ^ names))}")
-    texts = {key: content[key] for key in ("name", "version", "description", "license")}
+    texts = {key: content[key] for key in ("name", "version", "description", "license", "task")}
     tables = {key: content[key] for key in ("network", "normalization", "recipe")}
     classes = content["class_names"]
     if not all(isinstance(text, str) for text in [*texts.values(), *classes]):
-        raise TypeError("name, version, description, license and class names must be text")
+        raise TypeError("name, version, description, license, task and class names must be text")
     if not all(isinstance(table, dict) for table in tables.values()):
         raise TypeError("network, normalization and recipe must be tables")
     view = tuple(float(side) for side in content["field_of_view_mm"])

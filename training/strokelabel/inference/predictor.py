@@ -23,7 +23,7 @@ from strokelabel.io import Image, check_volume
 from strokelabel.networks.normalization import normalize
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import load_weights
-from strokelabel.registry import ModelSpec
+from strokelabel.registry import SEGMENTATION, ModelSpec
 from strokelabel.types import ChannelVolume, PathLike, Volume
 
 LESION = "lesion"
@@ -45,7 +45,7 @@ class Predictor:
         options: used where `predict` is not given others.
 
     Raises:
-        WeightsError: the model has no lesion class.
+        WeightsError: the model does not segment, or has no lesion class.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class Predictor:
         self.network = network
         self.device = device
         self.options = options or PredictionOptions()
+        if spec.task != SEGMENTATION:
+            raise WeightsError(
+                f"{spec.path}: expected a model that segments, this one is for {spec.task}; "
+                "use `strokelabel estimate` with it"
+            )
         self._multiple = UNetConfig(**spec.network).multiple
         if LESION not in spec.class_names:
             raise WeightsError(f"{spec.path}: expected a class named {LESION!r}, found {spec.class_names}")

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
-from strokelabel.registry import ModelSpec, find_model, read_header
+from strokelabel.registry import ESTIMATION, ModelSpec, find_model, read_header
 from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."
@@ -113,7 +114,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
     """The network of a description, without memory for its weights yet; checks that weights fit it."""
     try:
-        config = UNetConfig(**spec.network)
+        config = network_config(spec)
     except (ValidationError, TypeError) as error:
         raise WeightsError(f"{spec.path}: its description is of no network we know ({error})") from error
     if len(spec.class_names) != config.out_channels:
@@ -126,10 +127,19 @@ def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
     return network
 
 
-def _empty_network(config: UNetConfig) -> nn.Module:
+def network_config(spec: ModelSpec) -> UNetConfig | EstimatorConfig:
+    """What to build for a model's task.
+
+    Raises:
+        ValidationError, TypeError: the description does not fit the task's network.
+    """
+    return EstimatorConfig(**spec.network) if spec.task == ESTIMATION else UNetConfig(**spec.network)
+
+
+def _empty_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
     """A network whose weights are yet to be assigned; costs neither time nor random numbers."""
     with torch.device("meta"):
-        return build_network(config)
+        return build_estimator(config) if isinstance(config, EstimatorConfig) else build_network(config)
 
 
 def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -1,0 +1,160 @@
+"""The network that estimates quantitative maps from one scan (Chalcroft et al. 2025, qATLAS, section 2.1).
+
+A residual U-Net with GELU and linear upsampling. Its four outputs pass through functions whose values are physically
+possible: PD = exp(f), R1 = exp(f) / 10, R2* = exp(f) / 10 and MT = 100 sigmoid(f) (the paper leaves out the tenths,
+which the public code has; they start the two rates near their values in tissue).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self, cast
+
+import torch
+from monai.networks.blocks.convolutions import ResidualUnit
+from monai.networks.nets import UNet
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+MAP_NAMES: tuple[str, ...] = ("PD", "R1", "R2star", "MT")
+"""The network's output channels, in order."""
+
+MAP_UNITS: dict[str, str] = {"PD": "p.u.", "R1": "1/s", "R2star": "1/s", "MT": "p.u."}
+"""Units of the maps; p.u. are percent."""
+
+_LOG_RANGE = (-10.0, 12.0)
+
+_START = torch.tensor([math.log(70.0), math.log(8.0), math.log(200.0), math.log(0.01 / 0.99)])
+"""Raw outputs of brain tissue: PD 70 p.u., R1 0.8 / s, R2* 20 / s, MT 1 p.u."""
+
+
+class EstimatorConfig(BaseModel):
+    """Everything needed to build the estimator again; stored with its weights.
+
+    Attributes:
+        channels: feature channels of each level, finest first.
+        strides: downsampling factor between a level and the next, along every axis.
+        num_res_units: convolutions in each residual unit, on both sides.
+        dropout: probability of dropping a single feature value while training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...] = (24, 48, 96, 192, 384)
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+    num_res_units: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> Self:
+        """Refuse level counts that do not fit together."""
+        if len(self.channels) < 2 or len(self.strides) != len(self.channels) - 1:
+            raise ValueError(
+                f"expected one stride fewer than channels and at least two channels, got channels "
+                f"{self.channels} and strides {self.strides}"
+            )
+        if min(self.channels) < 1 or min(self.strides) < 1:
+            raise ValueError(f"channels and strides must be positive, got {self.channels} and {self.strides}")
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """The sides of an input must be multiples of this many voxels."""
+        return math.prod(self.strides)
+
+    @property
+    def in_channels(self) -> int:
+        """One scan."""
+        return 1
+
+    @property
+    def out_channels(self) -> int:
+        """One per map."""
+        return len(MAP_NAMES)
+
+
+class Estimator(nn.Module):
+    """Estimates the four maps from a scan; see `EstimatorConfig`.
+
+    Args:
+        config: the network's size.
+    """
+
+    def __init__(self, config: EstimatorConfig) -> None:
+        super().__init__()
+        self.network = _LinearUpsamplingUNet(
+            spatial_dims=3,
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            channels=config.channels,
+            strides=config.strides,
+            num_res_units=config.num_res_units,
+            act="GELU",
+            norm=("INSTANCE", {"affine": False}),
+            dropout=config.dropout,
+            adn_ordering="NDA",
+        )
+        self._start_in_tissue()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps of normalised scans.
+
+        Args:
+            images: (batch, 1, x, y, z), each side a multiple of `EstimatorConfig.multiple`.
+
+        Returns:
+            (batch, 4, x, y, z) float32: PD (p.u.), R1 (1/s), R2* (1/s), MT (p.u.), all positive.
+        """
+        return activate(self.network(images))
+
+    def _start_in_tissue(self) -> None:
+        """Let training start at values of brain tissue: an MT of 50 p.u. would take it long to leave."""
+        last = [module for module in self.network.modules() if isinstance(module, nn.Conv3d)][-1]
+        if last.bias is not None and not last.bias.is_meta:
+            with torch.no_grad():
+                last.bias.copy_(_START)
+
+
+def activate(outputs: Tensor) -> Tensor:
+    """Turn the network's raw outputs (batch, 4, x, y, z) into maps, in float32: exponentials overflow in less."""
+    density, rates, transfer = outputs.float().split([1, 2, 1], dim=1)
+    # The same bound serves the rates, so that no early step can make them infinite.
+    low, high = _LOG_RANGE
+    return torch.cat(
+        [
+            density.clamp(low, high).exp(),
+            rates.clamp(low, high).exp() / 10,
+            100 * transfer.sigmoid(),
+        ],
+        dim=1,
+    )
+
+
+def build_estimator(config: EstimatorConfig) -> Estimator:
+    """Build an estimator with freshly initialised weights (torch's global generator decides which)."""
+    return Estimator(config)
+
+
+class _LinearUpsamplingUNet(UNet):
+    """MONAI's residual U-Net with interpolation instead of transposed convolutions on its way up."""
+
+    def _get_up_layer(self, in_channels: int, out_channels: int, strides: int, is_top: bool) -> nn.Module:
+        # A 1 x 1 x 1 convolution and interpolation commute; convolving first is cheaper by the stride cubed.
+        return nn.Sequential(
+            nn.Conv3d(in_channels, out_channels, kernel_size=1),
+            nn.Upsample(scale_factor=strides, mode="trilinear", align_corners=False),
+            ResidualUnit(
+                self.dimensions,
+                out_channels,
+                out_channels,
+                strides=1,
+                kernel_size=cast(int, self.kernel_size),
+                subunits=self.num_res_units,
+                act=self.act,
+                norm=self.norm,
+                dropout=self.dropout,
+                bias=self.bias,
+                last_conv_only=is_top,
+                adn_ordering=self.adn_ordering,
+            ),
+        )
