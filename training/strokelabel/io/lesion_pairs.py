@@ -1,0 +1,294 @@
+"""Scans and the lesion masks that were drawn on them, found in a folder.
+
+BIDS data sets keep masks beside the scan or under `derivatives`, under names that differ from one data set to the
+next. Two files belong together when, in this order,
+
+1. the mask's sidecar names the scan (`Sources`, `SpatialReference`);
+2. they are of one subject and session, no entity contradicts, and the mask's `desc` (`desc-T1wlesion`) or name
+   (`..._T2w_desc-lesion_mask`) tells the scan's suffix;
+3. they are of one subject and session and lie on the same grid (ISLES: one mask for several diffusion maps).
+
+Any other `scan.nii.gz` belongs to `scan_lesion_mask.nii.gz`, `scan_lesion.nii.gz`, `scan_mask.nii.gz`,
+`scan_msk.nii.gz` or `scan_seg.nii.gz` in the same folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from strokelabel.errors import DataError, DimensionError
+from strokelabel.io.images import Image, read_image
+from strokelabel.io.nifti import is_nifti_name, read_nifti
+from strokelabel.types import Mask
+
+_MASK = re.compile(
+    r"_label-L(_|\b).*_mask$|lesion.*_(mask|msk|roi)$|_(msk|lesion|lesionmask|lesionroi)$", re.IGNORECASE
+)
+_RESULT = re.compile(r"_(mask|msk|roi|dseg|probseg|seg|lesion|lesionmask|lesionroi)$", re.IGNORECASE)
+_PLAIN_ENDINGS = ("_lesion_mask", "_lesion", "_mask", "_msk", "_seg")
+_FREE_ENTITIES = ("space", "res", "den", "label", "desc")
+"""Entities that say nothing about which scan of a session a mask belongs to."""
+
+_SKIPPED_FOLDERS = ("sourcedata", "code")
+_SAME_AFFINE_MM = 1e-2
+
+
+@dataclass(frozen=True)
+class LesionPair:
+    """A scan with a lesion mask on its grid.
+
+    Attributes:
+        name: the scan's file name without its ending; with folders in front where it is not unique.
+        subject: who it is of, such as "sub-01"; the name itself where file names are not BIDS's.
+        image: the scan's file.
+        mask: the mask's file.
+    """
+
+    name: str
+    subject: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class PairSearch:
+    """What a search found.
+
+    Attributes:
+        pairs: by name.
+        images_alone: scans without a mask.
+        masks_alone: masks whose scan was not found.
+    """
+
+    pairs: tuple[LesionPair, ...]
+    images_alone: tuple[Path, ...]
+    masks_alone: tuple[Path, ...]
+
+
+def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequence[str] = ()) -> PairSearch:
+    """Find the scans in a folder that have a lesion mask.
+
+    Hidden files, `sourcedata` and `code` are passed over, and so are masks that StrokeLabel predicted, unless
+    `masks` points to them.
+
+    Args:
+        folder: a BIDS data set, or any folder of NIfTI files; searched recursively.
+        masks: take masks from this folder alone, which may lie outside `folder`.
+        suffixes: BIDS suffixes of the scans wanted, such as "T1w"; all if empty.
+
+    Raises:
+        DataError: no such folder, no pair in it, or two masks for one scan.
+    """
+    for place in (folder, *([masks] if masks else [])):
+        if not place.is_dir():
+            raise DataError(f"{place}: expected a folder of scans with lesion masks, found no folder")
+    files = [_File.of(path, folder) for path in _nifti_files(folder)]
+    candidates = files if masks is None else [_File.of(path, masks) for path in _nifti_files(masks)]
+    mask_files = [f for f in candidates if f.is_mask and (masks is not None or not f.is_prediction)]
+    images = [f for f in files if f.is_image]
+    matches = _match(mask_files, images)
+    wanted = [image for image in images if not suffixes or image.suffix in suffixes]
+    found = _named(
+        [(image, _only(image, matches[image.path])) for image in wanted if matches[image.path]], folder
+    )
+    if not found:
+        raise DataError(
+            f"{folder}: expected scans with lesion masks, such as sub-01_T1w.nii.gz and "
+            f"sub-01_label-L_desc-T1wlesion_mask.nii.gz, found {len(wanted)} scans and {len(mask_files)} masks, "
+            "none of which belong together; see the BIDS names of derivatives"
+        )
+    used = {mask.path for masks_of_image in matches.values() for mask in masks_of_image}
+    return PairSearch(
+        pairs=tuple(sorted(found, key=lambda pair: pair.name)),
+        images_alone=tuple(image.path for image in wanted if not matches[image.path]),
+        masks_alone=tuple(mask.path for mask in mask_files if mask.path not in used),
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    """A NIfTI file and what its name says."""
+
+    path: Path
+    stem: str
+    entities: dict[str, str]
+    words: tuple[str, ...]
+    is_derived: bool
+
+    @classmethod
+    def of(cls, path: Path, root: Path) -> _File:
+        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        parts = stem.split("_")
+        entities = (
+            dict(part.split("-", 1) for part in parts if "-" in part) if stem.startswith("sub-") else {}
+        )
+        words = tuple(part for part in parts if "-" not in part)
+        return cls(path, stem, entities, words, "derivatives" in path.relative_to(root).parts)
+
+    @property
+    def session(self) -> tuple[str, ...]:
+        """Files of different sessions (of different folders where names are not BIDS's) never belong together."""
+        if "sub" in self.entities:
+            return (self.entities["sub"], self.entities.get("ses", ""))
+        return (str(self.path.parent),)
+
+    @property
+    def is_mask(self) -> bool:
+        if "sub" in self.entities:
+            return _MASK.search(self.stem) is not None
+        return self.stem.lower().endswith(_PLAIN_ENDINGS)
+
+    @property
+    def is_image(self) -> bool:
+        return _RESULT.search(self.stem) is None
+
+    @property
+    def suffix(self) -> str:
+        """BIDS suffix, such as "T1w"."""
+        return self.words[-1] if self.words else ""
+
+    @property
+    def sidecar(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.with_name(f"{self.stem}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @property
+    def is_prediction(self) -> bool:
+        return "weights_sha256" in self.sidecar
+
+    def hint(self) -> str:
+        """What a mask's name tells about its scan's suffix; empty if nothing."""
+        if len(self.words) > 1 and self.words[0].lower() != "lesion":
+            return self.words[0]
+        return re.sub(r"(stroke)?lesion.*$", "", self.entities.get("desc", ""), flags=re.IGNORECASE)
+
+    def agrees_with(self, mask: _File) -> bool:
+        """Whether no entity of the two contradicts."""
+        shared = [key for key in self.entities if key in mask.entities and key not in _FREE_ENTITIES]
+        return all(self.entities[key] == mask.entities[key] for key in shared)
+
+    def has_suffix(self, hint: str) -> bool:
+        """Whether a mask's hint means this scan: T1w, T1 or the scan's own `desc` before its suffix."""
+        suffix = self.suffix.lower()
+        named = {suffix, suffix.removesuffix("w"), f"{self.entities.get('desc', '')}{suffix}".lower()}
+        return hint.lower() in named
+
+
+def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
+    """Read a scan and its mask, true above 0.5 (NaN, which some tools write outside the brain, is not lesion).
+
+    Raises:
+        ImageError: a file cannot be read, or the two are not on one grid.
+    """
+    image = read_image(pair.image)
+    mask = read_nifti(pair.mask, np.float32)
+    same = mask.data.shape == image.data.shape and np.allclose(
+        mask.affine, image.affine, atol=_SAME_AFFINE_MM
+    )
+    if not same:
+        raise DimensionError(
+            f"{pair.mask}: expected a mask on the grid of {pair.image} (shape {image.data.shape}), found shape "
+            f"{mask.data.shape} or another affine; resample it to the scan"
+        )
+    return image, mask.data > 0.5
+
+
+def _nifti_files(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in _SKIPPED_FOLDERS)
+        yield from (Path(root) / n for n in sorted(names) if n[0] != "." and is_nifti_name(Path(n)))
+
+
+def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:
+    """The masks of each scan; those that lie on its grid count only where no other names it."""
+    of_session = defaultdict(list)
+    for image in images:
+        of_session[image.session].append(image)
+    named: dict[Path, list[_File]] = defaultdict(list)
+    on_grid: dict[Path, list[_File]] = defaultdict(list)
+    for mask in masks:
+        others = [image for image in of_session[mask.session] if image.path != mask.path]
+        owners = _named_by(mask, others)
+        for image in owners:
+            named[image.path].append(mask)
+        for image in [] if owners else _on_grid_of(mask, others):
+            on_grid[image.path].append(mask)
+    return {image.path: named[image.path] or on_grid[image.path] for image in images}
+
+
+def _named_by(mask: _File, images: list[_File]) -> list[_File]:
+    """The scans of its session that a mask's sidecar or name tells."""
+    if "sub" not in mask.entities:
+        names = {mask.stem.lower().removesuffix(ending) for ending in _PLAIN_ENDINGS}
+        return [image for image in images if image.stem.lower() in names]
+    related = _related(mask, images)
+    sources = _sources(mask)
+    if told := [image for image in related if image.path.name in sources]:
+        return told
+    hinted = [image for image in related if image.has_suffix(mask.hint())]
+    return hinted if len(hinted) == 1 else [image for image in hinted if _same_grid(image.path, mask.path)]
+
+
+def _on_grid_of(mask: _File, images: list[_File]) -> list[_File]:
+    """The scans of its session on whose grid a mask lies."""
+    if "sub" not in mask.entities:
+        return []
+    return [image for image in _related(mask, images) if _same_grid(image.path, mask.path)]
+
+
+def _related(mask: _File, images: list[_File]) -> list[_File]:
+    """Scans that a mask may be of; a derived one (registered, say) only if the mask lies beside it."""
+    agreeing = [image for image in images if image.agrees_with(mask)]
+    return [i for i in agreeing if i.path.parent == mask.path.parent or not i.is_derived]
+
+
+def _sources(mask: _File) -> set[str]:
+    """File names of the scans that a mask's sidecar names."""
+    content = mask.sidecar
+    values = [content.get("Sources", []), content.get("SpatialReference", [])]
+    listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return {str(value).rsplit("/", 1)[-1] for value in listed}
+
+
+def _same_grid(first: Path, second: Path) -> bool:
+    """Whether two files have one shape and affine, by their headers; false if one cannot be read."""
+    try:
+        a, b = nib.load(first), nib.load(second)
+        return a.shape == b.shape and np.allclose(a.affine, b.affine, atol=_SAME_AFFINE_MM)  # type: ignore[attr-defined]
+    except (OSError, ValueError, nib.filebasedimages.ImageFileError):
+        return False
+
+
+def _only(image: _File, masks: list[_File]) -> _File:
+    if len(masks) > 1:
+        names = ", ".join(str(mask.path) for mask in masks)
+        raise DataError(
+            f"{image.path}: expected one lesion mask, found {len(masks)} ({names}); name the folder of those meant"
+        )
+    return masks[0]
+
+
+def _named(found: list[tuple[_File, _File]], folder: Path) -> list[LesionPair]:
+    """Pairs with names that are unique among them."""
+    stems = [image.stem for image, _ in found]
+    pairs = []
+    for image, mask in found:
+        name = image.stem
+        if stems.count(name) > 1:
+            name = "_".join([*image.path.parent.relative_to(folder).parts, name])
+        subject = f"sub-{image.entities['sub']}" if "sub" in image.entities else name
+        pairs.append(LesionPair(name, subject, image.path, mask.path))
+    return pairs
