@@ -54,21 +54,26 @@ def test_a_table_is_printed_and_numbers_and_pictures_are_written(
 
     code = validate(
         "--model", bright_model, "--recipe", recipe_file, "--prepared", small_heads, "-o", out,
-        "--per-family", 2,
+        "--per-family", 2, "--lesion-free", 1,
     )  # fmt: skip
 
     assert code == 0
-    table = capsys.readouterr().out.strip().splitlines()
-    assert table[0].startswith("| contrast | slices | n | median Dice |")
-    assert [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in table[2:]] == [
+    table, false_lesions, version = capsys.readouterr().out.strip().split("\n\n")
+    table = table.splitlines()
+    assert false_lesions.startswith("False lesion in 1 lesion-free heads: median ")
+    assert version.startswith("Synthetic benchmark version 1, data ")
+    assert table[0].startswith("| volumes | slices | n | median Dice |")
+    assert [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in table[2:15]] == [
         (family, slices, n)
         for family in ("t1", "t2", "flair", "random")
         for slices, n in (("all", "2"), ("1 mm", "1"), ("5 mm", "1"))
     ] + [("all", "all", "8")]
     with (out / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["family"] for row in rows] == ["t1", "t2", "flair", "random"] * 2
-    assert [row["slices"] for row in rows] == ["1 mm"] * 4 + ["5 mm"] * 4
+    assert [row["family"] for row in rows] == ["t1", "t2", "flair", "random"] * 2 + ["t1"]
+    assert [row["slices"] for row in rows] == ["1 mm"] * 4 + ["5 mm"] * 4 + ["1 mm"]
+    assert [row["lesion_free"] for row in rows] == ["false"] * 8 + ["true"]
+    assert float(rows[-1]["reference_ml"]) == 0
     assert all(0 <= float(row["dice"]) <= 1 for row in rows)
     assert imread(out / "best.png").std() > 0.05 and imread(out / "worst.png").std() > 0.05
 

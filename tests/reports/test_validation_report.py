@@ -25,7 +25,7 @@ from strokelabel.reports.validation import (
 )
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.prepared import PreparedData
-from strokelabel.synthesis.validation import make_case, validation_cases, validation_config
+from strokelabel.synthesis.validation import lesion_free_cases, make_case, validation_cases, validation_config
 from tiny_prepared import make_recipe, write_prepared
 
 
@@ -94,12 +94,42 @@ def test_the_summary_gives_median_mean_and_volume_error_per_contrast_and_slices(
     assert lines[3] == "| t1 | 1 mm | 2 | 0.500 | 0.500 | 4.0 |"
     assert lines[4] == "| t1 | 5 mm | 1 | 0.200 | 0.200 | 0.0 |"
     assert lines[5] == "| t2 | all | 3 | 0.500 | 0.500 | 0.0 |"
-    assert lines[-1] == "| all | all | 12 | 0.350 | 0.350 | 0.0 |"
+    assert lines[14:] == [
+        "| all | all | 12 | 0.350 | 0.350 | 0.0 |",
+        "| lesion 10 to 30 ml | all | 12 | 0.350 | 0.350 | 0.0 |",
+    ]
+
+
+def test_the_summary_breaks_lesions_down_by_their_volume():
+    cases = validation_cases(1)
+    volumes = (30.0, 29.9, 3.0, 2.9)
+    scores = [make_score(c, 0.1 * i, ml, ml) for i, (c, ml) in enumerate(zip(cases, volumes, strict=True))]
+
+    assert summary(scores).splitlines()[-4:] == [
+        "| lesion 30 ml and more | all | 1 | 0.000 | 0.000 | 0.0 |",
+        "| lesion 10 to 30 ml | all | 1 | 0.100 | 0.100 | 0.0 |",
+        "| lesion 3 to 10 ml | all | 1 | 0.200 | 0.200 | 0.0 |",
+        "| lesion 0 to 3 ml | all | 1 | 0.300 | 0.300 | 0.0 |",
+    ]
+
+
+def test_lesion_free_heads_count_for_false_lesions_alone():
+    found = [make_score(case, 0.5) for case in validation_cases(1)]
+    free = [
+        make_score(case, float(ml == 0), 0.0, ml)
+        for case, ml in zip(lesion_free_cases(4), (0.0, 8.0, 1.0, 0.0), strict=True)
+    ]
+
+    assert summary(found + free).splitlines()[:-2] == summary(found).splitlines()
+    assert summary(found + free).splitlines()[-1] == (
+        "False lesion in 4 lesion-free heads: median 0.50 ml, mean 2.25 ml, largest 8.00 ml, none at all in 2."
+    )
+    assert summary(free).startswith("False lesion")
 
 
 def test_a_summary_of_the_first_case_alone_is_possible():
     lines = summary([make_score(validation_cases(1)[0], 0.25)]).splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["t1", "t1", "all"]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["t1", "t1", "all", "lesion 10 to 30 ml"]
 
 
 def test_the_table_has_a_row_per_volume_and_replaces_the_one_before(tmp_path):
@@ -110,7 +140,7 @@ def test_the_table_has_a_row_per_volume_and_replaces_the_one_before(tmp_path):
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1] == {
-        "case": "5", "family": "t2", "slices": "5 mm", "dice": "0.6667", "reference_ml": "1.2500",
+        "case": "5", "lesion_free": "false", "family": "t2", "slices": "5 mm", "dice": "0.6667", "reference_ml": "1.2500",
         "predicted_ml": "0.5000", "seconds": "1.5000",
     }  # fmt: skip
     assert len(rows) == 2

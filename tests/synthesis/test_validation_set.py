@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 
 import pytest
@@ -10,11 +12,13 @@ import torch
 from strokelabel.fit.session import make_synthesizer
 from strokelabel.synthesis.prepared import PreparedData
 from strokelabel.synthesis.validation import (
+    BENCHMARK_VERSION,
     THICK_SLICE_MM,
     VALIDATION_FAMILIES,
     ValidationCase,
     case_parameters,
     make_case,
+    lesion_free_cases,
     validation_cases,
     validation_config,
 )
@@ -106,3 +110,40 @@ def test_thick_slices_vary_along_z_by_straight_lines_only(unseen):
 def test_lesions_are_there_to_be_found(unseen):
     volumes = [int((make_case(unseen, case).target == 5).sum()) for case in validation_cases(3)]
     assert min(volumes) > 0
+
+
+def test_lesion_free_heads_have_every_contrast_thin_and_thick_slices_and_no_lesion(unseen):
+    cases = lesion_free_cases(15)
+
+    assert {(case.family, case.slice_mm) for case in cases} == {
+        (family, mm) for family in VALIDATION_FAMILIES for mm in (None, THICK_SLICE_MM)
+    }
+    assert not {case.seed for case in cases} & {case.seed for case in validation_cases(15)}
+    assert all(case_parameters(unseen, case).lesions.draws == () for case in cases)
+    assert not (make_case(unseen, cases[0]).target == 5).any()
+
+
+def essentials(parameters):
+    """What version 1 of the benchmark draws, rounded to what any machine agrees on."""
+    contrast, lesions, artefacts = parameters.contrast, parameters.lesions, parameters.artefacts
+    numbers = [
+        *contrast.means.flatten().tolist(),
+        *contrast.lesion_means.flatten().tolist()[:1],
+        *parameters.deformation.velocity_mm.flatten().tolist()[:20],
+        *artefacts.bias.flatten().tolist()[:8],
+        artefacts.noise_deviation,
+        lesions.penumbra_floor,
+        lesions.zoom,
+    ]
+    draws = [(d.index, d.mirror, d.erosion_voxels, d.dilation_voxels) for d in lesions.draws]
+    return (parameters.seed, parameters.head, contrast.family, draws, [round(n, 4) for n in numbers])
+
+
+def test_version_1_of_the_benchmark_is_what_it_has_always_been(sixty, unseen):
+    cases = [case for case, _ in sixty] + lesion_free_cases(15)
+    drawn = [essentials(case_parameters(unseen, case)) for case in cases]
+
+    digest = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
+
+    # If this fails, the draws of the benchmark have changed: undo that, or make it a new version, with new results.
+    assert (BENCHMARK_VERSION, digest[:16]) == ("1", "9d563f2ee929e954")

@@ -1,4 +1,4 @@
-"""`strokelabel validate`: a model's lesion Dice on the synthetic validation set."""
+"""`strokelabel validate`: a model on the synthetic benchmark."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ def run(
         "runs/validation"
     ),
     per_family: Annotated[int, typer.Option(min=1, help="Volumes per contrast; half with 5 mm slices.")] = 15,
+    lesion_free: Annotated[
+        int, typer.Option(min=0, help="Heads without lesions, to count what is false.")
+    ] = 15,
     tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
 ) -> None:
-    """Print median lesion Dice per contrast on synthetic volumes of unseen brains and lesions."""
+    """Print lesion Dice per contrast and lesion volume on the synthetic benchmark, and false lesion volume."""
     from rich.console import Console
     from rich.progress import track
 
@@ -34,13 +37,18 @@ def run(
     from strokelabel.inference.predictor import Predictor
     from strokelabel.reports import validation as report
     from strokelabel.synthesis.prepared import PreparedData
-    from strokelabel.synthesis.validation import validation_cases, validation_config
+    from strokelabel.synthesis.validation import (
+        BENCHMARK_VERSION,
+        lesion_free_cases,
+        validation_cases,
+        validation_config,
+    )
 
     predictor = Predictor.from_model(model, device, PredictionOptions(tta=tta))
     config = validation_config(report.VALIDATION_SHAPE, 1.0)
     data = PreparedData.load(prepared)
     synthesizer = make_synthesizer(data, load_recipe(recipe), "validation", config, resolve_device(device))
-    cases = validation_cases(per_family)
+    cases = validation_cases(per_family) + lesion_free_cases(lesion_free)
     console = Console(stderr=True)
     scores = []
     progress = track(
@@ -50,4 +58,7 @@ def run(
         scores.append(score)
         report.write_table(scores, output / "validation.csv")
     report.write_pictures(scores, output)
-    typer.echo(report.summary(scores))
+    typer.echo(
+        f"{report.summary(scores)}\n\nSynthetic benchmark version {BENCHMARK_VERSION}, data {data.digest[:12]}, "
+        f"model {predictor.spec.name} {predictor.spec.version}."
+    )

@@ -1,6 +1,7 @@
-"""The synthetic validation set: unseen heads and lesions, four contrasts, thin and thick slices, fixed by a seed.
+"""The synthetic benchmark: unseen heads and lesions, four contrasts, thin and thick slices, fixed by seeds.
 
-Nothing that only serves training (flips, extreme gamma, absurd deformations, heads without lesion) is applied, so
+Sixty volumes with lesions and fifteen heads without, the same ones for every model. Whatever would change one of
+their parameters needs a new `BENCHMARK_VERSION`, so that numbers of one version always mean the same. Nothing that only serves training (flips, extreme gamma, absurd deformations, heads without lesion) is applied, so
 that a number means the same from one training run to the next.
 """
 
@@ -12,9 +13,13 @@ from strokelabel.synthesis.config import ContrastFamily, SynthesisConfig
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer, SyntheticBatch
 
 VALIDATION_FAMILIES: tuple[ContrastFamily, ...] = ("t1", "t2", "flair", "random")
+BENCHMARK_VERSION = "1"
+"""Numbers are comparable within one version, on the same prepared data (`PreparedData.digest`)."""
 THICK_SLICE_MM = 5.0
 _SEED = 20_000
-"""First seed of the validation set; training seeds are hashed and never this small."""
+"""First seed of the volumes with lesions; training seeds are hashed and never this small."""
+_LESION_FREE_SEED = 30_000
+"""First seed of the heads without lesions."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class ValidationCase:
     slice_mm: float | None
     """Spacing of axial slices, or None for 1 mm isotropic."""
     seed: int
+    lesion_free: bool = False
+    """No lesion in it: whatever is found is false."""
 
 
 def validation_cases(per_family: int) -> list[ValidationCase]:
@@ -46,8 +53,27 @@ def validation_cases(per_family: int) -> list[ValidationCase]:
     ]
 
 
+def lesion_free_cases(count: int) -> list[ValidationCase]:
+    """Heads without lesions, contrast by contrast in turn; every second one of a contrast has thick slices.
+
+    Args:
+        count: how many.
+    """
+    families = len(VALIDATION_FAMILIES)
+    return [
+        ValidationCase(
+            index=i,
+            family=VALIDATION_FAMILIES[i % families],
+            slice_mm=THICK_SLICE_MM if i // families % 2 else None,
+            seed=_LESION_FREE_SEED + i,
+            lesion_free=True,
+        )
+        for i in range(count)
+    ]
+
+
 def validation_config(shape: tuple[int, int, int], spacing_mm: float) -> SynthesisConfig:
-    """Generator settings of the validation set: mild variation, always one or two lesions, half skull-stripped."""
+    """Generator settings of the benchmark: mild variation, one or two lesions, half skull-stripped."""
     return SynthesisConfig.model_validate(
         {
             "shape": shape,
@@ -93,7 +119,10 @@ def make_case(synthesizer: Synthesizer, case: ValidationCase) -> SyntheticBatch:
 def case_parameters(synthesizer: Synthesizer, case: ValidationCase) -> SampleParameters:
     """Parameters of one volume: drawn from its seed, then given the case's contrast and slices."""
     contrast = synthesizer.config.contrast.model_copy(update={"families": {case.family: 1.0}})
-    config = synthesizer.config.model_copy(update={"contrast": contrast})
+    lesion = synthesizer.config.lesion
+    if case.lesion_free:
+        lesion = lesion.model_copy(update={"count_weights": {0: 1.0}})
+    config = synthesizer.config.model_copy(update={"contrast": contrast, "lesion": lesion})
     own = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, synthesizer.device)
     parameters = own.sample(case.seed)
     # Every family, with thin and thick slices, goes through the heads in turn.
