@@ -140,8 +140,8 @@ def test_the_table_has_a_row_per_volume_and_replaces_the_one_before(tmp_path):
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1] == {
-        "case": "5", "lesion_free": "false", "family": "t2", "slices": "5 mm", "dice": "0.6667", "reference_ml": "1.2500",
-        "predicted_ml": "0.5000", "seconds": "1.5000",
+        "case": "5", "lesion_free": "false", "family": "t2", "slices": "5 mm", "dice": "0.6667",
+        "reference_ml": "1.2500", "predicted_ml": "0.5000", "seconds": "1.5000",
     }  # fmt: skip
     assert len(rows) == 2
 

@@ -17,8 +17,8 @@ from strokelabel.synthesis.validation import (
     VALIDATION_FAMILIES,
     ValidationCase,
     case_parameters,
-    make_case,
     lesion_free_cases,
+    make_case,
     validation_cases,
     validation_config,
 )
