@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from bright_network import make_spec
 from strokelabel.errors import WeightsError
 from strokelabel.inference.predictor import Predictor
-from strokelabel.networks.estimator import MAP_NAMES, EstimatorConfig, activate, build_estimator
+from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig, activate, build_estimator
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ESTIMATION, SEGMENTATION, ModelSpec, find_model
 
@@ -18,7 +18,7 @@ def spec_of(config: EstimatorConfig) -> ModelSpec:
     return make_spec(
         name="tiny-estimator",
         network=config.model_dump(mode="json"),
-        class_names=MAP_NAMES,
+        class_names=ESTIMATED_MAPS,
         task=ESTIMATION,
     )
 

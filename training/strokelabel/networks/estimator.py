@@ -16,11 +16,8 @@ from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-MAP_NAMES: tuple[str, ...] = ("PD", "R1", "R2star", "MT")
-"""The network's output channels, in order."""
-
-MAP_UNITS: dict[str, str] = {"PD": "p.u.", "R1": "1/s", "R2star": "1/s", "MT": "p.u."}
-"""Units of the maps; p.u. are percent."""
+ESTIMATED_MAPS: tuple[str, ...] = ("pd", "r1", "r2_star", "mt")
+"""The network's output channels, in order, named as in `strokelabel.physics.maps`: R2 cannot be had from an MPRAGE."""
 
 _LOG_RANGE = (-10.0, 12.0)
 
@@ -70,7 +67,7 @@ class EstimatorConfig(BaseModel):
     @property
     def out_channels(self) -> int:
         """One per map."""
-        return len(MAP_NAMES)
+        return len(ESTIMATED_MAPS)
 
 
 class Estimator(nn.Module):
