@@ -22,7 +22,7 @@ def target() -> Tensor:
 
 
 def plain_dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """The definition, written with one-hot targets and differentiable operations."""
+    """The definition for one image, written with one-hot targets and differentiable operations."""
     truth = torch.nn.functional.one_hot(target.long(), len(weights)).movedim(-1, 1).to(logits)
     probability = logits.softmax(dim=1)
     axes = (0, 2, 3, 4)
@@ -38,9 +38,12 @@ def test_value_and_gradient_are_those_of_the_definition(logits, target, lesion_w
     weights = torch.tensor([1.0, 1, 1, 1, 1, lesion_weight])
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     loss = dice_cross_entropy(ours, target, weights)
-    expected = plain_dice_cross_entropy(plain, target, weights)
-    (3 * loss).backward()
-    (3 * expected).backward()
+    expected = torch.stack(
+        [plain_dice_cross_entropy(plain[i : i + 1], target[i : i + 1], weights) for i in (0, 1)]
+    )
+    share = torch.tensor([3.0, -2.0])
+    (share * loss).sum().backward()
+    (share * expected).sum().backward()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(ours.grad, plain.grad)
 
@@ -65,13 +68,11 @@ def test_background_counts_in_the_cross_entropy_only():
     assert loss.item() == pytest.approx(torch.tensor(6.0).log().item() + sum(absent) / 5, abs=1e-4)
 
 
-def test_dice_is_taken_over_the_batch_and_not_image_by_image(logits, target):
-    loss, one = DiceCrossEntropy(), torch.tensor([False])
-    together = loss(logits, target, COMPLETE)
-    stacked = loss(torch.cat([*logits], dim=1)[None], torch.cat([*target])[None], one)
-    apart = (loss(logits[:1], target[:1], one) + loss(logits[1:], target[1:], one)) / 2
-    torch.testing.assert_close(together, stacked)
-    assert not torch.isclose(together, apart)
+def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_images(logits, target):
+    loss, one = DiceCrossEntropy(lesion_weight=3), torch.tensor([False])
+    apart = [loss(logits[i : i + 1], target[i : i + 1], one) for i in (0, 1)]
+    torch.testing.assert_close(loss(logits, target, COMPLETE), torch.stack(apart).mean())
+    torch.testing.assert_close(loss.per_item(logits, target, COMPLETE), torch.stack(apart))
 
 
 @pytest.mark.parametrize("value", [0, 5])

@@ -5,7 +5,7 @@ from strokelabel.fit.record import TrainingRecord, read_metrics
 
 
 def write(folder, steps, start=0):
-    record = TrainingRecord(folder, start)
+    record = TrainingRecord(folder, start, ("dice",))
     for step in steps:
         record.add({"step": step, "loss": step / 3, "learning_rate": 1e-3, "gradient_norm": float("inf")})
     record.sync()
@@ -36,5 +36,12 @@ def test_another_programs_table_is_refused_and_left_alone(tmp_path, text):
     path = tmp_path / "metrics.csv"
     path.write_text(text)
     with pytest.raises(CheckpointError, match="move it away"):
-        TrainingRecord(tmp_path, 0)
+        TrainingRecord(tmp_path, 0, ("dice",))
     assert path.read_text() == text
+
+
+def test_a_run_with_other_scores_does_not_continue_a_record(tmp_path):
+    write(tmp_path, [1])
+    with pytest.raises(CheckpointError, match="another folder"):
+        TrainingRecord(tmp_path, 1, ("error",))
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.csv")] == [1]

@@ -26,6 +26,8 @@ class TrainingConfig(BaseModel):
         decay_power: the rate falls as (1 - step / steps) to this power.
         warmup_steps: steps over which the rate first rises linearly from zero.
         lesion_weight: weight of the lesion class in the loss, relative to the others.
+        l2_warmup_steps: steps at the start that pull logits to ±5 instead of the loss proper; see
+            `strokelabel.fit.losses.logit_distance`.
         ema_decay: decay per step of the moving average of the weights, which is what is validated and
             exported; 0 turns it off.
         precision: arithmetic of the network; the loss is always computed in float32.
@@ -52,6 +54,7 @@ class TrainingConfig(BaseModel):
     decay_power: float = Field(default=0.9, ge=0, allow_inf_nan=False)
     warmup_steps: int = Field(default=0, ge=0)
     lesion_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    l2_warmup_steps: int = Field(default=0, ge=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     precision: Precision = "32-true"
     channels_last: bool = False

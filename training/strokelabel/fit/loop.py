@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -23,10 +23,10 @@ from strokelabel.fit.checkpoint import (
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.devices import make_fabric
 from strokelabel.fit.interruption import Interruption
+from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
-from strokelabel.fit.record import TrainingRecord
+from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
 from strokelabel.fit.run import TrainingRun
-from strokelabel.fit.streams import BatchStream, ValidationStream
 
 _Choice = TypeVar("_Choice")
 
@@ -42,7 +42,8 @@ class TrainingResult:
         steps: optimiser steps done, earlier runs included.
         finished: whether that is all of the schedule.
         stopped_by: why the run ended.
-        best_metric: best mean lesion Dice in validation, None without a validation.
+        best_metric: best metric of the objective in validation (for lesions, the mean Dice), None without a
+            validation.
         best_step: the step of it.
         seconds: training time, earlier runs included.
         checkpoint: the newest checkpoint.
@@ -61,13 +62,14 @@ class TrainingResult:
     metrics: Path
 
 
-def train(
+def train(  # noqa: PLR0913
     network: nn.Module,
-    stream: BatchStream,
-    validation: ValidationStream | None,
+    stream: TrainingStream[Any],
+    validation: ScoringStream[Any] | None,
     config: TrainingConfig,
     folder: Path,
     *,
+    objective: Objective[Any] | None = None,
     device: str = "auto",
     on_progress: Callable[[TrainingProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -78,11 +80,12 @@ def train(
     number of threads, ends with the same weights and the same record, bit for bit, as one that was not.
 
     Args:
-        network: takes (batch, channels, x, y, z) and gives logits; its weights are where a fresh run starts.
+        network: takes (batch, channels, x, y, z); its weights are where a fresh run starts.
         stream: training batches.
         validation: validation batches, at least one; None for no validation.
         config: see `TrainingConfig`.
         folder: receives `checkpoints/`, `best.pt`, `metrics.csv` and `tensorboard/`.
+        objective: what is optimised and validated; None for the segmentation of tissues and lesions.
         device: "auto", "cpu", "cuda" or "cuda:1"; under `torchrun` each process takes its own.
         on_progress: called after every step; None shows a bar on a terminal, and elsewhere a line on standard
             error every half minute.
@@ -95,7 +98,7 @@ def train(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    run = TrainingRun(network, config, make_fabric(device, config.precision))
+    run = TrainingRun(network, config, make_fabric(device, config.precision), objective)
     loop = _Loop(run, config, Path(folder))
     with Interruption(should_stop).on_signals() as interruption:
         if on_progress is not None:
@@ -122,8 +125,8 @@ class _Loop:
 
     def go(
         self,
-        stream: BatchStream,
-        validation: ValidationStream | None,
+        stream: TrainingStream[Any],
+        validation: ScoringStream[Any] | None,
         interruption: Interruption,
         on_progress: Callable[[TrainingProgress], None],
     ) -> TrainingResult:
@@ -150,19 +153,15 @@ class _Loop:
         if not self._fabric.is_global_zero:
             return nullcontext()
         drop_checkpoints_after(self._folder, self._run.step)
-        return closing(TrainingRecord(self._folder, self._run.step))
+        return closing(TrainingRecord(self._folder, self._run.step, self._run.objective.score_names))
 
-    def _validate(self, validation: ValidationStream) -> dict[str, float]:
+    def _validate(self, validation: ScoringStream[Any]) -> dict[str, float]:
         """Score the run; a best score so far is kept in `best.pt`."""
-        score, best = self._run.score(validation)
+        scores, best = self._run.score(validation)
         if best and self._fabric.is_global_zero:
             checkpoint = self._run.to_checkpoint(self._seconds())
             save_checkpoint(self._best_path, replace(checkpoint, optimizer={}, scaler={}))
-        return {
-            "validation_loss": score.loss,
-            "validation_dice_mean": score.dice_mean,
-            "validation_dice_median": score.dice_median,
-        }
+        return {VALIDATION_PREFIX + name: value for name, value in scores.items()}
 
     def _stop_reason(self, interruption: Interruption) -> StopReason | None:
         """The reason to stop now, if there is one."""
@@ -200,7 +199,8 @@ class _Loop:
 
     def _progress(self, loss: float) -> TrainingProgress:
         pace = (time.monotonic() - self._started) / (self._run.step - self._first_step)
-        return TrainingProgress(self._run.step, self._config.steps, loss, pace, self._run.best_metric)
+        label = self._run.objective.metric_label
+        return TrainingProgress(self._run.step, self._config.steps, loss, pace, self._run.best_metric, label)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started

@@ -11,60 +11,81 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from strokelabel.errors import TrainingError
 from strokelabel.labels import TissueClass
 from strokelabel.types import ClassBatch, LogitsBatch
 
 _SMOOTHING = 1e-5
 """Keeps the Dice of a class finite when neither target nor prediction holds any of it."""
 
+_WARMUP_LOGIT = 5.0
+"""The logits that a warm-up pulls to, either sign."""
+
 
 class DiceCrossEntropy(nn.Module):
-    """Soft Dice over the whole batch, background left out, plus cross-entropy over all classes.
+    """Soft Dice, background left out, plus cross-entropy over all classes; both image by image.
+
+    The loss of a batch is the mean of its items' losses. The published code sums the Dice over the whole batch, which
+    is the same at the paper's batch of one, and otherwise makes the loss depend on how the items of an optimiser step
+    are cut into batches and processes.
 
     Args:
         classes: number of output channels.
-        lesion: index of the lesion class; all other classes together are "not lesion".
+        lesion: index of the lesion class; all other classes together are "not lesion". None if there is none.
         lesion_weight: weight of the lesion class relative to the others, in both parts.
     """
 
     def __init__(
-        self, classes: int = len(TissueClass), lesion: int = TissueClass.LESION, lesion_weight: float = 1.0
+        self,
+        classes: int = len(TissueClass),
+        lesion: int | None = TissueClass.LESION,
+        lesion_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.lesion = int(lesion)
+        self.lesion = None if lesion is None else int(lesion)
         weights = torch.ones(classes)
-        weights[self.lesion] = lesion_weight
+        if self.lesion is not None:
+            weights[self.lesion] = lesion_weight
         self.weights: Tensor
         self.register_buffer("weights", weights)
 
     def forward(self, logits: LogitsBatch, target: ClassBatch, partial: Tensor) -> Tensor:
-        """Mean loss of a batch; completely and partially labelled items weigh as many items as they are.
+        """Mean of `per_item`, a scalar."""
+        return self.per_item(logits, target, partial).mean()
+
+    def per_item(self, logits: LogitsBatch, target: ClassBatch, partial: Tensor) -> Tensor:
+        """Loss of each item of a batch.
 
         Args:
             logits: (batch, classes, x, y, z), any floating type; computed in float32.
             target: (batch, x, y, z) class indices, any integer type.
-            partial: (batch,) bool, true where the target tells lesion from the rest and nothing else.
+            partial: (batch,) bool on the CPU, true where the target tells lesion from the rest and nothing else.
 
         Returns:
-            Scalar float32.
-        """
-        count = int(partial.sum())
-        with torch.autocast(logits.device.type, enabled=False):
-            if count == 0:
-                return self._full(logits, target)
-            if count == len(partial):
-                return self._partial(logits, target)
-            some = partial.to(logits.device)
-            full = self._full(logits[~some], target[~some])
-            share = count / len(partial)
-            return (1 - share) * full + share * self._partial(logits[some], target[some])
+            (batch,) float32.
 
-    def _full(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of items whose every voxel is labelled."""
-        return dice_cross_entropy(logits, target, self.weights)
+        Raises:
+            TrainingError: an item tells the lesion only, and there is no lesion class.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            if not partial.any():
+                return dice_cross_entropy(logits, target, self.weights)
+            if partial.all():
+                return self._partial(logits, target)
+            some, rest = (
+                rows.nonzero().squeeze(1).to(logits.device, non_blocking=True) for rows in (partial, ~partial)
+            )
+            loss = torch.zeros(len(logits), device=logits.device)
+            loss = loss.index_copy(0, some, self._partial(logits[some], target[some]))
+            return loss.index_copy(0, rest, dice_cross_entropy(logits[rest], target[rest], self.weights))
 
     def _partial(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of items with a lesion annotation only: tissues marginalised into one class."""
+        if self.lesion is None:
+            raise TrainingError(
+                "Expected every voxel's class, got items with a lesion annotation only; train a network that has a "
+                "lesion class, or leave these items out"
+            )
         weights = torch.stack((torch.ones_like(self.weights[0]), self.weights[self.lesion]))
         return dice_cross_entropy(marginal_logits(logits, self.lesion), target == self.lesion, weights)
 
@@ -84,11 +105,31 @@ def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
     return torch.stack((rest, logits[:, lesion].float()), dim=1)
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Weighted soft Dice loss plus weighted cross-entropy.
+def logit_distance(logits: LogitsBatch, target: ClassBatch) -> Tensor:
+    """Squared distance of the logits of foreground voxels from +5 for the true class and -5 for every other.
 
-    Dice sums run over batch and voxels; the Dice loss is the weighted mean over classes 1 and up. The
-    cross-entropy is the mean over voxels, each weighted as its true class.
+    It starts a training gently: the error is (1 - background) * (logit - target)², averaged over voxels and classes
+    (Billot et al. 2023, section 3.4; SynthStroke likewise). Where only the lesion is known, its voxels count.
+
+    Args:
+        logits: (batch, classes, x, y, z), any floating type; computed in float32.
+        target: (batch, x, y, z) class indices, any integer type.
+
+    Returns:
+        (batch,) float32.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        wanted = torch.full_like(logits, -_WARMUP_LOGIT, dtype=torch.float32)
+        wanted.scatter_(1, target.unsqueeze(1).long(), _WARMUP_LOGIT)
+        error = (logits.float() - wanted).square().mean(dim=1)
+        return (error * (target != 0)).flatten(1).mean(dim=1)
+
+
+def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Weighted soft Dice loss plus weighted cross-entropy of each item.
+
+    Dice sums run over voxels; the Dice loss is the weighted mean over classes 1 and up. The cross-entropy is the
+    mean over voxels, each weighted as its true class.
 
     Args:
         logits: (batch, classes, x, y, z), any floating type.
@@ -96,7 +137,7 @@ def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tenso
         weights: (classes,) float32.
 
     Returns:
-        Scalar float32; differentiable once with respect to the logits.
+        (batch,) float32; differentiable once with respect to the logits.
     """
     return _DiceCrossEntropy.apply(logits.float(), target, weights)
 
@@ -110,18 +151,16 @@ class _DiceCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-        """Compute the value and keep what the gradient needs."""
+        """Compute the values and keep what the gradient needs."""
         log_probability = logits.flatten(2).contiguous().log_softmax(dim=1)
         index = target.flatten(1).unsqueeze(1).long()
         voxel_weight = weights[index]
-        total_weight = voxel_weight.sum()
-        cross_entropy = -(voxel_weight * log_probability.gather(1, index)).sum() / total_weight
+        total_weight = voxel_weight.sum(dim=2, keepdim=True)
+        cross_entropy = -(voxel_weight * log_probability.gather(1, index)).sum(dim=2) / total_weight[..., 0]
 
         probability = log_probability.exp_()
-        truths = [index.squeeze(1) == c for c in range(len(weights))]
-        true_size = torch.stack([truth.sum() for truth in truths])
-        size = probability.sum(dim=(0, 2)) + true_size + _SMOOTHING
-        overlap = torch.stack([(probability[:, c] * truth).sum() for c, truth in enumerate(truths)])
+        overlap, true_size = _class_sums(probability, index.squeeze(1))
+        size = probability.sum(dim=2) + true_size + _SMOOTHING
         dice = (2 * overlap + _SMOOTHING) / size
         share = weights.clone()
         share[0] = 0
@@ -130,7 +169,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
         voxel_weight /= total_weight
         ctx.save_for_backward(probability, index, voxel_weight, dice / size * share, -2 / size * share)  # type: ignore[attr-defined]
         ctx.shape = logits.shape  # type: ignore[attr-defined]
-        return cross_entropy + (share * (1 - dice)).sum()
+        return cross_entropy.squeeze(1) + (share * (1 - dice)).sum(dim=1)
 
     @staticmethod
     @once_differentiable
@@ -139,10 +178,28 @@ class _DiceCrossEntropy(torch.autograd.Function):
         # d(Dice loss)/dp of class c is everywhere[c], plus inside[c] in the voxels of that class. The softmax
         # turns a gradient g into p * (g - sum of p * g); the cross-entropy adds weight * (p - truth).
         probability, index, voxel_weight, everywhere, inside = ctx.saved_tensors  # type: ignore[attr-defined]
-        true_gradient = inside[index] * probability.gather(1, index)
-        mean_gradient = torch.einsum("c,bcn->bn", everywhere, probability).unsqueeze(1) + true_gradient
-        result = everywhere.view(1, -1, 1) + (voxel_weight - mean_gradient)
+        true_gradient = inside.gather(1, index.squeeze(1)).unsqueeze(1) * probability.gather(1, index)
+        mean_gradient = torch.einsum("bc,bcn->bn", everywhere, probability).unsqueeze(1) + true_gradient
+        result = everywhere.unsqueeze(2) + (voxel_weight - mean_gradient)
         result *= probability
         result.scatter_add_(1, index, true_gradient - voxel_weight)
-        result *= grad
+        result *= grad.view(-1, 1, 1)
         return result.view(ctx.shape), None, None  # type: ignore[attr-defined]
+
+
+def _class_sums(probability: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each class, its probability summed over its own voxels, and the number of these.
+
+    Args:
+        probability: (batch, classes, voxels).
+        index: (batch, voxels) true classes.
+
+    Returns:
+        Two tensors (batch, classes).
+    """
+    overlap, size = [], []
+    for label in range(probability.shape[1]):
+        truth = index == label
+        overlap.append((probability[:, label] * truth).sum(dim=1))
+        size.append(truth.sum(dim=1))
+    return torch.stack(overlap, dim=1), torch.stack(size, dim=1)

@@ -23,7 +23,8 @@ class TrainingProgress:
         steps: steps of the whole schedule.
         loss: loss of the last step.
         seconds_per_step: average over this invocation.
-        best_metric: best validation lesion Dice so far, if there was a validation.
+        best_metric: best validation metric so far, if there was a validation.
+        metric_label: what it measures.
     """
 
     step: int
@@ -31,9 +32,10 @@ class TrainingProgress:
     loss: float
     seconds_per_step: float
     best_metric: float | None
+    metric_label: str = "lesion Dice"
 
     def __str__(self) -> str:
-        best = "" if self.best_metric is None else f"  best lesion Dice {self.best_metric:.3f}"
+        best = "" if self.best_metric is None else f"  best {self.metric_label} {self.best_metric:.3f}"
         return f"loss {self.loss:.4f}  {self.seconds_per_step:.2f} s/step{best}"
 
 

@@ -16,16 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 from strokelabel.errors import CheckpointError
 from strokelabel.io.atomic import atomic_write_text
 
-COLUMNS = (
-    "step",
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "validation_loss",
-    "validation_dice_mean",
-    "validation_dice_median",
-)
-"""Columns of `metrics.csv`; validation columns are empty in steps without one."""
+STEP_COLUMNS = ("step", "loss", "learning_rate", "gradient_norm")
+"""Columns of `metrics.csv` that every step fills."""
+
+VALIDATION_PREFIX = "validation_"
+"""Begins the names of the columns that only steps with a validation fill; they depend on the objective."""
 
 
 class TrainingRecord:
@@ -34,26 +29,36 @@ class TrainingRecord:
     Args:
         folder: the training folder.
         step: steps done; anything recorded after them is dropped.
+        score_names: what a validation gives, in the order of the columns.
 
     Raises:
-        CheckpointError: an existing `metrics.csv` is not one of ours.
+        CheckpointError: an existing `metrics.csv` is not one of ours, or has other scores.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, score_names: tuple[str, ...]) -> None:
         path = folder / "metrics.csv"
-        rows = [row for row in read_metrics(path) if row["step"] <= step]
-        lines = [",".join(COLUMNS), *(_line(row) for row in rows)]
+        self._columns = (*STEP_COLUMNS, *(VALIDATION_PREFIX + name for name in score_names))
+        known, everything = _read_table(path)
+        if known and known != self._columns:
+            raise CheckpointError(
+                f"{path}: expected columns {', '.join(self._columns)}, found {', '.join(known)}; train into another "
+                "folder"
+            )
+        rows = [row for row in everything if row["step"] <= step]
+        lines = [",".join(self._columns), *(self._line(row) for row in rows)]
         atomic_write_text(path, "\n".join(lines) + "\n")
         self._file = path.open("a", newline="")
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Record a step: `step` and any other of `COLUMNS`."""
-        self._file.write(_line(row) + "\n")
+        """Record a step: `step` and any other of the columns."""
+        self._file.write(self._line(row) + "\n")
         self._file.flush()
         for name, value in row.items():
             if name != "step":
-                self._events.add_scalar(name.replace("validation_", "validation/"), value, int(row["step"]))
+                self._events.add_scalar(
+                    name.replace(VALIDATION_PREFIX, "validation/"), value, int(row["step"])
+                )
 
     def sync(self) -> None:
         """Force all rows to the disk, so that no checkpoint is ahead of its record."""
@@ -65,6 +70,9 @@ class TrainingRecord:
         self._file.close()
         self._events.close()
 
+    def _line(self, row: Mapping[str, float]) -> str:
+        return ",".join(repr(row[name]) if name in row else "" for name in self._columns)
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a `metrics.csv`, empty cells left out; no rows if there is no file.
@@ -72,23 +80,29 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     A last line that a kill cut short is dropped.
 
     Raises:
-        CheckpointError: the columns are not `COLUMNS`, or a cell is no number.
+        CheckpointError: the table is none of ours, or a cell is no number.
     """
+    return _read_table(path)[1]
+
+
+def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
+    """Columns and rows of a `metrics.csv`; neither if there is no file."""
     if not path.exists():
-        return []
+        return (), []
     text = path.read_text()
     complete = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(complete.splitlines())
-    if complete and tuple(reader.fieldnames or ()) != COLUMNS:
-        raise CheckpointError(f"{path}: expected columns {', '.join(COLUMNS)}; move it away to start anew")
+    columns = tuple(reader.fieldnames or ())
+    ours = columns[:4] == STEP_COLUMNS and all(name.startswith(VALIDATION_PREFIX) for name in columns[4:])
+    if complete and not ours:
+        raise CheckpointError(
+            f"{path}: expected columns {', '.join(STEP_COLUMNS)} and validation scores, found "
+            f"{', '.join(columns)}; move it away to start anew"
+        )
     try:
-        return [
+        return columns, [
             {name: (int if name == "step" else float)(cell) for name, cell in row.items() if cell}
             for row in reader
         ]
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start anew") from error
-
-
-def _line(row: Mapping[str, float]) -> str:
-    return ",".join(repr(row[name]) if name in row else "" for name in COLUMNS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import nullcontext
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -15,11 +15,11 @@ from strokelabel.errors import CheckpointError, TrainingError
 from strokelabel.fit.checkpoint import Checkpoint
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.ema import WeightAverage
-from strokelabel.fit.losses import DiceCrossEntropy
+from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
+from strokelabel.fit.objective_segmentation import SegmentationObjective
 from strokelabel.fit.optimizer import make_optimizer
 from strokelabel.fit.schedule import learning_rate
-from strokelabel.fit.streams import BatchStream, ValidationStream
-from strokelabel.fit.validation import ValidationScore, validate
+from strokelabel.fit.validation import validate
 
 _MAX_SKIPPED = 20
 """Steps in a row without a finite gradient before training is given up."""
@@ -32,14 +32,22 @@ class TrainingRun:
         network: its weights are where the run starts.
         config: see `TrainingConfig`.
         fabric: devices and arithmetic, launched.
+        objective: loss and validation; None for the segmentation of tissues and lesions.
 
     Attributes:
         step: optimiser steps done.
-        best_metric: best mean lesion Dice in validation, None before the first.
+        objective: as given, on Fabric's device.
+        best_metric: best metric of the objective in validation, None before the first.
         best_step: the step of it.
     """
 
-    def __init__(self, network: nn.Module, config: TrainingConfig, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainingConfig,
+        fabric: Fabric,
+        objective: Objective[Any] | None = None,
+    ) -> None:
         self.config, self.fabric = config, fabric
         if config.channels_last:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -48,13 +56,14 @@ class TrainingRun:
         self._trained, self._optimizer = fabric.setup(trained, make_optimizer(network, config))
         self._trained.train()
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
-        self._loss = DiceCrossEntropy(lesion_weight=config.lesion_weight).to(fabric.device)
+        chosen: Objective[Any] = objective or SegmentationObjective.from_config(config)
+        self.objective = chosen.to(fabric.device)
         self._skipped = 0
         self.step = 0
         self.best_metric: float | None = None
         self.best_step: int | None = None
 
-    def advance(self, stream: BatchStream) -> dict[str, float]:
+    def advance(self, stream: TrainingStream[Any]) -> dict[str, float]:
         """Do one optimiser step.
 
         Returns:
@@ -75,14 +84,15 @@ class TrainingRun:
             self._average.update(self.step)
         return {"step": self.step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
 
-    def score(self, validation: ValidationStream) -> tuple[ValidationScore, bool]:
-        """Validate the averaged weights; returns the score, and whether it is the best so far."""
+    def score(self, validation: ScoringStream[Any]) -> tuple[dict[str, float], bool]:
+        """Validate the averaged weights; returns the scores, and whether they are the best so far."""
         with self._average.applied() if self._average is not None else nullcontext():
-            score = validate(self._network, validation, self._loss, self.fabric)
-        best = self.best_metric is None or score.dice_mean > self.best_metric
+            scores = validate(self._network, validation, self.objective, self.fabric)
+        metric = scores[self.objective.metric]
+        best = self.best_metric is None or metric > self.best_metric
         if best:
-            self.best_metric, self.best_step = score.dice_mean, self.step
-        return score, best
+            self.best_metric, self.best_step = metric, self.step
+        return scores, best
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
         """The state now; tensors are shared with the run, not copied.
@@ -123,7 +133,7 @@ class TrainingRun:
         self.step = checkpoint.step
         self.best_metric, self.best_step = checkpoint.best_metric, checkpoint.best_step
 
-    def _accumulate_gradients(self, stream: BatchStream) -> float:
+    def _accumulate_gradients(self, stream: TrainingStream[Any]) -> float:
         """Forward and backward over the step's batches; returns their mean loss."""
         parts, fabric = self.config.accumulate, self.fabric
         total = torch.zeros((), device=fabric.device)
@@ -134,7 +144,7 @@ class TrainingRun:
             if self.config.channels_last:
                 image = image.contiguous(memory_format=torch.channels_last_3d)
             with fabric.no_backward_sync(self._trained, enabled=part < parts - 1):
-                loss = self._loss(self._trained(image), batch.target, batch.partial) / parts
+                loss = self.objective.loss(self._trained(image), batch, self.step) / parts
                 fabric.backward(loss)
             total += loss.detach()
         if fabric.world_size > 1:
