@@ -1,0 +1,65 @@
+"""What all sequences have in common: parameters in seconds and degrees, and a magnitude signal."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from strokelabel.physics.maps import QuantitativeMaps
+
+Field: TypeAlias = Tensor | float
+"""A receive or transmit field relative to its nominal value of 1; broadcasts against the maps."""
+
+
+@dataclass(frozen=True)
+class Acquisition(ABC):
+    """The parameters of one acquisition; making an impossible one raises OptionError.
+
+    All times are in seconds, all angles in degrees.
+    """
+
+    name: ClassVar[str]
+    """Short name, as on the command line."""
+    title: ClassVar[str]
+    """Name in words."""
+
+    @abstractmethod
+    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """The noise-free magnitude image.
+
+        Args:
+            maps: tissue properties, of any shape and device.
+            receive: receive sensitivity (B1-) relative to 1; scales the signal.
+            transmit: transmit field (B1+) relative to 1; scales flip angles.
+
+        Returns:
+            Signal of the maps' shape, at least 0, in the units of PD. Differentiable in maps and fields.
+        """
+
+    @abstractmethod
+    def bids(self) -> dict[str, Any]:
+        """The parameters under their BIDS names (seconds and degrees)."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as JSON-ready values by their own names."""
+        return asdict(self)
+
+
+def radians(degrees: float, transmit: Field) -> Tensor:
+    """The flip angle that the spins see."""
+    return torch.as_tensor(transmit) * math.radians(degrees)
+
+
+def decay(rate: Tensor, seconds: float) -> Tensor:
+    """What relaxation leaves after this time: exp(-rate * time)."""
+    return torch.exp(-seconds * rate)
+
+
+def recovery(rate: Tensor, seconds: float) -> Tensor:
+    """What relaxation brings back in this time: 1 - exp(-rate * time), exact for short times too."""
+    return -torch.expm1(-seconds * rate)

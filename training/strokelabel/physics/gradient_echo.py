@@ -1,0 +1,58 @@
+"""Spoiled gradient echo without magnetisation transfer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from strokelabel.physics.acquisition import Acquisition, Field, decay, radians, recovery
+from strokelabel.physics.maps import QuantitativeMaps
+from strokelabel.physics.timing import check_flip_angle, check_order, check_positive
+
+
+@dataclass(frozen=True)
+class GradientEcho(Acquisition):
+    """Ernst's steady state with R2* decay (qSynth eq. 4).
+
+    S = PD sin(a) (1 - E1) / (1 - cos(a) E1) exp(-R2* TE), E1 = exp(-R1 TR).
+
+    Attributes:
+        echo_time: in seconds.
+        repetition_time: in seconds.
+        flip_angle: in degrees.
+
+    Raises:
+        OptionError: a time is not positive, the angle is not in (0, 180], or the echo comes after the repetition.
+    """
+
+    echo_time: float = 0.02
+    repetition_time: float = 0.6
+    flip_angle: float = 20.0
+
+    name: ClassVar[str] = "gre"
+    title: ClassVar[str] = "gradient echo"
+
+    def __post_init__(self) -> None:
+        check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)
+        check_flip_angle(flip_angle=self.flip_angle)
+        check_order(("the echo time", self.echo_time), ("the repetition time", self.repetition_time))
+
+    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.magnitude`."""
+        angle = radians(self.flip_angle, transmit)
+        recovered = recovery(maps.r1, self.repetition_time)
+        steady = recovered / (1 - torch.cos(angle) * (1 - recovered))
+        return receive * maps.pd * torch.sin(angle).abs() * steady * decay(maps.r2_star, self.echo_time)
+
+    def bids(self) -> dict[str, Any]:
+        """See `Acquisition.bids`."""
+        return {
+            "PulseSequenceType": "Spoiled gradient echo",
+            "EchoTime": self.echo_time,
+            "RepetitionTime": self.repetition_time,
+            "FlipAngle": self.flip_angle,
+            "MTState": False,
+        }
