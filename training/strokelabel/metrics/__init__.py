@@ -1,15 +1,28 @@
-"""Voxel and lesion metrics, with an explicit policy for empty masks."""
+"""Voxel and lesion metrics, with an explicit policy for empty masks.
 
+`metrics.case` has them all for one case on the papers' grid, `metrics.statistics` what a cohort's add up to.
+"""
+
+from strokelabel.metrics.detection import LesionDetection, detect_lesions
 from strokelabel.metrics.empty import ISLES_OVERLAP, EmptyPolicy
 from strokelabel.metrics.lesions import label_lesions, largest_component, lesion_volumes_ml, volume_ml
 from strokelabel.metrics.overlap import dice
+from strokelabel.metrics.rates import false_positive_rate, true_positive_rate
+from strokelabel.metrics.surface import MISSED_DISTANCE_MM, PAPER_DISTANCE, hd95_mm
 
 __all__ = [
     "ISLES_OVERLAP",
+    "MISSED_DISTANCE_MM",
+    "PAPER_DISTANCE",
     "EmptyPolicy",
+    "LesionDetection",
+    "detect_lesions",
     "dice",
+    "false_positive_rate",
+    "hd95_mm",
     "label_lesions",
     "largest_component",
     "lesion_volumes_ml",
+    "true_positive_rate",
     "volume_ml",
 ]

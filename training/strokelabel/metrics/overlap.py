@@ -22,7 +22,7 @@ def dice(reference: np.ndarray, prediction: np.ndarray, empty: EmptyPolicy = ISL
     Raises:
         DimensionError: the masks differ in shape.
     """
-    _check_same_shape(reference, prediction)
+    check_same_shape(reference, prediction)
     a, b = reference.astype(bool), prediction.astype(bool)
     sizes = int(np.count_nonzero(a)), int(np.count_nonzero(b))
     special = empty.score(sizes[0] == 0, sizes[1] == 0)
@@ -31,7 +31,12 @@ def dice(reference: np.ndarray, prediction: np.ndarray, empty: EmptyPolicy = ISL
     return 2.0 * int(np.count_nonzero(a & b)) / sum(sizes)
 
 
-def _check_same_shape(reference: np.ndarray, prediction: np.ndarray) -> None:
+def check_same_shape(reference: np.ndarray, prediction: np.ndarray) -> None:
+    """Refuse masks that are not on the same grid.
+
+    Raises:
+        DimensionError: naming both shapes.
+    """
     if reference.shape != prediction.shape:
         raise DimensionError(
             f"Expected two masks on the same grid, found shapes {reference.shape} and {prediction.shape}; "

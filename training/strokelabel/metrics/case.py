@@ -1,0 +1,178 @@
+"""All metrics of one case, as SynthStroke's tables have them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from strokelabel.errors import HeaderError, LabelMapError
+from strokelabel.geometry import CropBox, Grid, box_around
+from strokelabel.io import Image
+from strokelabel.metrics.common_grid import common_grid, fields_overlap, reaches_outside, resample_mask
+from strokelabel.metrics.detection import detect_lesions
+from strokelabel.metrics.lesions import volume_ml
+from strokelabel.metrics.overlap import dice
+from strokelabel.metrics.rates import false_positive_rate, true_positive_rate
+from strokelabel.metrics.surface import hd95_mm
+
+_CORNERS_MM: Final = 1.0
+"""Distance of corners above which two grids of one shape count as different."""
+
+
+@dataclass(frozen=True)
+class CaseMetrics:
+    """How well a predicted mask fits the reference.
+
+    Attributes:
+        dice: 2|A∩B| / (|A| + |B|); both empty 1, one empty 0.
+        hd95_mm: 95th percentile of the Hausdorff distance; both empty 0, one empty 256.
+        volume_difference_ml: absolute difference of the volumes (AVD).
+        lesion_difference: absolute difference of the numbers of 26-connected lesions (ALD).
+        lesion_f1: lesion-wise F1 by the rule of ISLES'22 (LF1); no lesion in either 1.
+        tpr: share of the reference's voxels that were found; NaN where the reference is empty.
+        fpr: share of all other voxels of the field that were called lesion.
+        reference_ml: volume of the reference.
+        prediction_ml: volume of the prediction.
+        reference_lesions: number of lesions in the reference.
+        prediction_lesions: number of lesions in the prediction.
+    """
+
+    dice: float
+    hd95_mm: float
+    volume_difference_ml: float
+    lesion_difference: float
+    lesion_f1: float
+    tpr: float
+    fpr: float
+    reference_ml: float
+    prediction_ml: float
+    reference_lesions: int
+    prediction_lesions: int
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedMasks:
+    """Two masks on the common grid.
+
+    Attributes:
+        grid: 256³ voxels of 1 mm; axes x, y, z.
+        reference: (x, y, z) booleans.
+        prediction: (x, y, z) booleans.
+        notes: what a reader of the metrics should know.
+    """
+
+    grid: Grid
+    reference: np.ndarray
+    prediction: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def metrics(self) -> CaseMetrics:
+        """All metrics of the case."""
+        return compare_masks(
+            self.reference, self.prediction, self.grid.spacing, voxel_volume_ml=self.grid.voxel_volume_ml
+        )
+
+
+def bring_together(reference: Image, prediction: Image) -> ComparedMasks:
+    """Put a reference and a prediction on the common grid, by their positions in space.
+
+    Args:
+        reference: mask from `read_label_image`.
+        prediction: likewise, on any grid of the same space.
+
+    Raises:
+        HeaderError: the two have no point in common.
+        LabelMapError: a mask has more than one value beside zero.
+    """
+    for mask in (reference, prediction):
+        check_is_mask(mask)
+    if not fields_overlap(prediction.grid, reference.grid):
+        raise HeaderError(
+            f"{prediction.source}: expected a mask in the space of {reference.source}, but the two fields of view do "
+            "not touch; check the affines in both headers."
+        )
+    grid = common_grid(reference.grid)
+    masks = [resample_mask(mask.data, mask.grid, grid) for mask in (reference, prediction)]
+    return ComparedMasks(grid, masks[0], masks[1], _notes(reference, prediction, grid))
+
+
+def compare_masks(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    voxel_volume_ml: float | None = None,
+) -> CaseMetrics:
+    """All metrics of two masks on the same grid.
+
+    Args:
+        reference: (x, y, z), true (or not zero) inside lesions.
+        prediction: (x, y, z), likewise.
+        spacing_mm: voxel size.
+        voxel_volume_ml: volume of a voxel; that of a box of `spacing_mm` if not given.
+
+    Raises:
+        DimensionError: the masks differ in shape.
+    """
+    voxel_ml = float(np.prod(spacing_mm)) / 1000 if voxel_volume_ml is None else voxel_volume_ml
+    false_positives = false_positive_rate(reference, prediction)
+    # Outside of both masks there is nothing to see for the others, and much to compute.
+    box = _box_around_both(reference, prediction)
+    reference, prediction = box.crop(reference.astype(bool)), box.crop(prediction.astype(bool))
+    lesions = detect_lesions(reference, prediction)
+    volumes = volume_ml(reference, voxel_ml), volume_ml(prediction, voxel_ml)
+    return CaseMetrics(
+        dice=dice(reference, prediction),
+        hd95_mm=hd95_mm(reference, prediction, spacing_mm),
+        volume_difference_ml=abs(volumes[0] - volumes[1]),
+        lesion_difference=lesions.count_difference,
+        lesion_f1=lesions.f1(),
+        tpr=true_positive_rate(reference, prediction),
+        fpr=false_positives,
+        reference_ml=volumes[0],
+        prediction_ml=volumes[1],
+        reference_lesions=lesions.reference,
+        prediction_lesions=lesions.predicted,
+    )
+
+
+def check_is_mask(mask: Image) -> None:
+    """Refuse label maps.
+
+    Raises:
+        LabelMapError: more than one value beside zero.
+    """
+    values = np.unique(mask.data[mask.data != 0])
+    if len(values) > 1:
+        listed = ", ".join(str(value) for value in values[:6]) + (", …" if len(values) > 6 else "")
+        raise LabelMapError(
+            f"{mask.source}: expected a mask, with one value beside 0, found {listed}; name the value of the lesion."
+        )
+
+
+def _box_around_both(reference: np.ndarray, prediction: np.ndarray) -> CropBox:
+    either = reference.astype(bool) | prediction.astype(bool)
+    if not either.any():
+        x, y, z = either.shape
+        return CropBox((x, y, z), (0, 0, 0), (1, 1, 1))
+    return box_around(either)
+
+
+def _notes(reference: Image, prediction: Image, grid: Grid) -> tuple[str, ...]:
+    notes = [
+        f"part of the {name} lies outside the {grid.shape[0]} mm field and is not counted"
+        for name, mask in (("reference", reference), ("prediction", prediction))
+        if reaches_outside(mask.data, mask.grid, grid)
+    ]
+    if _lost_its_header(reference.grid, prediction.grid):
+        notes.append("the prediction has the reference's shape but lies elsewhere: is its affine right?")
+    return tuple(notes)
+
+
+def _lost_its_header(reference: Grid, prediction: Grid) -> bool:
+    """Whether two grids of one shape are in different places, which no resampling would bring about."""
+    if reference.shape != prediction.shape:
+        return False
+    first, second = (np.sort(grid.corners_mm(), axis=0) for grid in (reference, prediction))
+    return float(np.abs(first - second).max()) > _CORNERS_MM
