@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 
@@ -11,9 +12,15 @@ from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.validation import ValidationCase, make_case
 
 
-def stream_seed(seed: int, index: int) -> int:
-    """Seed of the item at this position of a stream: well mixed, and the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
+def stream_seed(seed: int, index: int, purpose: str = "") -> int:
+    """Seed of the item at this position of a stream: well mixed, and the same on every machine.
+
+    Args:
+        seed: of the stream.
+        index: position.
+        purpose: what is drawn, where one position needs several seeds.
+    """
+    digest = hashlib.sha256(f"{seed}/{index}{purpose}".encode()).digest()
     return int.from_bytes(digest[:7], "little") + 2**40
 
 
@@ -34,8 +41,11 @@ class SyntheticStream:
     def batch(self, step: int) -> Batch:
         """The batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.batch_size
-        seeds = [stream_seed(self.seed, first + i) for i in range(self.batch_size)]
-        return as_batch(self.synthesizer.generate(seeds))
+        return self.items(range(first, first + self.batch_size))
+
+    def items(self, indices: Sequence[int]) -> Batch:
+        """The items at these positions of the stream, as a batch; each depends on its own position alone."""
+        return as_batch(self.synthesizer.generate([stream_seed(self.seed, index) for index in indices]))
 
 
 class SyntheticValidation:
