@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from strokelabel.errors import DataError
+from strokelabel.synthesis import head_cache
 from strokelabel.synthesis.head import make_head
 from strokelabel.synthesis.head_cache import load_heads
 from strokelabel.synthesis.prepared import PreparedData
@@ -55,6 +56,17 @@ def test_the_second_time_label_maps_are_not_needed(folder):
     assert_same_heads(load_heads(data, NAMES, SPACING_MM), first)
     with pytest.raises(DataError):
         load_heads(data, NAMES, 2 * SPACING_MM)
+
+
+def test_many_fine_heads_are_made_by_several_processes_and_are_the_same(folder, monkeypatch):
+    monkeypatch.setattr(head_cache, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(head_cache, "_FINE_MM", SPACING_MM)
+    monkeypatch.setattr(head_cache, "make_head", None)  # this process is not to make any
+    data = PreparedData.load(folder)
+
+    made = load_heads(data, NAMES, SPACING_MM)
+
+    assert_same_heads(made, [make_head(data.brain(name), data.table, SPACING_MM) for name in NAMES])
 
 
 def without_an_entry(path):
