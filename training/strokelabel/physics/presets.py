@@ -145,9 +145,18 @@ CLINICAL: dict[str, Protocol] = {
         "flair",
         {
             "echo_time": Uniform(0.08, 0.15),
-            "repetition_time": Uniform(8.0, 11.0),
-            "inversion_time": Uniform(2.3, 2.75),
-            "inversion_efficiency": Uniform(0.95, 1.0),
+            "repetition_time": Uniform(8.5, 9.5),
+            "inversion_time": Uniform(2.4, 2.55),
+            "inversion_efficiency": Uniform(0.98, 1.0),
+        },
+    ),
+    "flair-3d": Protocol(
+        "flair",
+        {
+            "echo_time": Uniform(0.08, 0.15),
+            "repetition_time": Uniform(4.8, 5.2),
+            "inversion_time": Uniform(1.7, 1.85),
+            "inversion_efficiency": Uniform(0.98, 1.0),
         },
     ),
     "t2star-gre": Protocol(
@@ -159,7 +168,7 @@ CLINICAL: dict[str, Protocol] = {
         },
     ),
 }
-"""Ours: usual ranges of stroke and research protocols at 1.5 and 3 T, TE of FLAIR 80 to 150 ms."""
+"""Ours: usual ranges of stroke and research protocols at 3 T. The inversion times of FLAIR are those that null fluid."""
 
 PRESETS: dict[PresetName, dict[str, Protocol]] = {"paper": PAPER, "clinical": CLINICAL}
 
