@@ -12,7 +12,7 @@ from strokelabel.physics import FastSpinEcho, Flair, GradientEcho, Mp2rage, Mpra
 
 TRANSMIT = st.floats(0.6, 1.3)
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
-SEVERAL = settings(max_examples=40, deadline=None, derandomize=True)
+SEVERAL = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def assert_agrees(ours, echo, maps):
@@ -52,7 +52,7 @@ def test_flair(maps, echo_time, inversion_time, rest, efficiency, transmit):
 
 
 @SEVERAL
-@given(tissues(), st.floats(0.002, 0.03), st.floats(0.01, 1.0), st.floats(5, 90), TRANSMIT)
+@given(tissues(), st.floats(0.002, 0.03), st.floats(0.02, 1.0), st.floats(5, 90), TRANSMIT)
 def test_gradient_echo(maps, echo_time, rest, flip_angle, transmit):
     acquisition = GradientEcho(echo_time, echo_time + rest, flip_angle)
 
@@ -63,8 +63,8 @@ def test_gradient_echo(maps, echo_time, rest, flip_angle, transmit):
     assert_agrees(acquisition.magnitude(maps, transmit=transmit), echo, maps)
 
 
-@SEVERAL
-@given(tissues(), st.floats(0.002, 0.01), st.floats(0.01, 0.1), st.floats(5, 40), TRANSMIT)
+@FEW
+@given(tissues(), st.floats(0.002, 0.01), st.floats(0.015, 0.1), st.floats(5, 40), TRANSMIT)
 def test_spoiled_gradient_echo_with_magnetisation_transfer(maps, echo_time, rest, flip_angle, transmit):
     acquisition = SpoiledGradientEcho(echo_time, echo_time + rest, flip_angle)
 

@@ -150,15 +150,6 @@ CLINICAL: dict[str, Protocol] = {
             "inversion_efficiency": Uniform(0.98, 1.0),
         },
     ),
-    "flair-3d": Protocol(
-        "flair",
-        {
-            "echo_time": Uniform(0.08, 0.15),
-            "repetition_time": Uniform(4.8, 5.2),
-            "inversion_time": Uniform(1.7, 1.85),
-            "inversion_efficiency": Uniform(0.98, 1.0),
-        },
-    ),
     "t2star-gre": Protocol(
         "gre",
         {
@@ -168,7 +159,7 @@ CLINICAL: dict[str, Protocol] = {
         },
     ),
 }
-"""Ours: usual ranges of stroke and research protocols at 3 T. The inversion times of FLAIR are those that null fluid."""
+"""Ours: usual ranges of stroke and research protocols at 3 T; the inversion times of FLAIR null fluid."""
 
 PRESETS: dict[PresetName, dict[str, Protocol]] = {"paper": PAPER, "clinical": CLINICAL}
 
