@@ -4,23 +4,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from bright_network import make_spec
 from strokelabel.errors import WeightsError
 from strokelabel.inference.predictor import Predictor
-from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig, activate, build_estimator
+from strokelabel.networks.estimator import EstimatorConfig, activate, build_estimator
 from strokelabel.networks.weights import load_weights, save_weights
-from strokelabel.registry import ESTIMATION, SEGMENTATION, ModelSpec, find_model
-
-TINY = EstimatorConfig(channels=(4, 6), strides=(2,))
-
-
-def spec_of(config: EstimatorConfig) -> ModelSpec:
-    return make_spec(
-        name="tiny-estimator",
-        network=config.model_dump(mode="json"),
-        class_names=ESTIMATED_MAPS,
-        task=ESTIMATION,
-    )
+from strokelabel.registry import SEGMENTATION, find_model
+from tiny_estimator import TINY, estimator_spec
 
 
 def test_the_default_estimator_has_as_many_parameters_as_the_papers():
@@ -70,15 +59,15 @@ def test_impossible_estimators_are_refused(wrong):
 def test_a_saved_estimator_gives_the_same_maps_when_loaded_and_is_known_as_one(tmp_path):
     torch.manual_seed(2)
     network = build_estimator(TINY)
-    saved = save_weights(tmp_path / "e.safetensors", network, spec_of(TINY), dtype="float32")
+    saved = save_weights(tmp_path / "e.safetensors", network, estimator_spec(), dtype="float32")
     loaded, spec = load_weights(saved.path)
-    assert spec == replace(spec_of(TINY), path=tmp_path / "e.safetensors")
+    assert spec == replace(estimator_spec(), path=tmp_path / "e.safetensors")
     image = torch.randn(1, 1, 6, 8, 10)
     assert torch.equal(loaded(image), network.eval()(image))
 
 
 def test_predicting_lesions_with_an_estimator_is_refused_with_the_command_to_use(tmp_path):
-    path = save_weights(tmp_path / "e.safetensors", build_estimator(TINY), spec_of(TINY)).path
+    path = save_weights(tmp_path / "e.safetensors", build_estimator(TINY), estimator_spec()).path
     with pytest.raises(WeightsError, match="use `strokelabel estimate`"):
         Predictor.from_model(path, "cpu")
 

@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.predict",
         "Segment stroke lesions in scans of any contrast, orientation or spacing.",
     ),
+    "estimate": (
+        "strokelabel.cli.estimate",
+        "Estimate quantitative maps (PD, R1, R2*, MT) of T1-weighted scans.",
+    ),
     "info": ("strokelabel.cli.info", "List models, versions and the environment."),
     "prepare": ("strokelabel.cli.prepare", "Prepare label maps and lesion masks for training, once."),
     "synthesize": (
@@ -33,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.validate",
         "Score a model on synthetic volumes of unseen brains and lesions.",
     ),
+    "evaluate": ("strokelabel.cli.evaluate", "Score models or masks on a data set with lesion masks."),
 }
 """Name of each command: the module whose function `run` it calls, and its line in `strokelabel --help`."""
 

@@ -93,8 +93,8 @@ def perceptual_distance(images: Tensor, target: Tensor, network: FeatureNetwork)
 
     Args:
         images: (batch, 1, x, y, z).
-        target: the same shape; its mean and standard deviation normalise both. (Encoders with instance normalisation, as
-            ours, see no difference in scale; the other parts of a loss must.)
+        target: the same shape; its mean and standard deviation normalise both. (Encoders with instance
+            normalisation, as ours, see no difference in scale; the other parts of a loss must.)
         network: what to look with.
 
     Returns:

@@ -24,7 +24,7 @@ class Engine:
     """Runs a network over a volume of any size.
 
     Args:
-        network: maps (1, 1, x, y, z) to logits (1, classes, x, y, z); in evaluation mode, on `device`.
+        network: maps (1, 1, x, y, z) to (1, channels, x, y, z), as a rule logits; in evaluation mode, on `device`.
         device: where the network is.
         multiple: the sides that the network accepts are multiples of this.
         max_voxels: largest volume for one pass; larger ones go through windows.
@@ -55,17 +55,31 @@ class Engine:
         Returns:
             (classes, x, y, z) float32 on the CPU.
         """
+        return torch.softmax(self.mean_output(volume, flip_axes, on_pass), dim=0)
+
+    @torch.inference_mode()
+    def mean_output(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
+        """The network's own output, averaged over all combinations of flips.
+
+        Args:
+            volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
+            flip_axes: spatial axes to flip: none for a single pass, (0, 1, 2) for eight.
+            on_pass: told after every pass.
+
+        Returns:
+            (channels, x, y, z) float32 on the CPU.
+        """
         flips = list(_flips(flip_axes))
         total: Tensor | None = None
         for index, axes in enumerate(flips):
-            logits = torch.flip(self._logits(torch.flip(volume, axes)), axes).float().cpu()
-            total = logits if total is None else total.add_(logits)
+            output = torch.flip(self._output(torch.flip(volume, axes)), axes).float().cpu()
+            total = output if total is None else total.add_(output)
             if on_pass is not None:
                 on_pass(index + 1, len(flips))
         assert total is not None
-        return torch.softmax(total.div_(len(flips))[0], dim=0)
+        return total.div_(len(flips))[0]
 
-    def _logits(self, volume: Tensor) -> Tensor:
+    def _output(self, volume: Tensor) -> Tensor:
         shape = tuple(volume.shape[2:])
         window = window_shape(shape, self._multiple, self._max_voxels)
         if window == shape:
