@@ -23,7 +23,7 @@ class ArtefactParameters:
     """One draw.
 
     Attributes:
-        bias: (1, kx, ky, kz) control values of the bias field minus one.
+        bias: (1, kx, ky, kz) control values of the bias field minus one, or of its logarithm.
         gamma: exponent.
         motion_fwhm_mm: per axis.
         resolution_mm: spacing of the acquired voxels or slices per axis; 0 keeps the axis as it is.
@@ -77,10 +77,19 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
     return isotropic, isotropic, isotropic
 
 
-def apply_bias(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
-    """Multiply by a smooth field within U(1 - strength, 1 + strength). Shapes (batch, 1, x, y, z)."""
+def apply_bias(
+    images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False
+) -> Tensor:
+    """Multiply by a smooth field within U(1 - strength, 1 + strength). Shapes (batch, 1, x, y, z).
+
+    Args:
+        images: what to multiply.
+        parameters: one draw per item.
+        exponential: take the field for the bias's logarithm, so that multiplying and dividing by a factor are equally
+            likely (Billot et al. 2023, equation 17).
+    """
     field = evaluate_fields([p.bias for p in parameters], _shape(images), images.device)
-    return images * (1 + field)
+    return images * (field.exp() if exponential else 1 + field)
 
 
 def apply_gamma(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:

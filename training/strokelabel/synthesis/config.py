@@ -73,6 +73,14 @@ class ContrastConfig(_Section):
     background_zero_probability: float = Field(0.7, ge=0, le=1)
     background_mean: Range = (0.0, 0.1)
     """Mean of the air when it is not zero."""
+    background_deviation: Range | None = None
+    """Standard deviation of such air; None for that of any label."""
+    background_random_probability: float = Field(0.0, ge=0, le=1)
+    """How often air that is not zero looks like any label instead (SynthSeg's code)."""
+    sides_share_contrast: bool = True
+    """Whether a structure looks the same on both sides (SynthSeg's code: not)."""
+    joined_labels: tuple[tuple[int, ...], ...] = ()
+    """Ids of labels that always look the same, group by group, such as ((4, 5), (17, 18)); so do their mirrors."""
 
 
 class LesionConfig(_Section):
@@ -104,6 +112,9 @@ class ArtefactConfig(_Section):
 
     bias_nodes: tuple[int, int] = (2, 7)
     bias_strength: Range = (0.0, 0.5)
+    bias_exponential: bool = False
+    """Whether the field is the logarithm of the bias (SynthSeg), not the bias minus one; `bias_strength` may then
+    exceed one."""
     gamma_log_deviation: float = Field(0.6, ge=0)
     """Standard deviation of the natural logarithm of gamma."""
     motion_fwhm_mm: Range = (0.0, 3.0)
@@ -126,6 +137,10 @@ class SkullStripConfig(_Section):
     """Removal of everything but the brain, with the flaws that tools leave."""
 
     probability: float = Field(0.3, ge=0, le=1)
+    method: Literal["mask", "labels"] = "mask"
+    """A mask over the image, as tools do it, or no labels but the brain's to make the image from (SynthSeg)."""
+    keep_csf_probability: float = Field(0.5, ge=0, le=1)
+    """Without labels: how often the fluid around the brain stays (SynthSeg's imperfect stripping)."""
     dilation_probability: float = Field(0.3, ge=0, le=1)
     dilation_mm: Range = (0.0, 2.0)
     erosion_probability: float = Field(0.3, ge=0, le=1)

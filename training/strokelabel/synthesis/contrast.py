@@ -71,15 +71,16 @@ class ContrastParameters:
 def sample_contrast(
     sampler: Sampler, config: ContrastConfig, lesion: LesionConfig, table: LabelTable
 ) -> ContrastParameters:
-    """Draw a contrast. Both sides of a structure share their mean, as they do in a scan."""
+    """Draw a contrast. Both sides of a structure share their mean, as they do in a scan, unless told otherwise."""
     families = list(config.families)
     family = families[sampler.choice([config.families[f] for f in families])]
     groups = _group_means(sampler, config, family, table)
     shared = family != "random" or sampler.flip(config.shared_mean_probability)
     means, deviations = [], []
     by_structure: dict[int, tuple[float, float]] = {}
+    joined = _joined_ids(config, table)
     for label in table.labels:
-        structure = min(label.id, label.mirror)
+        structure = joined[label.id]
         if structure not in by_structure:
             by_structure[structure] = _structure(sampler, config, groups[label.group], label.group, shared)
         mean, deviation = by_structure[structure]
@@ -106,8 +107,22 @@ def _group_means(
     groups = sorted({label.group for label in table.labels} | {"gray", "white"})
     means = {group: sampler.uniform(ranges.get(group, config.mean)) for group in groups}
     zero = sampler.flip(config.background_zero_probability)
-    means[_BACKGROUND_GROUP] = 0.0 if zero else sampler.uniform(config.background_mean)
+    bounds = config.background_mean
+    if config.background_random_probability and sampler.flip(config.background_random_probability):
+        bounds = config.mean
+    means[_BACKGROUND_GROUP] = 0.0 if zero else sampler.uniform(bounds)
     return means
+
+
+def _joined_ids(config: ContrastConfig, table: LabelTable) -> dict[int, int]:
+    """For each label, the id that stands for all labels which look the same as it does."""
+    leader = {label_id: group[0] for group in config.joined_labels for label_id in group}
+    mirror = {label.id: label.mirror for label in table.labels}
+    leader |= {mirror[i]: mirror[first] for i, first in leader.items() if i in mirror and first in mirror}
+    ids = {label.id: leader.get(label.id, label.id) for label in table.labels}
+    if config.sides_share_contrast:
+        return {label_id: min(first, mirror.get(first, first)) for label_id, first in ids.items()}
+    return ids
 
 
 def _structure(
@@ -115,7 +130,9 @@ def _structure(
 ) -> tuple[float, float]:
     """Mean and standard deviation of one structure."""
     if group == _BACKGROUND_GROUP:
-        return group_mean, 0.0 if group_mean == 0 else sampler.uniform(config.deviation)
+        low = group_mean <= config.background_mean[1]
+        bounds = config.background_deviation if low else None
+        return group_mean, 0.0 if group_mean == 0 else sampler.uniform(bounds or config.deviation)
     own = group_mean + sampler.normal(0, 0.02) if shared else sampler.uniform(config.mean)
     return max(own, 0.0), sampler.uniform(config.deviation)
 

@@ -32,8 +32,14 @@ from strokelabel.synthesis.deformation import (
 from strokelabel.synthesis.head import Head, stack_heads
 from strokelabel.synthesis.lesion import LesionParameters, penumbra, place_lesions, sample_lesions
 from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.skull_strip import SkullStripParameters, brain_masks, sample_skull_strip
+from strokelabel.synthesis.skull_strip import (
+    SkullStripParameters,
+    brain_masks,
+    sample_skull_strip,
+    without_extracerebral,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class SyntheticBatch:
 
     Attributes:
         image: (batch, 1, x, y, z) float32, z-scored.
-        target: (batch, x, y, z) uint8 `TissueClass`.
+        target: (batch, x, y, z) uint8 `TissueClass`, or class of a parcellation.
         parameters: what each image was made from.
     """
 
@@ -73,6 +79,7 @@ class Synthesizer:
         table: label table that the heads' indices point into.
         config: ranges of all parameters.
         device: where images are computed.
+        parcellation: labels images with structures; None for tissue classes.
 
     Raises:
         DataError: there are no heads.
@@ -85,6 +92,7 @@ class Synthesizer:
         table: LabelTable,
         config: SynthesisConfig,
         device: torch.device | str = "cpu",
+        parcellation: ParcellationTarget | None = None,
     ) -> None:
         if not heads:
             raise DataError(
@@ -95,6 +103,7 @@ class Synthesizer:
         self.lesions = lesions
         self.table = table
         self.config = config
+        self.parcellation = parcellation
         self._air = table.index(0)
 
     def sample(self, seed: int) -> SampleParameters:
@@ -115,6 +124,7 @@ class Synthesizer:
         """Compute the images that these parameters describe, in one batch."""
         config, shape = self.config, self.config.shape
         head = stack_heads([self.heads[p.head] for p in parameters])
+        head = without_extracerebral(head, [p.skull_strip for p in parameters], self.table)
         coordinates = head_coordinates(
             [p.deformation for p in parameters], head.center_mm, shape, config.spacing_mm
         )
@@ -127,9 +137,23 @@ class Synthesizer:
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         return SyntheticBatch(
             image=image,
-            target=_target(anatomy.tissues, lesion[:, 0], mask[:, 0]),
+            target=self._label(parameters, head, coordinates, anatomy.tissues, lesion[:, 0], mask[:, 0]),
             parameters=tuple(parameters),
         )
+
+    def _label(
+        self,
+        parameters: list[SampleParameters],
+        head: Head,
+        coordinates: Tensor,
+        tissues: Tensor,
+        lesion: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Tissue classes, or structures."""
+        if self.parcellation is None:
+            return _target(tissues, lesion, mask)
+        return self.parcellation.label([p.deformation for p in parameters], head, coordinates, lesion, mask)
 
     def generate(self, seeds: list[int]) -> SyntheticBatch:
         """Draw and compute one image per seed."""
@@ -176,7 +200,7 @@ class Synthesizer:
 
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
         """Bias, gamma, blur, slices and noise."""
-        image = apply_bias(image, artefacts)
+        image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
         image = image / image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
         image = apply_gamma(image, artefacts)
         return acquire(image, artefacts, self.config.spacing_mm)
