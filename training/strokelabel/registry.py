@@ -28,6 +28,9 @@ METADATA_FORMAT = 1
 SEGMENTATION = "segmentation"
 """Task of a model that has a class for each output channel."""
 
+PARCELLATION = "parcellation"
+"""Task of a model that has an anatomical structure for each output channel."""
+
 ESTIMATION = "estimation"
 """Task of a model that has a quantitative map for each output channel."""
 
@@ -54,7 +57,9 @@ class ModelSpec:
         recipe: the training recipe, for the record.
         training_step: optimiser steps behind the weights.
         license: of the weights, as an SPDX identifier.
-        task: "segmentation", or "estimation" for a network that gives quantitative maps.
+        task: "segmentation"; "parcellation" for a network that names structures; "estimation" for one that gives
+            quantitative maps.
+        class_ids: of a parcellation, FreeSurfer's number of each output channel; else empty.
     """
 
     name: str
@@ -70,6 +75,7 @@ class ModelSpec:
     training_step: int
     license: str
     task: str = SEGMENTATION
+    class_ids: tuple[int, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
@@ -210,7 +216,8 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError, KeyError: something is missing or of the wrong type.
     """
     names = {field.name for field in fields(ModelSpec)} - {"path"}
-    content = {"task": SEGMENTATION, **content}  # what it was before there were others
+    # Files that were written before there were other tasks.
+    content = {"task": SEGMENTATION, "class_ids": [], **content}
     if content.keys() != names:
         raise ValueError(f"differs in {', '.join(sorted(content.keys() ^ names))}")
     texts = {key: content[key] for key in ("name", "version", "description", "license", "task")}
@@ -228,7 +235,23 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
         **texts,
         **tables,
         "class_names": tuple(classes),
+        "class_ids": _class_ids(content, len(classes)),
         "spacing_mm": spacing,
         "field_of_view_mm": view,
         "training_step": int(content["training_step"]),
     }
+
+
+def _class_ids(content: dict[str, Any], classes: int) -> tuple[int, ...]:
+    """Numbers of a parcellation's classes; none for other tasks.
+
+    Raises:
+        TypeError, ValueError: no number, or not one for each class.
+    """
+    ids = tuple(content["class_ids"])
+    if not all(type(number) is int for number in ids):
+        raise TypeError("class ids must be whole numbers")
+    expected = classes if content["task"] == PARCELLATION else 0
+    if not len(set(ids)) == len(ids) == expected:
+        raise ValueError(f"expected a class id for each class of a parcellation, and else none, got {ids}")
+    return ids
