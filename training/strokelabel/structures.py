@@ -1,7 +1,7 @@
 """The structures that a parcellation tells apart, and which labels of a label map make up each of them.
 
-They are SynthSeg 2.0's: 32 structures and the background, among them the cerebrospinal fluid around the brain (Billot
-et al. 2023, supplement 3, whose first version left that out). Numbers and colours are FreeSurfer's.
+They are those of SynthSeg 2.0: the structures of Billot et al. 2023 (supplement 3) and the cerebrospinal fluid around
+the brain, 33 classes with the background. Numbers and colours are FreeSurfer's.
 """
 
 from __future__ import annotations
