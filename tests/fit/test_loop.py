@@ -108,7 +108,7 @@ def test_dropout_differs_between_steps_but_not_between_runs(tmp_path):
         config = tiny_config(learning_rate=1e-12, seed=seed)
         run = TrainingRun(tiny_network(), config, Fabric(accelerator="cpu", devices=1))
         stream = OneBatch(CubeStream().batch(0))
-        return [run.advance(stream)["loss"] for _ in range(3)]
+        return [run.advance(stream)["loss"].item() for _ in range(3)]
 
     assert len(set(first_losses(0))) == 3
     assert first_losses(0) == first_losses(0)
@@ -183,7 +183,7 @@ def test_memory_layout_changes_speed_and_not_results(tmp_path):
     for channels_last in (False, True):
         config = tiny_config(channels_last=channels_last)
         run = TrainingRun(tiny_network().eval(), config, Fabric(accelerator="cpu", devices=1))
-        losses.append([run.advance(CubeStream())["loss"] for _ in range(2)])
+        losses.append([run.advance(CubeStream())["loss"].item() for _ in range(2)])
     assert losses[0] == pytest.approx(losses[1], rel=0.2)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from tiny_run import CubeStream, tiny_config, tiny_network, tiny_run
+from tiny_run import CubeStream, join, tiny_config, tiny_network, tiny_run
 
 from strokelabel.errors import TrainingError
 from strokelabel.fit.checkpoint import load_checkpoint
@@ -154,9 +154,7 @@ def test_the_loss_does_not_depend_on_how_items_are_cut_into_batches():
     network = tiny_network().eval()
     objective = SegmentationObjective(lesion_weight=3.0)
     items = [CubeStream().batch(step) for step in range(4)]
-    whole = Batch(
-        *(torch.cat([getattr(item, name) for item in items]) for name in ("image", "target", "partial"))
-    )
+    whole = join(*items)
     with torch.no_grad():
         together = objective.loss(network(whole.image), whole, 0)
         apart = torch.stack([objective.loss(network(item.image), item, 0) for item in items]).mean()

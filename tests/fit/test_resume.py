@@ -1,60 +1,15 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_run import CubeStream, tiny_config, tiny_network, tiny_run
+from tiny_run import CubeStream, assert_same_training, tiny_config, tiny_network, tiny_run
 
 from strokelabel.errors import CheckpointError
 from strokelabel.fit.checkpoint import list_checkpoints, load_checkpoint
-from strokelabel.fit.loop import TrainingResult, train
+from strokelabel.fit.loop import train
 from strokelabel.fit.record import read_metrics
 from strokelabel.networks.unet import UNetConfig, build_network
-
-SCRIPT = Path(__file__).with_name("tiny_run.py")
-
-
-def assert_same_training(result: TrainingResult, expected: TrainingResult) -> None:
-    """Same record and same final state, to the last bit."""
-    assert result.metrics.read_text() == expected.metrics.read_text()
-    ours, theirs = load_checkpoint(result.checkpoint), load_checkpoint(expected.checkpoint)
-    assert ours.step == theirs.step
-    assert (ours.best_metric, ours.best_step) == (theirs.best_metric, theirs.best_step)
-    for name in ("network", "average"):
-        for key, value in getattr(theirs, name).items():
-            assert torch.equal(getattr(ours, name)[key], value), key
-    for index, state in theirs.optimizer["state"].items():
-        for key, value in state.items():
-            assert torch.equal(ours.optimizer["state"][index][key], value)
-
-
-def run_script(folder: Path, *arguments: str) -> int:
-    command = [sys.executable, str(SCRIPT), str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
-
-
-def tensorboard_losses(folder: Path) -> list[tuple[int, float]]:
-    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-    return [(event.step, event.value) for event in events.Scalars("loss")]
-
-
-def test_killed_in_mid_step_and_in_mid_checkpoint_a_run_ends_as_if_undisturbed(tmp_path, undisturbed):
-    assert run_script(tmp_path, "--die-in-batch", "8") == -signal.SIGKILL
-    assert len(read_metrics(tmp_path / "metrics.csv")) == 8
-    assert run_script(tmp_path, "--die-in-checkpoint", "15") == -signal.SIGKILL
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000005.pt", "step-00000010.pt"]
-    assert run_script(tmp_path) == 0
-
-    result = tiny_run(tmp_path)  # nothing is left to do
-
-    assert_same_training(result, undisturbed)
-    assert tensorboard_losses(tmp_path) == tensorboard_losses(undisturbed.metrics.parent)
-    assert not list(tmp_path.glob("**/.*")), "an interrupted write left something behind"
 
 
 def test_a_run_stopped_on_request_ends_as_if_undisturbed(interrupted, undisturbed):
@@ -159,3 +114,20 @@ def test_the_initial_weights_count_only_in_a_fresh_run(interrupted, undisturbed)
         tiny_network(seed=99), CubeStream(), CubeStream(2), tiny_config(), interrupted, **arguments
     )
     assert_same_training(result, undisturbed)
+
+
+def test_early_stopping_counts_validations_across_runs_and_stays_stopped(tmp_path):
+    config = tiny_config(
+        steps=100, validate_every=1, learning_rate=1e-12, early_stopping_patience=4, ema_decay=0
+    )
+    whole = tiny_run(tmp_path / "whole", config)
+    assert (whole.steps, whole.best_step, whole.stopped_by, whole.finished) == (5, 1, "plateau", False)
+
+    seen: list[object] = []
+    tiny_run(tmp_path / "parts", config, on_progress=seen.append, should_stop=lambda: len(seen) == 2)
+    assert_same_training(tiny_run(tmp_path / "parts", config), whole)
+
+    again = tiny_run(tmp_path / "parts", config)
+    assert (again.steps, again.stopped_by) == (5, "plateau")
+    more_patient = config.model_copy(update={"early_stopping_patience": 6})
+    assert tiny_run(tmp_path / "parts", more_patient).steps == 7

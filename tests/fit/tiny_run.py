@@ -1,20 +1,17 @@
-"""A training run small enough for a test: a tiny network on cubes of noise, every value seeded.
-
-As a script, `python tiny_run.py FOLDER [--die-in-batch N | --die-in-checkpoint N]` trains, and kills itself with
-SIGKILL where it is told to, as a power cut would.
-"""
+"""A training run small enough for a test: a tiny network on cubes of noise, every value seeded."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from strokelabel.fit.checkpoint import load_checkpoint
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.streams import Batch
@@ -50,9 +47,9 @@ class CubeStream:
         return Batch(target[:, None].float() + 0.3 * noise, known, partial)
 
 
-def tiny_network(seed: int = 3) -> nn.Module:
+def tiny_network(seed: int = 3, dropout: float = 0.2) -> nn.Module:
     torch.manual_seed(seed)
-    return build_network(NETWORK)
+    return build_network(NETWORK.model_copy(update={"dropout": dropout}))
 
 
 def tiny_config(**changes: Any) -> TrainingConfig:
@@ -71,28 +68,29 @@ def tiny_run(folder: Path, config: TrainingConfig | None = None, **arguments: An
     arguments = {"on_progress": lambda progress: None, "device": "cpu"} | arguments
     stream = arguments.pop("stream", CubeStream())
     validation = arguments.pop("validation", CubeStream(length=2))
-    return train(tiny_network(), stream, validation, config or tiny_config(), folder, **arguments)
+    network = tiny_network(dropout=arguments.pop("dropout", NETWORK.dropout))
+    return train(network, stream, validation, config or tiny_config(), folder, **arguments)
 
 
-def die_halfway_through_writing(step: int) -> None:
-    """Let the checkpoint of a step reach the disk by half, and then kill the process."""
-    whole = torch.save
-
-    def save(content: dict[str, Any], path: Path) -> None:
-        whole(content, path)
-        if content["step"] == step:
-            os.truncate(path, path.stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    torch.save = save
+def join(*batches: Batch) -> Batch:
+    """One batch of the items of several."""
+    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in vars(batches[0])))
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--die-in-batch", type=int)
-    parser.add_argument("--die-in-checkpoint", type=int)
-    options = parser.parse_args()
-    if options.die_in_checkpoint is not None:
-        die_halfway_through_writing(options.die_in_checkpoint)
-    tiny_run(options.folder, stream=CubeStream(die_at=options.die_in_batch))
+def assert_same_training(result: TrainingResult, expected: TrainingResult) -> None:
+    """Same record and same final state, to the last bit."""
+    assert result.metrics.read_text() == expected.metrics.read_text()
+    ours, theirs = load_checkpoint(result.checkpoint), load_checkpoint(expected.checkpoint)
+    assert ours.step == theirs.step
+    assert (ours.best_metric, ours.best_step) == (theirs.best_metric, theirs.best_step)
+    for name in ("network", "average"):
+        for key, value in getattr(theirs, name).items():
+            assert torch.equal(getattr(ours, name)[key], value), key
+    for index, state in theirs.optimizer["state"].items():
+        for key, value in state.items():
+            assert torch.equal(ours.optimizer["state"][index][key], value)
+
+
+def tensorboard_losses(folder: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    return [(event.step, event.value) for event in events.Scalars("loss")]

@@ -39,6 +39,7 @@ class Checkpoint:
         scaler: state of the gradient scaler; empty but for float16.
         best_metric: best validation metric so far, None before the first validation.
         best_step: the step of it.
+        validations_since_best: validations after that step.
         seconds: time spent training so far, all runs together.
         config: the training settings, for the record.
     """
@@ -50,6 +51,7 @@ class Checkpoint:
     scaler: dict[str, Any] = field(default_factory=dict)
     best_metric: float | None = None
     best_step: int | None = None
+    validations_since_best: int = 0
     seconds: float = 0.0
     config: dict[str, Any] = field(default_factory=dict)
 

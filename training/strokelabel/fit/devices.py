@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
@@ -36,6 +38,26 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
         fabric = Fabric(accelerator=kind, precision=precision, devices=1 if index is None else [index])
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Within the block, convolutions on NVIDIA GPUs use the fastest algorithm found for their shape.
+
+    Args:
+        device: nothing changes unless it is a GPU.
+        tf32: let float32 products round their inputs to 10 bits of mantissa, as tensor cores do.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    try:
+        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=tf32, deterministic=False, enabled=True):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def resolve_device(device: str) -> torch.device:

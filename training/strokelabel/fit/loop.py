@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
 
+from strokelabel.errors import CheckpointError
+from strokelabel.fit.agreement import Agreement
 from strokelabel.fit.checkpoint import (
     checkpoint_path,
     drop_checkpoints_after,
@@ -21,17 +23,18 @@ from strokelabel.fit.checkpoint import (
     save_checkpoint,
 )
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.devices import make_fabric
+from strokelabel.fit.deferred import DeferredRows
+from strokelabel.fit.devices import gpu_arithmetic, make_fabric
 from strokelabel.fit.interruption import Interruption
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
 from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
 from strokelabel.fit.run import TrainingRun
 
-_Choice = TypeVar("_Choice")
+StopReason: TypeAlias = Literal["schedule", "plateau", "time", "request"]
+"""Why training ended: nothing is left to do, no better validation for long, the time is up, or somebody asked."""
 
-StopReason: TypeAlias = Literal["schedule", "time", "request"]
-"""Why training ended: nothing is left to do, the time is up, or somebody asked."""
+_STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,15 @@ def train(  # noqa: PLR0913
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    run = TrainingRun(network, config, make_fabric(device, config.precision), objective)
-    loop = _Loop(run, config, Path(folder))
-    with Interruption(should_stop).on_signals() as interruption:
-        if on_progress is not None:
-            return loop.go(stream, validation, interruption, on_progress)
-        with ProgressDisplay(config.steps, run.step, enabled=run.fabric.is_global_zero) as display:
-            return loop.go(stream, validation, interruption, display.show)
+    fabric = make_fabric(device, config.precision)
+    with gpu_arithmetic(fabric.device, tf32=config.tf32):
+        run = TrainingRun(network, config, fabric, objective)
+        loop = _Loop(run, config, Path(folder))
+        with Interruption(should_stop).on_signals() as interruption:
+            if on_progress is not None:
+                return loop.go(stream, validation, interruption, on_progress)
+            with ProgressDisplay(config.steps, run.step, enabled=fabric.is_global_zero) as display:
+                return loop.go(stream, validation, interruption, display.show)
 
 
 class _Loop:
@@ -112,7 +117,9 @@ class _Loop:
 
     def __init__(self, run: TrainingRun, config: TrainingConfig, folder: Path) -> None:
         self._run, self._config, self._folder = run, config, folder
-        self._fabric = run.fabric
+        self._agreement = Agreement(run.fabric)
+        self._rows = DeferredRows(run.fabric.device)
+        self._last_loss = math.nan
         self._seconds_before = 0.0
         self._saved_step: int | None = None
         checkpoint = load_newest_checkpoint(folder)
@@ -120,6 +127,7 @@ class _Loop:
             run.restore(checkpoint)
             self._seconds_before = checkpoint.seconds
             self._saved_step = run.step
+        self._check_same_step()
         self._first_step = run.step
         self._started = self._last_saved = time.monotonic()
 
@@ -130,27 +138,35 @@ class _Loop:
         interruption: Interruption,
         on_progress: Callable[[TrainingProgress], None],
     ) -> TrainingResult:
-        """Train until the schedule or the time ends, or somebody asks; see `train`."""
-        if self._run.step >= self._config.steps:
-            return self._result("schedule")
+        """Train until there is a reason to stop; see `train`."""
+        stopped_by, _ = self._decide(interruption)
+        if stopped_by in ("schedule", "plateau"):
+            return self._result(stopped_by)
         with self._open_record() as record:
             self._save(record)  # so that a kill before the first checkpoint restarts from the same weights
-            stopped_by = self._stop_reason(interruption)
             while stopped_by is None:
                 row = self._run.advance(stream)
                 if validation is not None and self._is_due(self._config.validate_every):
                     row |= self._validate(validation)
-                if record is not None:
-                    record.add(row)
-                stopped_by = self._stop_reason(interruption)
-                if stopped_by is not None or self._checkpoint_is_due():
+                self._keep(self._rows.add(row), record)
+                stopped_by, late = self._decide(interruption)
+                if stopped_by is not None or late or self._is_due(self._config.checkpoint_every):
                     self._save(record)
-                on_progress(self._progress(row["loss"]))
+                on_progress(self._progress())
         return self._result(stopped_by)
+
+    def _check_same_step(self) -> None:
+        """Refuse processes that read different checkpoints; and let none write before all have read."""
+        step, minus_first = self._agreement.largest(self._run.step, -self._run.step)
+        if step != -minus_first:
+            raise CheckpointError(
+                f"{self._folder}: expected every process to find the same checkpoint, found steps {-minus_first} to "
+                f"{step}; use a folder that all machines share"
+            )
 
     def _open_record(self) -> closing[TrainingRecord] | nullcontext[None]:
         """The record, which the first process keeps alone."""
-        if not self._fabric.is_global_zero:
+        if not self._run.fabric.is_global_zero:
             return nullcontext()
         drop_checkpoints_after(self._folder, self._run.step)
         return closing(TrainingRecord(self._folder, self._run.step, self._run.objective.score_names))
@@ -158,30 +174,34 @@ class _Loop:
     def _validate(self, validation: ScoringStream[Any]) -> dict[str, float]:
         """Score the run; a best score so far is kept in `best.pt`."""
         scores, best = self._run.score(validation)
-        if best and self._fabric.is_global_zero:
+        if best and self._run.fabric.is_global_zero:
             checkpoint = self._run.to_checkpoint(self._seconds())
             save_checkpoint(self._best_path, replace(checkpoint, optimizer={}, scaler={}))
         return {VALIDATION_PREFIX + name: value for name, value in scores.items()}
 
-    def _stop_reason(self, interruption: Interruption) -> StopReason | None:
-        """The reason to stop now, if there is one."""
+    def _keep(self, rows: list[dict[str, float]], record: TrainingRecord | None) -> None:
+        """Put finished rows into the record."""
+        for row in rows:
+            self._run.check_gradients([row])
+            self._last_loss = row["loss"]
+            if record is not None:
+                record.add(row)
+
+    def _decide(self, interruption: Interruption) -> tuple[StopReason | None, bool]:
+        """The reason to stop now, if there is one; and whether the clock asks for a checkpoint."""
         reason: StopReason | None = None
         if self._run.step >= self._config.steps:
             reason = "schedule"
+        elif self._run.best.is_exhausted(self._config.early_stopping_patience):
+            reason = "plateau"
         elif interruption:
             reason = "request"
         elif _minutes_since(self._started) >= (self._config.max_minutes or math.inf):
             reason = "time"
-        return self._agree(reason)
-
-    def _checkpoint_is_due(self) -> bool:
-        """Whether steps or minutes since the last checkpoint ask for one."""
         late = _minutes_since(self._last_saved) >= (self._config.checkpoint_minutes or math.inf)
-        return self._is_due(self._config.checkpoint_every) or self._agree(late)
-
-    def _agree(self, choice: _Choice) -> _Choice:
-        """The first process decides for all, so that clocks and signals cannot part them."""
-        return self._fabric.broadcast(choice) if self._fabric.world_size > 1 else choice
+        own = 0 if reason is None else 1 + _STOP_REASONS.index(reason)
+        code, anyone_late = self._agreement.largest(own, int(late))
+        return (_STOP_REASONS[code - 1] if code else None), bool(anyone_late)
 
     def _is_due(self, every: int) -> bool:
         """Whether the step is a multiple of `every`, or the last one; never if `every` is 0."""
@@ -189,6 +209,7 @@ class _Loop:
 
     def _save(self, record: TrainingRecord | None) -> None:
         """Write a checkpoint unless there is one of this step; the record first, so that it is never behind."""
+        self._keep(self._rows.flush(), record)
         if record is not None and self._saved_step != self._run.step:
             record.sync()
             checkpoint = self._run.to_checkpoint(self._seconds())
@@ -197,10 +218,12 @@ class _Loop:
         self._saved_step = self._run.step
         self._last_saved = time.monotonic()
 
-    def _progress(self, loss: float) -> TrainingProgress:
+    def _progress(self) -> TrainingProgress:
         pace = (time.monotonic() - self._started) / (self._run.step - self._first_step)
         label = self._run.objective.metric_label
-        return TrainingProgress(self._run.step, self._config.steps, loss, pace, self._run.best_metric, label)
+        return TrainingProgress(
+            self._run.step, self._config.steps, self._last_loss, pace, self._run.best.metric, label
+        )
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
@@ -215,11 +238,11 @@ class _Loop:
             steps=run.step,
             finished=run.step >= self._config.steps,
             stopped_by=stopped_by,
-            best_metric=run.best_metric,
-            best_step=run.best_step,
+            best_metric=run.best.metric,
+            best_step=run.best.step,
             seconds=self._seconds(),
             checkpoint=checkpoint_path(self._folder, run.step),
-            best_checkpoint=self._best_path if run.best_metric is not None else None,
+            best_checkpoint=self._best_path if run.best.metric is not None else None,
             metrics=self._folder / "metrics.csv",
         )
 

@@ -21,7 +21,7 @@ class TrainingProgress:
     Attributes:
         step: optimiser steps done.
         steps: steps of the whole schedule.
-        loss: loss of the last step.
+        loss: loss of the last step; on a GPU of two steps earlier, and NaN before there is one.
         seconds_per_step: average over this invocation.
         best_metric: best validation metric so far, if there was a validation.
         metric_label: what it measures.

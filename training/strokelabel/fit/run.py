@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from strokelabel.errors import CheckpointError, TrainingError
 from strokelabel.fit.checkpoint import Checkpoint
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.early_stopping import BestValidation
 from strokelabel.fit.ema import WeightAverage
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.optimizer import make_optimizer
+from strokelabel.fit.optimizer import load_optimizer_state, make_optimizer, update_weights
 from strokelabel.fit.schedule import learning_rate
 from strokelabel.fit.validation import validate
 
@@ -37,8 +39,7 @@ class TrainingRun:
     Attributes:
         step: optimiser steps done.
         objective: as given, on Fabric's device.
-        best_metric: best metric of the objective in validation, None before the first.
-        best_step: the step of it.
+        best: the best validation by the objective's metric.
     """
 
     def __init__(
@@ -60,39 +61,44 @@ class TrainingRun:
         self.objective = chosen.to(fabric.device)
         self._skipped = 0
         self.step = 0
-        self.best_metric: float | None = None
-        self.best_step: int | None = None
+        self.best = BestValidation()
 
-    def advance(self, stream: TrainingStream[Any]) -> dict[str, float]:
-        """Do one optimiser step.
+    def advance(self, stream: TrainingStream[Any]) -> dict[str, float | Tensor]:
+        """Do one optimiser step; a step without a finite gradient changes nothing but the step's number.
 
         Returns:
-            Its row of the record: step, loss, learning rate, and norm of the gradient before clipping.
-
-        Raises:
-            TrainingError: too many steps in a row without a finite gradient.
+            Its row of the record: step, loss, learning rate, and norm of the gradient before clipping. What the
+            device has computed stays a tensor on it; see `strokelabel.fit.deferred`.
         """
         rate = learning_rate(self.step, self.config)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        # Dropout depends on the step alone, so no generator state has to be stored.
-        torch.manual_seed(_mix(self.config.seed, self.step, self.fabric.global_rank))
         loss = self._accumulate_gradients(stream)
-        norm = self._update_weights()
+        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm)
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
         return {"step": self.step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
 
+    def check_gradients(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Look through finished rows, in order, for steps without a finite gradient.
+
+        Raises:
+            TrainingError: too many in a row.
+        """
+        for row in rows:
+            self._skipped = 0 if math.isfinite(row["gradient_norm"]) else self._skipped + 1
+            if self._skipped >= _MAX_SKIPPED:
+                raise TrainingError(
+                    f"Expected finite gradients, but {self._skipped} steps in a row up to step {row['step']} had "
+                    "none; lower the learning rate, or train with the precision 32-true"
+                )
+
     def score(self, validation: ScoringStream[Any]) -> tuple[dict[str, float], bool]:
         """Validate the averaged weights; returns the scores, and whether they are the best so far."""
         with self._average.applied() if self._average is not None else nullcontext():
             scores = validate(self._network, validation, self.objective, self.fabric)
-        metric = scores[self.objective.metric]
-        best = self.best_metric is None or metric > self.best_metric
-        if best:
-            self.best_metric, self.best_step = metric, self.step
-        return scores, best
+        return scores, self.best.update(scores[self.objective.metric], self.step)
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
         """The state now; tensors are shared with the run, not copied.
@@ -106,8 +112,9 @@ class TrainingRun:
             average=self._average.state_dict() if self._average is not None else {},
             optimizer=self._optimizer.state_dict(),
             scaler=self.fabric.strategy.precision.state_dict(),
-            best_metric=self.best_metric,
-            best_step=self.best_step,
+            best_metric=self.best.metric,
+            best_step=self.best.step,
+            validations_since_best=self.best.validations_since,
             seconds=seconds,
             config=self.config.model_dump(),
         )
@@ -120,7 +127,7 @@ class TrainingRun:
         """
         try:
             self._network.load_state_dict(checkpoint.network)
-            self._optimizer.load_state_dict(checkpoint.optimizer)
+            load_optimizer_state(self._optimizer.optimizer, checkpoint.optimizer)
             if self._average is not None:
                 self._average.load_state_dict(checkpoint.average or checkpoint.network)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -131,10 +138,12 @@ class TrainingRun:
         if checkpoint.scaler:
             self.fabric.strategy.precision.load_state_dict(checkpoint.scaler)
         self.step = checkpoint.step
-        self.best_metric, self.best_step = checkpoint.best_metric, checkpoint.best_step
+        self.best = BestValidation(
+            checkpoint.best_metric, checkpoint.best_step, checkpoint.validations_since_best
+        )
 
-    def _accumulate_gradients(self, stream: TrainingStream[Any]) -> float:
-        """Forward and backward over the step's batches; returns their mean loss."""
+    def _accumulate_gradients(self, stream: TrainingStream[Any]) -> Tensor:
+        """Forward and backward over the step's batches; returns their mean loss, of all processes together."""
         parts, fabric = self.config.accumulate, self.fabric
         total = torch.zeros((), device=fabric.device)
         for part in range(parts):
@@ -143,39 +152,19 @@ class TrainingRun:
             image = batch.image
             if self.config.channels_last:
                 image = image.contiguous(memory_format=torch.channels_last_3d)
+            # Dropout depends on the batch alone: no generator state has to be stored, and it is the same whether
+            # batches are accumulated or shared out among processes.
+            torch.manual_seed(_mix(self.config.seed, index))
             with fabric.no_backward_sync(self._trained, enabled=part < parts - 1):
                 loss = self.objective.loss(self._trained(image), batch, self.step) / parts
                 fabric.backward(loss)
             total += loss.detach()
         if fabric.world_size > 1:
             total = cast(Tensor, fabric.all_reduce(total, reduce_op="mean"))
-        return total.item()
-
-    def _update_weights(self) -> float:
-        """Clip, step, clear the gradients; returns their norm before clipping.
-
-        A step with an infinite or undefined gradient is left out. Under float16 the gradient scaler does so
-        itself, and lowers its scale.
-        """
-        limit = self.config.clip_norm or math.inf
-        norm = self.fabric.clip_gradients(
-            self._trained, self._optimizer, max_norm=limit, error_if_nonfinite=False
-        )
-        value = cast(Tensor, norm).item()
-        finite = math.isfinite(value)
-        if finite or self.config.precision == "16-mixed":
-            self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._skipped = 0 if finite else self._skipped + 1
-        if self._skipped >= _MAX_SKIPPED:
-            raise TrainingError(
-                f"Expected finite gradients, but {self._skipped} steps in a row up to step {self.step + 1} had "
-                "none; lower the learning rate, or train with the precision 32-true"
-            )
-        return value
+        return total
 
 
-def _mix(seed: int, step: int, rank: int) -> int:
-    """One generator seed from three numbers, different for neighbouring ones."""
-    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()
+def _mix(seed: int, index: int) -> int:
+    """One generator seed from two numbers, different for neighbouring ones."""
+    digest = hashlib.blake2b(f"{seed} {index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
