@@ -60,10 +60,21 @@ def register_to_icbm(
     brain = brain_mask(labels, table)
     if not brain.any():
         raise LabelMapError(f"{source}: expected brain tissue (white, gray or ventricle labels), found none")
-    from_icbm, similarity = _optimise(paint_t1(labels, table), brain, affine)
-    to_icbm = np.linalg.inv(from_icbm)
-    _check_sides(labels, to_icbm @ affine, table, source)
-    return Registration(to_icbm, similarity)
+    registration = register_picture(paint_t1(labels, table), brain, affine)
+    _check_sides(labels, registration.to_icbm @ affine, table, source)
+    return registration
+
+
+def register_picture(picture: NDArray[np.float32], brain: NDArray[np.bool_], affine: Affine) -> Registration:
+    """Find the affine map from a picture of a brain, painted as a T1-weighted scan, to ICBM space.
+
+    Args:
+        picture: grey values of `T1_INTENSITY`, zero outside the brain, (x, y, z), axes close to RAS, 1 mm.
+        brain: where the brain is, not empty, (x, y, z).
+        affine: voxel index to RAS mm.
+    """
+    from_icbm, similarity = _optimise(picture, brain, affine)
+    return Registration(np.linalg.inv(from_icbm), similarity)
 
 
 def brain_mask(labels: NDArray[np.uint8], table: LabelTable) -> NDArray[np.bool_]:

@@ -1,0 +1,163 @@
+"""What is written down about each pseudo-label, and the quality gate that judges it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from strokelabel.errors import DataError, OptionError
+
+KEY = "pseudo_label"
+"""Key of a mask's sidecar that holds the record."""
+
+SIDECARS = "*_mask.json"
+
+
+@dataclass(frozen=True)
+class QualityGate:
+    """What a mask must reach to be trained on.
+
+    Attributes:
+        minimum_confidence: mean lesion probability inside the mask.
+        minimum_ml: volume of the mask on the scan's grid.
+        minimum_similarity: correlation of the predicted tissues with the ICBM template after alignment.
+        minimum_inside: fraction of the mask that comes to lie in or near the template's brain.
+
+    Raises:
+        OptionError: a value out of range.
+    """
+
+    minimum_confidence: float = 0.7
+    minimum_ml: float = 1.0
+    minimum_similarity: float = 0.8
+    minimum_inside: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("minimum_confidence", "minimum_similarity", "minimum_inside"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"expected a {name} of 0 to 1, got {getattr(self, name)}")
+        if not 0 <= self.minimum_ml < float("inf"):
+            raise OptionError(f"expected a minimum_ml of 0 or more, got {self.minimum_ml}")
+
+    def objections(self, measures: PseudoMeasures) -> tuple[str, ...]:
+        """Why a mask is not accepted; nothing if it is."""
+        if measures.volume_ml == 0:
+            return ("no lesion was found",)
+        found = []
+        if measures.volume_ml < self.minimum_ml:
+            found.append(f"the lesion has {measures.volume_ml:.2f} ml, expected {self.minimum_ml:g} or more")
+        if measures.mean_confidence < self.minimum_confidence:
+            found.append(
+                f"the mean confidence is {measures.mean_confidence:.2f}, expected {self.minimum_confidence:g} or more"
+            )
+        if measures.similarity is None:
+            found.append("no brain was recognised to align with ICBM space")
+        elif measures.similarity < self.minimum_similarity:
+            found.append(
+                f"the correlation with the ICBM template is {measures.similarity:.2f} after alignment, "
+                f"expected {self.minimum_similarity:g} or more"
+            )
+        if measures.inside is not None and measures.inside < self.minimum_inside:
+            found.append(
+                f"{measures.inside:.0%} of the lesion lies in or near the template's brain, "
+                f"expected {self.minimum_inside:.0%} or more"
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class PseudoMeasures:
+    """What a mask is judged by; see `QualityGate`. None where no alignment was possible."""
+
+    volume_ml: float
+    mean_confidence: float
+    similarity: float | None
+    inside: float | None
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """A mask that a model drew, and what is known about it.
+
+    Attributes:
+        mask: path of the mask inside the folder of pseudo-labels.
+        source: path of the scan.
+        measures: what it is judged by.
+        to_icbm: RAS mm of the scan to ICBM RAS mm, four rows of four; None where no alignment was possible, or a bad
+            one.
+        reasons: why it was not accepted; none if it was.
+    """
+
+    mask: str
+    source: str
+    measures: PseudoMeasures
+    to_icbm: tuple[tuple[float, ...], ...] | None
+    reasons: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the quality gate let it through."""
+        return not self.reasons
+
+    def to_json(self, gate: QualityGate) -> dict[str, Any]:
+        """The record as a sidecar holds it, with the gate that judged."""
+        return {
+            "accepted": self.accepted,
+            "reasons": list(self.reasons),
+            **asdict(self.measures),
+            "to_icbm": None if self.to_icbm is None else [list(row) for row in self.to_icbm],
+            "gate": asdict(gate),
+        }
+
+
+def read_pseudo_labels(folder: Path) -> tuple[PseudoLabel, ...]:
+    """All records of a folder that `strokelabel pseudo-label` wrote, by path.
+
+    Raises:
+        DataError: no such folder, no record in it, or a damaged one.
+    """
+    paths = sorted(folder.rglob(SIDECARS)) if folder.is_dir() else []
+    labels = [label for path in paths if (label := read_pseudo_label(path, folder)) is not None]
+    if not labels:
+        raise DataError(
+            f"{folder}: expected masks with records of `strokelabel pseudo-label`, found none; label a cohort first"
+        )
+    return tuple(labels)
+
+
+def read_pseudo_label(path: Path, folder: Path) -> PseudoLabel | None:
+    """The record of one sidecar; None if the file is no record of a pseudo-label.
+
+    Raises:
+        DataError: it is one, but damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or KEY not in content:
+        return None
+    record = content[KEY]
+    try:
+        return PseudoLabel(
+            mask=path.relative_to(folder).with_suffix(".nii.gz").as_posix(),
+            source=str(content["Sources"][0]),
+            measures=PseudoMeasures(**{name: record[name] for name in PseudoMeasures.__dataclass_fields__}),
+            to_icbm=_rows(record["to_icbm"]),
+            reasons=tuple(str(reason) for reason in record["reasons"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path}: the record of a pseudo-label is damaged ({error}); label the scan again"
+        ) from error
+
+
+def _rows(value: Any) -> tuple[tuple[float, ...], ...] | None:  # noqa: ANN401 - from JSON
+    if value is None:
+        return None
+    rows = tuple(tuple(float(cell) for cell in row) for row in value)
+    if [len(row) for row in rows] != [4] * 4:
+        raise ValueError("to_icbm is not four rows of four")
+    return rows
