@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from math import prod
 from typing import cast
@@ -29,16 +29,25 @@ class Engine:
         multiple: the sides that the network accepts are multiples of this.
         max_voxels: largest volume for one pass; larger ones go through windows.
         overlap: fraction by which windows overlap, in [0, 1).
+        mirrored: for each channel, the channel that means the same on the other side of the body; None where no
+            channel has a side.
     """
 
     def __init__(
-        self, network: nn.Module, device: torch.device, multiple: int, max_voxels: int, overlap: float = 0.5
+        self,
+        network: nn.Module,
+        device: torch.device,
+        multiple: int,
+        max_voxels: int,
+        overlap: float = 0.5,
+        mirrored: Sequence[int] | None = None,
     ) -> None:
         self._network = network
         self._device = device
         self._multiple = multiple
         self._max_voxels = max_voxels
         self._overlap = overlap
+        self._mirrored = mirrored
 
     @torch.inference_mode()
     def probabilities(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
@@ -73,6 +82,8 @@ class Engine:
         total: Tensor | None = None
         for index, axes in enumerate(flips):
             output = torch.flip(self._output(torch.flip(volume, axes)), axes).float().cpu()
+            if self._mirrored is not None and len(axes) % 2:  # two flips are a rotation
+                output = output[:, list(self._mirrored)]
             total = output if total is None else total.add_(output)
             if on_pass is not None:
                 on_pass(index + 1, len(flips))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,28 +11,30 @@ import torch
 from torch import nn
 
 from strokelabel.errors import WeightsError
-from strokelabel.geometry import CanonicalGrid, CropBox
+from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.device import resolve_device, voxels_that_fit
 from strokelabel.inference.engine import Engine
 from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocess import lesion_mask
 from strokelabel.inference.prediction import Prediction
-from strokelabel.inference.view import brain_view, head_view
+from strokelabel.inference.shown import (
+    OnProgress,
+    on_source_grid,
+    shown_probabilities,
+    silent,
+    trained_flips,
+)
 from strokelabel.io import Image, check_volume
-from strokelabel.networks.normalization import normalize
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import load_weights
-from strokelabel.registry import SEGMENTATION, ModelSpec
-from strokelabel.types import ChannelVolume, PathLike, Volume
+from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
+from strokelabel.types import PathLike, Volume
+
+__all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
 
 LESION = "lesion"
-BACKGROUND = 0
-
 _LITTLE_BRAIN_ML = 100.0
-
-OnProgress = Callable[[str, float], None]
-"""Called with what is being done and the fraction, 0 to 1, of the whole prediction that is over."""
 
 
 class Predictor:
@@ -60,9 +62,10 @@ class Predictor:
         self.device = device
         self.options = options or PredictionOptions()
         if spec.task != SEGMENTATION:
+            command = "predict" if spec.task == PARCELLATION else "estimate"
             raise WeightsError(
-                f"{spec.path}: expected a model that segments, this one is for {spec.task}; "
-                "use `strokelabel estimate` with it"
+                f"{spec.path}: expected a model that segments lesions, this one is for {spec.task}; "
+                f"use `strokelabel {command}` with it"
             )
         self._multiple = UNetConfig(**spec.network).multiple
         if LESION not in spec.class_names:
@@ -103,40 +106,19 @@ class Predictor:
         """
         began = time.perf_counter()
         options = options or self.options
-        report = progress or _silent
+        report = progress or silent
         check_volume(image.data, image.affine, image.source)
         canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         report("preparing", 0.0)
         volume = canonical.forward(prepare_intensities(image.data, options.ct_window))
-        box, probabilities = self._in_box(volume, options, report)
+        max_voxels = options.max_voxels or voxels_that_fit(self.device)
+        engine = Engine(self.network, self.device, self._multiple, max_voxels, options.overlap)
+        box, probabilities = shown_probabilities(volume, self.spec, engine, self._multiple, options, report)
         report("writing to the scan's grid", 0.9)
-        channels = _on_source_grid(probabilities, box, canonical)
+        channels = on_source_grid(probabilities, box, canonical)
         prediction = self._decide(channels, image, options)
         report("done", 1.0)
         return replace(prediction, seconds=time.perf_counter() - began)
-
-    def _in_box(
-        self, volume: Volume, options: PredictionOptions, report: OnProgress
-    ) -> tuple[CropBox, ChannelVolume]:
-        """Probabilities (classes, x, y, z) in the part of a canonical volume that the network is shown."""
-        max_voxels = options.max_voxels or voxels_that_fit(self.device)
-        engine = Engine(self.network, self.device, self._multiple, max_voxels, options.overlap)
-
-        def run(box: CropBox, flip_axes: tuple[int, ...] = ()) -> ChannelVolume:
-            item = torch.from_numpy(box.crop(volume))[None, None]
-            return engine.probabilities(
-                normalize(item, **self.spec.normalization),
-                flip_axes,
-                lambda done, total: report("predicting", 0.1 + 0.8 * done / total),
-            ).numpy()
-
-        if options.view == "head":
-            box = head_view(volume, self.spec.spacing_mm, self._multiple)
-        else:
-            box = brain_view(
-                volume, self.spec.spacing_mm, self._multiple, self.spec.field_of_view_mm, classify=run
-            )
-        return box, run(box, trained_flips(self.spec) if options.tta else ())
 
     def _decide(self, channels: Iterator[Volume], image: Image, options: PredictionOptions) -> Prediction:
         """Mask and labels from channels that come one at a time, so that they need not all be in memory."""
@@ -179,25 +161,3 @@ class Predictor:
                 f"only {brain_ml:.1f} ml of brain were recognised: check the orientation and the picture"
             )
         return tuple(notes)
-
-
-def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
-    """Axes (0 left-right, 1 back-front, 2 bottom-top) along which a model's training images were flipped.
-
-    Flipping a scan along any other axis shows the network what it has never seen. All three where the recipe
-    does not say.
-    """
-    deformation = spec.recipe.get("synthesis", {}).get("deformation", {})
-    probabilities = deformation.get("flip_probability", (1, 1, 1))
-    return tuple(axis for axis, probability in enumerate(probabilities) if probability > 0)
-
-
-def _on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:
-    """Each class's probability (i, j, k) on the scan's grid; outside the box it is background for certain."""
-    for index, channel in enumerate(probabilities):
-        full = box.paste(channel, fill=1.0 if index == BACKGROUND else 0.0)
-        yield canonical.inverse(full[np.newaxis])[0]
-
-
-def _silent(stage: str, fraction: float) -> None:
-    """Report nothing."""

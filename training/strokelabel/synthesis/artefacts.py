@@ -77,9 +77,7 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
     return isotropic, isotropic, isotropic
 
 
-def apply_bias(
-    images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False
-) -> Tensor:
+def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False) -> Tensor:
     """Multiply by a smooth field within U(1 - strength, 1 + strength). Shapes (batch, 1, x, y, z).
 
     Args:

@@ -1,0 +1,77 @@
+"""Class probabilities in the part of a scan that a network is shown, and their way back onto the scan's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from strokelabel.geometry import CanonicalGrid, CropBox
+from strokelabel.inference.engine import Engine
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.view import brain_view, head_view
+from strokelabel.networks.normalization import normalize
+from strokelabel.registry import ModelSpec
+from strokelabel.types import ChannelVolume, Volume
+
+BACKGROUND = 0
+
+OnProgress = Callable[[str, float], None]
+"""Called with what is being done and the fraction, 0 to 1, of the whole prediction that is over."""
+
+
+def shown_probabilities(
+    volume: Volume,
+    spec: ModelSpec,
+    engine: Engine,
+    multiple: int,
+    options: PredictionOptions,
+    report: OnProgress,
+) -> tuple[CropBox, ChannelVolume]:
+    """Probabilities (classes, x, y, z) in the part of a canonical volume that the network is shown.
+
+    Args:
+        volume: (x, y, z), canonical, at the model's voxel size, air near zero.
+        spec: the model's description.
+        engine: runs its network.
+        multiple: what the network asks of the sides of a box.
+        options: view and flips.
+        report: told how far it is, from 0.1 to 0.9.
+    """
+
+    def run(box: CropBox, flip_axes: tuple[int, ...] = ()) -> ChannelVolume:
+        item = torch.from_numpy(box.crop(volume))[None, None]
+        return engine.probabilities(
+            normalize(item, **spec.normalization),
+            flip_axes,
+            lambda done, total: report("predicting", 0.1 + 0.8 * done / total),
+        ).numpy()
+
+    if options.view == "head":
+        box = head_view(volume, spec.spacing_mm, multiple)
+    else:
+        box = brain_view(volume, spec.spacing_mm, multiple, spec.field_of_view_mm, classify=run)
+    return box, run(box, trained_flips(spec) if options.tta else ())
+
+
+def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
+    """Axes (0 left-right, 1 back-front, 2 bottom-top) along which a model's training images were flipped.
+
+    Flipping a scan along any other axis shows the network what it has never seen. All three where the recipe
+    does not say.
+    """
+    deformation = spec.recipe.get("synthesis", {}).get("deformation", {})
+    probabilities = deformation.get("flip_probability", (1, 1, 1))
+    return tuple(axis for axis, probability in enumerate(probabilities) if probability > 0)
+
+
+def on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:
+    """Each class's probability (i, j, k) on the scan's grid; outside the box it is background for certain."""
+    for index, channel in enumerate(probabilities):
+        full = box.paste(channel, fill=1.0 if index == BACKGROUND else 0.0)
+        yield canonical.inverse(full[np.newaxis])[0]
+
+
+def silent(stage: str, fraction: float) -> None:
+    """Report nothing."""
