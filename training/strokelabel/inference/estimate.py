@@ -18,7 +18,7 @@ from strokelabel.inference.predictor import OnProgress, trained_flips
 from strokelabel.inference.view import head_view
 from strokelabel.io import Image, check_volume
 from strokelabel.networks.estimator import EstimatorConfig
-from strokelabel.networks.normalization import rescale_percentiles
+from strokelabel.networks.normalization import normalize
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ESTIMATION, ModelSpec
 from strokelabel.types import ChannelVolume, PathLike
@@ -49,7 +49,7 @@ class QuantitativeEstimator:
 
     Args:
         spec: the model's description.
-        network: maps (1, 1, x, y, z) in [0, 1] to maps (1, 4, x, y, z); on `device`, in evaluation mode.
+        network: maps normalised scans (1, 1, x, y, z) to maps (1, 4, x, y, z); on `device`, in evaluation mode.
         device: where to compute.
 
     Raises:
@@ -105,7 +105,7 @@ class QuantitativeEstimator:
         canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         volume = canonical.forward(prepare_intensities(image.data, ct_window=None))
         box = head_view(volume, self.spec.spacing_mm, self._multiple)
-        item = rescale_percentiles(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
+        item = normalize(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
         engine = Engine(self.network, self.device, self._multiple, max_voxels or voxels_that_fit(self.device))
         axes = trained_flips(self.spec) if flips else ()
 
