@@ -14,7 +14,7 @@ from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.device import resolve_device, voxels_that_fit
 from strokelabel.inference.engine import Engine
 from strokelabel.inference.intensity import prepare_intensities
-from strokelabel.inference.predictor import OnProgress, trained_flips
+from strokelabel.inference.shown import OnProgress, trained_flips
 from strokelabel.inference.view import head_view
 from strokelabel.io import Image, check_volume
 from strokelabel.networks.estimator import EstimatorConfig
