@@ -1,0 +1,234 @@
+"""`strokelabel evaluate`: scores of models, or of masks that are there, on scans with lesion masks."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from strokelabel.errors import OptionError
+
+if TYPE_CHECKING:
+    from strokelabel.inference.options import PredictionOptions
+    from strokelabel.reports.evaluation.cases import EvaluationCase
+    from strokelabel.reports.evaluation.methods import Method
+    from strokelabel.reports.evaluation.results import CaseResult, ResultTable
+
+_NAMED = re.compile(r"([\w.+-]+)=(.+)")
+
+
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATASET]", help="BIDS data set with lesion masks; or use --pairs."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]MODEL", help="Model or weights file to predict with; repeat to compare. [base]"
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FOLDER", help="Score the masks in a folder; repeat to compare."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE", help="Table with columns image, reference, prediction in place of a data set."
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Take reference masks from this folder alone.")
+    ] = None,
+    suffix: Annotated[
+        str | None, typer.Option(metavar="T1w,T2w,...", help="Contrasts to evaluate; all without it.")
+    ] = None,
+    share_masks: Annotated[
+        bool,
+        typer.Option(
+            "--share-masks", help="Use a session's mask for its other scans too, by position in the scanner."
+        ),
+    ] = False,
+    lesion_label: Annotated[
+        int | None, typer.Option(help="Value of the lesion in --predictions with several classes.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts; without it all are merged.")
+    ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Models average over flips.")] = False,
+    ct: Annotated[
+        bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
+    ] = None,
+) -> None:
+    """Score models, or masks that exist, against the lesion masks of a data set, as in the SynthStroke papers.
+
+    Masks are compared at 1 mm in 256^3 voxels, by their positions in space. Written are cases.csv (a row per case,
+    on the disk as cases finish; the same command goes on where it stopped), tables (summary.md, .csv, .tex),
+    paired tests (tests.csv), box plots, and pictures of the worst cases. Exit code 0 when all cases are scored, 1
+    when any failed, 2 for wrong usage, 130 when interrupted.
+    """
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.reports.evaluation.cases import parse_part, take_part
+    from strokelabel.reports.evaluation.results import ResultTable
+
+    which = parse_part(part)
+    cases, problems = gather_cases(dataset, pairs, masks, suffix, share_masks)
+    options = PredictionOptions(tta=tta, ct_window=CT_WINDOW_HU if ct else None)
+    methods = gather_methods(cases, model or [], predictions or [], lesion_label, options, device, output)
+    _set_threads(threads)
+    table = ResultTable(output, which)
+    results = score_all(take_part(cases, which), methods, table)
+    table.finish(results)
+    if which is None:
+        from strokelabel.reports.evaluation.report import write_report
+
+        typer.echo(write_report(results, cases, methods, output))
+    failed = sum(result.status == "failed" for result in results)
+    if failed or problems:
+        typer.echo(
+            f"error: {failed} of {len(results)} results failed, {problems} masks without a scan", err=True
+        )
+        raise typer.Exit(1)
+
+
+def gather_cases(
+    dataset: Path | None, pairs: Path | None, masks: Path | None, suffix: str | None, share_masks: bool
+) -> tuple[Sequence[EvaluationCase], int]:
+    """The cases of a data set or a table, and the number of masks that could not be used, after saying which.
+
+    Raises:
+        OptionError: neither or both are given, or a table is malformed.
+        DataError: the data set holds no scan with a mask, or several masks for one.
+    """
+    from strokelabel.reports.evaluation.cases import find_cases
+    from strokelabel.reports.evaluation.pairs import read_pairs
+
+    if (dataset is None) == (pairs is None):
+        raise OptionError("expected a data set, or a table of cases (--pairs), and not both")
+    if dataset is None:
+        return read_pairs(Path(str(pairs))), 0
+    suffixes = [word for word in re.split(r"[,\s]+", suffix or "") if word]
+    search = find_cases(dataset, masks, suffixes, share_masks)
+    for problem in search.problems:
+        typer.echo(f"error: {problem}", err=True)
+    if search.without_mask:
+        typer.echo(f"note: {search.without_mask} scans have no lesion mask and are left out", err=True)
+    return search.cases, len(search.problems)
+
+
+def gather_methods(
+    cases: Sequence[EvaluationCase],
+    models: Sequence[str],
+    folders: Sequence[str],
+    lesion_label: int | None,
+    options: PredictionOptions,
+    device: str,
+    output: Path,
+) -> list[Method]:
+    """The methods to score: models, folders, and columns of the table; the model `base` when there are none.
+
+    Raises:
+        OptionError: two methods of one name, or a folder without predictions.
+        UnknownModelError, WeightsError: no such model.
+    """
+    from strokelabel.registry import find_model
+    from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, TableMethod
+
+    methods: list[Method] = [
+        TableMethod(name, lesion_label)
+        for name in dict.fromkeys(n for case in cases for n in case.predictions)
+    ]
+    for text in folders:
+        name, place = _split_name(text)
+        methods.append(FolderMethod(name or Path(place).resolve().name, Path(place), lesion_label))
+    for text in models or ([] if methods else ["base"]):
+        name, place = _split_name(text)
+        spec = find_model(place)
+        name = name or spec.name
+        methods.append(ModelMethod(name, spec, options, device, output / "predictions" / name))
+    names = [method.name for method in methods]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise OptionError(
+            f"expected methods of different names, got {', '.join(sorted(repeated))} more than once; write NAME=..."
+        )
+    return methods
+
+
+def score_all(
+    cases: Sequence[EvaluationCase], methods: Sequence[Method], table: ResultTable
+) -> list[CaseResult]:
+    """Score cases with a progress bar and a line for each result."""
+    from strokelabel.reports.evaluation.run import evaluate_cases
+
+    results: list[CaseResult] = []
+    total = len(cases) * len(methods)
+    with _progress() as bar:
+        task = bar.add_task("starting", total=total)
+
+        def on_progress(stage: str, fraction: float) -> None:
+            bar.update(task, completed=len(results) + fraction, description=stage)
+
+        try:
+            for result in evaluate_cases(cases, methods, table, on_progress):
+                results.append(result)
+                bar.update(task, completed=len(results), description="scoring")
+                _report(result)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted after {len(results)} of {total}; the same command goes on", err=True)
+            raise
+    return results
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    """Name and place of NAME=PLACE; no name where the text is a place by itself."""
+    match = _NAMED.fullmatch(text)
+    if match is None or Path(text).exists():
+        return "", text
+    return match[1], match[2]
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _progress() -> Progress:
+    """A progress bar on stderr; silent where that is not a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else the lines for a pipe would go to the terminal
+        disable=not console.is_terminal,
+    )
+
+
+def _report(result: CaseResult) -> None:
+    """One line for a result: on stdout the scores, on stderr why there are none."""
+    name = f"{result.case}, {result.method}"
+    if result.metrics is None:
+        typer.echo(f"error: {name}: {result.reason}", err=True)
+        return
+    metrics, earlier = result.metrics, " (kept from an earlier run)" if result.kept else ""
+    typer.echo(
+        f"{name}: Dice {metrics.dice:.3f}, HD95 {metrics.hd95_mm:.1f} mm, "
+        f"{metrics.prediction_ml:.1f} of {metrics.reference_ml:.1f} ml{earlier}"
+    )
+    if result.reason:
+        typer.echo(f"note: {name}: {result.reason}", err=True)

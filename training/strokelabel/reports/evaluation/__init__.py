@@ -1,0 +1,1 @@
+"""Evaluation of models on a data set with lesion masks: cases, scores, tables and pictures."""

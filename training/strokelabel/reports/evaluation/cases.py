@@ -1,0 +1,149 @@
+"""The cases of an evaluation: scans with a reference mask, found in a data set or listed in a table."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strokelabel.errors import OptionError
+from strokelabel.inference.naming import image_stem, unique_stems
+from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
+
+NO_GROUP = "scan"
+"""Group of the scans whose names are not BIDS's."""
+
+_TEMPLATE = re.compile(r"^(MNI|ICBM|Talairach|tpl|fs|NIHPD|OASIS)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class EvaluationCase:
+    """A scan with a reference mask.
+
+    Attributes:
+        name: unique among the cases; the scan's name as a rule.
+        group: rows of the tables are made per group; the BIDS suffix (contrast) as a rule.
+        reference: file of the reference mask.
+        image: file of the scan, if known.
+        predictions: masks that exist already, by method.
+    """
+
+    name: str
+    group: str
+    reference: Path
+    image: Path | None = None
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CaseSearch:
+    """What was found in a data set.
+
+    Attributes:
+        cases: in order of their names.
+        without_mask: number of scans of the wanted contrasts that have no mask.
+        problems: a sentence for each mask that could not be used.
+    """
+
+    cases: tuple[EvaluationCase, ...]
+    without_mask: int
+    problems: tuple[str, ...]
+
+
+def find_cases(
+    folder: Path, masks: Path | None = None, suffixes: Sequence[str] = (), share_masks: bool = False
+) -> CaseSearch:
+    """Find scans with lesion masks in a BIDS data set; `io.lesion_pairs` says how they are told to belong together.
+
+    Args:
+        folder: the data set.
+        masks: take masks from this folder alone.
+        suffixes: contrasts wanted, such as ("T1w", "FLAIR"); all if empty.
+        share_masks: also give the mask of a session to its other scans of the wanted contrasts, trusting that the
+            patient lay still: mask and scan are matched by their positions in the scanner.
+
+    Raises:
+        OptionError: masks are to be shared, but contrasts are not named; or nothing is left to evaluate.
+        DataError: no scan with a mask, or several masks for one.
+    """
+    if share_masks and not suffixes:
+        raise OptionError(
+            "expected the contrasts that may share a session's mask (such as --suffix T1w,T2w,FLAIR), got none"
+        )
+    search = find_lesion_pairs(folder, masks=masks)
+    pairs = list(search.pairs)
+    used: set[Path] = set()
+    if share_masks:
+        shared = _shared(search, suffixes)
+        used = {pair.mask for pair in shared}
+        pairs += shared
+    wanted = [pair for pair in pairs if not suffixes or suffix_of(pair.image) in suffixes]
+    if not wanted:
+        found = ", ".join(sorted({suffix_of(pair.image) for pair in pairs}))
+        raise OptionError(
+            f"{folder}: expected scans of {', '.join(suffixes)} with lesion masks, found {found}"
+        )
+    alone = {image for image in search.images_alone if not suffixes or suffix_of(image) in suffixes}
+    problems = tuple(
+        f"{mask}: expected a scan that this mask was drawn on, found none; name both in a table (--pairs)"
+        for mask in search.masks_alone
+        if mask not in used
+    )
+    return CaseSearch(as_cases(wanted), len(alone - {pair.image for pair in wanted}), problems)
+
+
+def as_cases(pairs: Sequence[LesionPair]) -> tuple[EvaluationCase, ...]:
+    """Cases of scans with masks, in order of their names, which are made unique."""
+    names = unique_stems([pair.image for pair in pairs])
+    cases = [
+        EvaluationCase(name, suffix_of(pair.image), pair.mask, pair.image)
+        for name, pair in zip(names, pairs, strict=True)
+    ]
+    return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def suffix_of(image: Path) -> str:
+    """BIDS suffix of a scan's name, such as "T1w"; `NO_GROUP` for other names."""
+    stem = image_stem(image)
+    return stem.rsplit("_", 1)[-1] if stem.startswith("sub-") and "_" in stem else NO_GROUP
+
+
+def take_part(cases: Sequence[EvaluationCase], part: tuple[int, int] | None) -> list[EvaluationCase]:
+    """Every n-th case, beginning with the i-th, of part (i, n); all without a part."""
+    return list(cases) if part is None else list(cases[part[0] - 1 :: part[1]])
+
+
+def parse_part(text: str | None) -> tuple[int, int] | None:
+    """Read a part such as "2/8".
+
+    Raises:
+        OptionError: it is no such thing.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise OptionError(f"expected a part such as 2/8, the second of eight, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:
+    """Pairs of scans without a mask of their own and the only mask of their session."""
+    masks: dict[tuple[str, ...], set[Path]] = defaultdict(set)
+    for mask in [*(pair.mask for pair in search.pairs), *search.masks_alone]:
+        masks[_session(mask)].add(mask)
+    pairs = []
+    for image in search.images_alone:
+        session = _session(image)
+        if suffix_of(image) in suffixes and session[0] and len(masks[session]) == 1:
+            pairs.append(LesionPair(image_stem(image), session[0], image, next(iter(masks[session]))))
+    return pairs
+
+
+def _session(path: Path) -> tuple[str, str, str]:
+    """Subject, session and template space that a BIDS name tells."""
+    found = dict(part.split("-", 1) for part in image_stem(path).split("_") if "-" in part)
+    space = found.get("space", "")
+    return found.get("sub", ""), found.get("ses", ""), space if _TEMPLATE.match(space) else ""

@@ -1,0 +1,260 @@
+"""Where predictions come from: a model that makes them, or files that are there."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from strokelabel.errors import DataError, OptionError
+from strokelabel.inference.naming import ResultNames, image_stem
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.outputs import OutputChoice, provenance, read_sidecar, write_outputs
+from strokelabel.io import Image, find_images, read_image, read_label_image
+from strokelabel.io.nifti import is_nifti_name
+from strokelabel.registry import ModelSpec
+from strokelabel.reports.evaluation.cases import EvaluationCase
+
+if TYPE_CHECKING:
+    from strokelabel.inference.predictor import Predictor
+
+OnProgress = Callable[[str, float], None]
+
+_NO_MASK = re.compile(r"prob|logit|uncertain|entropy|_std|variance", re.IGNORECASE)
+_ENDINGS = ("_lesion_mask", "_lesion", "_mask", "_msk", "_pred", "_prediction", "_seg", "")
+
+
+class Method(ABC):
+    """Something whose masks are scored.
+
+    Attributes:
+        name: in the tables.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
+        """Files and settings that decide a case's mask: a result counts as long as they stay the same.
+
+        Raises:
+            DataError: there is no prediction, or none can be made.
+        """
+
+    @abstractmethod
+    def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
+        """File of the predicted mask, made if need be.
+
+        Raises:
+            StrokeLabelError: there is none, or it cannot be made.
+        """
+
+    def read(self, path: Path) -> Image:
+        """The mask in a file.
+
+        Raises:
+            ImageError, LabelMapError: it is not one.
+        """
+        return read_label_image(path)
+
+    def description(self) -> dict[str, Any]:
+        """What is known about the method, as JSON would hold it."""
+        return {}
+
+
+class FileMethod(Method):
+    """Masks that are there already.
+
+    Args:
+        name: in the tables.
+        label: value of the lesion, in files that hold several classes; None for masks.
+    """
+
+    def __init__(self, name: str, label: int | None = None) -> None:
+        super().__init__(name)
+        self.label = label
+
+    @abstractmethod
+    def find(self, case: EvaluationCase) -> Path:
+        """File of the case's mask.
+
+        Raises:
+            DataError: there is none, or more than one.
+        """
+
+    def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
+        """The file, and which value in it is the lesion."""
+        return [self.find(case)], {"label": self.label}
+
+    def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
+        """The file."""
+        return self.find(case)
+
+    def read(self, path: Path) -> Image:
+        """The mask, or where the label map in the file is the lesion."""
+        image = read_label_image(path)
+        if self.label is None:
+            return image
+        return replace(image, data=(image.data == self.label).astype(np.int32))
+
+
+class TableMethod(FileMethod):
+    """Masks that the table of the cases names."""
+
+    def find(self, case: EvaluationCase) -> Path:
+        """The file that the table names."""
+        if self.name not in case.predictions:
+            raise DataError(
+                f"{case.name}: expected the path of a prediction by {self.name}, the table has none"
+            )
+        return case.predictions[self.name]
+
+
+class FolderMethod(FileMethod):
+    """Masks in a folder, found by the names of the scans.
+
+    Known are the names that `strokelabel predict` gives, names that end in _lesion, _mask, _pred, _seg or nothing
+    after the scan's own, the name of the reference mask, and any other that contains the scan's name.
+
+    Args:
+        name: in the tables.
+        folder: searched recursively.
+        label: value of the lesion, in files that hold several classes; None for masks.
+
+    Raises:
+        OptionError: no such folder, or no NIfTI file in it.
+    """
+
+    def __init__(self, name: str, folder: Path, label: int | None = None) -> None:
+        super().__init__(name, label)
+        self.folder = folder
+        if not folder.is_dir():
+            raise OptionError(f"{folder}: expected a folder of predictions, found none")
+        if not self._files:
+            raise OptionError(f"{folder}: expected NIfTI files of predictions, found none")
+
+    def description(self) -> dict[str, Any]:
+        """The folder."""
+        return {"folder": str(self.folder.resolve()), "label": self.label}
+
+    def find(self, case: EvaluationCase) -> Path:
+        """The only file with the best of the known names."""
+        for stem in self._known_stems(case):
+            if found := self._not_of_the_case(case, self._files.get(stem.lower(), [])):
+                return self._only(case, found)
+        scan = re.escape(_stem(case).lower())
+        others = [
+            path
+            for stem, paths in self._files.items()
+            if re.search(rf"(^|_){scan}(_|$)", stem) and not _NO_MASK.search(stem)
+            for path in paths
+        ]
+        return self._only(case, self._not_of_the_case(case, others))
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        """NIfTI files by their stems in lower case."""
+        files = defaultdict(list)
+        for path in find_images([self.folder]):
+            if is_nifti_name(path):
+                files[image_stem(path).lower()].append(path)
+        return dict(files)
+
+    def _known_stems(self, case: EvaluationCase) -> list[str]:
+        names = dict.fromkeys((case.name, _stem(case)))
+        ours = [image_stem(Path(ResultNames(name).mask)) for name in names]
+        return [
+            *ours,
+            *(f"{name}{ending}" for name in names for ending in _ENDINGS),
+            image_stem(case.reference),
+        ]
+
+    def _not_of_the_case(self, case: EvaluationCase, paths: list[Path]) -> list[Path]:
+        given = {path.resolve() for path in (case.reference, case.image) if path is not None}
+        return [path for path in paths if path.resolve() not in given]
+
+    def _only(self, case: EvaluationCase, paths: list[Path]) -> Path:
+        if len(paths) != 1:
+            listed = f" ({', '.join(path.name for path in paths[:3])})" if paths else ""
+            raise DataError(
+                f"{case.name}: expected one prediction by {self.name} in {self.folder}, found {len(paths) or 'none'}"
+                f"{listed}; name it like the scan, or list it in a table (--pairs)"
+            )
+        return paths[0]
+
+
+class ModelMethod(Method):
+    """A model; its masks are kept, so that they are made once.
+
+    Args:
+        name: in the tables.
+        spec: the model.
+        options: of the prediction.
+        device: where to compute.
+        folder: for the masks.
+    """
+
+    def __init__(
+        self, name: str, spec: ModelSpec, options: PredictionOptions, device: str, folder: Path
+    ) -> None:
+        super().__init__(name)
+        self.spec = spec
+        self.options = replace(options, keep_probabilities=False)
+        self.device = device
+        self.folder = folder
+
+    def description(self) -> dict[str, Any]:
+        """Version, weights and options."""
+        return provenance(self.spec, self.options)
+
+    def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
+        """The scan, and all that decides what the model makes of it."""
+        return [_image_of(case)], provenance(self.spec, self.options)
+
+    def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
+        """The mask of an earlier run with the same scan, model and options, or else a new one."""
+        names = ResultNames(case.name)
+        if not self._is_made(case, names):
+            image = replace(read_image(_image_of(case)), source=str(_image_of(case).resolve()))
+            prediction = self._predictor.predict(image, self.options, progress)
+            write_outputs(prediction, image, self.folder, names, OutputChoice())
+        return self.folder / names.mask
+
+    def _is_made(self, case: EvaluationCase, names: ResultNames) -> bool:
+        mask, image = self.folder / names.mask, _image_of(case)
+        known = read_sidecar(self.folder, names)
+        if known is None or not mask.exists() or not image.exists():
+            return False
+        same = all(known.get(key) == value for key, value in provenance(self.spec, self.options).items())
+        return (
+            same
+            and known.get("Sources") == [str(image.resolve())]
+            and image.stat().st_mtime <= mask.stat().st_mtime
+        )
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        """Loaded when the first mask is to be made: a finished run needs no torch."""
+        from strokelabel.inference.predictor import Predictor
+
+        return Predictor.from_model(self.spec.path, self.device, self.options)
+
+
+def _stem(case: EvaluationCase) -> str:
+    return case.name if case.image is None else image_stem(case.image)
+
+
+def _image_of(case: EvaluationCase) -> Path:
+    if case.image is None:
+        raise DataError(
+            f"{case.name}: expected a scan to predict, the table names none; fill the column image"
+        )
+    return case.image

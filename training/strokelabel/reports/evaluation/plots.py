@@ -1,0 +1,94 @@
+"""Box plots of the scores: one picture per metric, groups side by side, a box per method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from strokelabel.io import atomic_path
+from strokelabel.reports.evaluation.columns import COLUMNS, Column
+
+_COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
+"""Okabe and Ito's, which the colour-blind can tell apart."""
+
+_GROUP_WIDTH: Final = 0.8
+
+
+def write_box_plots(scores: pd.DataFrame, folder: Path, columns: Sequence[Column] = COLUMNS) -> list[Path]:
+    """Write `boxplot-METRIC.png` for every metric; returns the paths.
+
+    Boxes span the quartiles, the line is the median, the diamond the mean, whiskers reach 1.5 quartile ranges, and
+    every case is a dot.
+
+    Args:
+        scores: from `summary.score_table`.
+        folder: where to.
+        columns: the metrics.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    paths = []
+    for column in columns:
+        groups, methods = (list(dict.fromkeys(scores[name])) for name in ("group", "method"))
+        width = max(4.0, 1.2 + 0.55 * (len(methods) + 0.6) * len(groups))
+        figure = Figure(figsize=(min(width, 24.0), 4.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw(figure.add_subplot(), scores, column, groups, methods)
+        paths.append(folder / f"boxplot-{column.key.replace('_', '-')}.png")
+        with atomic_path(paths[-1]) as temporary:
+            figure.savefig(temporary, dpi=120, format="png")
+    return paths
+
+
+def _draw(axes: Axes, scores: pd.DataFrame, column: Column, groups: list[str], methods: list[str]) -> None:
+    """All boxes of a metric."""
+    step = _GROUP_WIDTH / len(methods)
+    for index, method in enumerate(methods):
+        color = _COLORS[index % len(_COLORS)]
+        for place, group in enumerate(groups):
+            chosen = scores[(scores["method"] == method) & (scores["group"] == group)]
+            values = chosen[column.key].dropna().to_numpy() * column.factor
+            if len(values):
+                _box(axes, values, place + (index - (len(methods) - 1) / 2) * step, step * 0.8, color)
+    counts = [scores[scores["group"] == group]["case"].nunique() for group in groups]
+    labels = [f"{group}\nn = {count}" for group, count in zip(groups, counts, strict=True)]
+    axes.set_xticks(range(len(groups)), labels)
+    axes.set_ylabel(column.heading)
+    axes.set_title(
+        f"{column.title}: {'higher' if column.higher_is_better else 'lower'} is better", fontsize=10
+    )
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(methods) > 1:
+        patches = [Patch(color=_COLORS[i % len(_COLORS)], label=method) for i, method in enumerate(methods)]
+        axes.legend(handles=patches, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _box(axes: Axes, values: np.ndarray, position: float, width: float, color: str) -> None:
+    """One box with its cases as dots, spread evenly so that the picture is the same every time."""
+    axes.boxplot(
+        values,
+        positions=[position],
+        widths=width,
+        showmeans=True,
+        showfliers=False,
+        manage_ticks=False,
+        patch_artist=True,
+        boxprops={"facecolor": color, "alpha": 0.35, "edgecolor": color},
+        medianprops={"color": color, "linewidth": 2},
+        meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": color, "markersize": 4},
+        whiskerprops={"color": color},
+        capprops={"color": color},
+    )
+    spread = np.linspace(-0.3, 0.3, len(values)) * width if len(values) > 1 else np.zeros(1)
+    order = np.random.default_rng(0).permutation(len(values))  # the same every time, and no line of dots
+    axes.scatter(position + spread[order], values, s=8, color=color, alpha=0.7, linewidths=0, zorder=3)

@@ -1,0 +1,87 @@
+"""What the cases add up to: scores per group and method, and tests between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Final
+
+import pandas as pd
+
+from strokelabel.metrics.statistics import bonferroni, paired_test, summarize
+from strokelabel.reports.evaluation.columns import COLUMNS
+from strokelabel.reports.evaluation.results import CaseResult
+
+ALL: Final = "all"
+"""Group of all cases, where there is more than one group."""
+
+
+def score_table(results: Sequence[CaseResult]) -> pd.DataFrame:
+    """A row for each case and method that was scored: case, group, method, and the metrics.
+
+    Groups and methods are in the order of the results. Where there are several groups, all rows come once more in
+    the group "all".
+    """
+    groups, methods = (list(dict.fromkeys(getattr(r, name) for r in results)) for name in ("group", "method"))
+    ordered = sorted(results, key=lambda r: (groups.index(r.group), methods.index(r.method)))
+    rows = [
+        {"case": r.case, "group": r.group, "method": r.method, **asdict(r.metrics)}
+        for r in ordered
+        if r.metrics is not None
+    ]
+    columns = ["case", "group", "method", *(column.key for column in COLUMNS), "reference_ml"]
+    scores = pd.DataFrame(rows, columns=columns)
+    if scores["group"].nunique() < 2:
+        return scores
+    return pd.concat([scores, scores.assign(group=ALL)], ignore_index=True)
+
+
+def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each group, method and metric: n, mean, median, sd, and the 95 % t interval of the mean.
+
+    Args:
+        scores: from `score_table`.
+    """
+    rows = [
+        {"group": group, "method": method, "metric": column.key, **asdict(summarize(part[column.key]))}
+        for (group, method), part in scores.groupby(["group", "method"], sort=False)
+        for column in COLUMNS
+    ]
+    return pd.DataFrame(
+        rows, columns=["group", "method", "metric", "n", "mean", "median", "sd", "low", "high"]
+    )
+
+
+def comparison_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row for each group, metric and pair of methods: paired tests over the cases that both scored.
+
+    p values are given as they are and corrected by Bonferroni for the number of tests of that metric: all pairs of
+    methods, in all groups.
+
+    Args:
+        scores: from `score_table`.
+    """
+    rows = [
+        {"metric": column.key, "group": group, "first": first, "second": second}
+        | asdict(paired_test(wide[first], wide[second]))
+        for column in COLUMNS
+        for group, wide in _wide(scores, column.key)
+        for first, second in combinations(wide.columns, 2)
+    ]
+    names = ["n", "mean_difference", "median_difference", "wilcoxon_p", "t_p"]
+    tests = pd.DataFrame(rows, columns=["metric", "group", "first", "second", *names])
+    for name in ("wilcoxon_p", "t_p"):
+        tests[f"{name}_bonferroni"] = tests.groupby("metric", sort=False)[name].transform(
+            lambda values: bonferroni(values.tolist())
+        )
+    return tests
+
+
+def _wide(scores: pd.DataFrame, metric: str) -> list[tuple[str, pd.DataFrame]]:
+    """For each group, a metric's values with cases as rows and methods as columns, in their order."""
+    methods = list(dict.fromkeys(scores["method"]))
+    return [
+        (str(group), part.pivot(index="case", columns="method", values=metric).reindex(columns=methods))
+        for group, part in scores.groupby("group", sort=False)
+    ]
