@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from strokelabel.errors import OutputError, StrokeLabelError
 from strokelabel.inference.naming import ResultNames, unique_stems
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.outputs import OutputChoice, provenance, read_sidecar, write_outputs
+from strokelabel.inference.outputs import OutputChoice, provenance, sidecar_of, write_outputs
 from strokelabel.inference.predictor import OnProgress, Predictor
 from strokelabel.inference.table import PredictionTable, Row
 from strokelabel.io import read_image
@@ -75,13 +76,8 @@ class _Batch:
         source = str(scan.resolve())
         try:
             row = self._earlier(scan, names) or self._predict(scan, names, progress)
-        except StrokeLabelError as error:
-            row = Row(source, status="failed", reason=_one_line(error))
-        except MemoryError:
-            row = Row(source, status="failed", reason=f"{scan}: not enough memory for a scan of this size")
         except Exception as error:  # one bad scan must not take the others with it
-            reason = f"{scan}: unexpected {type(error).__name__}: {_one_line(error)}"
-            row = Row(source, status="failed", reason=reason)
+            row = Row(source, status="failed", reason=failure_reason(scan, error))
         return row if row.status == "kept" else replace(row, seconds=time.perf_counter() - began)
 
     def _predict(self, scan: Path, names: ResultNames, progress: OnProgress | None) -> Row:
@@ -105,24 +101,45 @@ class _Batch:
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
-        known = read_sidecar(self._folder, names)
-        source = str(scan.resolve())
-        if known is None or known.get("Sources") != [source]:
-            raise OutputError(
-                f"{mask}: holds the result of another scan than {scan}; choose another folder, or overwrite."
-            )
-        made_by = provenance(self._predictor.spec, self._options)
-        if any(known.get(key) != value for key, value in made_by.items()):
-            raise OutputError(
-                f"{mask}: was made by another model, version or options; choose another folder, or overwrite."
-            )
+        known = known_sidecar(mask, scan, provenance(self._predictor.spec, self._options))
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
-        if not complete or (scan.exists() and scan.stat().st_mtime > mask.stat().st_mtime):
+        if known is None or not complete:
             return None
         notes = "; ".join(known["notes"])
         volume, count, seconds = known["volume_ml"], known["lesion_count"], known["seconds"]
-        return Row(source, names.mask, volume, count, seconds, "kept", notes)
+        return Row(str(scan.resolve()), names.mask, volume, count, seconds, "kept", notes)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def known_sidecar(result: Path, scan: Path, made_by: dict[str, Any]) -> dict[str, Any] | None:
+    """What is known about a result that is there already; None when the scan has changed since.
+
+    Args:
+        result: a file that exists.
+        scan: what it should be the result of.
+        made_by: what decides such a result; see `outputs.provenance`.
+
+    Raises:
+        OutputError: it is another scan's, or was made otherwise.
+    """
+    known = sidecar_of(result)
+    if known is None or known.get("Sources") != [str(scan.resolve())]:
+        raise OutputError(
+            f"{result}: holds the result of another scan than {scan}; choose another folder, or overwrite."
+        )
+    if any(known.get(key) != value for key, value in made_by.items()):
+        raise OutputError(
+            f"{result}: was made by another model, version or options; choose another folder, or overwrite."
+        )
+    if scan.exists() and scan.stat().st_mtime > result.stat().st_mtime:
+        return None
+    return known
+
+
+def failure_reason(scan: Path, error: Exception) -> str:
+    """Why a scan could not be done, in one line."""
+    told = " ".join(str(error).split())
+    if isinstance(error, StrokeLabelError):
+        return told
+    if isinstance(error, MemoryError):
+        return f"{scan}: not enough memory for a scan of this size"
+    return f"{scan}: unexpected {type(error).__name__}: {told}"

@@ -67,6 +67,16 @@ class ResultNames:
         """The probabilities of all classes, 4-D."""
         return self._tissue("probseg")
 
+    @property
+    def parcellation(self) -> str:
+        """The likeliest structure of each voxel."""
+        return self._parcellation("dseg.nii.gz")
+
+    @property
+    def volumes(self) -> str:
+        """The volumes of all structures, a table."""
+        return self._parcellation("volumes.tsv")
+
     def _lesion(self, kind: str) -> str:
         if not self.is_bids:
             return f"{self.stem}_lesion_{kind}.nii.gz"
@@ -76,6 +86,11 @@ class ResultNames:
         if not self.is_bids:
             return f"{self.stem}_tissue_{kind}.nii.gz"
         return bids_name(self.stem, f"{kind}.nii.gz", "tissue")
+
+    def _parcellation(self, ending: str) -> str:
+        if not self.is_bids:
+            return f"{self.stem}_parcellation_{ending}"
+        return bids_name(self.stem, ending, "parcellation")
 
 
 def bids_name(stem: str, ending: str, description: str, label: str | None = None) -> str:

@@ -68,7 +68,7 @@ def write_outputs(
         label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
         atomic_write_json(folder / _sidecar_name(names.tissue_probabilities), label_map)
     if names.is_bids:
-        atomic_write_json(folder / "dataset_description.json", _dataset_description(prediction.spec))
+        atomic_write_json(folder / "dataset_description.json", dataset_description(prediction.spec))
     atomic_write_json(folder / _sidecar_name(names.mask), sidecar(prediction, image.source))
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
 
@@ -113,8 +113,13 @@ def provenance(spec: ModelSpec, options: PredictionOptions) -> dict[str, Any]:
 
 def read_sidecar(folder: Path, names: ResultNames) -> dict[str, Any] | None:
     """The sidecar of a mask that is there; None when there is none, or it is not ours."""
+    return sidecar_of(folder / names.mask)
+
+
+def sidecar_of(image: Path) -> dict[str, Any] | None:
+    """What lies beside an image file as its description; None when nothing does, or it is not ours."""
     try:
-        content = json.loads((folder / _sidecar_name(names.mask)).read_text(encoding="utf-8"))
+        content = json.loads(image.with_name(_sidecar_name(image.name)).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "weights_sha256" in content else None
@@ -140,7 +145,8 @@ def _write_channels(path: Path, channels: np.ndarray, same_grid: Path) -> None:
         nib.save(kind(values, None, header), temporary)
 
 
-def _dataset_description(spec: ModelSpec) -> dict[str, Any]:
+def dataset_description(spec: ModelSpec) -> dict[str, Any]:
+    """What BIDS wants to know about a folder of results."""
     generator = {
         "Name": "StrokeLabel",
         "Version": __version__,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from strokelabel.errors import OutputError
 from strokelabel.io import atomic_write_text
@@ -49,6 +50,19 @@ class Row:
 COLUMNS = [field.name for field in fields(Row)]
 
 
+class TableRow(Protocol):
+    """A row of a table of scans."""
+
+    @property
+    def source(self) -> str:
+        """The scan."""
+        ...
+
+    def cells(self) -> dict[str, str]:
+        """Text by column, `source` among them."""
+        ...
+
+
 class PredictionTable:
     """`predictions.csv` in a folder of results, written whole and anew after each scan.
 
@@ -56,18 +70,21 @@ class PredictionTable:
 
     Args:
         folder: where the table is, or will be.
+        name: of another table.
+        columns: of another table, `source` among them.
 
     Raises:
         OutputError: there is a file of that name that is not such a table.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / TABLE_NAME
+    def __init__(self, folder: Path, name: str = TABLE_NAME, columns: Sequence[str] = COLUMNS) -> None:
+        self.path = folder / name
+        self._columns = list(columns)
         self._rows: dict[str, dict[str, str]] = {}
         if self.path.exists():
-            self._rows = {row["source"]: row for row in _read(self.path)}
+            self._rows = {row["source"]: row for row in _read(self.path, self._columns)}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: TableRow) -> None:
         """Add or replace the row of a scan and write the table.
 
         Raises:
@@ -76,18 +93,18 @@ class PredictionTable:
         self._rows.pop(row.source, None)
         self._rows[row.source] = row.cells()
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows.values())
         atomic_write_text(self.path, text.getvalue())
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path, columns: list[str]) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
+        if reader.fieldnames != columns:
             raise OutputError(
-                f"{path}: expected a table with the columns {', '.join(COLUMNS)}, found "
+                f"{path}: expected a table with the columns {', '.join(columns)}, found "
                 f"{', '.join(reader.fieldnames or ['nothing'])}; move it away, or choose another folder."
             )
         return list(reader)
