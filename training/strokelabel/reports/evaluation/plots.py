@@ -40,12 +40,12 @@ def write_box_plots(scores: pd.DataFrame, folder: Path, columns: Sequence[Column
     for column in columns:
         groups, methods = (list(dict.fromkeys(scores[name])) for name in ("group", "method"))
         width = max(4.0, 1.2 + 0.55 * (len(methods) + 0.6) * len(groups))
-        figure = Figure(figsize=(min(width, 24.0), 4.0), layout="constrained")
+        figure = Figure(figsize=(min(width, 24.0), 4.0))
         FigureCanvasAgg(figure)
         _draw(figure.add_subplot(), scores, column, groups, methods)
         paths.append(folder / f"boxplot-{column.key.replace('_', '-')}.png")
         with atomic_path(paths[-1]) as temporary:
-            figure.savefig(temporary, dpi=120, format="png")
+            figure.savefig(temporary, dpi=120, format="png", bbox_inches="tight")
     return paths
 
 
