@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Make synthetic training images of a recipe, and look at them.",
     ),
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
+    "pseudo-label": (
+        "strokelabel.cli.pseudo_label",
+        "Draw lesion masks on an unlabelled cohort, to train on.",
+    ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "validate": (
         "strokelabel.cli.validate",

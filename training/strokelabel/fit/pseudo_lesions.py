@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from strokelabel.errors import DataError, ImageError, RecipeError
+from strokelabel.fit.pseudo_alignment import place_in_icbm
 from strokelabel.fit.pseudo_record import PseudoLabel, read_pseudo_labels
 from strokelabel.fit.real_config import PseudoLabelConfig
 from strokelabel.io.nifti import read_nifti
-from strokelabel.synthesis.icbm import IcbmTemplate, icbm_template
 from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
-from strokelabel.synthesis.lesion_mask import crop_to_mask, place_on_grid
+from strokelabel.synthesis.lesion_mask import crop_to_mask
 from strokelabel.synthesis.sources import fingerprint
 
 SOURCE = "pseudo-labels"
@@ -37,7 +37,7 @@ def with_pseudo_lesions(bank: LesionBank, config: PseudoLabelConfig, minimum_ml:
             "name it with --pseudo-labels"
         )
     labels = read_pseudo_labels(config.folder)
-    usable = [label for label in labels if label.to_icbm is not None and (label.accepted or not config.gate)]
+    usable = [label for label in labels if label.is_mapped and (label.accepted or not config.gate)]
     placed = [lesion for label in usable if (lesion := _place(label, config.folder)) is not None]
     voxel_ml = abs(float(np.linalg.det(bank.affine[:3, :3]))) / 1000
     lesions = [lesion for lesion in placed if lesion.mask.sum() * voxel_ml >= minimum_ml]
@@ -60,15 +60,8 @@ def _place(label: PseudoLabel, folder: Path) -> Lesion | None:
         raise DataError(
             f"{path}: expected the mask that its record names ({error}); run pseudo-label again"
         ) from error
-    placed = place_in_icbm(image.data > 0.5, np.asarray(label.to_icbm) @ image.affine, icbm_template())
+    placed = place_in_icbm(image.data > 0.5, np.asarray(label.to_icbm) @ image.affine)
     if not placed.any():
         return None
     offset, mask = crop_to_mask(placed)
     return Lesion(f"{SOURCE}_{Path(label.mask).name}", SOURCE, sha256, offset, mask)
-
-
-def place_in_icbm(mask: np.ndarray, index_to_icbm: np.ndarray, template: IcbmTemplate) -> np.ndarray:
-    """A mask (i, j, k) on the template's grid (x, y, z), given the map from its voxels to ICBM mm."""
-    if not mask.any():
-        return np.zeros(template.shape, dtype=bool)
-    return place_on_grid(mask, np.linalg.inv(template.affine) @ index_to_icbm, template.shape)

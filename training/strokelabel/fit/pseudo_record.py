@@ -85,30 +85,40 @@ class PseudoLabel:
         mask: path of the mask inside the folder of pseudo-labels.
         source: path of the scan.
         measures: what it is judged by.
-        to_icbm: RAS mm of the scan to ICBM RAS mm, four rows of four; None where no alignment was possible, or a bad
-            one.
-        reasons: why it was not accepted; none if it was.
+        to_icbm: RAS mm of the scan to ICBM RAS mm, four rows of four; None where no alignment was possible.
+        gate: what it is judged by.
     """
 
     mask: str
     source: str
     measures: PseudoMeasures
     to_icbm: tuple[tuple[float, ...], ...] | None
-    reasons: tuple[str, ...]
+    gate: QualityGate
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not accepted; none if it is."""
+        return self.gate.objections(self.measures)
 
     @property
     def accepted(self) -> bool:
-        """Whether the quality gate let it through."""
+        """Whether the quality gate lets it through."""
         return not self.reasons
 
-    def to_json(self, gate: QualityGate) -> dict[str, Any]:
-        """The record as a sidecar holds it, with the gate that judged."""
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the scan was aligned well enough with ICBM space to bring the mask there."""
+        similarity = self.measures.similarity
+        return self.to_icbm is not None and (similarity or 0.0) >= self.gate.minimum_similarity
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a sidecar holds it."""
         return {
             "accepted": self.accepted,
             "reasons": list(self.reasons),
             **asdict(self.measures),
             "to_icbm": None if self.to_icbm is None else [list(row) for row in self.to_icbm],
-            "gate": asdict(gate),
+            "gate": asdict(self.gate),
         }
 
 
@@ -146,7 +156,7 @@ def read_pseudo_label(path: Path, folder: Path) -> PseudoLabel | None:
             source=str(content["Sources"][0]),
             measures=PseudoMeasures(**{name: record[name] for name in PseudoMeasures.__dataclass_fields__}),
             to_icbm=_rows(record["to_icbm"]),
-            reasons=tuple(str(reason) for reason in record["reasons"]),
+            gate=QualityGate(**record["gate"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(

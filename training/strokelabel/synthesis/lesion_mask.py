@@ -42,7 +42,7 @@ def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_
     template = icbm_template()
     placed = place_on_grid(mask, np.linalg.inv(template.affine) @ affine, template.shape)
     whole = mask.sum() * abs(np.linalg.det(affine[:3, :3]) / np.linalg.det(template.affine[:3, :3]))
-    inside = float((placed & _near_brain()).sum() / whole)
+    inside = float((placed & near_brain()).sum() / whole)
     if inside < MINIMUM_INSIDE:
         raise LabelMapError(
             f"{path}: expected a lesion in ICBM (MNI) space, found {inside:.0%} of it near the template's brain; "
@@ -69,7 +69,7 @@ def crop_to_mask(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int], NDArray
 
 
 @lru_cache(maxsize=1)
-def _near_brain() -> NDArray[np.bool_]:
+def near_brain() -> NDArray[np.bool_]:
     """The template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~icbm_template().brain)
     return distance <= MARGIN_MM
