@@ -1,88 +1,63 @@
-"""`strokelabel predict`: scans in, lesion masks and a table out."""
+"""`strokelabel predict`: scans in, lesion masks or structures and a table out."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from strokelabel.cli import predict_options as option
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.batch import Row
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.outputs import OutputChoice
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.inference.parcellate_batch import ParcellationRow
+    from strokelabel.inference.shown import OnProgress
 
 
-class ViewChoice(StrEnum):
-    """What the network is shown."""
+class _AnyRow(Protocol):
+    @property
+    def status(self) -> str: ...
 
-    BRAIN = "brain"
-    HEAD = "head"
+
+_Row = TypeVar("_Row", bound=_AnyRow)
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="NIfTI files, folders of DICOM files, folders to search, or patterns in quotes.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    model: Annotated[
-        str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")
-    ] = "base",
-    probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--probabilities", help="Write the lesion's probability; with --tissues, all classes' too."
-        ),
-    ] = False,
-    tissues: Annotated[
-        bool, typer.Option("--tissues", help="Write the likeliest class of each voxel.")
-    ] = False,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over flips; two to eight times slower.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Lesion from this probability on (0 to 1); without it, where lesion is the likeliest class."
-        ),
-    ] = None,
-    min_size_ml: Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")] = 0.0,
-    fill_holes: Annotated[bool, typer.Option("--fill-holes", help="Fill what a lesion encloses.")] = False,
-    ct: Annotated[
-        bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")
-    ] = False,
-    view: Annotated[
-        ViewChoice,
-        typer.Option(help="Show the network its field of view around the brain, or the whole head."),
-    ] = ViewChoice.BRAIN,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict again, replacing results that are there.")
-    ] = False,
+    inputs: option.Inputs,
+    output: option.Output,
+    model: option.Model = "base",
+    probabilities: option.Probabilities = False,
+    tissues: option.Tissues = False,
+    tta: option.Tta = False,
+    device: option.Device = "auto",
+    threshold: option.Threshold = None,
+    min_size_ml: option.MinSize = 0.0,
+    fill_holes: option.FillHoles = False,
+    ct: option.Ct = False,
+    view: option.View = option.ViewChoice.BRAIN,
+    threads: option.Threads = None,
+    overwrite: option.Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
-    predictions.csv. Results of an interrupted run with the same model and options are kept. Exit code 0 when
-    all scans are done, 1 when any failed, 2 for wrong usage, 130 when interrupted.
+    predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
+    a row in parcellations.csv. Results of an interrupted run with the same model and options are kept. Exit code 0
+    when all scans are done, 1 when any failed, 2 for wrong usage, 130 when interrupted.
     """
     scans = find_scans(inputs)
 
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.inference.outputs import OutputChoice
+    from strokelabel.registry import PARCELLATION, find_model
 
     options = PredictionOptions(
         tta=tta,
@@ -92,13 +67,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
-    # Torch is imported only once the arguments are known to make sense.
-    from strokelabel.inference.outputs import OutputChoice
-    from strokelabel.inference.predictor import Predictor
-
+    choice = OutputChoice(probabilities, tissues)
     set_threads(threads)
-    predictor = Predictor.from_model(model, device, options)
-    failed = predict_all(predictor, scans, output, OutputChoice(probabilities, tissues), overwrite)
+    if find_model(model).task == PARCELLATION:
+        _refuse_lesion_options(options, choice)
+        failed = _parcellate(model, device, options, scans, output, overwrite)
+    else:
+        failed = _segment(model, device, options, scans, output, choice, overwrite)
     if failed:
         raise typer.Exit(1)
 
@@ -127,28 +102,79 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def predict_all(
-    predictor: Predictor, scans: list[Path], folder: Path, choice: OutputChoice, overwrite: bool
+def _segment(
+    model: str,
+    device: str,
+    options: PredictionOptions,
+    scans: list[Path],
+    folder: Path,
+    choice: OutputChoice,
+    overwrite: bool,
 ) -> int:
-    """Predict scans with a progress bar and a line for each; return how many failed."""
+    """Find the lesions of scans; return how many failed."""
+    # Torch is imported only once the arguments are known to make sense.
     from strokelabel.inference.batch import predict_scans
+    from strokelabel.inference.predictor import Predictor
 
-    rows: list[Row] = []
+    predictor = Predictor.from_model(model, device, options)
+    return _follow(
+        lambda progress: predict_scans(predictor, scans, folder, choice, overwrite, progress),
+        len(scans),
+        _report,
+    )
+
+
+def _parcellate(
+    model: str, device: str, options: PredictionOptions, scans: list[Path], folder: Path, overwrite: bool
+) -> int:
+    """Find the structures of scans; return how many failed."""
+    from strokelabel.inference.parcellate import Parcellator
+    from strokelabel.inference.parcellate_batch import parcellate_scans
+
+    parcellator = Parcellator.from_model(model, device, options)
+    return _follow(
+        lambda progress: parcellate_scans(parcellator, scans, folder, overwrite, progress),
+        len(scans),
+        _report_parcellation,
+    )
+
+
+def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> None:
+    """Refuse options that mean nothing to a model without lesions.
+
+    Raises:
+        OptionError: naming them.
+    """
+    given = {
+        "--threshold": options.threshold is not None,
+        "--min-size-ml": options.min_size_ml > 0,
+        "--fill-holes": options.fill_holes,
+        "--probabilities": choice.probabilities,
+        "--tissues": choice.tissues,
+    }
+    if any(given.values()):
+        raise OptionError(
+            f"expected no options about lesions for a parcellation, got "
+            f"{', '.join(name for name, is_given in given.items() if is_given)}; leave them out"
+        )
+
+
+def _follow(start: Callable[[OnProgress], Iterator[_Row]], count: int, report: Callable[[_Row], None]) -> int:
+    """Go through scans with a progress bar and a line for each; return how many failed."""
+    rows: list[_Row] = []
     with _progress() as bar:
-        task = bar.add_task("starting", total=len(scans))
+        task = bar.add_task("starting", total=count)
 
         def on_progress(stage: str, fraction: float) -> None:
             bar.update(task, completed=len(rows) + fraction, description=stage)
 
         try:
-            for row in predict_scans(predictor, scans, folder, choice, overwrite, on_progress):
+            for row in start(on_progress):
                 rows.append(row)
                 bar.update(task, completed=len(rows))
-                _report(row)
+                report(row)
         except KeyboardInterrupt:
-            typer.echo(
-                f"interrupted after {len(rows)} of {len(scans)} scans; the same command goes on", err=True
-            )
+            typer.echo(f"interrupted after {len(rows)} of {count} scans; the same command goes on", err=True)
             raise
     return sum(row.status == "failed" for row in rows)
 
@@ -168,14 +194,23 @@ def _progress() -> Progress:
 
 def _report(row: Row) -> None:
     """One line for a scan: on stdout what was found, on stderr why it failed."""
-    name = Path(row.source).name
+    lesions = "lesion" if row.lesion_count == 1 else "lesions"
+    _report_scan(
+        row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
+    )
+
+
+def _report_parcellation(row: ParcellationRow) -> None:
+    """The same for structures."""
+    _report_scan(row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml inside the skull")
+
+
+def _report_scan(row: Row | ParcellationRow, found: str) -> None:
     if row.status == "failed":
         typer.echo(f"error: {row.reason}", err=True)
         return
+    name = Path(row.source).name
     earlier = " (kept from an earlier run)" if row.status == "kept" else ""
-    lesions = "lesion" if row.lesion_count == 1 else "lesions"
-    typer.echo(
-        f"{name}: {row.volume_ml:.1f} ml in {row.lesion_count} {lesions}, {row.seconds:.1f} s{earlier}"
-    )
+    typer.echo(f"{name}: {found}, {row.seconds:.1f} s{earlier}")
     if row.reason:
         typer.echo(f"note: {name}: {row.reason}", err=True)
