@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from strokelabel.physics.presets import PRESETS, PresetName
+
 Range = tuple[float, float]
 
 
@@ -19,7 +21,17 @@ def _some_weight(weights: dict[Any, float]) -> dict[Any, float]:
     return weights
 
 
+def _known_protocols(weights: dict[str, float]) -> dict[str, float]:
+    """Refuse protocols that no preset has, and frequencies below zero."""
+    known = sorted({name for protocols in PRESETS.values() for name in protocols})
+    wrong = [name for name, weight in weights.items() if name not in known or not weight >= 0]
+    if wrong:
+        raise ValueError(f"expected frequencies of at least 0 for some of {known}, got {wrong}")
+    return weights
+
+
 ContrastFamily = Literal["random", "t1", "t2", "flair", "dwi"]
+LesionStage = Literal["acute", "subacute", "gliosis", "cavity", "haemorrhage"]
 
 
 class _Section(BaseModel):
@@ -56,9 +68,47 @@ class DeformationConfig(_Section):
     """Per canonical axis: left-right, back-front, bottom-top."""
 
 
-class ContrastConfig(_Section):
-    """Gaussian mixture that gives each anatomical label its intensity."""
+class PhysicsConfig(_Section):
+    """Quantitative tissue values and acquisitions of the physics model (qSynth, Chalcroft et al. 2025)."""
 
+    presets: Annotated[dict[PresetName, float], AfterValidator(_some_weight)] = Field(
+        default={"paper": 0.5, "clinical": 0.5}
+    )
+    """Relative frequencies of the sets of protocols in `strokelabel.physics.presets`."""
+    protocols: Annotated[dict[str, float], AfterValidator(_known_protocols)] = Field(default={})
+    """Relative frequencies of protocols within their preset, as in {"t2-fse": 2, "mp2rage": 0}; 1 where not given."""
+    stages: Annotated[dict[LesionStage, float], AfterValidator(_some_weight)] = Field(
+        default={"acute": 0.25, "subacute": 0.25, "gliosis": 0.2, "cavity": 0.2, "haemorrhage": 0.1}
+    )
+    """Relative frequencies of what lesions are made of."""
+    priors: str | None = None
+    """Path of a table of tissue priors that replaces shipped numbers; see `strokelabel.physics.priors`."""
+    between_subjects: float = Field(1.0, ge=0, le=5)
+    """Factor on the priors' spread between subjects."""
+    within_tissue: Range = (0.5, 1.5)
+    """Factor on the priors' spread within a tissue, one for each tissue."""
+    receive_nodes: tuple[int, int] = (2, 4)
+    receive_strength: Range = (0.0, 0.4)
+    """Receive field (B1-) within U(1 - strength, 1 + strength)."""
+    transmit_nodes: tuple[int, int] = (2, 3)
+    transmit_strength: Range = (0.0, 0.25)
+    transmit_mean: Range = (0.9, 1.1)
+    """Transmit field (B1+): its mean, times U(1 - strength, 1 + strength)."""
+
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> PhysicsConfig:
+        for preset, weight in self.presets.items():
+            if weight > 0 and not any(self.protocols.get(name, 1) > 0 for name in PRESETS[preset]):
+                raise ValueError(f"protocols: expected one of preset {preset} with a frequency above 0")
+        return self
+
+
+class ContrastConfig(_Section):
+    """What gives each anatomical label its intensity: a Gaussian mixture, or quantitative values and a sequence."""
+
+    model: Literal["mixture", "physics"] = "mixture"
+    """"physics" draws quantitative values and simulates a sequence; of the rest, only the texture then counts."""
+    physics: PhysicsConfig = PhysicsConfig()
     families: Annotated[dict[ContrastFamily, float], AfterValidator(_some_weight)] = Field(
         default={"random": 1.0}
     )
@@ -83,8 +133,89 @@ class ContrastConfig(_Section):
     """Ids of labels that always look the same, group by group, such as ((4, 5), (17, 18)); so do their mirrors."""
 
 
+Stage = Literal["acute", "subacute", "chronic", "haemorrhagic"]
+Extent = Literal["territory", "hemisphere", "brain"]
+
+
+class SpatialPriorConfig(_Section):
+    """Small lesions moved to where lesions of the bank lie, rather than left where their own patient had them."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """How often a mask of at most `maximum_volume_ml` is moved."""
+    maximum_volume_ml: float = Field(5.0, gt=0)
+    smoothing_mm: float = Field(10.0, ge=0)
+    """FWHM of the kernel that makes a density of the masks."""
+
+
+class EmbolicConfig(_Section):
+    """Showers of small lesions: masks of the bank and random blobs, at positions drawn from the spatial prior."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """Share of the heads with lesions that have a shower."""
+    keep_probability: float = Field(0.3, ge=0, le=1)
+    """How often the head keeps its other lesions beside the shower."""
+    count: tuple[int, int] = (3, 20)
+    volume_ml: Range = (0.05, 2.0)
+    """Volume of each; its logarithm is uniform."""
+    blob_probability: float = Field(0.5, ge=0, le=1)
+    """Random blobs rather than masks of the bank."""
+    extent_weights: Annotated[dict[Extent, float], AfterValidator(_some_weight)] = Field(
+        default={"territory": 0.5, "hemisphere": 0.3, "brain": 0.2}
+    )
+    """Where the shower falls: inside one large mask of the bank, in one hemisphere, anywhere."""
+
+
+class StageConfig(_Section):
+    """Lesions that look like their age."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """Share of heads whose lesions have a stage; the others keep the paper's one mean per lesion."""
+    weights: Annotated[dict[Stage, float], AfterValidator(_some_weight)] = Field(
+        default={"acute": 0.4, "subacute": 0.2, "chronic": 0.3, "haemorrhagic": 0.1}
+    )
+    cavity_csf_probability: float = Field(0.8, ge=0, le=1)
+    """How often a cavity has the mean of the ventricles in random contrast (in clinical contrasts always)."""
+    cavity_sigma_mm: Range = (0.8, 2.5)
+    """Depth over which rim turns into cavity."""
+    haemorrhage_fraction: Range = (0.1, 0.6)
+    """Share of the lesion's inside that is bled into."""
+    oedema_probability: float = Field(0.7, ge=0, le=1)
+    """How often an acute, subacute or haemorrhagic lesion has oedema around it, which is not labelled lesion."""
+    oedema_sigma_mm: Range = (3.0, 9.0)
+
+
+class MassEffectConfig(_Section):
+    """Swelling: the anatomy around large fresh lesions is pushed away from them."""
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """How often an acute, subacute or haemorrhagic lesion of at least `minimum_volume_ml` swells."""
+    minimum_volume_ml: float = Field(15.0, ge=0)
+    displacement_mm: Range = (1.0, 6.0)
+    """Greatest displacement of the anatomy."""
+
+
+class DistractorConfig(_Section):
+    """What looks like a lesion and is none; drawn for heads with and without lesions."""
+
+    hyperintensity_probability: float = Field(0.0, ge=0, le=1)
+    """Periventricular caps and halo, and spots in the deep white matter."""
+    hyperintensity_sigma_mm: Range = (2.0, 6.0)
+    """Scale of the halo."""
+    spot_probability: float = Field(0.6, ge=0, le=1)
+    """How often a head with hyperintensities has spots too."""
+    basal_ganglia_probability: float = Field(0.0, ge=0, le=1)
+    """Pallidum, putamen and caudate of another intensity than the rest of the gray matter, unlike left and right."""
+    susceptibility_probability: float = Field(0.0, ge=0, le=1)
+    """Bright or lost signal at temporal poles and frontal base (families "dwi" and "random")."""
+    cortex_probability: float = Field(0.0, ge=0, le=1)
+    """Patches of brighter cortex (all families but "t1")."""
+
+
 class LesionConfig(_Section):
-    """Lesions: how many, where, and how they are blended into the tissue."""
+    """Lesions: how many, where, and how they are blended into the tissue.
+
+    The sections at the end make lesions more real than the paper's; each is off unless a recipe switches it on.
+    """
 
     count_weights: Annotated[dict[int, float], AfterValidator(_some_weight)] = Field(
         default={0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1}
@@ -105,6 +236,13 @@ class LesionConfig(_Section):
     penumbra_probability: float = Field(0.5, ge=0, le=1)
     minimum_contrast: float = Field(0.0, ge=0, lt=0.5)
     """Least difference between the means of lesion, gray and white matter (random contrast; paper: none)."""
+    volume_balance: float = Field(0.0, ge=0, le=1)
+    """0 draws masks as often as they occur; 1 draws all sizes (bins of log-volume) equally often."""
+    spatial_prior: SpatialPriorConfig = SpatialPriorConfig()
+    embolic: EmbolicConfig = EmbolicConfig()
+    stages: StageConfig = StageConfig()
+    mass_effect: MassEffectConfig = MassEffectConfig()
+    distractors: DistractorConfig = DistractorConfig()
 
 
 class ArtefactConfig(_Section):

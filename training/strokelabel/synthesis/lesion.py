@@ -17,10 +17,12 @@ from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.deformation import sample_volume
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.lesion_fragment import Fragment, fragment_mask, fragment_start
 from strokelabel.synthesis.sampling import Sampler, column, pad_stack
 
-COMPONENTS = ("lesion",)
-"""What a lesion is made of; each has a weight map, and a mean and deviation per feature of the contrast."""
+COMPONENTS = ("lesion", "rim", "cavity", "haemorrhage", "oedema", "hyperintensity")
+"""What is laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature of the
+contrast. Plain lesions have the first one alone. The last two are not labelled lesion."""
 
 _MARGIN_VOXELS = 6
 """Room around a mask for dilation and blur."""
@@ -47,6 +49,7 @@ class LesionParameters:
         zoom: scales them about their common centre.
         penumbra_floor: lower bound a of the field U(a, 1).
         penumbra: (1, kx, ky, kz) control values in [-1, 1].
+        fragments: small lesions moved to other places; may be empty.
     """
 
     draws: tuple[LesionDraw, ...]
@@ -54,6 +57,7 @@ class LesionParameters:
     zoom: float
     penumbra_floor: float
     penumbra: Tensor
+    fragments: tuple[Fragment, ...] = ()
 
 
 def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionParameters:
@@ -103,15 +107,22 @@ def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> tuple[Ten
     Returns:
         Soft mask in [0, 1] and hard mask {0, 1}, both (x, y, z) float32. The hard mask has as many voxels as `mask`.
     """
+    return _soften(mask, int(mask.sum()), erosion, dilation, sigma)
+
+
+def _soften(mask: Tensor, voxels: int, erosion: int, dilation: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """`soften` for a mask whose volume is known: nothing is read back from the device."""
     volume = mask[None, None].float()
-    eroded = -_dilate(-volume, erosion)
-    volume = _dilate(eroded if bool(eroded.any()) else volume, dilation)
+    if erosion:
+        eroded = -_dilate(-volume, erosion)
+        volume = torch.where(eroded.any(), eroded, volume)
+    volume = _dilate(volume, dilation)
     matrices = [gaussian_matrix(n, 2.3548 * sigma, mask.device)[None] for n in mask.shape]
     soft = apply_along_axes(volume, matrices)[0, 0].clamp(0, 1)
     # Ties at the threshold would change the volume: voxels of the original mask go first.
     rank = (soft + 1e-3 * mask).flatten()
     hard = torch.zeros_like(rank)
-    hard[torch.topk(rank, int(mask.sum())).indices] = 1
+    hard[torch.topk(rank, voxels).indices] = 1
     return soft, hard.view_as(soft)
 
 
@@ -129,7 +140,7 @@ def _dilate(volume: Tensor, radius: int) -> Tensor:
 class _Patch:
     """Softened lesions in a box of the ICBM grid, and its first voxel.
 
-    `values` is (1 + components, x, y, z): the hard label, then the weight of each component.
+    `values` is (2, x, y, z): the hard label, then the weight of the soft mask.
     """
 
     values: Tensor
@@ -138,12 +149,28 @@ class _Patch:
 
 def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Patch:
     """One lesion with its edge softened."""
-    mask = F.pad(torch.from_numpy(bank.crop(draw.index)).to(device), (_MARGIN_VOXELS,) * 6)
+    crop = torch.from_numpy(bank.crop(draw.index))
+    mask = F.pad(crop.to(device), (_MARGIN_VOXELS,) * 6)
     x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
     if draw.mirror:
         mask, x = mask.flip(0), _mirrored_start(bank, x, mask.shape[0])
-    soft, hard = soften(mask, draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
+    edge = (draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
+    soft, hard = _soften(mask, int(crop.sum()), *edge)
     return _Patch(torch.stack([hard, soft]), (x, y, z))
+
+
+def _fragment_patch(fragment: Fragment, bank: LesionBank, device: torch.device) -> _Patch:
+    """One small lesion with its edge softened, where it was moved to. Too small to be eroded."""
+    mask = F.pad(fragment_mask(fragment, bank), (_MARGIN_VOXELS,) * 6)
+    soft, hard = soften(mask, 0, 0, fragment.blur_sigma_voxels)
+    return _Patch(torch.stack([hard, soft]).to(device), fragment_start(fragment, bank, mask.shape))
+
+
+def _patches(parameters: LesionParameters, bank: LesionBank, device: torch.device) -> list[_Patch]:
+    """All lesions of one head."""
+    return [_soft_patch(d, bank, device) for d in parameters.draws] + [
+        _fragment_patch(f, bank, device) for f in parameters.fragments
+    ]
 
 
 def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
@@ -155,11 +182,11 @@ def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
 def _join(patches: list[_Patch], device: torch.device) -> _Patch:
     """One patch around all: the larger value where lesions overlap. Without lesions, a single empty voxel."""
     if not patches:
-        return _Patch(torch.zeros(1 + len(COMPONENTS), 2, 2, 2, device=device), (0, 0, 0))
+        return _Patch(torch.zeros(2, 2, 2, 2, device=device), (0, 0, 0))
     x, y, z = (min(p.start[axis] for p in patches) for axis in range(3))
     ends = [max(p.start[axis] + p.values.shape[axis + 1] for p in patches) for axis in range(3)]
     sides = [end - begin for begin, end in zip((x, y, z), ends, strict=True)]
-    joined = torch.zeros(1 + len(COMPONENTS), *sides, device=device)
+    joined = torch.zeros(2, *sides, device=device)
     for patch in patches:
         offsets = [a - b for a, b in zip(patch.start, (x, y, z), strict=True)]
         view = joined
@@ -181,11 +208,11 @@ def place_lesions(
         to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
 
     Returns:
-        (batch, 1 + components, x, y, z): the hard label (linear in between; threshold at one half), then the
-        weight of each of `COMPONENTS`.
+        (batch, 2, x, y, z): the hard label (linear in between; threshold at one half), then the weight of the
+        first of `COMPONENTS`; `lesion_realism` adds the others.
     """
     device = coordinates_mm.device
-    patches = [_join([_soft_patch(d, bank, device) for d in p.draws], device) for p in parameters]
+    patches = [_join(_patches(p, bank, device), device) for p in parameters]
     values = pad_stack([patch.values for patch in patches])
     index = torch.linalg.inv(torch.as_tensor(bank.affine, dtype=torch.float32)).to(device)
     moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
@@ -193,7 +220,7 @@ def place_lesions(
     matrix, offset = total[:, :3, :3], total[:, :3, 3]
     placed = coordinates_mm.new_zeros((len(parameters), values.shape[1], *coordinates_mm.shape[1:4]))
     region = _image_region(values.shape[2:], coordinates_mm, matrix, offset)
-    if region is not None and any(p.draws for p in parameters):
+    if region is not None and any(p.draws or p.fragments for p in parameters):
         within = coordinates_mm[(slice(None), *region)]
         placed[(slice(None), slice(None), *region)] = sample_volume(values, within, matrix, offset)
     return placed
@@ -213,7 +240,12 @@ def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
 def _image_region(
     patch_shape: torch.Size, coordinates_mm: Tensor, matrix: Tensor, offset: Tensor
 ) -> tuple[slice, slice, slice] | None:
-    """The box of the image grid that the patches of the batch can reach: most of a head holds no lesion."""
+    """The box of the image grid that the patches of the batch can reach: most of a head holds no lesion.
+
+    On a GPU, the whole grid: interpolating all of it is faster than waiting for the answer.
+    """
+    if coordinates_mm.is_cuda:
+        return slice(None), slice(None), slice(None)
     index = (
         coordinates_mm[:, ::2, ::2, ::2] @ matrix.transpose(1, 2)[:, None, None] + offset[:, None, None, None]
     )

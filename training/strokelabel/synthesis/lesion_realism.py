@@ -1,0 +1,154 @@
+"""The switches that make lesions more real than the paper's, drawn after and apart from everything else.
+
+Their random numbers come from a source of their own, seeded by the image's seed: with every switch off nothing of an
+image changes, and with one switched on, everything it does not touch stays as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from strokelabel.labels import LabelTable
+from strokelabel.synthesis.config import LesionConfig, SynthesisConfig
+from strokelabel.synthesis.contrast import ContrastParameters
+from strokelabel.synthesis.lesion import LesionParameters
+from strokelabel.synthesis.lesion_appearance import component_contrast
+from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.lesion_distractors import (
+    DistractorParameters,
+    alter_basal_ganglia,
+    hyperintensity_weight,
+    sample_distractors,
+    signal_gain,
+)
+from strokelabel.synthesis.lesion_embolic import LesionArranger
+from strokelabel.synthesis.lesion_grid import CoarseGrid
+from strokelabel.synthesis.lesion_stage import StageParameters, sample_stage, stage_weights
+from strokelabel.synthesis.sampling import Sampler
+
+_STREAM = 0x7265616C69736D
+"""Makes another seed of the image's."""
+
+
+@dataclass(frozen=True)
+class RealismParameters:
+    """Stage of the lesions and distractors of one head."""
+
+    stage: StageParameters
+    distractors: DistractorParameters
+
+
+@dataclass(frozen=True)
+class RealismMaps:
+    """What realism adds to a batch.
+
+    Attributes:
+        weights: (batch, len(COMPONENTS) - 1, x, y, z), all components but the first.
+        gain: (batch, 1, x, y, z) factor on the image, or None for one everywhere.
+    """
+
+    weights: Tensor
+    gain: Tensor | None
+
+
+def arranges(config: LesionConfig) -> bool:
+    """True if a switch changes which lesions are drawn or where they lie."""
+    return bool(config.volume_balance or config.spatial_prior.probability or config.embolic.probability)
+
+
+def dresses(config: LesionConfig) -> bool:
+    """True if a switch changes how lesions, or healthy tissue, look."""
+    distractors = config.distractors
+    return bool(
+        config.stages.probability
+        or distractors.hyperintensity_probability
+        or distractors.basal_ganglia_probability
+        or distractors.susceptibility_probability
+        or distractors.cortex_probability
+    )
+
+
+class Realism:
+    """Draws and applies the switches of a recipe.
+
+    Args:
+        bank: lesion masks.
+        table: label table of the heads.
+        config: of the generator.
+    """
+
+    def __init__(self, bank: LesionBank, table: LabelTable, config: SynthesisConfig) -> None:
+        self.table = table
+        self.config = config
+        self._arranger = LesionArranger(bank, config.lesion)
+
+    def sample(
+        self, seed: int, contrast: ContrastParameters, lesions: LesionParameters
+    ) -> tuple[ContrastParameters, LesionParameters, RealismParameters | None]:
+        """Change what was drawn as the switches say; with all of them off, nothing.
+
+        Args:
+            seed: of the image.
+            contrast: drawn without regard to stages.
+            lesions: drawn without regard to the switches.
+        """
+        config = self.config.lesion
+        if arranges(config):
+            lesions = self._arranger.arrange(Sampler(seed ^ _STREAM), lesions)
+        if not dresses(config):
+            return contrast, lesions, None
+        sampler = Sampler(seed ^ (_STREAM + 1))
+        stage = sample_stage(sampler, config.stages)
+        distractors = sample_distractors(sampler, config.distractors, contrast.family)
+        if contrast.scan is None:
+            contrast = component_contrast(
+                sampler, contrast, self.config.contrast, config, stage.stage, self.table
+            )
+            contrast = alter_basal_ganglia(sampler, config.distractors, contrast, self.table)
+        return contrast, lesions, RealismParameters(stage, distractors)
+
+    def maps(
+        self,
+        parameters: list[RealismParameters],
+        soft: Tensor,
+        tissues: Tensor,
+        brain: Tensor,
+        allowed: Tensor,
+        coordinates_mm: Tensor,
+        to_icbm: Tensor,
+    ) -> RealismMaps:
+        """Weights of the further components and the gain.
+
+        Args:
+            parameters: one per batch item.
+            soft: (batch, 1, x, y, z) soft mask of the lesions.
+            tissues: (batch, 4, x, y, z) gray matter, partial volume, white matter, CSF.
+            brain, allowed: (batch, 1, x, y, z): the brain, and it without its ventricles.
+            coordinates_mm: (batch, x, y, z, 3) position of each voxel in the head's own space.
+            to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
+        """
+        grid = CoarseGrid(self.config.shape, self.config.spacing_mm, soft.device)
+        coarse_mm = _icbm_on_grid(coordinates_mm, to_icbm, grid)
+        distractors = [p.distractors for p in parameters]
+        ventricle = (brain - allowed).clamp_min(0)
+        hyperintensity = hyperintensity_weight(
+            distractors, ventricle, tissues[:, 2:3], coarse_mm[:, 2:3], grid
+        )
+        staged = stage_weights([p.stage for p in parameters], soft, tissues, grid)
+        return RealismMaps(
+            weights=torch.cat([staged, hyperintensity * (1 - soft)], dim=1),
+            gain=signal_gain(distractors, tissues[:, 0:1], brain, coarse_mm, grid),
+        )
+
+
+def _icbm_on_grid(coordinates_mm: Tensor, to_icbm: Tensor, grid: CoarseGrid) -> Tensor:
+    """ICBM position of the coarse grid's points, (batch, 3, *coarse)."""
+    coarse = coordinates_mm.permute(0, 4, 1, 2, 3)
+    if grid.shape != grid.full:
+        coarse = F.interpolate(coarse, size=grid.shape, mode="trilinear", align_corners=False)
+    moved = torch.einsum("bij,bjxyz->bixyz", to_icbm[:, :3, :3], coarse)
+    return moved + to_icbm[:, :3, 3].view(-1, 3, 1, 1, 1)
