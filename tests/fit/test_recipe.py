@@ -35,6 +35,9 @@ def test_every_shipped_recipe_loads_by_its_name(path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_recipes_validate_on_brains_that_they_do_not_train_on(path):
     brains = load_recipe(path).brains
+    if brains is None:
+        assert not load_recipe(path).is_synthetic
+        return
 
     training, validation = (select(BRAINS, part, "brains") for part in (brains.train, brains.validation))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
     prepared: Annotated[
         Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
@@ -23,6 +23,18 @@ def run(
     weights: Annotated[
         str | None, typer.Option("--weights", help="Model name or file that a fresh run starts from.")
     ] = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            "--real", help="Folder (BIDS) of scans with lesion masks, for recipes that train on them."
+        ),
+    ] = None,
+    pseudo_labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--pseudo-labels", help="Folder written by `strokelabel pseudo-label`, for recipes that use it."
+        ),
+    ] = None,
     fast_dev_run: Annotated[
         bool,
         typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
@@ -34,15 +46,17 @@ def run(
     """
     from rich.console import Console
 
-    from strokelabel.fit.recipe import load_recipe, shrink
+    from strokelabel.fit.recipe import load_recipe, shrink, with_folders
     from strokelabel.fit.session import train_recipe
     from strokelabel.synthesis.prepared import PreparedData
 
-    chosen = load_recipe(recipe)
+    chosen = with_folders(load_recipe(recipe), real, pseudo_labels)
     chosen = shrink(chosen) if fast_dev_run else chosen
     folder = output or Path("runs") / chosen.name
-    data = PreparedData.load(prepared)
-    result = train_recipe(chosen, data, folder, device=device, minutes=minutes, weights=weights)
+    data = PreparedData.load(prepared) if chosen.is_synthetic else None
+    result = train_recipe(
+        chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
+    )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
     Console(stderr=True).print(
         f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation Dice {best}, "

@@ -11,9 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.synthesis.config import SynthesisConfig
+
+LESION_ONLY_NAMES = ("background", "lesion")
+"""Classes of a network that is trained on nothing but lesion masks."""
 
 
 class _Section(BaseModel):
@@ -40,7 +44,12 @@ class Recipe(_Section):
     name: str
     description: str = ""
     seed: int = 0
-    brains: BrainSplit
+    brains: BrainSplit | None = None
+    """Label maps of synthetic images; None where all images are real."""
+    real: RealConfig | None = None
+    """Annotated scans; None where all images are synthetic."""
+    pseudo_labels: PseudoLabelConfig | None = None
+    """Lesions of an unlabelled cohort, drawn by a model, beside those of the prepared data."""
     network: UNetConfig = UNetConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -56,11 +65,39 @@ class Recipe(_Section):
                 f"not all of them {multiple}, got {shape}"
             )
         channels = (self.network.in_channels, self.network.out_channels)
-        if channels != (1, len(CLASS_NAMES)):
+        if channels != (1, len(self.class_names)):
             raise ValueError(
-                f"expected a network with 1 input channel and {len(CLASS_NAMES)} output channels, got {channels}"
+                f"expected a network with 1 input channel and {len(self.class_names)} output channels, got {channels}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _data_fit_together(self) -> Self:
+        """Refuse a recipe without images, or with some that it has no use for."""
+        if self.is_synthetic and self.brains is None:
+            raise ValueError("brains: Field required, except where real.fraction is 1")
+        if self.pseudo_labels is not None and not self.is_synthetic:
+            raise ValueError(
+                "pseudo_labels: expected synthetic images for these lesions, but real.fraction is 1"
+            )
+        return self
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any of the training images are synthetic."""
+        return self.real is None or self.real.fraction < 1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the output channels: tissues and lesion, or the lesion alone, as the paper's baseline has it."""
+        if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
+            return LESION_ONLY_NAMES
+        return CLASS_NAMES
+
+    @property
+    def lesion_class(self) -> int:
+        """Index of the lesion among the classes."""
+        return self.class_names.index("lesion")
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -85,6 +122,39 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
         )
         raise RecipeError(f"{path}: {problems}") from error
+
+
+def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path | None = None) -> Recipe:
+    """A recipe with the folders of real data that somebody names, in place of its own.
+
+    Args:
+        recipe: which has the sections for them.
+        real: of annotated scans.
+        pseudo_labels: written by `strokelabel pseudo-label`.
+
+    Raises:
+        RecipeError: a folder is named that the recipe has no use for, or one is needed and named nowhere.
+    """
+    sections = {}
+    for name, option, folder in (
+        ("real", "--real", real),
+        ("pseudo_labels", "--pseudo-labels", pseudo_labels),
+    ):
+        section = getattr(recipe, name)
+        if section is None and folder is not None:
+            raise RecipeError(
+                f"{recipe.name}: expected no {option}, this recipe has no section `{name}`; leave the option out, or "
+                "choose a recipe that has one"
+            )
+        if section is None:
+            continue
+        if folder is None and section.folder is None:
+            raise RecipeError(
+                f"{recipe.name}: expected a folder for its section `{name}`; name it with {option} FOLDER"
+            )
+        chosen = folder or section.folder
+        sections[name] = section.model_copy(update={"folder": chosen.expanduser().resolve()})
+    return recipe.model_copy(update=sections)
 
 
 def find_recipe(name_or_path: str | Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -14,11 +15,11 @@ from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.loop import TrainingResult, train
+from strokelabel.fit.objective_segmentation import SegmentationObjective
 from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_brains, split_lesions
 from strokelabel.io.atomic import atomic_write_text
-from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ModelSpec
@@ -26,35 +27,40 @@ from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
 
+_PRIVATE: Any = {"real": {"folder", "masks"}, "pseudo_labels": {"folder"}}
+"""What a recipe says about the machine that it ran on, and weights that are given away must not."""
+
 
 def train_recipe(
     recipe: Recipe,
-    data: PreparedData,
+    data: PreparedData | None,
     folder: Path,
     *,
     device: str = "auto",
     minutes: float | None = None,
     weights: str | None = None,
+    cache: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
 
     Args:
         recipe: what to train, and on what.
-        data: prepared label maps and lesions.
+        data: prepared label maps and lesions; None for a recipe without synthetic images.
         folder: receives checkpoints and logs.
         device: "auto", "cpu", "cuda".
         minutes: stop cleanly after this long; the recipe's own limit if None.
         weights: model name or file that a fresh run starts from; random weights if None.
+        cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
         should_stop: asked after every step; true ends training with a checkpoint.
 
     Raises:
-        RecipeError: the recipe's brains are not in the data, validation would see brains of training, or
-            the folder or the weights are of another network.
+        RecipeError: the recipe's brains are not in the data, validation would see brains of training, the recipe
+            needs a folder that it does not name, or the folder or the weights are of another network.
         UnknownModelError, WeightsError: no such weights.
-        DataError: a part of the data is empty.
+        DataError: a part of the data is empty or missing.
     """
-    streams = make_streams(recipe, data, resolve_device(device))
+    streams = make_streams(recipe, data, resolve_device(device), cache or folder / "real")
     _keep_recipe(recipe, folder)
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
@@ -65,7 +71,14 @@ def train_recipe(
     stream = PrefetchStream(streams.training, stride=processes)
     try:
         return train(
-            network, stream, streams.validation, config, folder, device=device, should_stop=should_stop
+            network,
+            stream,
+            streams.validation,
+            config,
+            folder,
+            objective=SegmentationObjective.from_config(config, len(recipe.class_names), recipe.lesion_class),
+            device=device,
+            should_stop=should_stop,
         )
     finally:
         stream.close()
@@ -116,11 +129,11 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         description=recipe.description,
         path=path,
         network=recipe.network.model_dump(mode="json"),
-        class_names=CLASS_NAMES,
+        class_names=recipe.class_names,
         spacing_mm=recipe.synthesis.spacing_mm,
         field_of_view_mm=recipe.synthesis.field_of_view_mm,
         normalization={"lower": 1.0, "upper": 99.0},
-        recipe=recipe.model_dump(mode="json"),
+        recipe=recipe.model_dump(mode="json", exclude=_PRIVATE),
         training_step=0,
         license=license_name,
     )

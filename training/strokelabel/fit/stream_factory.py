@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.mixed_stream import JoinedValidation, MixedStream
+from strokelabel.fit.pseudo_lesions import with_pseudo_lesions
+from strokelabel.fit.real_augment import RealAugmentation
+from strokelabel.fit.real_config import RealConfig
+from strokelabel.fit.real_data import prepare_real, split_subjects
+from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.streams import BatchStream, ValidationStream
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
@@ -26,33 +33,71 @@ class Streams:
     validation: ValidationStream
 
 
-def make_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Streams:
+def make_streams(
+    recipe: Recipe, data: PreparedData | None, device: torch.device | str, cache: Path
+) -> Streams:
     """The streams of a recipe; nothing that is trained on is validated on.
 
     Args:
         recipe: which data, and how many to a batch.
-        data: prepared label maps and lesions.
+        data: prepared label maps and lesions; None for a recipe without synthetic images.
         device: where images are computed.
+        cache: folder that prepared real scans are kept in.
 
     Raises:
-        RecipeError: a pattern of the recipe matches no brain, or brains of training are in validation too.
-        DataError: a part of the data is empty.
+        RecipeError: a pattern of the recipe matches no brain, brains of training are in validation too, or the
+            recipe needs a folder that it does not name.
+        DataError: a part of the data is empty or missing.
     """
+    synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
+    real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
+    if synthetic is None or real is None or recipe.real is None:
+        only = synthetic or real
+        assert only is not None, "a recipe has images of some kind"
+        return Streams(only.training, only.validation)
+    mixed = MixedStream(synthetic.training, real.training, recipe.real.fraction, recipe.training.batch_size)
+    return Streams(mixed, JoinedValidation([synthetic.validation, real.validation]))
+
+
+@dataclass(frozen=True)
+class _ItemStreams:
+    """Streams of one kind of images, whose items can be asked for one by one."""
+
+    training: SyntheticStream | RealStream
+    validation: ValidationStream
+
+
+def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> _ItemStreams:
     check_unseen(data, recipe)
-    return Streams(_synthetic_training(recipe, data, device), _synthetic_validation(recipe, data, device))
-
-
-def _synthetic_training(recipe: Recipe, data: PreparedData, device: torch.device | str) -> SyntheticStream:
     synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
-    return SyntheticStream(synthesizer, recipe.training.batch_size, recipe.seed)
-
-
-def _synthetic_validation(
-    recipe: Recipe, data: PreparedData, device: torch.device | str
-) -> SyntheticValidation:
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
-    synthesizer = make_synthesizer(data, recipe, "validation", config, device)
-    return SyntheticValidation(synthesizer, validation_cases(recipe.validation.per_family))
+    unseen = make_synthesizer(data, recipe, "validation", config, device)
+    return _ItemStreams(
+        SyntheticStream(synthesizer, recipe.training.batch_size, recipe.seed),
+        SyntheticValidation(unseen, validation_cases(recipe.validation.per_family)),
+    )
+
+
+def _real_streams(
+    recipe: Recipe, config: RealConfig, device: torch.device | str, cache: Path
+) -> _ItemStreams:
+    dataset = prepare_real(config, recipe.synthesis.spacing_mm, cache)
+    parts = split_subjects(config, dataset.subjects)
+    augmentation = RealAugmentation(
+        recipe.synthesis.shape, recipe.synthesis.deformation, config.augmentation, device
+    )
+    lesion = recipe.lesion_class
+    seen, unseen = (dataset.of_subjects(parts[part]).scans for part in ("train", "validation"))
+    return _ItemStreams(
+        RealStream(seen, augmentation, lesion, recipe.training.batch_size, recipe.seed),
+        RealValidation(unseen, recipe.network.multiple, lesion, device),
+    )
+
+
+def _needed(data: PreparedData | None) -> PreparedData:
+    if data is None:
+        raise DataError("expected prepared label maps and lesions for synthetic images, got none")
+    return data
 
 
 def make_synthesizer(
@@ -61,6 +106,8 @@ def make_synthesizer(
     """The generator of one part ("train" or "validation") of a recipe's data."""
     heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
     bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
+    if part == "train" and recipe.pseudo_labels is not None:
+        bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)
     return Synthesizer(heads, bank, data.table, config, device)
 
 
@@ -89,8 +136,10 @@ def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
     """Names of the label maps of one part ("train" or "validation") of a recipe.
 
     Raises:
-        RecipeError: a pattern of the recipe matches none.
+        RecipeError: a pattern of the recipe matches none, or the recipe has no synthetic images.
     """
+    if recipe.brains is None:
+        raise RecipeError(f"{recipe.name}: expected a recipe with synthetic images, its images are all real")
     patterns = recipe.brains.train if part == "train" else recipe.brains.validation
     return select(list(data.brain_names), patterns, f"brains.{part}")
 
