@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed
 from lightning_fabric import Fabric
@@ -15,8 +17,7 @@ class Agreement:
     """
 
     def __init__(self, fabric: Fabric) -> None:
-        several = fabric.world_size > 1
-        self._group = torch.distributed.new_group(backend="gloo") if several else None
+        self._group: Any = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
 
     def largest(self, *values: int) -> list[int]:
         """Of each value, the largest that any process gave; every process must ask.

@@ -26,6 +26,7 @@ from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.deferred import DeferredRows
 from strokelabel.fit.devices import gpu_arithmetic, make_fabric
 from strokelabel.fit.interruption import Interruption
+from strokelabel.fit.mlflow_log import MlflowLog
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
 from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
@@ -96,7 +97,8 @@ def train(  # noqa: PLR0913
 
     Raises:
         CheckpointError: the folder's checkpoints are damaged, or belong to another network.
-        TrainingError: gradients stay infinite or undefined, or there is no such device.
+        TrainingError: gradients stay infinite or undefined, there is no such device, or the MLflow log that was
+            asked for cannot be kept.
         OutputError: the folder cannot be written to.
     """
     if config.threads is not None:
@@ -169,7 +171,9 @@ class _Loop:
         if not self._run.fabric.is_global_zero:
             return nullcontext()
         drop_checkpoints_after(self._folder, self._run.step)
-        return closing(TrainingRecord(self._folder, self._run.step, self._run.objective.score_names))
+        store = self._config.mlflow
+        log = MlflowLog(store, self._folder, self._config.model_dump()) if store is not None else None
+        return closing(TrainingRecord(self._folder, self._run.step, self._run.objective.score_names, log))
 
     def _validate(self, validation: ScoringStream[Any]) -> dict[str, float]:
         """Score the run; a best score so far is kept in `best.pt`."""

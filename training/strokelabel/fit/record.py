@@ -10,6 +10,7 @@ import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -23,6 +24,22 @@ VALIDATION_PREFIX = "validation_"
 """Begins the names of the columns that only steps with a validation fill; they depend on the objective."""
 
 
+class RecordSink(Protocol):
+    """Somewhere else that rows of a record go."""
+
+    def add(self, row: Mapping[str, float], /) -> None:
+        """Record a step."""
+        ...
+
+    def sync(self) -> None:
+        """Write what was added; called before every checkpoint."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
+
+
 class TrainingRecord:
     """Appends rows to a run's `metrics.csv` and TensorBoard events.
 
@@ -30,12 +47,16 @@ class TrainingRecord:
         folder: the training folder.
         step: steps done; anything recorded after them is dropped.
         score_names: what a validation gives, in the order of the columns.
+        also: receives the same rows.
 
     Raises:
         CheckpointError: an existing `metrics.csv` is not one of ours, or has other scores.
     """
 
-    def __init__(self, folder: Path, step: int, score_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, folder: Path, step: int, score_names: tuple[str, ...], also: RecordSink | None = None
+    ) -> None:
+        self._also = also
         path = folder / "metrics.csv"
         self._columns = (*STEP_COLUMNS, *(VALIDATION_PREFIX + name for name in score_names))
         known, everything = _read_table(path)
@@ -59,16 +80,22 @@ class TrainingRecord:
                 self._events.add_scalar(
                     name.replace(VALIDATION_PREFIX, "validation/"), value, int(row["step"])
                 )
+        if self._also is not None:
+            self._also.add(row)
 
     def sync(self) -> None:
         """Force all rows to the disk, so that no checkpoint is ahead of its record."""
         os.fsync(self._file.fileno())
         self._events.flush()
+        if self._also is not None:
+            self._also.sync()
 
     def close(self) -> None:
-        """Finish both files."""
+        """Finish all of them."""
         self._file.close()
         self._events.close()
+        if self._also is not None:
+            self._also.close()
 
     def _line(self, row: Mapping[str, float]) -> str:
         return ",".join(repr(row[name]) if name in row else "" for name in self._columns)
