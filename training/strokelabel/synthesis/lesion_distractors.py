@@ -80,7 +80,7 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
         seed=sampler.seed(),
         halo_strength=sampler.uniform((0.5, 1.0)) if hyperintense else 0.0,
         halo_sigma_mm=sampler.uniform(config.hyperintensity_sigma_mm),
-        halo_threshold=sampler.uniform((0.1, 0.35)),
+        halo_threshold=sampler.uniform((0.02, 0.3)),
         halo_stretch=sampler.uniform((1.0, 2.0)),
         spot_strength=sampler.uniform((0.5, 1.0)) if spots else 0.0,
         spot_sigma_mm=sampler.uniform((1.0, 2.5)),

@@ -6,6 +6,7 @@ image changes, and with one switched on, everything it does not touch stays as i
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -29,10 +30,6 @@ from strokelabel.synthesis.lesion_embolic import LesionArranger
 from strokelabel.synthesis.lesion_grid import CoarseGrid
 from strokelabel.synthesis.lesion_stage import StageParameters, sample_stage, stage_weights
 from strokelabel.synthesis.sampling import Sampler
-
-_STREAM = 0x7265616C69736D
-"""Makes another seed of the image's."""
-
 
 @dataclass(frozen=True)
 class RealismParameters:
@@ -98,10 +95,10 @@ class Realism:
         """
         config = self.config.lesion
         if arranges(config):
-            lesions = self._arranger.arrange(Sampler(seed ^ _STREAM), lesions)
+            lesions = self._arranger.arrange(_sampler(seed, "arrange"), lesions)
         if not dresses(config):
             return contrast, lesions, None
-        sampler = Sampler(seed ^ (_STREAM + 1))
+        sampler = _sampler(seed, "dress")
         stage = sample_stage(sampler, config.stages)
         distractors = sample_distractors(sampler, config.distractors, contrast.family)
         if contrast.scan is None:
@@ -143,6 +140,12 @@ class Realism:
             weights=torch.cat([staged, hyperintensity * (1 - soft)], dim=1),
             gain=signal_gain(distractors, tissues[:, 0:1], brain, coarse_mm, grid),
         )
+
+
+def _sampler(seed: int, purpose: str) -> Sampler:
+    """A source of randomness of its own, hashed so that neighbouring seeds have nothing in common."""
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return Sampler(int.from_bytes(digest[:7], "big"))
 
 
 def _icbm_on_grid(coordinates_mm: Tensor, to_icbm: Tensor, grid: CoarseGrid) -> Tensor:
