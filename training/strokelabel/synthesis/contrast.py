@@ -15,6 +15,7 @@ from strokelabel.labels import LabelTable
 from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig
 from strokelabel.synthesis.sampling import Sampler, voxel_noise
+from strokelabel.synthesis.scan import ScanParameters
 
 _BACKGROUND_GROUP = "background"
 
@@ -47,7 +48,8 @@ CLINICAL_MEANS: dict[str, dict[str, tuple[float, float]]] = {
 class ContrastParameters:
     """One draw of a Gaussian mixture over one or several features.
 
-    The plain mixture has one feature, the intensity, in arbitrary units with the head roughly in [0, 1].
+    The plain mixture has one feature, the intensity, in arbitrary units with the head roughly in [0, 1]. With a scan,
+    the features are the quantitative maps, and the deviations have one column: see `scan.ScanParameters.texture`.
 
     Attributes:
         family: which contrast family was drawn.
@@ -57,6 +59,7 @@ class ContrastParameters:
         lesion_deviations: (components, features) standard deviation inside each component.
         texture_fwhm_voxels: smoothness of the texture.
         texture_seed: seed of the texture.
+        scan: how quantitative maps become an intensity; None where the feature is the intensity.
     """
 
     family: str
@@ -66,6 +69,7 @@ class ContrastParameters:
     lesion_deviations: Tensor
     texture_fwhm_voxels: float
     texture_seed: int
+    scan: ScanParameters | None = None
 
 
 def sample_contrast(
@@ -173,19 +177,18 @@ def look_up(values: Tensor, first: Tensor, second: Tensor, fraction: Tensor) -> 
 
 
 def texture(
-    parameters: list[ContrastParameters], shape: tuple[int, int, int], device: torch.device
+    parameters: list[ContrastParameters], shape: tuple[int, int, int], device: torch.device, channels: int = 1
 ) -> Tensor:
-    """Unit-variance noise of the drawn smoothness, independent between features.
+    """Unit-variance noise of the drawn smoothness, independent between channels.
 
     Returns:
-        (batch, features, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard
+        (batch, channels, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard
         deviation stays one (the public code lets it fall to 0.27).
     """
-    features = parameters[0].means.shape[1]
-    noise = voxel_noise([p.texture_seed for p in parameters], (features, *shape), device)
+    noise = voxel_noise([p.texture_seed for p in parameters], (channels, *shape), device)
     kernels = []
     for axis in range(3):
         rows = [gaussian_matrix(shape[axis], p.texture_fwhm_voxels, device) for p in parameters]
-        stack = torch.stack(rows)
+        stack = torch.stack(rows).repeat_interleave(channels, dim=0)
         kernels.append(stack / stack.square().sum(dim=2, keepdim=True).sqrt())
-    return apply_along_axes(noise, kernels)
+    return apply_along_axes(noise.flatten(0, 1).unsqueeze(1), kernels).view_as(noise)

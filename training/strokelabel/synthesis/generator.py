@@ -6,7 +6,7 @@ parameters of an image from a seed; `apply` computes images from parameters, in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,14 +32,17 @@ from strokelabel.synthesis.deformation import (
 from strokelabel.synthesis.head import Head, stack_heads
 from strokelabel.synthesis.lesion import LesionParameters, penumbra, place_lesions, sample_lesions
 from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.scan import TEXTURES, scan
 from strokelabel.synthesis.skull_strip import (
     SkullStripParameters,
     brain_masks,
     sample_skull_strip,
     without_extracerebral,
 )
+from strokelabel.synthesis.tissue_contrast import sample_tissue_contrast, with_stage
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class SampleParameters:
     lesions: LesionParameters
     skull_strip: SkullStripParameters
     artefacts: ArtefactParameters
+    realism: RealismParameters | None = None
 
 
 @dataclass(frozen=True)
@@ -104,20 +108,31 @@ class Synthesizer:
         self.table = table
         self.config = config
         self.parcellation = parcellation
+        self._realism = Realism(lesions, table, config)
         self._air = table.index(0)
 
     def sample(self, seed: int) -> SampleParameters:
         """Draw the parameters of one image; the same seed gives the same parameters."""
         sampler, config = Sampler(seed), self.config
-        return SampleParameters(
+        parameters = SampleParameters(
             seed=seed,
             head=sampler.integer(0, len(self.heads) - 1),
             deformation=sample_deformation(sampler, config.deformation, config.field_of_view_mm),
-            contrast=sample_contrast(sampler, config.contrast, config.lesion, self.table),
+            contrast=self._sample_contrast(sampler),
             lesions=sample_lesions(sampler, config.lesion, len(self.lesions)),
             skull_strip=sample_skull_strip(sampler, config.skull_strip),
             artefacts=sample_artefacts(sampler, config.artefacts),
         )
+        contrast, lesions, realism = self._realism.sample(seed, parameters.contrast, parameters.lesions)
+        if realism is not None:
+            contrast = with_stage(sampler, config.contrast.physics, contrast, realism.stage.stage)
+        return replace(parameters, contrast=contrast, lesions=lesions, realism=realism)
+
+    def _sample_contrast(self, sampler: Sampler) -> ContrastParameters:
+        """Intensities, or quantitative values and a sequence."""
+        if self.config.contrast.model == "physics":
+            return sample_tissue_contrast(sampler, self.config.contrast, self.table)
+        return sample_contrast(sampler, self.config.contrast, self.config.lesion, self.table)
 
     @torch.no_grad()
     def apply(self, parameters: list[SampleParameters]) -> SyntheticBatch:
@@ -132,7 +147,8 @@ class Synthesizer:
         lesion = place_lesions([p.lesions for p in parameters], self.lesions, coordinates, head.to_icbm)
         lesion = lesion * (anatomy.allowed > 0.5)
         mask = brain_masks([p.skull_strip for p in parameters], anatomy.brain, config.spacing_mm)
-        image = self._intensities(parameters, anatomy, lesion[:, 1:])
+        maps = self._realism_maps(parameters, anatomy, lesion[:, 1:], coordinates, head.to_icbm)
+        image = self._intensities(parameters, anatomy, lesion[:, 1:], maps)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         return SyntheticBatch(
@@ -161,28 +177,58 @@ class Synthesizer:
 
     def _anatomy(self, parameters: list[SampleParameters], head: Head, coordinates: Tensor) -> _Anatomy:
         """Features per voxel and the tissue maps, deformed together by one interpolation."""
-        maps, airs = [], []
-        for name in ("means", "deviations"):
-            values = torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
-            air = values[:, self._air, :, None, None, None]
-            # Air goes on outside the label map, where interpolation reads zero.
-            maps.append(look_up(values, head.first, head.second, head.fraction) - air)
-            airs.append(air)
+        means, deviations = (
+            torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
+            for name in ("means", "deviations")
+        )
+        values = torch.cat([means, deviations], dim=2)
+        air = values[:, self._air : self._air + 1]
+        # Air goes on outside the label map, where interpolation reads zero.
+        maps = look_up(values - air, head.first, head.second, head.fraction)
         masks = torch.cat([head.tissues, torch.stack([head.brain, head.lesion_allowed], dim=1)], dim=1)
-        volume = torch.cat([*maps, masks.float() / 255], dim=1)
+        volume = torch.cat([maps, masks.float() / 255], dim=1)
         warped = sample_volume(volume, coordinates, head.matrix, head.offset)
-        features = maps[0].shape[1]
-        mean, deviation, tissues, brain, allowed = warped.split([features, features, 4, 1, 1], dim=1)
-        return _Anatomy(mean + airs[0], deviation + airs[1], tissues, brain, allowed)
+        warped[:, : values.shape[2]] += air[:, 0, :, None, None, None]
+        sizes = [means.shape[2], deviations.shape[2], 4, 1, 1]
+        return _Anatomy(*warped.split(sizes, dim=1))
 
-    def _intensities(self, parameters: list[SampleParameters], anatomy: _Anatomy, weights: Tensor) -> Tensor:
-        """Gaussian mixture of tissue and lesion components. (batch, 1, x, y, z)."""
+    def _realism_maps(
+        self,
+        parameters: list[SampleParameters],
+        anatomy: _Anatomy,
+        soft: Tensor,
+        coordinates: Tensor,
+        to_icbm: Tensor,
+    ) -> RealismMaps | None:
+        """Further lesion components and distractors, where the recipe has any."""
+        drawn = [p.realism for p in parameters if p.realism is not None]
+        if not drawn:
+            return None
+        return self._realism.maps(
+            drawn, soft, anatomy.tissues, anatomy.brain, anatomy.allowed, coordinates, to_icbm
+        )
+
+    def _intensities(
+        self,
+        parameters: list[SampleParameters],
+        anatomy: _Anatomy,
+        weights: Tensor,
+        realism: RealismMaps | None,
+    ) -> Tensor:
+        """Gaussian mixture of tissue and lesion components, scanned if it is quantitative. (batch, 1, x, y, z)."""
         shape = self.config.shape
         contrasts = [p.contrast for p in parameters]
         weights = weights * penumbra([p.lesions for p in parameters], shape, self.device)
+        if realism is not None:
+            weights = torch.cat([weights, realism.weights], dim=1)
         mean = self._blend(anatomy.mean, [c.lesion_means for c in contrasts], weights)
         deviation = self._blend(anatomy.deviation, [c.lesion_deviations for c in contrasts], weights)
-        return (mean + deviation * texture(contrasts, shape, self.device)).clamp_min(0)
+        scans = [c.scan for c in contrasts if c.scan is not None]
+        if scans:
+            image = scan(mean, deviation * texture(contrasts, shape, self.device, TEXTURES), scans)
+        else:
+            image = (mean + deviation * texture(contrasts, shape, self.device)).clamp_min(0)
+        return image if realism is None or realism.gain is None else image * realism.gain
 
     def _blend(self, tissue: Tensor, components: list[Tensor], weights: Tensor) -> Tensor:
         """Lay lesion components over the tissue, one after another.
@@ -201,7 +247,8 @@ class Synthesizer:
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
         """Bias, gamma, blur, slices and noise."""
         image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
-        image = image / image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
+        if self.config.contrast.model == "mixture":  # a scan has a reference of its own: the brain, not the scalp
+            image = image / image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
         image = apply_gamma(image, artefacts)
         return acquire(image, artefacts, self.config.spacing_mm)
 

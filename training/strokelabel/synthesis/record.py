@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
-from typing import Any, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
-from strokelabel.errors import DataError
+from strokelabel.errors import DataError, OptionError
 from strokelabel.synthesis.generator import SampleParameters
 
 
@@ -26,7 +27,7 @@ def from_json(text: str) -> SampleParameters:
     """
     try:
         return _build(SampleParameters, json.loads(text))  # type: ignore[no-any-return]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OptionError) as error:
         raise DataError(
             f"Expected the record of a synthetic image as `to_json` writes it, got: {error}"
         ) from error
@@ -48,6 +49,8 @@ def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields(kind)})  # type: ignore[operator]
+    if get_origin(kind) in (Union, UnionType):
+        return _build(_member(kind, value), value)
     if kind is Tensor:
         return torch.tensor(value, dtype=torch.float32)
     if get_origin(kind) is tuple and isinstance(value, list):
@@ -57,3 +60,13 @@ def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
     if type(value) is kind or (kind is float and type(value) is int):
         return value
     raise TypeError(f"expected {kind}, found {value!r:.40}")
+
+
+def _member(union: Any, value: Any) -> Any:  # noqa: ANN401
+    """The member of a union that a value was written from: None, or the dataclass with just these fields."""
+    for kind in get_args(union):
+        if kind is NoneType and value is None:
+            return kind
+        if is_dataclass(kind) and isinstance(value, dict) and {f.name for f in fields(kind)} == set(value):
+            return kind
+    raise TypeError(f"expected {union}, found {value!r:.40}")
