@@ -63,7 +63,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts; without it all are merged.")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Models average over flips.")] = False,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Models average over flips; they are then named NAME+TTA.")
+    ] = False,
     ct: Annotated[
         bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")
     ] = False,
@@ -146,18 +148,17 @@ def gather_methods(
     from strokelabel.registry import find_model
     from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, TableMethod
 
-    methods: list[Method] = [
-        TableMethod(name, lesion_label)
-        for name in dict.fromkeys(n for case in cases for n in case.predictions)
-    ]
+    columns = dict.fromkeys(name for case in cases for name in case.predictions)
+    methods: list[Method] = []
+    for text in models or ([] if folders or columns else ["base"]):
+        name, place = _split_name(text)
+        spec = find_model(place)
+        name = name or (f"{spec.name}+TTA" if options.tta else spec.name)
+        methods.append(ModelMethod(name, spec, options, device, output / "predictions" / name))
     for text in folders:
         name, place = _split_name(text)
         methods.append(FolderMethod(name or Path(place).resolve().name, Path(place), lesion_label))
-    for text in models or ([] if methods else ["base"]):
-        name, place = _split_name(text)
-        spec = find_model(place)
-        name = name or spec.name
-        methods.append(ModelMethod(name, spec, options, device, output / "predictions" / name))
+    methods += [TableMethod(name, lesion_label) for name in columns]
     names = [method.name for method in methods]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise OptionError(

@@ -36,7 +36,7 @@ class Column:
 
     def text(self, value: float) -> str:
         """A value as shown; a dash where it is not defined."""
-        return "–" if isnan(value) else f"{value * self.factor:.{self.decimals}f}"
+        return "–" if isnan(value) else f"{value * self.factor:z.{self.decimals}f}"
 
     def limited(self, value: float) -> float:
         """A value, or the nearest that is possible: a t interval knows no limits."""
