@@ -14,6 +14,7 @@ from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig
+from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
 
 LESION_ONLY_NAMES = ("background", "lesion")
@@ -44,6 +45,10 @@ class Recipe(_Section):
     name: str
     description: str = ""
     seed: int = 0
+    target: Literal["tissues", "parcellation"] = "tissues"
+    """Which classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
+    lesion_target: Literal["class", "underlying"] = "class"
+    """Whether lesions are a class of their own, or labelled as the structure beneath them (SynthSeg)."""
     brains: BrainSplit | None = None
     """Label maps of synthetic images; None where all images are real."""
     real: RealConfig | None = None
@@ -82,6 +87,26 @@ class Recipe(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _target_is_possible(self) -> Self:
+        """Refuse targets that the data cannot give."""
+        if self.target == "parcellation":
+            if self.real is not None and self.lesion_target == "underlying":
+                raise ValueError("lesion_target: expected class where scans with lesion masks are trained on")
+        elif self.lesion_target == "underlying" or self.synthesis.skull_strip.method == "labels":
+            raise ValueError(
+                "target: expected parcellation with `lesion_target: underlying` or `skull_strip.method: labels`, "
+                "got tissues"
+            )
+        return self
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """The classes of a parcellation; none for another target."""
+        if self.target == "parcellation":
+            return parcellation_structures(lesion=self.lesion_target == "class")
+        return ()
+
     @property
     def is_synthetic(self) -> bool:
         """Whether any of the training images are synthetic."""
@@ -89,15 +114,17 @@ class Recipe(_Section):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the output channels: tissues and lesion, or the lesion alone, as the paper's baseline has it."""
+        """Of the output channels: structures, or tissues and lesion, or the lesion alone as in the paper's baseline."""
+        if self.structures:
+            return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
             return LESION_ONLY_NAMES
         return CLASS_NAMES
 
     @property
-    def lesion_class(self) -> int:
-        """Index of the lesion among the classes."""
-        return self.class_names.index("lesion")
+    def lesion_class(self) -> int | None:
+        """Index of the lesion among the classes; None where it is no class."""
+        return self.class_names.index("lesion") if "lesion" in self.class_names else None
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

@@ -22,7 +22,7 @@ from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
-from strokelabel.registry import ModelSpec
+from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
 from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
@@ -130,6 +130,8 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         path=path,
         network=recipe.network.model_dump(mode="json"),
         class_names=recipe.class_names,
+        task=PARCELLATION if recipe.structures else SEGMENTATION,
+        class_ids=tuple(structure.id for structure in recipe.structures),
         spacing_mm=recipe.synthesis.spacing_mm,
         field_of_view_mm=recipe.synthesis.field_of_view_mm,
         normalization={"lower": 1.0, "upper": 99.0},

@@ -21,8 +21,15 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.head_cache import load_heads
 from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.prepared import PreparedData, stable_split
-from strokelabel.synthesis.validation import validation_cases, validation_config
+from strokelabel.synthesis.validation import (
+    VALIDATION_FAMILIES,
+    ValidationCase,
+    lesion_free_cases,
+    validation_cases,
+    validation_config,
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,15 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
     unseen = make_synthesizer(data, recipe, "validation", config, device)
     return _ItemStreams(
         SyntheticStream(synthesizer, recipe.training.batch_size, recipe.seed),
-        SyntheticValidation(unseen, validation_cases(recipe.validation.per_family)),
+        SyntheticValidation(unseen, _validation_cases(recipe)),
     )
+
+
+def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
+    """With lesions, unless they are no class."""
+    if recipe.lesion_class is None:
+        return lesion_free_cases(recipe.validation.per_family * len(VALIDATION_FAMILIES))
+    return validation_cases(recipe.validation.per_family)
 
 
 def _real_streams(
@@ -87,6 +101,7 @@ def _real_streams(
         recipe.synthesis.shape, recipe.synthesis.deformation, config.augmentation, device
     )
     lesion = recipe.lesion_class
+    assert lesion is not None, "a recipe with real scans has a lesion class"
     seen, unseen = (dataset.of_subjects(parts[part]).scans for part in ("train", "validation"))
     return _ItemStreams(
         RealStream(seen, augmentation, lesion, recipe.training.batch_size, recipe.seed),
@@ -108,7 +123,11 @@ def make_synthesizer(
     bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
     if part == "train" and recipe.pseudo_labels is not None:
         bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)
-    return Synthesizer(heads, bank, data.table, config, device)
+    parcellation = None
+    if recipe.target == "parcellation":
+        lesion_class = recipe.lesion_class is not None
+        parcellation = ParcellationTarget(data.table, heads, lesion_class=lesion_class)
+    return Synthesizer(heads, bank, data.table, config, device, parcellation)
 
 
 def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
