@@ -24,13 +24,19 @@ from torch import Tensor
 
 from strokelabel.fit.real_config import RealAugmentationConfig
 from strokelabel.geometry import CropBox
-from strokelabel.networks.normalization import normalize, rescale_percentiles
+from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig, Range
 
 _CONTEXT = 1.5
 """Sides of the box that is deformed over those of the crop that is kept, so that no border of it comes into view."""
 
 _SEEDS = 2**32
+
+_AIR = 1e-4
+
+_BRIGHTEST = 0.999
+_SAMPLES = 200_000
+"""The percentile comes from at most some such number of voxels."""
 
 Triple = tuple[int, int, int]
 
@@ -71,14 +77,25 @@ class RealAugmentation:
         """
         rng = np.random.default_rng(seed)
         box = context_box(_triple(image.shape), self.shape, rng)
-        scaled = rescale_percentiles(image[None, None])[0]
-        item: Any = {"image": _cut(scaled, box), "label": _cut(mask[None].float(), box)}
+        item: Any = {"image": _cut(scale_to_one(image)[None], box), "label": _cut(mask[None].float(), box)}
         for transforms in (self._spatial, self._flips, self._intensity):
             transforms.set_random_state(seed=int(rng.integers(_SEEDS)))
             item = transforms(item)
         plain = torch.as_tensor(item["image"].as_tensor(), device=self.device)
         label = torch.as_tensor(item["label"].as_tensor(), device=self.device)
-        return normalize(plain[None].clamp_min(0))[0], label[0] > 0.5
+        # Interpolation leaves air not quite zero; normalisation would take it for tissue.
+        return normalize(plain.masked_fill(plain < _AIR, 0.0)[None])[0], label[0] > 0.5
+
+
+def scale_to_one(image: Tensor) -> Tensor:
+    """Divide a scan by its 99.9th percentile, air left out, and cut what is brighter.
+
+    Gamma, histogram shift and noise are made for intensities from 0 to 1; `normalize` would cut those brightest anyway.
+    """
+    tissue = image[image > 0]
+    sample = tissue[:: max(1, len(tissue) // _SAMPLES)]
+    brightest = float(torch.quantile(sample, _BRIGHTEST)) if len(sample) else 1.0
+    return (image / brightest).clamp_max(1.0)
 
 
 def context_box(full_shape: Triple, shape: Triple, rng: np.random.Generator) -> CropBox:

@@ -48,7 +48,8 @@ def shown_probabilities(
             lambda done, total: report("predicting", 0.1 + 0.8 * done / total),
         ).numpy()
 
-    if options.view == "head":
+    knows_brain = len(spec.class_names) > 2  # else a first pass would find the lesion, not the brain
+    if options.view == "head" or not knows_brain:
         box = head_view(volume, spec.spacing_mm, multiple)
     else:
         box = brain_view(volume, spec.spacing_mm, multiple, spec.field_of_view_mm, classify=run)
