@@ -29,8 +29,10 @@ class Acquisition(ABC):
     """Name in words."""
 
     @abstractmethod
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """The noise-free magnitude image.
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """The noise-free image before the magnitude is taken: negative where magnetisation is still inverted.
+
+        Signals add up where tissues share a voxel; magnitudes do not.
 
         Args:
             maps: tissue properties, of any shape and device.
@@ -38,8 +40,12 @@ class Acquisition(ABC):
             transmit: transmit field (B1+) relative to 1; scales flip angles.
 
         Returns:
-            Signal of the maps' shape, at least 0, in the units of PD. Differentiable in maps and fields.
+            Signal of the maps' shape, in the units of PD. Differentiable in maps and fields.
         """
+
+    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """The noise-free magnitude image; arguments as for `signal`."""
+        return self.signal(maps, receive, transmit).abs()
 
     @abstractmethod
     def bids(self) -> dict[str, Any]:

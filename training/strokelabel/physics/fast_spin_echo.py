@@ -39,12 +39,12 @@ class FastSpinEcho(Acquisition):
         check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)
         check_order(("the echo time", self.echo_time), ("the repetition time", self.repetition_time))
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
         recovery_time = self.repetition_time - self.echo_time / 2
         readout = spin_echo_readout(maps, self.echo_time, recovery_time, transmit)
         steady = readout.constant / (1 - readout.slope)
-        return receive * maps.pd * readout.amplitude.abs() * steady.abs() * decay(maps.r2, self.echo_time)
+        return receive * maps.pd * readout.amplitude * steady * decay(maps.r2, self.echo_time)
 
     def bids(self) -> dict[str, Any]:
         """See `Acquisition.bids`."""

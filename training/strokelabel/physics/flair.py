@@ -54,14 +54,14 @@ class Flair(Acquisition):
             ("the repetition time", self.repetition_time),
         )
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
         recovery_time = self.repetition_time - self.inversion_time - self.echo_time / 2
         readout = spin_echo_readout(maps, self.echo_time, recovery_time, transmit)
         turned = self.inversion_efficiency * decay(maps.r1, self.inversion_time)
         recovered = recovery(maps.r1, self.inversion_time)
         steady = (recovered - turned * readout.constant) / (1 + turned * readout.slope)
-        return receive * maps.pd * readout.amplitude.abs() * steady.abs() * decay(maps.r2, self.echo_time)
+        return receive * maps.pd * readout.amplitude * steady * decay(maps.r2, self.echo_time)
 
     def bids(self) -> dict[str, Any]:
         """See `Acquisition.bids`."""

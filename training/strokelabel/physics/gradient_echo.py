@@ -40,12 +40,12 @@ class GradientEcho(Acquisition):
         check_flip_angle(flip_angle=self.flip_angle)
         check_order(("the echo time", self.echo_time), ("the repetition time", self.repetition_time))
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
         angle = radians(self.flip_angle, transmit)
         recovered = recovery(maps.r1, self.repetition_time)
         steady = recovered / (1 - torch.cos(angle) * (1 - recovered))
-        return receive * maps.pd * torch.sin(angle).abs() * steady * decay(maps.r2_star, self.echo_time)
+        return receive * maps.pd * torch.sin(angle) * steady * decay(maps.r2_star, self.echo_time)
 
     def bids(self) -> dict[str, Any]:
         """See `Acquisition.bids`."""

@@ -18,7 +18,7 @@ from strokelabel.physics.timing import check_flip_angle, check_fraction, check_o
 class Mp2rage(Acquisition):
     """The unified image of Marques et al. 2010 (NeuroImage 49:1271), shifted to be positive.
 
-    U = Re(S1* S2) / (|S1|^2 + |S2|^2) lies in [-0.5, 0.5]; `magnitude` is U + 0.5, as scanners store it, and 0 where
+    U = Re(S1* S2) / (|S1|^2 + |S2|^2) lies in [-0.5, 0.5]; the image is U + 0.5, as scanners store it, and 0 where
     there is no signal at all.
 
     Attributes:
@@ -77,8 +77,8 @@ class Mp2rage(Acquisition):
         first, second = self.inversion_time_1 - before, self.inversion_time_2 - before
         return (first, first + length), (second, second + length)
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`; here a number from 0 to 1 without a unit."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`; here a number from 0 to 1 without a unit."""
         first, second = self.readouts(maps, receive, transmit)
         power = first**2 + second**2
         some = power > 0
@@ -88,7 +88,7 @@ class Mp2rage(Acquisition):
     def readouts(
         self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """The two signed images that `magnitude` combines, in the units of PD."""
+        """The two signed images that `signal` combines, in the units of PD."""
         trains = [
             ReadoutTrain(maps.r1, angle, self.excitation_spacing, transmit)
             for angle in (self.flip_angle_1, self.flip_angle_2)

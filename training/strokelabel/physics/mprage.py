@@ -70,12 +70,12 @@ class Mprage(Acquisition):
     def _train_end(self) -> float:
         return self._train_start + self.excitations * self.excitation_spacing
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
         train = ReadoutTrain(maps.r1, self.flip_angle, self.excitation_spacing, transmit)
         start = self._inverted(self._steady_state(maps.r1, train), maps.r1)
         center = train.after(start, self.excitations // 2)
-        return receive * maps.pd * (train.sine * center).abs() * decay(maps.r2_star, self.echo_time)
+        return receive * maps.pd * train.sine * center * decay(maps.r2_star, self.echo_time)
 
     def _steady_state(self, r1: Tensor, train: ReadoutTrain) -> Tensor:
         """Mz before the inversion: the fixed point of one period, constant + slope * Mz."""

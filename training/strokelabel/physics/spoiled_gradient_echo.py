@@ -44,13 +44,13 @@ class SpoiledGradientEcho(Acquisition):
         check_flip_angle(flip_angle=self.flip_angle)
         check_order(("the echo time", self.echo_time), ("the repetition time", self.repetition_time))
 
-    def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """See `Acquisition.magnitude`."""
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
         angle = radians(self.flip_angle, transmit)
         recovered = recovery(maps.r1, self.repetition_time)
         kept = self._kept(maps, transmit)
         steady = kept * recovered / (1 - kept * torch.cos(angle) * (1 - recovered))
-        return receive * maps.pd * torch.sin(angle).abs() * steady * decay(maps.r2_star, self.echo_time)
+        return receive * maps.pd * torch.sin(angle) * steady * decay(maps.r2_star, self.echo_time)
 
     def _kept(self, maps: QuantitativeMaps, transmit: Field) -> Tensor:
         """The fraction of Mz that the saturation pulse leaves."""
