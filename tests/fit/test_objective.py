@@ -90,7 +90,7 @@ def test_parcels_without_a_lesion_are_learned_and_scored_by_their_mean_dice(tmp_
     network = build_network(UNetConfig(out_channels=33, channels=(4, 6), strides=(2,)))
     objective = SegmentationObjective(classes=33, lesion=None)
     arguments = {"objective": objective, "device": "cpu", "on_progress": lambda progress: None}
-    config = tiny_config(steps=60, learning_rate=0.02, validate_every=30)
+    config = tiny_config(steps=30, learning_rate=0.02, validate_every=15)
     result = train(network, Parcels(), Parcels(1), config, tmp_path, **arguments)
     rows = [row for row in read_metrics(result.metrics) if "validation_dice_mean" in row]
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]

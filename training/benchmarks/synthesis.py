@@ -1,10 +1,13 @@
 """Time of one synthetic sample against cornucopia's SynthFromLabelTransform, on the same label map, in one run.
 
-    python training/benchmarks/synthesis.py LABEL_MAP [--size 160] [--repeats 5] [--threads 2] [--device cpu]
+    python training/benchmarks/synthesis.py LABEL_MAP [--size 160] [--batch 1] [--repeats 5] [--threads 2]
+                                                      [--device cpu cuda]
 
-Both make a size³ image at 1 mm with deformation, Gaussian-mixture contrast, bias, gamma, blur, low resolution and
+Both make size³ images at 1 mm with deformation, Gaussian-mixture contrast, bias, gamma, blur, low resolution and
 noise. Ours also places and blends lesions and returns tissue and lesion labels. Samples alternate, so that whatever
-else the machine does falls on both; medians and their ratio are printed. Loading is left out on both sides.
+else the machine does falls on both; medians and their ratio are printed, on the CPU and on a GPU where there is one.
+Loading is left out on both sides. Of a batch, ours makes all images at once, and cornucopia one after another, as it
+has to.
 """
 
 from __future__ import annotations
@@ -29,40 +32,48 @@ from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared import PreparedBrain
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("label_map", type=Path, help="FreeSurfer-style label map, 1 mm")
     parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    parser.add_argument("--device", nargs="+", default=["cpu"] + ["cuda"] * torch.cuda.is_available())
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    for device in options.device:
+        report(measure(options, device), options, device)
+
+
+def measure(options: argparse.Namespace, device: str) -> dict[str, list[float]]:
+    """Wall seconds of a batch, by repeat, for each generator."""
     makers = {
-        "cornucopia": cornucopia_sampler(arguments.label_map, arguments.size, arguments.device),
-        "strokelabel": our_sampler(arguments.label_map, arguments.size, arguments.device),
+        "cornucopia": cornucopia_sampler(options.label_map, options.size, device),
+        "strokelabel": our_sampler(options.label_map, options.size, device),
     }
     seconds: dict[str, list[float]] = {name: [] for name in makers}
-    for repeat in range(arguments.repeats + 1):
+    for repeat in range(options.repeats + 1):
+        seeds = [repeat * options.batch + item for item in range(options.batch)]
         for name, make in makers.items():
-            elapsed = timed(make, repeat)
+            elapsed = timed(make, seeds)
             if repeat:  # the first round warms both up
                 seconds[name].append(elapsed)
-    report(seconds, arguments)
+    return seconds
 
 
-def timed(make: Callable[[int], None], repeat: int) -> float:
-    """Wall seconds of one sample."""
+def timed(make: Callable[[list[int]], None], seeds: list[int]) -> float:
+    """Wall seconds of one batch."""
     start = time.perf_counter()
-    make(repeat)
+    make(seeds)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def our_sampler(path: Path, size: int, device: str) -> Callable[[int], None]:
+def our_sampler(path: Path, size: int, device: str) -> Callable[[list[int]], None]:
     """StrokeLabel's generator with the paper's settings and always one lesion."""
     table = default_label_table()
     labels, affine = read_label_map(path, table)
@@ -78,13 +89,13 @@ def our_sampler(path: Path, size: int, device: str) -> Callable[[int], None]:
     )
     synthesizer = Synthesizer([head], bank, table, config, device)
 
-    def make(seed: int) -> None:
-        synthesizer.generate([seed])
+    def make(seeds: list[int]) -> None:
+        synthesizer.generate(seeds)
 
     return make
 
 
-def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[int], None]:
+def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[list[int]], None]:
     """cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
     from cornucopia.synth import SynthFromLabelTransform
 
@@ -95,9 +106,10 @@ def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[int], No
     volume = torch.from_numpy(center_crop_or_pad(labels.reshape(shape), size))[None].to(device)
     synth = SynthFromLabelTransform()
 
-    def make(seed: int) -> None:
-        torch.manual_seed(seed)
-        synth(volume)
+    def make(seeds: list[int]) -> None:
+        for seed in seeds:
+            torch.manual_seed(seed)
+            synth(volume)
 
     return make
 
@@ -113,15 +125,16 @@ def center_crop_or_pad(volume: np.ndarray, size: int) -> np.ndarray:
     return volume
 
 
-def report(seconds: dict[str, list[float]], arguments: argparse.Namespace) -> None:
+def report(seconds: dict[str, list[float]], options: argparse.Namespace, device: str) -> None:
     """Print medians and the ratio."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(
-        f"one {arguments.size}^3 sample, {arguments.device}, {arguments.threads} threads, n={arguments.repeats}"
-    )
+    count = "one" if options.batch == 1 else str(options.batch)
+    print(f"{count} {options.size}^3 sample{'s' * (options.batch > 1)}, {device}, ", end="")
+    print(f"{options.threads} threads, n={options.repeats}")
     for name, median in medians.items():
         low, high = min(seconds[name]), max(seconds[name])
-        print(f"{name:12s} median {median:.2f} s (range {low:.2f} to {high:.2f})")
+        pace = options.batch / median
+        print(f"{name:12s} median {median:.2f} s (range {low:.2f} to {high:.2f}), {pace:.3g} samples/s")
     print(f"ratio cornucopia / strokelabel: {medians['cornucopia'] / medians['strokelabel']:.1f}")
 
 

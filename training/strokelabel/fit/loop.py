@@ -28,6 +28,7 @@ from strokelabel.fit.devices import gpu_arithmetic, make_fabric
 from strokelabel.fit.interruption import Interruption
 from strokelabel.fit.mlflow_log import MlflowLog
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
+from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
 from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
 from strokelabel.fit.run import TrainingRun
@@ -104,6 +105,8 @@ def train(  # noqa: PLR0913
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     fabric = make_fabric(device, config.precision)
+    if isinstance(stream, PrefetchStream):
+        stream.feed(fabric.device)
     with gpu_arithmetic(fabric.device, tf32=config.tf32):
         run = TrainingRun(network, config, fabric, objective)
         loop = _Loop(run, config, Path(folder))

@@ -100,8 +100,10 @@ def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
     Returns:
         (batch, 2, x, y, z) float32: logsumexp of the other classes' logits, and the lesion's logit.
     """
-    others = [index for index in range(logits.shape[1]) if index != lesion]
-    rest = logits[:, others].float().logsumexp(dim=1)
+    others = torch.cat(
+        (logits[:, :lesion], logits[:, lesion + 1 :]), dim=1
+    )  # a list of indices would stall a GPU
+    rest = others.float().logsumexp(dim=1)
     return torch.stack((rest, logits[:, lesion].float()), dim=1)
 
 

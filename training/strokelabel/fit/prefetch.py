@@ -21,23 +21,23 @@ class PrefetchStream(Generic[BatchType]):
         stream: the stream to run ahead of.
         ahead: how many batches to keep ready.
         stride: distance between the steps that will be asked for: the number of processes that share a stream.
-        device: where the network trains. On a GPU, batches are made or copied there by a CUDA stream of their own
-            (see `CudaLane`), so that the GPU works on the next batches whenever the network leaves it room.
     """
 
-    def __init__(
-        self,
-        stream: TrainingStream[BatchType],
-        ahead: int = 2,
-        stride: int = 1,
-        device: torch.device | None = None,
-    ) -> None:
+    def __init__(self, stream: TrainingStream[BatchType], ahead: int = 2, stride: int = 1) -> None:
         self.stream = stream
         self.ahead = ahead
         self.stride = stride
-        self._lane = CudaLane(device) if device is not None and device.type == "cuda" else None
+        self._lane: CudaLane | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self._pending: dict[int, Future[BatchType | LaneBatch[BatchType]]] = {}
+
+    def feed(self, device: torch.device) -> None:
+        """Deliver batches on the device where the network trains; called before the first batch.
+
+        On a GPU they are made or copied by a CUDA stream of their own (see `CudaLane`), so that the GPU works on the
+        next batches whenever the network leaves it room.
+        """
+        self._lane = CudaLane(device) if device.type == "cuda" else None
 
     def batch(self, step: int) -> BatchType:
         """The batch of a step; asking in order is fast, any order is right."""
