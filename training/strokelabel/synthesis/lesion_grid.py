@@ -45,6 +45,13 @@ class CoarseGrid:
             return volume
         return F.interpolate(volume, size=self.full, mode="trilinear", align_corners=False)
 
+    def points(self, coordinates: Tensor) -> Tensor:
+        """Positions (batch, *full, 3) at the coarse voxels' centres, (batch, 3, *coarse)."""
+        channels = coordinates.permute(0, 4, 1, 2, 3)
+        if self.shape == self.full:
+            return channels
+        return F.interpolate(channels, size=self.shape, mode="trilinear", align_corners=False)
+
     def blur(
         self, volume: Tensor, sigmas_mm: Sequence[float], stretch_y: Sequence[float] | None = None
     ) -> Tensor:

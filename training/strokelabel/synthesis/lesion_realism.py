@@ -10,12 +10,13 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.config import LesionConfig, SynthesisConfig
 from strokelabel.synthesis.contrast import ContrastParameters
+from strokelabel.synthesis.deformation import sample_volume
+from strokelabel.synthesis.head import Head
 from strokelabel.synthesis.lesion import LesionParameters
 from strokelabel.synthesis.lesion_appearance import component_contrast
 from strokelabel.synthesis.lesion_bank import LesionBank
@@ -28,15 +29,18 @@ from strokelabel.synthesis.lesion_distractors import (
 )
 from strokelabel.synthesis.lesion_embolic import LesionArranger
 from strokelabel.synthesis.lesion_grid import CoarseGrid
+from strokelabel.synthesis.lesion_mass_effect import SwellingParameters, sample_swelling, swell
 from strokelabel.synthesis.lesion_stage import StageParameters, sample_stage, stage_weights
 from strokelabel.synthesis.sampling import Sampler
 
+
 @dataclass(frozen=True)
 class RealismParameters:
-    """Stage of the lesions and distractors of one head."""
+    """Stage and swelling of the lesions, and the distractors, of one head."""
 
     stage: StageParameters
     distractors: DistractorParameters
+    swelling: SwellingParameters
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,27 @@ class Realism:
                 sampler, contrast, self.config.contrast, config, stage.stage, self.table
             )
             contrast = alter_basal_ganglia(sampler, config.distractors, contrast, self.table)
-        return contrast, lesions, RealismParameters(stage, distractors)
+        swelling = sample_swelling(sampler, config.mass_effect, stage.stage)
+        return contrast, lesions, RealismParameters(stage, distractors, swelling)
+
+    def swollen(
+        self, parameters: list[RealismParameters | None], soft: Tensor, coordinates_mm: Tensor, head: Head
+    ) -> Tensor:
+        """Positions to take the anatomy from: away from lesions that swell, the same if none does.
+
+        Args:
+            parameters: one per batch item.
+            soft: (batch, 1, x, y, z) soft mask of the lesions.
+            coordinates_mm: (batch, x, y, z, 3) position of each voxel in the head's own space.
+            head: the batch's heads.
+        """
+        swelling = [p.swelling for p in parameters if p is not None]
+        if not any(p.displacement_mm for p in swelling):
+            return coordinates_mm
+        grid = CoarseGrid(self.config.shape, self.config.spacing_mm, soft.device)
+        points = grid.points(coordinates_mm).permute(0, 2, 3, 4, 1)
+        brain = sample_volume(head.brain[:, None].float() / 255, points, head.matrix, head.offset)
+        return swell(swelling, soft, coordinates_mm, brain, grid)
 
     def maps(
         self,
@@ -150,8 +174,5 @@ def _sampler(seed: int, purpose: str) -> Sampler:
 
 def _icbm_on_grid(coordinates_mm: Tensor, to_icbm: Tensor, grid: CoarseGrid) -> Tensor:
     """ICBM position of the coarse grid's points, (batch, 3, *coarse)."""
-    coarse = coordinates_mm.permute(0, 4, 1, 2, 3)
-    if grid.shape != grid.full:
-        coarse = F.interpolate(coarse, size=grid.shape, mode="trilinear", align_corners=False)
-    moved = torch.einsum("bij,bjxyz->bixyz", to_icbm[:, :3, :3], coarse)
+    moved = torch.einsum("bij,bjxyz->bixyz", to_icbm[:, :3, :3], grid.points(coordinates_mm))
     return moved + to_icbm[:, :3, 3].view(-1, 3, 1, 1, 1)
