@@ -78,6 +78,7 @@ def test_another_objective_brings_its_own_batches_loss_and_scores(tmp_path):
     assert [row["step"] for row in validated] == [20, 40, 60]
     assert validated[-1]["validation_fit"] == -validated[-1]["validation_error"] == result.best_metric
     assert result.best_metric > -0.2
+    assert result.metric_label == "fit"
 
 
 def test_parcels_without_a_lesion_are_learned_and_scored_by_their_mean_dice(tmp_path):

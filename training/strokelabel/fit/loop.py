@@ -49,6 +49,7 @@ class TrainingResult:
         stopped_by: why the run ended.
         best_metric: best metric of the objective in validation (for lesions, the mean Dice), None without a
             validation.
+        metric_label: what that metric measures, such as "lesion Dice".
         best_step: the step of it.
         seconds: training time, earlier runs included.
         checkpoint: the newest checkpoint.
@@ -60,6 +61,7 @@ class TrainingResult:
     finished: bool
     stopped_by: StopReason
     best_metric: float | None
+    metric_label: str
     best_step: int | None
     seconds: float
     checkpoint: Path
@@ -246,6 +248,7 @@ class _Loop:
             finished=run.step >= self._config.steps,
             stopped_by=stopped_by,
             best_metric=run.best.metric,
+            metric_label=run.objective.metric_label,
             best_step=run.best.step,
             seconds=self._seconds(),
             checkpoint=checkpoint_path(self._folder, run.step),
