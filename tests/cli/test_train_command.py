@@ -11,7 +11,11 @@ import yaml
 
 from strokelabel.cli import main as cli
 from strokelabel.fit.checkpoint import load_checkpoint
+from strokelabel.fit.export import export_weights
+from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.record import read_metrics
+from strokelabel.fit.session import describe_model
+from strokelabel.inference.parcellate import Parcellator
 from tiny_prepared import tiny_recipe
 
 
@@ -108,3 +112,23 @@ def test_a_recipe_whose_brains_are_not_prepared_names_pattern_and_brains(
     assert train(path, "--prepared", prepared_folder, "-o", tmp_path / "run") == 1
     error = capsys.readouterr().err
     assert "brains.train: 'head-*' matches none of the prepared label maps" in error and "'brain-17'" in error
+
+
+def test_a_fast_dev_run_for_parcellation_ends_in_weights_that_name_structures(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
+    assert train("synthseg", "--fast-dev-run", "--prepared", prepared_folder, "-o", tmp_path / "run") == 0
+
+    rows = read_metrics(tmp_path / "run" / "metrics.csv")
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(0 <= row["validation_dice_mean"] <= 1 for row in rows)
+    chosen = load_recipe(tmp_path / "run" / "recipe.yaml")
+    spec = describe_model(chosen, tmp_path / "model.safetensors", "0.0.1", "CC0-1.0")
+    written = export_weights(tmp_path / "run", spec, tmp_path / "model.safetensors")
+    assert (written.task, written.class_ids[1], written.class_names[-1]) == (
+        "parcellation",
+        2,
+        "right ventral DC",
+    )
+    parcellator = Parcellator.from_model(tmp_path / "model.safetensors", "cpu")
+    assert [structure.id for structure in parcellator.structures] == list(written.class_ids)
