@@ -35,6 +35,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             "--pseudo-labels", help="Folder written by `strokelabel pseudo-label`, for recipes that use it."
         ),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            "--maps", help="Folder of quantitative maps (`strokelabel estimate`), for recipes that use them."
+        ),
+    ] = None,
     fast_dev_run: Annotated[
         bool,
         typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
@@ -46,11 +52,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from rich.console import Console
 
+    from strokelabel.fit.quantitative_stream import with_maps
     from strokelabel.fit.recipe import load_recipe, shrink, with_folders
     from strokelabel.fit.session import train_recipe
     from strokelabel.synthesis.prepared import PreparedData
 
-    chosen = with_folders(load_recipe(recipe), real, pseudo_labels)
+    chosen = with_maps(with_folders(load_recipe(recipe), real, pseudo_labels), maps)
     chosen = shrink(chosen) if fast_dev_run else chosen
     folder = output or Path("runs") / chosen.name
     data = PreparedData.load(prepared) if chosen.is_synthetic else None
@@ -58,8 +65,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
+    metric = "Dice" if chosen.estimation is None else "SSIM"
     Console(stderr=True).print(
-        f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation Dice {best}, "
+        f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation {metric} {best}, "
         f"checkpoint {result.checkpoint}",
         soft_wrap=True,
         highlight=False,

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.estimator_config import EstimationConfig
+from strokelabel.fit.maps_config import MapsConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
 from strokelabel.labels import CLASS_NAMES
+from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
@@ -45,6 +56,8 @@ class Recipe(_Section):
     name: str
     description: str = ""
     seed: int = 0
+    task: Literal["segmentation", "estimation"] = "segmentation"
+    """Classes of voxels, or quantitative maps."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Which classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     lesion_target: Literal["class", "underlying"] = "class"
@@ -55,10 +68,42 @@ class Recipe(_Section):
     """Annotated scans; None where all images are synthetic."""
     pseudo_labels: PseudoLabelConfig | None = None
     """Lesions of an unlabelled cohort, drawn by a model, beside those of the prepared data."""
-    network: UNetConfig = UNetConfig()
+    maps: MapsConfig | None = None
+    """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
+    network: UNetConfig | EstimatorConfig = UNetConfig()
+    """Of the task: `networks.unet.UNetConfig`, or `networks.estimator.EstimatorConfig`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     validation: ValidationConfig = ValidationConfig()
+    estimation: EstimationConfig | None = None
+    """Loss and simulated scans of an estimator; None for the other task."""
     training: TrainingConfig
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _network_of_task(cls, value: Any, info: ValidationInfo) -> UNetConfig | EstimatorConfig:  # noqa: ANN401
+        """Read the network's settings as those of the task's network."""
+        kind = EstimatorConfig if info.data.get("task") == "estimation" else UNetConfig
+        return kind.model_validate(value)
+
+    @model_validator(mode="after")
+    def _estimation_is_whole(self) -> Self:
+        """Refuse half a description of an estimator."""
+        estimator = (
+            self.task == "estimation",
+            isinstance(self.network, EstimatorConfig),
+            bool(self.estimation),
+        )
+        if len(set(estimator)) > 1:
+            raise ValueError(
+                "expected the sections `network` and `estimation` with `task: estimation`, and no section "
+                f"`estimation` with any other task; got the task {self.task!r}"
+            )
+        quantitative = self.task == "estimation" or self.maps is not None
+        if quantitative and self.synthesis.contrast.model != "physics":
+            raise ValueError("synthesis.contrast.model: expected physics for quantitative maps")
+        if self.maps is not None and (self.task, self.target) != ("segmentation", "tissues"):
+            raise ValueError("maps: expected them for the segmentation of tissues and lesions alone")
+        return self
 
     @model_validator(mode="after")
     def _network_fits_images(self) -> Self:
@@ -81,6 +126,8 @@ class Recipe(_Section):
         """Refuse a recipe without images, or with some that it has no use for."""
         if self.is_synthetic and self.brains is None:
             raise ValueError("brains: Field required, except where real.fraction is 1")
+        if self.real is not None and self.task != "segmentation":
+            raise ValueError(f"real: expected no annotated scans for the task {self.task!r}")
         if self.pseudo_labels is not None and not self.is_synthetic:
             raise ValueError(
                 "pseudo_labels: expected synthetic images for these lesions, but real.fraction is 1"
@@ -91,6 +138,8 @@ class Recipe(_Section):
     def _target_is_possible(self) -> Self:
         """Refuse targets that the data cannot give."""
         if self.target == "parcellation":
+            if self.task != "segmentation":
+                raise ValueError(f"target: expected tissues for the task {self.task!r}, got parcellation")
             if self.real is not None and self.lesion_target == "underlying":
                 raise ValueError("lesion_target: expected class where scans with lesion masks are trained on")
         elif self.lesion_target == "underlying" or self.synthesis.skull_strip.method == "labels":
@@ -114,7 +163,9 @@ class Recipe(_Section):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of the output channels: structures, or tissues and lesion, or the lesion alone as in the paper's baseline."""
+        """Of the output channels: maps, structures, tissues and lesion, or the lesion alone (the paper's baseline)."""
+        if self.task == "estimation":
+            return ESTIMATED_MAPS
         if self.structures:
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -225,6 +276,8 @@ def shrink(recipe: Recipe) -> Recipe:
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )
+    # Both stages of an estimator's loss.
+    estimation = recipe.estimation and recipe.estimation.model_copy(update={"mse_steps": 1})
     training = recipe.training.model_copy(
         update={
             "steps": 2,
@@ -240,6 +293,7 @@ def shrink(recipe: Recipe) -> Recipe:
             "name": f"{recipe.name}-fast-dev-run",
             "network": network,
             "synthesis": synthesis,
+            "estimation": estimation,
             "training": training,
             "validation": ValidationConfig(per_family=1),
         }

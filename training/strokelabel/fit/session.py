@@ -15,19 +15,18 @@ from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.loop import TrainingResult, train
-from strokelabel.fit.objective_segmentation import SegmentationObjective
+from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_brains, split_lesions
 from strokelabel.io.atomic import atomic_write_text
-from strokelabel.networks.unet import UNetConfig, build_network
-from strokelabel.networks.weights import load_weights
-from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
+from strokelabel.networks.weights import load_weights, make_network, network_config
+from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
 
-_PRIVATE: Any = {"real": {"folder", "masks"}, "pseudo_labels": {"folder"}}
+_PRIVATE: Any = {"real": {"folder", "masks"}, "pseudo_labels": {"folder"}, "maps": {"folder"}}
 """What a recipe says about the machine that it ran on, and weights that are given away must not."""
 
 
@@ -64,7 +63,7 @@ def train_recipe(
     _keep_recipe(recipe, folder)
     config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe.network)
+    network = make_network(recipe.network)
     if weights is not None:
         _start_from(network, recipe, weights)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -76,7 +75,7 @@ def train_recipe(
             streams.validation,
             config,
             folder,
-            objective=SegmentationObjective.from_config(config, len(recipe.class_names), recipe.lesion_class),
+            objective=make_objective(recipe),
             device=device,
             should_stop=should_stop,
         )
@@ -91,7 +90,7 @@ def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
         RecipeError: the model has another network.
     """
     trained, spec = load_weights(weights)
-    if UNetConfig(**spec.network).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
+    if network_config(spec).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
         raise RecipeError(
             f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
             "copy the weights' network into the recipe, or train without --weights"
@@ -130,7 +129,7 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         path=path,
         network=recipe.network.model_dump(mode="json"),
         class_names=recipe.class_names,
-        task=PARCELLATION if recipe.structures else SEGMENTATION,
+        task=PARCELLATION if recipe.structures else recipe.task,
         class_ids=tuple(structure.id for structure in recipe.structures),
         spacing_mm=recipe.synthesis.spacing_mm,
         field_of_view_mm=recipe.synthesis.field_of_view_mm,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.estimator_config import EstimationConfig
+from strokelabel.fit.estimator_stream import EstimatorStream, EstimatorValidation
 from strokelabel.fit.mixed_stream import JoinedValidation, MixedStream
+from strokelabel.fit.objective import ScoringStream, TrainingStream
 from strokelabel.fit.pseudo_lesions import with_pseudo_lesions
+from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads
 from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
 from strokelabel.fit.real_data import prepare_real, split_subjects
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
-from strokelabel.fit.streams import BatchStream, ValidationStream
+from strokelabel.fit.streams import ValidationStream
 from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
@@ -23,6 +28,7 @@ from strokelabel.synthesis.head_cache import load_heads
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.prepared import PreparedData, stable_split
+from strokelabel.synthesis.quantitative import EstimationSynthesizer
 from strokelabel.synthesis.validation import (
     VALIDATION_FAMILIES,
     ValidationCase,
@@ -36,8 +42,8 @@ from strokelabel.synthesis.validation import (
 class Streams:
     """What a network is trained on, and what it is scored on."""
 
-    training: BatchStream
-    validation: ValidationStream
+    training: TrainingStream[Any]
+    validation: ScoringStream[Any]
 
 
 def make_streams(
@@ -56,6 +62,8 @@ def make_streams(
             recipe needs a folder that it does not name.
         DataError: a part of the data is empty or missing.
     """
+    if recipe.estimation is not None:
+        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -79,8 +87,9 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
     synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
+    kind = SyntheticStream if recipe.maps is None else QuantitativeStream
     return _ItemStreams(
-        SyntheticStream(synthesizer, recipe.training.batch_size, recipe.seed),
+        kind(synthesizer, recipe.training.batch_size, recipe.seed),
         SyntheticValidation(unseen, _validation_cases(recipe)),
     )
 
@@ -109,6 +118,21 @@ def _real_streams(
     )
 
 
+def _estimation_streams(
+    recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
+) -> Streams:
+    """Simulated scans with their maps; validation differs in its brains and lesions alone."""
+    check_unseen(data, recipe)
+    seen, unseen = (
+        EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)
+        for part in ("train", "validation")
+    )
+    return Streams(
+        EstimatorStream(seen, recipe.training.batch_size, recipe.seed),
+        EstimatorValidation(unseen, recipe.validation.per_family),
+    )
+
+
 def _needed(data: PreparedData | None) -> PreparedData:
     if data is None:
         raise DataError("expected prepared label maps and lesions for synthetic images, got none")
@@ -120,6 +144,8 @@ def make_synthesizer(
 ) -> Synthesizer:
     """The generator of one part ("train" or "validation") of a recipe's data."""
     heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
+    if part == "train" and recipe.maps is not None:
+        heads = quantitative_heads(recipe.maps, heads, data, config)
     bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
     if part == "train" and recipe.pseudo_labels is not None:
         bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)

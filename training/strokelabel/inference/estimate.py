@@ -104,7 +104,8 @@ class QuantitativeEstimator:
         check_volume(image.data, image.affine, image.source)
         canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         volume = canonical.forward(prepare_intensities(image.data, ct_window=None))
-        box = head_view(volume, self.spec.spacing_mm, self._multiple)
+        # Instance normalisation needs more than one voxel at the coarsest level, however small the head.
+        box = head_view(volume, self.spec.spacing_mm, 2 * self._multiple)
         item = normalize(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
         engine = Engine(self.network, self.device, self._multiple, max_voxels or voxels_that_fit(self.device))
         axes = trained_flips(self.spec) if flips else ()

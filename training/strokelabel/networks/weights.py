@@ -139,7 +139,12 @@ def network_config(spec: ModelSpec) -> UNetConfig | EstimatorConfig:
 def _empty_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
     """A network whose weights are yet to be assigned; costs neither time nor random numbers."""
     with torch.device("meta"):
-        return build_estimator(config) if isinstance(config, EstimatorConfig) else build_network(config)
+        return make_network(config)
+
+
+def make_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
+    """Build the network of any task with freshly initialised weights."""
+    return build_estimator(config) if isinstance(config, EstimatorConfig) else build_network(config)
 
 
 def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

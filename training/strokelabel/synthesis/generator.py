@@ -22,7 +22,7 @@ from strokelabel.synthesis.artefacts import (
     sample_artefacts,
 )
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.contrast import ContrastParameters, look_up, sample_contrast, texture
+from strokelabel.synthesis.contrast import ContrastParameters, sample_contrast, texture
 from strokelabel.synthesis.deformation import (
     DeformationParameters,
     head_coordinates,
@@ -35,7 +35,7 @@ from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.scan import TEXTURES, scan
+from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
 from strokelabel.synthesis.skull_strip import (
     SkullStripParameters,
     brain_masks,
@@ -67,11 +67,14 @@ class SyntheticBatch:
         image: (batch, 1, x, y, z) float32, z-scored.
         target: (batch, x, y, z) uint8 `TissueClass`, or class of a parcellation.
         parameters: what each image was made from.
+        features: (batch, 5, x, y, z) the quantitative maps behind each image (`physics.maps.MAP_NAMES`), zero where the
+            skull was stripped away; None unless they were asked for.
     """
 
     image: Tensor
     target: Tensor
     parameters: tuple[SampleParameters, ...]
+    features: Tensor | None = None
 
 
 class Synthesizer:
@@ -135,8 +138,13 @@ class Synthesizer:
         return sample_contrast(sampler, self.config.contrast, self.config.lesion, self.table)
 
     @torch.no_grad()
-    def apply(self, parameters: list[SampleParameters]) -> SyntheticBatch:
-        """Compute the images that these parameters describe, in one batch."""
+    def apply(self, parameters: list[SampleParameters], keep_features: bool = False) -> SyntheticBatch:
+        """Compute the images that these parameters describe, in one batch.
+
+        Args:
+            parameters: see `sample`.
+            keep_features: keep the quantitative maps that were scanned, too (contrast of the physics alone).
+        """
         config, shape = self.config, self.config.shape
         head = stack_heads([self.heads[p.head] for p in parameters])
         head = without_extracerebral(head, [p.skull_strip for p in parameters], self.table)
@@ -148,13 +156,17 @@ class Synthesizer:
         lesion = lesion * (anatomy.allowed > 0.5)
         mask = brain_masks([p.skull_strip for p in parameters], anatomy.brain, config.spacing_mm)
         maps = self._realism_maps(parameters, anatomy, lesion[:, 1:], coordinates, head.to_icbm)
-        image = self._intensities(parameters, anatomy, lesion[:, 1:], maps)
+        mean, textures = self._mixture(parameters, anatomy, lesion[:, 1:], maps)
+        scans = [p.contrast.scan for p in parameters if p.contrast.scan is not None]
+        image = scan(mean, textures, scans) if scans else (mean + textures).clamp_min(0)
+        image = image if maps is None or maps.gain is None else image * maps.gain
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         return SyntheticBatch(
             image=image,
             target=self._label(parameters, head, coordinates, anatomy.tissues, lesion[:, 0], mask[:, 0]),
             parameters=tuple(parameters),
+            features=textured_maps(mean, textures, scans) * mask if keep_features else None,
         )
 
     def _label(
@@ -184,12 +196,12 @@ class Synthesizer:
         values = torch.cat([means, deviations], dim=2)
         air = values[:, self._air : self._air + 1]
         # Air goes on outside the label map, where interpolation reads zero.
-        maps = look_up(values - air, head.first, head.second, head.fraction)
+        maps = head.voxels(values, air)
         masks = torch.cat([head.tissues, torch.stack([head.brain, head.lesion_allowed], dim=1)], dim=1)
         volume = torch.cat([maps, masks.float() / 255], dim=1)
         warped = sample_volume(volume, coordinates, head.matrix, head.offset)
         warped[:, : values.shape[2]] += air[:, 0, :, None, None, None]
-        sizes = [means.shape[2], deviations.shape[2], 4, 1, 1]
+        sizes = [means.shape[2], deviations.shape[2], head.tissues.shape[1], 1, 1]
         return _Anatomy(*warped.split(sizes, dim=1))
 
     def _realism_maps(
@@ -208,14 +220,14 @@ class Synthesizer:
             drawn, soft, anatomy.tissues, anatomy.brain, anatomy.allowed, coordinates, to_icbm
         )
 
-    def _intensities(
+    def _mixture(
         self,
         parameters: list[SampleParameters],
         anatomy: _Anatomy,
         weights: Tensor,
         realism: RealismMaps | None,
-    ) -> Tensor:
-        """Gaussian mixture of tissue and lesion components, scanned if it is quantitative. (batch, 1, x, y, z)."""
+    ) -> tuple[Tensor, Tensor]:
+        """Tissue and lesion components laid over each other: means, and textures as strong as the deviations."""
         shape = self.config.shape
         contrasts = [p.contrast for p in parameters]
         weights = weights * penumbra([p.lesions for p in parameters], shape, self.device)
@@ -223,12 +235,8 @@ class Synthesizer:
             weights = torch.cat([weights, realism.weights], dim=1)
         mean = self._blend(anatomy.mean, [c.lesion_means for c in contrasts], weights)
         deviation = self._blend(anatomy.deviation, [c.lesion_deviations for c in contrasts], weights)
-        scans = [c.scan for c in contrasts if c.scan is not None]
-        if scans:
-            image = scan(mean, deviation * texture(contrasts, shape, self.device, TEXTURES), scans)
-        else:
-            image = (mean + deviation * texture(contrasts, shape, self.device)).clamp_min(0)
-        return image if realism is None or realism.gain is None else image * realism.gain
+        channels = 1 if contrasts[0].scan is None else TEXTURES
+        return mean, deviation * texture(contrasts, shape, self.device, channels)
 
     def _blend(self, tissue: Tensor, components: list[Tensor], weights: Tensor) -> Tensor:
         """Lay lesion components over the tissue, one after another.

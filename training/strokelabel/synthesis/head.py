@@ -7,6 +7,7 @@ volume at any voxel size in three bytes, where one-hot stacks need one channel p
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.axes import apply_along_axes, averaging_matrix
+from strokelabel.synthesis.contrast import look_up
 from strokelabel.synthesis.prepared import PreparedBrain
 from strokelabel.synthesis.sampling import pad_stack
 
@@ -51,9 +53,21 @@ class Head:
     center_mm: Tensor
     to_icbm: Tensor
 
-    def to(self, device: torch.device | str) -> Head:
+    def to(self, device: torch.device | str) -> Self:
         """The same head on another device."""
-        return Head(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def voxels(self, values: Tensor, air: Tensor) -> Tensor:
+        """What each voxel of a batch of heads is made of, relative to air.
+
+        Args:
+            values: (batch, labels, features) of each label.
+            air: (batch, 1, features).
+
+        Returns:
+            (batch, features, x, y, z).
+        """
+        return look_up(values - air, self.first, self.second, self.fraction)
 
 
 def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Head:
@@ -195,4 +209,5 @@ def _as_bytes(fractions: Tensor) -> Tensor:
 
 def stack_heads(heads: list[Head]) -> Head:
     """Heads of unequal extent as one batch: volumes zero-padded at the end of each axis, which moves no voxel."""
-    return Head(*(pad_stack([getattr(head, f.name) for head in heads]) for f in fields(Head)))
+    kind = type(heads[0])
+    return kind(*(pad_stack([getattr(head, f.name) for head in heads]) for f in fields(kind)))

@@ -103,11 +103,21 @@ def scan(maps: Tensor, textures: Tensor, parameters: list[ScanParameters]) -> Te
     ]
     items = []
     for means, noise, receive, transmit, drawn in zip(maps, textures, *fields, parameters, strict=True):
-        varied = QuantitativeMaps(
-            *(_vary(m, noise, row) for m, row in zip(means, drawn.texture, strict=True))
-        )
+        varied = _textured(means, noise, drawn)
         items.append(drawn.acquisition.magnitude(varied, receive[0], transmit[0]) / drawn.reference)
     return torch.stack(items).unsqueeze(1)
+
+
+def textured_maps(maps: Tensor, textures: Tensor, parameters: list[ScanParameters]) -> Tensor:
+    """The maps that `scan` shows, (batch, 5, x, y, z); arguments as there."""
+    items = zip(maps, textures, parameters, strict=True)
+    return torch.stack([_textured(means, noise, drawn).stack() for means, noise, drawn in items])
+
+
+def _textured(maps: Tensor, textures: Tensor, parameters: ScanParameters) -> QuantitativeMaps:
+    """One item's maps with their texture."""
+    rows = zip(maps, parameters.texture, strict=True)
+    return QuantitativeMaps(*(_vary(mean, textures, row) for mean, row in rows))
 
 
 def _vary(mean: Tensor, textures: Tensor, weights: Tensor) -> Tensor:
