@@ -27,6 +27,8 @@ class Acquisition(ABC):
     """Short name, as on the command line."""
     title: ClassVar[str]
     """Name in words."""
+    receive_cancels: ClassVar[bool] = False
+    """Whether the receive field leaves no trace in the image."""
 
     @abstractmethod
     def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:

@@ -46,6 +46,7 @@ class Mp2rage(Acquisition):
 
     name: ClassVar[str] = "mp2rage"
     title: ClassVar[str] = "MP2RAGE"
+    receive_cancels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive(

@@ -14,6 +14,7 @@ from torch import Tensor
 from strokelabel.errors import DataError
 from strokelabel.labels import LabelTable, TissueClass
 from strokelabel.networks.normalization import normalize
+from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.synthesis.artefacts import (
     ArtefactParameters,
     acquire,
@@ -36,6 +37,7 @@ from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismPa
 from strokelabel.synthesis.parcellation import ParcellationTarget
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
+from strokelabel.synthesis.signals import expose, signal_contrast
 from strokelabel.synthesis.skull_strip import (
     SkullStripParameters,
     brain_masks,
@@ -151,14 +153,22 @@ class Synthesizer:
         coordinates = head_coordinates(
             [p.deformation for p in parameters], head.center_mm, shape, config.spacing_mm
         )
-        anatomy = self._anatomy(parameters, head, coordinates)
+        scans = [p.contrast.scan for p in parameters if p.contrast.scan is not None]
+        by_signal = bool(scans) and type(head) is Head and not keep_features
+        shown = parameters
+        if by_signal:
+            shown = [replace(p, contrast=signal_contrast(p.contrast)) for p in parameters]
         lesion = place_lesions([p.lesions for p in parameters], self.lesions, coordinates, head.to_icbm)
+        coordinates = self._realism.swollen([p.realism for p in parameters], lesion[:, 1:], coordinates, head)
+        anatomy = self._anatomy(shown, head, coordinates)
         lesion = lesion * (anatomy.allowed > 0.5)
         mask = brain_masks([p.skull_strip for p in parameters], anatomy.brain, config.spacing_mm)
         maps = self._realism_maps(parameters, anatomy, lesion[:, 1:], coordinates, head.to_icbm)
-        mean, textures = self._mixture(parameters, anatomy, lesion[:, 1:], maps)
-        scans = [p.contrast.scan for p in parameters if p.contrast.scan is not None]
-        image = scan(mean, textures, scans) if scans else (mean + textures).clamp_min(0)
+        mean, textures = self._mixture(shown, anatomy, lesion[:, 1:], maps)
+        if scans:
+            image = expose(mean, textures, scans) if by_signal else scan(mean, textures, scans)
+        else:
+            image = (mean + textures).clamp_min(0)
         image = image if maps is None or maps.gain is None else image * maps.gain
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
@@ -235,7 +245,7 @@ class Synthesizer:
             weights = torch.cat([weights, realism.weights], dim=1)
         mean = self._blend(anatomy.mean, [c.lesion_means for c in contrasts], weights)
         deviation = self._blend(anatomy.deviation, [c.lesion_deviations for c in contrasts], weights)
-        channels = 1 if contrasts[0].scan is None else TEXTURES
+        channels = TEXTURES if contrasts[0].means.shape[1] == len(MAP_NAMES) else 1
         return mean, deviation * texture(contrasts, shape, self.device, channels)
 
     def _blend(self, tissue: Tensor, components: list[Tensor], weights: Tensor) -> Tensor:
@@ -255,7 +265,8 @@ class Synthesizer:
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
         """Bias, gamma, blur, slices and noise."""
         image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
-        if self.config.contrast.model == "mixture":  # a scan has a reference of its own: the brain, not the scalp
+        # A scan has a reference of its own: the brain, not the scalp.
+        if self.config.contrast.model == "mixture":
             image = image / image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
         image = apply_gamma(image, artefacts)
         return acquire(image, artefacts, self.config.spacing_mm)
