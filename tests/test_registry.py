@@ -145,3 +145,28 @@ def test_models_are_listed_without_torch():
     code = "import sys; from strokelabel.registry import list_models; list_models(); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False"]
+
+
+def parcellation(**changes):
+    """A description of a model that names two structures."""
+    return replace(SPEC, class_names=("background", "brainstem"), task="parcellation", **changes)
+
+
+def test_a_parcellation_carries_a_number_for_each_class(tmp_path):
+    spec = parcellation(class_ids=(0, 16))
+    path = write_safetensors(tmp_path / "p.safetensors", spec.to_metadata())
+    assert read_spec(path) == replace(spec, path=path)
+
+
+@pytest.mark.parametrize("ids", [(), (0,), (0, 0), (0, 16, 16), (0, "16"), (0, True)])
+def test_a_parcellation_with_other_numbers_is_damaged(tmp_path, ids):
+    path = write_safetensors(tmp_path / "p.safetensors", parcellation(class_ids=ids).to_metadata())
+    with pytest.raises(WeightsError, match="the description of its model is damaged"):
+        read_spec(path)
+
+
+def test_weights_from_before_there_were_tasks_segment_and_have_no_numbers(tmp_path):
+    content = json.loads(SPEC.to_metadata()[METADATA_KEY])
+    del content["task"], content["class_ids"]
+    path = write_safetensors(tmp_path / "old.safetensors", {METADATA_KEY: json.dumps(content)})
+    assert (read_spec(path).task, read_spec(path).class_ids) == ("segmentation", ())

@@ -73,6 +73,9 @@ def test_an_unknown_name_lists_the_recipes_that_ship():
         ("synthesis", {"shape": [0, 40, 36], "spacing_mm": 6.0}, "multiples of 2"),
         ("network", {"channels": [4, 4], "strides": [2], "out_channels": 2}, "6 output channels"),
         ("network", {"channels": [4, 4], "strides": [2, 2]}, "one stride fewer than channels"),
+        ("target", "parcellation", "expected a network with 1 input channel and 34 output channels"),
+        ("lesion_target", "underlying", "target: expected parcellation with `lesion_target: underlying`"),
+        ("synthesis", {"shape": [32, 40, 36], "skull_strip": {"method": "labels"}}, "target: expected parcellation"),
     ],
 )  # fmt: skip
 def test_a_slip_is_named_with_its_file_and_key(tmp_path, section, changes, expected):
