@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     recipe = resized(load_recipe(options.recipe), options.size)
     device = resolve_device(options.device)
+    options.device = str(device)
     with tempfile.TemporaryDirectory() as folder:
         streams = make_streams(recipe, PreparedData.load(options.prepared), device, Path(folder))
         seconds = measure(recipe, streams.training, device, options)

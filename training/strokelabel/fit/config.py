@@ -31,8 +31,8 @@ class TrainingConfig(BaseModel):
         ema_decay: decay per step of the moving average of the weights, which is what is validated and
             exported; 0 turns it off.
         precision: arithmetic of the network; the loss is always computed in float32.
-        tf32: on NVIDIA GPUs, let float32 products round their inputs to 10 bits of mantissa, which is several
-            times faster; sums stay float32.
+        tf32: on NVIDIA GPUs, let float32 products round their inputs to 10 bits of mantissa, as their tensor
+            cores do; sums stay float32.
         channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
         compile: generate fused kernels with torch.compile; needs a C++ compiler. On one CPU core it saves a
             quarter of the time without dropout, and costs a quarter with it.
