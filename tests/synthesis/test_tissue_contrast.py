@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from heads import ball_bank, phantom_head
 from pydantic import ValidationError
 
+from strokelabel.errors import DataError
 from strokelabel.labels import BRAIN_GROUPS, TissueClass, default_label_table
 from strokelabel.physics import CLINICAL, PAPER, Flair, QuantitativeMaps
 from strokelabel.synthesis.config import ContrastConfig, PhysicsConfig, SynthesisConfig
@@ -194,3 +196,20 @@ def test_a_users_priors_are_used(tmp_path):
 def test_frequencies_of_nothing_are_refused(physics, message):
     with pytest.raises(ValidationError, match=message):
         PhysicsConfig.model_validate(physics)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scan: scan["acquisition"].pop("echo_time"),
+        lambda scan: scan["acquisition"].update(echo_time=-1.0),
+        lambda scan: scan["acquisition"].update(echo_time="short"),
+        lambda scan: scan.update(acquisition={"echo_time": 0.1}),
+        lambda scan: scan.update(receive="strong"),
+    ],
+)
+def test_records_of_impossible_scans_are_refused(change):
+    record = json.loads(to_json(make_synthesizer().sample(2)))
+    change(record["contrast"]["scan"])
+    with pytest.raises(DataError, match="Expected the record of a synthetic image"):
+        from_json(json.dumps(record))
