@@ -155,7 +155,7 @@ def hyperintensity_weight(
         [p.halo_sigma_mm for p in parameters],
         [p.halo_stretch for p in parameters],
     )
-    rough = near + 0.05 * grid.noise(seeds, [3.0] * len(seeds))
+    rough = near * (1 + 0.35 * grid.noise(seeds, [3.0] * len(seeds)))
     halo = ramp(rough, value("halo_threshold"), 0.15) * value("halo_strength")
     noise = grid.noise([s + 1 for s in seeds], [p.spot_sigma_mm for p in parameters])
     deep = ramp(grid.blur(grid.down(white), [3.0] * len(seeds)), 0.6, 0.3) * ramp(height_mm, 0.0, 6.0)

@@ -134,4 +134,4 @@ def _oedema(parameters: list[StageParameters], mask: Tensor, noise: Tensor, grid
         return torch.zeros_like(mask)
     near = grid.blur(mask, [p.oedema_sigma_mm for p in parameters])
     threshold = _values(parameters, "oedema_threshold", grid.device)
-    return ramp(near + 0.04 * noise, threshold, 0.2) * _values(parameters, "oedema_strength", grid.device)
+    return ramp(near * (1 + 0.25 * noise), threshold, 0.2) * _values(parameters, "oedema_strength", grid.device)
