@@ -77,7 +77,11 @@ class RealAugmentation:
         """
         rng = np.random.default_rng(seed)
         box = context_box(_triple(image.shape), self.shape, rng)
-        item: Any = {"image": _cut(scale_to_one(image)[None], box), "label": _cut(mask[None].float(), box)}
+        # MONAI computes where the image lies.
+        item: Any = {
+            "image": _cut(scale_to_one(image)[None], box).to(self.device),
+            "label": _cut(mask[None].float(), box).to(self.device),
+        }
         for transforms in (self._spatial, self._flips, self._intensity):
             transforms.set_random_state(seed=int(rng.integers(_SEEDS)))
             item = transforms(item)
