@@ -19,6 +19,7 @@ from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.shown import OnProgress, on_source_grid, shown_probabilities, silent
 from strokelabel.io import Image, check_volume
+from strokelabel.metrics.lesions import CONNECTIVITY
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import PARCELLATION, ModelSpec
@@ -31,7 +32,6 @@ TOTAL_INTRACRANIAL = "total intracranial"
 SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
 """Structures that come in several pieces; of all others the largest piece is kept."""
 
-_CONNECTIVITY = 26
 _LITTLE_BRAIN_ML = 100.0
 
 
@@ -181,15 +181,15 @@ def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Struc
         structures: of the channels.
     """
     labels = probabilities.argmax(axis=0).astype(np.uint8)
-    pieces = cc3d.connected_components(labels, connectivity=_CONNECTIVITY)
+    pieces = cc3d.connected_components(labels, connectivity=CONNECTIVITY)
     sizes = np.bincount(pieces.ravel())
     owner = np.zeros(len(sizes), dtype=np.intp)
     owner[pieces.ravel()] = labels.ravel()
     kept = np.isin(owner, [i for i, one in enumerate(structures) if one.id in SCATTERED_IDS]) | (owner == 0)
     for index in np.unique(owner):
         kept[np.where(owner == index, sizes, -1).argmax()] = True
-    dropped = np.nonzero(~kept[pieces])
-    probabilities[(labels[dropped], *dropped)] = 0
-    rest = probabilities[(slice(None), *dropped)]
+    dropped = ~kept[pieces]
+    probabilities[labels[dropped], *np.nonzero(dropped)] = 0
+    rest = probabilities[:, dropped]
     rest[0] += np.finfo(np.float32).tiny  # background, should nothing else be left
-    probabilities[(slice(None), *dropped)] = rest / rest.sum(axis=0)
+    probabilities[:, dropped] = rest / rest.sum(axis=0)
