@@ -26,7 +26,12 @@ from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
 
-_PRIVATE: Any = {"real": {"folder", "masks"}, "pseudo_labels": {"folder"}, "maps": {"folder"}}
+_PRIVATE: Any = {
+    "real": {"folder", "masks"},
+    "pseudo_labels": {"folder"},
+    "maps": {"folder"},
+    "training": {"mlflow"},
+}
 """What a recipe says about the machine that it ran on, and weights that are given away must not."""
 
 
