@@ -30,6 +30,10 @@ class StartError(Exception):
     """Why the server cannot be started, fit to be shown as it is."""
 
 
+NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+"""MONAI Label imports MLflow, which reports its use over the network unless told not to."""
+
+
 def copy_scans(source: Path, folder: Path) -> int:
     """Copy the scans of a BIDS folder into a flat folder, so that serving them leaves the original untouched.
 
@@ -140,7 +144,8 @@ def serve(app: Path, studies: Path, host: str, port: int) -> int:
     stopping = threading.Event()
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     with stop_signals(stopping):
-        server = subprocess.Popen(server_command(app, studies, host, port), start_new_session=True)
+        command = server_command(app, studies, host, port)
+        server = subprocess.Popen(command, start_new_session=True, env=NO_TELEMETRY | os.environ)
         try:
             if wait_until_ready(f"{url}/info/", server, stopping):
                 say(instructions(url, host, studies))
