@@ -61,11 +61,12 @@ def test_the_baseline_s_model_has_two_classes_and_does_not_tell_where_it_was_tra
     assert str(SAMPLE_DATA) not in str(spec.to_metadata())
 
 
+@pytest.mark.parametrize("recipe", ["synth+real", "qsynth+real"])
 def test_real_and_synthetic_images_are_trained_on_together(
-    baseline: Path, prepared_folder: Path, tmp_path: Path
+    recipe: str, prepared_folder: Path, tmp_path: Path
 ) -> None:
     options = ("--real", SAMPLE_DATA, "--prepared", prepared_folder, "-o", tmp_path / "run")
-    assert train("synth+real", "--fast-dev-run", *options) == 0
+    assert train(recipe, "--fast-dev-run", *options) == 0
     assert load_recipe(tmp_path / "run" / "recipe.yaml").class_names[5] == "lesion"
 
 
