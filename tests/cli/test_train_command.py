@@ -41,7 +41,7 @@ def test_a_fast_dev_run_of_the_base_recipe_trains_and_goes_on_from_its_checkpoin
     assert train(*command) == 0
 
     printed = capsys.readouterr()
-    assert f"{tmp_path}/run: 2 of 2 steps, best validation Dice 0." in printed.err
+    assert f"{tmp_path}/run: 2 of 2 steps, best lesion Dice 0." in printed.err
     newest = tmp_path / "run" / "checkpoints" / "step-00000002.pt"
     assert f"checkpoint {newest}" in printed.err
     record, weights = (tmp_path / "run" / "metrics.csv").read_text(), load_checkpoint(newest).weights
@@ -69,7 +69,7 @@ def test_a_recipe_file_trains_into_a_folder_of_its_name_for_as_long_as_it_may(
 
     assert train("recipe.yaml", "--prepared", prepared_folder, "--minutes", "0.01") == 0
 
-    assert "of 1000000 steps, best validation Dice none, checkpoint runs/mine/" in capsys.readouterr().err
+    assert "of 1000000 steps, best lesion Dice none, checkpoint runs/mine/" in capsys.readouterr().err
     assert list(Path("runs/mine/checkpoints").glob("step-*.pt"))
 
 

@@ -45,7 +45,7 @@ def test_the_estimator_trains_through_both_stages_is_exported_and_estimates(
     folder, weights = tmp_path / "run", tmp_path / "estimator.safetensors"
     fast = ("--fast-dev-run", "--prepared", prepared_folder, "--device", "cpu", "-o", folder)
     assert run("train", "qatlas-estimator", *fast) == 0
-    assert f"{folder}: 2 of 2 steps, best validation SSIM 0." in capsys.readouterr().err
+    assert f"{folder}: 2 of 2 steps, best SSIM of the maps 0." in capsys.readouterr().err
     rows = read_metrics(folder / "metrics.csv")
     assert {"validation_ssim", "validation_nrmse"} <= set(rows[-1])
 

@@ -65,9 +65,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
-    metric = "Dice" if chosen.estimation is None else "SSIM"
     Console(stderr=True).print(
-        f"{folder}: {result.steps} of {chosen.training.steps} steps, best validation {metric} {best}, "
+        f"{folder}: {result.steps} of {chosen.training.steps} steps, best {result.metric_label} {best}, "
         f"checkpoint {result.checkpoint}",
         soft_wrap=True,
         highlight=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from monai.metrics import SSIMMetric
@@ -66,7 +66,7 @@ class EstimatorObjective:
         pairs = list(zip(found.split(1), wanted.split(1), strict=True))
         return {
             "loss": torch.stack([gradient_loss(one, other) for one, other in pairs]),
-            "ssim": torch.stack([self._similarity(one, other).mean() for one, other in pairs]),
+            "ssim": torch.stack([cast(Tensor, self._similarity(one, other)).mean() for one, other in pairs]),
             "nrmse": (found - wanted).square().mean(dim=(2, 3, 4)).sqrt().mean(dim=1),
         }
 
