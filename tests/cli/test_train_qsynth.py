@@ -30,7 +30,7 @@ def test_a_fast_dev_run_trains_and_validates(
         cli.main([*map(str, arguments), "--device", "cpu"])
 
     assert not stop.value.code
-    assert "2 of 2 steps, best validation Dice 0." in capsys.readouterr().err
+    assert "2 of 2 steps, best lesion Dice 0." in capsys.readouterr().err
     rows = read_metrics(tmp_path / "run" / "metrics.csv")
     assert len(rows) == 2 and all(float(row["loss"]) > 0 for row in rows)
     assert "model: physics" in (tmp_path / "run" / "recipe.yaml").read_text() or recipe == "synth"
