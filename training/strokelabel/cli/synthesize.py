@@ -48,7 +48,7 @@ def run(
     for index in track(range(count), description=chosen.name, console=console):
         batch = synthesizer.generate([seed + index])
         if index < _PICTURES:
-            panels.append(synthetic_panel(batch))
+            panels.append(synthetic_panel(batch, chosen.lesion_class))
         if volumes:
             write_synthetic(batch, output / f"sub-{index + 1:04d}", config.spacing_mm)
     save_contact_sheet(panels, output / "contact-sheet.png")

@@ -47,7 +47,8 @@ def run(
     predictor = Predictor.from_model(model, device, PredictionOptions(tta=tta))
     config = validation_config(report.VALIDATION_SHAPE, 1.0)
     data = PreparedData.load(prepared)
-    synthesizer = make_synthesizer(data, load_recipe(recipe), "validation", config, resolve_device(device))
+    unseen = load_recipe(recipe).model_copy(update={"target": "tissues"})  # lesions, whatever it trains
+    synthesizer = make_synthesizer(data, unseen, "validation", config, resolve_device(device))
     cases = validation_cases(per_family) + lesion_free_cases(lesion_free)
     console = Console(stderr=True)
     scores = []

@@ -14,14 +14,19 @@ from strokelabel.synthesis.generator import SyntheticBatch
 from strokelabel.synthesis.record import to_json
 
 
-def synthetic_panel(batch: SyntheticBatch) -> Panel:
-    """The first image of a batch with its lesion outlined."""
+def synthetic_panel(batch: SyntheticBatch, lesion: int | None = TissueClass.LESION) -> Panel:
+    """The first image of a batch with its lesion outlined.
+
+    Args:
+        batch: see `Synthesizer.generate`.
+        lesion: class of the lesion in its target; None if it is no class.
+    """
     parameters = batch.parameters[0]
     resolution = max(parameters.artefacts.resolution_mm)
     slices = f", {resolution:.0f} mm" if resolution else ""
     return make_panel(
         image=batch.image[0, 0].cpu().numpy(),
-        outlines={"red": (batch.target[0] == TissueClass.LESION).cpu().numpy()},
+        outlines={} if lesion is None else {"red": (batch.target[0] == lesion).cpu().numpy()},
         title=f"{parameters.contrast.family}{slices}",
     )
 
