@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -39,6 +42,18 @@ def run(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
+def benchmark_script() -> ModuleType:
+    """The script that scores an estimator."""
+    path = Path(__file__).parents[2] / "training" / "benchmarks" / "estimator.py"
+    specification = importlib.util.spec_from_file_location("estimator_benchmark", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look themselves up there
+    specification.loader.exec_module(module)
+    return module
+
+
 def test_the_estimator_trains_through_both_stages_is_exported_and_estimates(
     prepared_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +74,15 @@ def test_the_estimator_trains_through_both_stages_is_exported_and_estimates(
     command = ("estimate", tmp_path / "scan.nii.gz", "-o", tmp_path / "maps", "--weights", weights)
     assert run(*command, "--no-flips", "--device", "cpu") == 0
     assert nib.load(tmp_path / "maps" / "scan_R1.nii.gz").shape == image.data.shape
+
+    picture = tmp_path / "estimates.png"
+    arguments = [weights, "--prepared", prepared_folder, "--count", 1, "--picture", picture]
+    capsys.readouterr()
+    benchmark_script().main([str(argument) for argument in arguments])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "qatlas-estimator-fast-dev-run, step 2, 1 simulated scans"
+    assert [line.split()[0] for line in printed[2:6]] == ["PD", "R1", "R2star", "MT"]
+    assert picture.stat().st_size > 1000
 
 
 def test_without_scans_qatlas_trains_on_simulated_maps_and_says_so(

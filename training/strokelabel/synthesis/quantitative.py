@@ -62,11 +62,13 @@ class EstimationSample:
         image: (batch, 1, x, y, z) float32, z-scored.
         maps: (batch, 4, x, y, z) float32, in the order of `ESTIMATED_MAPS`; zero in the air and where the skull was
             stripped away.
+        classes: (batch, x, y, z) uint8 `TissueClass`.
         parameters: what each was made from.
     """
 
     image: Tensor
     maps: Tensor
+    classes: Tensor
     parameters: tuple[EstimationParameters, ...]
 
 
@@ -109,6 +111,7 @@ class EstimationSynthesizer:
         return EstimationSample(
             image=_truncate(batch.image, [p.truncation for p in parameters]),
             maps=target_maps(batch.features),
+            classes=batch.target,
             parameters=tuple(parameters),
         )
 
