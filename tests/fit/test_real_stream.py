@@ -11,7 +11,7 @@ import torch
 from strokelabel.errors import DataError
 from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealAugmentationConfig
-from strokelabel.fit.real_data import RealScan, _store
+from strokelabel.fit.real_data import RealScan, store_scan
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig
@@ -29,7 +29,7 @@ def scans(tmp_path_factory) -> list[RealScan]:
         lesion = np.zeros(shape, bool)
         lesion[5:9, 6:12, 7:10] = True
         path = folder / f"{number}.safetensors"
-        _store(path, image, lesion)
+        store_scan(path, image, lesion)
         result.append(RealScan(f"sub-{number}_T1w", f"sub-{number}", path))
     return result
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from strokelabel.fit.real_config import RealConfig
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
@@ -61,6 +64,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     chosen = shrink(chosen) if fast_dev_run else chosen
     folder = output or Path("runs") / chosen.name
     data = PreparedData.load(prepared) if chosen.is_synthetic else None
+    if chosen.real is not None:
+        prepare_scans(chosen.real, chosen.synthesis.spacing_mm, prepared / "real")
     result = train_recipe(
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
@@ -72,3 +77,19 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         highlight=False,
         markup=False,
     )
+
+
+def prepare_scans(config: RealConfig, spacing_mm: float, cache: Path) -> None:
+    """Prepare the real scans of a recipe with a progress bar; training then finds them in the cache."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from strokelabel.fit.real_data import prepare_real
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("real scans", total=None)
+        prepare_real(
+            config, spacing_mm, cache, lambda done, total: bar.update(task, completed=done, total=total)
+        )

@@ -15,13 +15,13 @@ from monai.transforms import (
     Compose,
     Rand3DElasticd,
     RandAdjustContrastd,
-    RandBiasFieldd,
     RandFlipd,
     RandGaussianNoised,
     RandHistogramShiftd,
 )
 from torch import Tensor
 
+from strokelabel.fit.real_bias import RandReceiveField
 from strokelabel.fit.real_config import RealAugmentationConfig
 from strokelabel.geometry import CropBox
 from strokelabel.networks.normalization import normalize
@@ -156,9 +156,9 @@ def _flips(deformation: DeformationConfig) -> Compose:
 
 def _intensity(config: RealAugmentationConfig) -> Compose:
     keys, prob = "image", config.probability
-    changes = [
+    changes: list[Any] = [
         RandHistogramShiftd(keys, num_control_points=config.histogram_control_points, prob=prob),
-        RandBiasFieldd(keys, degree=3, coeff_range=config.bias_coefficients, prob=prob),
+        RandReceiveField(keys, config.bias_coefficients, prob),
         RandAdjustContrastd(keys, gamma=config.gamma, prob=prob),
     ]
     if config.noise_deviation > 0:

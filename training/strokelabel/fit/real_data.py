@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -180,11 +180,18 @@ def _chosen_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str,
 def _prepare(pair: LesionPair, spacing_mm: float, cache: Path) -> RealScan:
     """One scan from the cache, or into it."""
     scan = RealScan(pair.name, pair.subject, cache / f"{_key(pair, spacing_mm)}.safetensors")
-    try:
-        scan.load()
-    except DataError:
-        _store(scan.path, *canonical_pair(*read_lesion_pair(pair), spacing_mm))
+    if not _is_whole(scan.path):
+        store_scan(scan.path, *canonical_pair(*read_lesion_pair(pair), spacing_mm))
     return scan
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether there is a stored scan of full length; only its header is read."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return set(stored.keys()) == {"image", "lesion"}
+    except (OSError, SafetensorError):
+        return False
 
 
 def canonical_pair(image: Image, lesion: Mask, spacing_mm: float) -> tuple[np.ndarray, Mask]:
@@ -210,8 +217,8 @@ def _key(pair: LesionPair, spacing_mm: float) -> str:
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
 
 
-def _store(path: Path, image: np.ndarray, lesion: Mask) -> None:
-    """Half precision and one bit a voxel: a head of 1 mm takes some 20 MB."""
+def store_scan(path: Path, image: np.ndarray, lesion: Mask) -> None:
+    """Write a prepared scan, atomically: half precision and one bit a voxel, some 20 MB for a head of 1 mm."""
     tensors = {
         "image": torch.from_numpy(image).half().contiguous(),
         "lesion": torch.from_numpy(np.packbits(lesion)),
