@@ -31,12 +31,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.synthesize",
         "Make synthetic training images of a recipe, and look at them.",
     ),
+    "simulate": ("strokelabel.cli.simulate", "Simulate a sequence from quantitative maps or a label map."),
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
     "pseudo-label": (
         "strokelabel.cli.pseudo_label",
         "Draw lesion masks on an unlabelled cohort, to train on.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
     "validate": (
         "strokelabel.cli.validate",
         "Score a model on synthetic volumes of unseen brains and lesions.",

@@ -1,0 +1,114 @@
+"""Fine-tuning on submitted labels: sessions that can be stopped and killed, with a gate at their end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelabel.fit.devices import resolve_device
+from strokelabel.fit.fine_tune_cases import SubmittedLabel, prepare_cases, split_cases
+from strokelabel.fit.fine_tune_options import FineTuneOptions
+from strokelabel.fit.fine_tune_result import FineTuneResult
+from strokelabel.fit.fine_tune_session import OnProgress, Session
+from strokelabel.fit.fine_tune_synthetic import synthetic_part
+from strokelabel.fit.versions import ModelVersions
+from strokelabel.io.atomic import atomic_write_json
+
+_KEPT_SESSIONS = 3
+"""Folders of sessions that are kept; a version needs none of them."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Where sessions of a model work.
+
+    Attributes:
+        versions: of the model; a session begins with the active one and adds to them.
+        folder: of sessions, prepared scans and synthetic data.
+        prepared: folder of `strokelabel prepare`; None for synthetic data from the ICBM template.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+    """
+
+    versions: ModelVersions
+    folder: Path
+    prepared: Path | None = None
+    device: str = "auto"
+
+    def run(
+        self,
+        labels: Sequence[SubmittedLabel],
+        options: FineTuneOptions,
+        *,
+        on_progress: OnProgress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> FineTuneResult:
+        """Fine-tune the active version, judge the result, and make it the active one if it is good enough.
+
+        A session is known by its labels, its options and the weights that it begins with. Started again after a stop
+        or a kill it goes on from its newest checkpoint; started again after its end it returns the recorded result.
+
+        Args:
+            labels: what annotators submitted.
+            options: see `FineTuneOptions`.
+            on_progress: called after every step.
+            should_stop: asked after every step; true ends training with a checkpoint, and without a judgement.
+
+        Raises:
+            DataError: none of the labels can be used.
+            CheckpointError, TrainingError, OutputError: see `fit.loop.train`.
+        """
+        session = self._begin(labels, options)
+        if earlier := session.recorded():
+            return earlier.model_copy(update={"repeated": True, "active": self.versions.active()[0]})
+        _LOG.info("%s", session)
+        result = session.train(on_progress, should_stop)
+        if result.stopped_by == "request":
+            return session.result(result, None)
+        finished = session.judge(result)
+        if result.stopped_by != "time" or (finished.decision and finished.decision.activate):
+            atomic_write_json(session.folder / "result.json", finished.model_dump(mode="json"))
+        self._prune(session.folder)
+        return finished
+
+    def _begin(self, labels: Sequence[SubmittedLabel], options: FineTuneOptions) -> Session:
+        parent, spec = self.versions.active()
+        device = resolve_device(self.device)
+        cases, refused = prepare_cases(labels, spec.spacing_mm, self.folder / "scans")
+        split = split_cases(cases, options.validation_fraction, self.versions.trained_on())
+        synthetic = synthetic_part(spec, self.prepared, self.folder / "synthetic", device)
+        key = {
+            "parent": spec.sha256,
+            "labels": [
+                [c.submitted.name, c.image_sha256, c.label_sha256, c.submitted.lesion_value] for c in cases
+            ],
+            "options": options.model_dump(mode="json", exclude={"max_minutes", "threads"}),
+            "synthetic": synthetic.identity(options.benchmark_per_family) if synthetic else None,
+        }
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.folder / "sessions" / name
+        return Session(
+            self.versions,
+            self.folder / "scans",
+            folder,
+            parent,
+            spec,
+            options,
+            split,
+            refused,
+            synthetic,
+            device,
+        )
+
+    def _prune(self, current: Path) -> None:
+        """Delete the sessions that were touched longest ago."""
+        others = [path for path in current.parent.iterdir() if path.is_dir() and path != current]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in others[_KEPT_SESSIONS - 1 :]:
+            shutil.rmtree(path, ignore_errors=True)
