@@ -10,7 +10,7 @@ import numpy as np
 from strokelabel.io.atomic import atomic_path, atomic_write_text
 from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import Panel, make_panel
-from strokelabel.synthesis.generator import SyntheticBatch
+from strokelabel.synthesis.generator import SampleParameters, SyntheticBatch
 from strokelabel.synthesis.record import to_json
 
 
@@ -27,8 +27,16 @@ def synthetic_panel(batch: SyntheticBatch, lesion: int | None = TissueClass.LESI
     return make_panel(
         image=batch.image[0, 0].cpu().numpy(),
         outlines={} if lesion is None else {"red": (batch.target[0] == lesion).cpu().numpy()},
-        title=f"{parameters.contrast.family}{slices}",
+        title=f"{parameters.contrast.family}{_stage(parameters)}{slices}",
     )
+
+
+def _stage(parameters: SampleParameters) -> str:
+    """Stage of the lesions, if any was drawn; contrasts of the physics name it themselves."""
+    lesions = parameters.lesions.draws or parameters.lesions.fragments
+    if parameters.realism is None or parameters.contrast.scan is not None or not lesions:
+        return ""
+    return f", {parameters.realism.stage.stage}"
 
 
 def write_synthetic(batch: SyntheticBatch, folder: Path, spacing_mm: float) -> None:

@@ -88,11 +88,10 @@ def stage_weights(
         (batch, 4, x, y, z) in [0, 1]: the first three inside the soft mask, the fourth outside.
     """
     mask = grid.down(soft)
-    seeds = [p.seed for p in parameters]
     parts = [
-        *_cavity(parameters, mask, grid.noise(seeds, [3.0] * len(seeds)), grid),
+        *_cavity(parameters, mask, grid),
         _haemorrhage(parameters, mask, grid),
-        _oedema(parameters, mask, grid.noise([s + 1 for s in seeds], [4.0] * len(seeds)), grid),
+        _oedema(parameters, mask, grid),
     ]
     rim, cavity, haemorrhage, oedema = grid.up(torch.cat(parts, dim=1)).split(1, dim=1)
     # Water spreads along white matter.
@@ -105,13 +104,12 @@ def _values(parameters: list[StageParameters], name: str, device: torch.device) 
     return column([getattr(p, name) for p in parameters], device)
 
 
-def _cavity(
-    parameters: list[StageParameters], mask: Tensor, noise: Tensor, grid: CoarseGrid
-) -> tuple[Tensor, Tensor]:
+def _cavity(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> tuple[Tensor, Tensor]:
     """Gliotic rim and cavity, (batch, 1, *coarse) each."""
     if not any(p.cavity_strength for p in parameters):
         return torch.zeros_like(mask), torch.zeros_like(mask)
     depth = grid.blur(mask, [p.cavity_sigma_mm for p in parameters])
+    noise = grid.noise([p.seed for p in parameters], [3.0] * len(parameters))
     threshold = _values(parameters, "cavity_threshold", grid.device) + 0.06 * noise
     core = ramp(depth, threshold, 0.15)
     rim = (1 - core) * _values(parameters, "rim_strength", grid.device)
@@ -128,10 +126,13 @@ def _haemorrhage(parameters: list[StageParameters], mask: Tensor, grid: CoarseGr
     return ramp(noise, level, 0.4) * inside * _values(parameters, "haemorrhage_strength", grid.device)
 
 
-def _oedema(parameters: list[StageParameters], mask: Tensor, noise: Tensor, grid: CoarseGrid) -> Tensor:
+def _oedema(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> Tensor:
     """Water around the lesion, fading outwards, (batch, 1, *coarse)."""
     if not any(p.oedema_strength for p in parameters):
         return torch.zeros_like(mask)
     near = grid.blur(mask, [p.oedema_sigma_mm for p in parameters])
+    noise = grid.noise([p.seed + 1 for p in parameters], [4.0] * len(parameters))
     threshold = _values(parameters, "oedema_threshold", grid.device)
-    return ramp(near * (1 + 0.25 * noise), threshold, 0.2) * _values(parameters, "oedema_strength", grid.device)
+    return ramp(near * (1 + 0.25 * noise), threshold, 0.2) * _values(
+        parameters, "oedema_strength", grid.device
+    )
