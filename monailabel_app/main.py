@@ -7,6 +7,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 
 import strokelabel
@@ -16,6 +17,7 @@ from lib.datastore import StudiesDatastore
 from lib.infers.lesion import SegmentLesion
 from lib.infers.tissues import SegmentTissues
 from lib.model import ServedModel
+from lib.trainers.setup import make_trainers, versions_folder
 
 
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
@@ -24,11 +26,12 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
     """Builds the tasks around one model: "base", or that of `--conf model NAME|PATH`."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self._model = ServedModel((conf or {}).get("model", "base"))
+        conf = conf or {}
+        self._model = ServedModel(conf.get("model", "base"), versions_folder(app_dir, studies, conf))
         super().__init__(
             app_dir=app_dir,
             studies=studies,
-            conf=conf or {},
+            conf=conf,
             name="StrokeLabel",
             description=strokelabel.__doc__ or "",
             version=strokelabel.__version__,
@@ -45,6 +48,10 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Lesion and tissues."""
         return {"segment": SegmentLesion(self._model), "segment_tissues": SegmentTissues(self._model)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """Fine-tuning on submitted labels."""
+        return make_trainers(self._model, self.conf)
 
     def init_strategies(self) -> dict[str, Strategy]:
         """By the names that viewers start with."""

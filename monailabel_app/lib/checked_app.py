@@ -40,8 +40,10 @@ class CheckedApp(MONAILabelApp):
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
         from lib.endpoints import infer_off_the_event_loop
+        from lib.trainers.routes import train_off_the_event_loop
 
         infer_off_the_event_loop(server)
+        train_off_the_event_loop(server)
         super().on_init_complete()
 
     @answered_as_http()

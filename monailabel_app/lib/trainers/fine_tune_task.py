@@ -1,0 +1,107 @@
+"""The train task `segment`: fine-tunes the model on submitted labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.refusals import NameTakenError, answered_as_http
+from lib.trainers.labels import submitted_labels
+from lib.trainers.options import ROLLBACK, TrainOptions, default_config
+from lib.trainers.stats import StatsWriter, read_stats, say
+from strokelabel.errors import StrokeLabelError
+
+if TYPE_CHECKING:
+    from strokelabel.fit.fine_tune_result import FineTuneResult
+    from strokelabel.fit.versions import ModelVersions
+
+
+class FineTuneTask(TrainTask):
+    """Fine-tunes the active version of a model, and activates the result if it is not worse.
+
+    MONAI Label runs it in a process of its own, and stops it by killing that. Everything is written atomically, and
+    an equal request goes on from the newest checkpoint.
+
+    Args:
+        versions: of the model.
+        prepared: folder of `strokelabel prepare` for synthetic samples; None for the ICBM template's.
+    """
+
+    def __init__(self, versions: ModelVersions, prepared: Path | None = None) -> None:
+        super().__init__("Fine-tunes the model on submitted labels; activates the result if it is not worse")
+        self._versions = versions
+        self._prepared = prepared
+        self._folder = versions.folder / "training"
+        self._stats = self._folder / "stats.json"
+
+    def config(self) -> dict[str, Any]:
+        """The options that viewers show."""
+        return default_config()
+
+    def stats(self) -> dict[str, Any]:
+        """Progress of the training that runs, or of the last one, and the active version."""
+        stats = read_stats(self._stats)
+        return {**stats, "active_version": self._versions.active()[0]} if stats else {}
+
+    @answered_as_http()
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train, or go back to the version before.
+
+        Args:
+            request: see `TrainOptions`.
+            datastore: whose final labels are trained on.
+
+        Returns:
+            The result (`FineTuneResult`), with the decision and its numbers, as JSON.
+
+        Raises:
+            HTTPException: with a sentence; 400 impossible options, 409 training is under way, 503 nothing to train on.
+        """
+        options = TrainOptions.from_request(request)
+        if options.action == ROLLBACK:
+            return self._rollback()
+        stats = StatsWriter(self._stats, options.tuning.epochs)
+        with self._alone():
+            try:
+                result = self._train(options, datastore, stats)
+            except StrokeLabelError as error:
+                stats.failed(str(error))
+                raise
+        stats.finished(result)
+        return result.model_dump(mode="json")
+
+    def _train(self, options: TrainOptions, datastore: Datastore, stats: StatsWriter) -> FineTuneResult:
+        from strokelabel.fit.fine_tune import FineTuning
+
+        tuning = FineTuning(self._versions, self._folder, self._prepared, options.device)
+        labels = submitted_labels(datastore)
+        return tuning.run(
+            labels, options.tuning, on_progress=stats.progress, should_stop=_parent_is_gone(os.getppid())
+        )
+
+    def _rollback(self) -> dict[str, Any]:
+        name = self._versions.rollback()
+        say(f"version {name} is active again")
+        return {"active": name, "history": list(self._versions.history())}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One training at a time, also when a server was killed and its training lives on for a moment."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._folder / "training.lock", timeout=30):
+                yield
+        except Timeout as error:
+            raise NameTakenError("another training of this model is running; stop it first.") from error
+
+
+def _parent_is_gone(parent: int) -> Callable[[], bool]:
+    """Whether the server that started this process has died: then training stops, with a checkpoint."""
+    return lambda: os.getppid() != parent
