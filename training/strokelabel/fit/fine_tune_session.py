@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,6 +42,27 @@ from strokelabel.synthesis.lesion_bank import Lesion
 
 OnProgress: TypeAlias = Callable[[TrainingProgress], None]
 """Called after every step."""
+
+
+class RememberedValidation:
+    """A validation stream that computes each batch once: a session asks for all of them some ten times.
+
+    Args:
+        stream: of few batches, which are kept in memory.
+    """
+
+    def __init__(self, stream: ValidationStream) -> None:
+        self._stream = stream
+        self._known: dict[int, Batch] = {}
+
+    def __len__(self) -> int:
+        return len(self._stream)
+
+    def batch(self, index: int) -> Batch:
+        """The batch at this position."""
+        if index not in self._known:
+            self._known[index] = self._stream.batch(index).to(torch.device("cpu"))
+        return self._known[index]
 
 
 @dataclass(frozen=True)
@@ -99,7 +121,7 @@ class Session:
         network, _ = load_weights(self.spec)
         freeze(network, self.options.freeze)
         stream = PrefetchStream(self._stream())
-        validation = self.validation()
+        validation = self.validation
         try:
             return train(
                 network,
@@ -133,7 +155,7 @@ class Session:
 
     def score(self, spec: ModelSpec) -> Scores:
         """Dice of some weights on the held-out labels and the benchmark."""
-        validation = self.validation()
+        validation = self.validation
         if not len(validation):
             return Scores()
         fabric = make_fabric(str(self.device), "32-true")
@@ -141,14 +163,15 @@ class Session:
         objective = self._objective().to(fabric.device)
         return as_scores(validate(network, validation, objective, fabric))
 
+    @cached_property
     def validation(self) -> ScoringStream[Batch]:
-        """Held-out scans, then the benchmark; empty where there is neither."""
+        """Held-out scans, then the benchmark; empty where there is neither. Computed once, and remembered."""
         multiple = UNetConfig(**self.spec.network).multiple
         scans = [case.scan for case in self.split.validation]
         parts: list[ValidationStream] = [RealValidation(scans, multiple, self._lesion, self.device)]
         if self.synthetic is not None:
             parts.append(self.synthetic.benchmark(self.options.benchmark_per_family))
-        return JoinedValidation(parts)
+        return RememberedValidation(JoinedValidation(parts))
 
     def result(self, result: TrainingResult, version: str | None) -> FineTuneResult:
         """The outcome of training, not judged."""
