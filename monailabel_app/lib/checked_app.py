@@ -69,7 +69,8 @@ class CheckedApp(MONAILabelApp):
             task = named(self._infers, request.get("model"), "model")
             image = self._requested_image(request.get("image"), store)
             keep = image.stored and as_flag(request.get("save_label"), "save_label", default=False)
-            file, params = task({**request, "image": str(image.path), "image_name": image.name})
+            known = {"image": str(image.path), "image_name": image.name, "stored_label": _label(image, store)}
+            file, params = task({**request, **known})
         label = file
         if keep:
             tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
@@ -105,6 +106,12 @@ class CheckedApp(MONAILabelApp):
             f"No image {image!r} in this datastore, and no such session; "
             "GET /datastore/?output=all lists the ids."
         )
+
+
+def _label(image: RequestedImage, store: Datastore) -> str:
+    """Path of the label that an image has: the annotator's, else a model's; "" when it has none."""
+    tags = (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ()
+    return next((uri for tag in tags if (uri := store.get_label_uri(image.name, tag))), "")
 
 
 def named(choices: Mapping[str, T], name: object, what: str) -> T:

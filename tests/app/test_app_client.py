@@ -20,7 +20,7 @@ def client(server: Server, tmp_path: Path) -> MONAILabelClient:
 
 
 def test_the_client_reads_info_and_datastore(client: MONAILabelClient) -> None:
-    assert set(client.info()["models"]) == {"segment", "segment_tissues"}
+    assert set(client.info()["models"]) >= {"segment", "segment_tissues", "refine"}
     assert BIDS_SCAN in client.datastore()["objects"]
     assert client.auth_enabled() is False
     assert client.train_status(check_if_running=True) is False

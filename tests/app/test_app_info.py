@@ -15,13 +15,14 @@ from strokelabel.labels import CLASS_COLORS, CLASS_NAMES
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
 TASKS = ("segment", "segment_tissues")
+CORRECTIONS = {"refine": "deepgrow", "refine_scribbles": "scribbles"}
 
 
 def test_info_has_the_entries_that_viewers_read_and_not_the_one_that_old_servers_had(server: Server) -> None:
     info = server.get("/info/").json()
     assert info["name"] == "StrokeLabel"
     assert info["labels"] == ["lesion", *CLASS_NAMES[1:5]]
-    assert set(info["models"]) == set(TASKS)
+    assert set(info["models"]) == {*TASKS, *CORRECTIONS}
     assert set(info["trainers"]) == {"segment"} and info["train_stats"] == {"segment": {}}
     assert set(info["strategies"]) == {"random", "first"}
     assert set(info["datastore"]) == {"total", "completed", "label_tags"}
@@ -34,14 +35,14 @@ def test_each_model_names_its_labels_and_their_values_and_colours(server: Server
     assert models["segment_tissues"]["labels"] == {
         name: value for value, name in enumerate(CLASS_NAMES) if value
     }
-    for model in models.values():
-        assert model["type"] == "segmentation" and model["dimension"] == 3
+    for name, model in models.items():
+        assert model["type"] == CORRECTIONS.get(name, "segmentation") and model["dimension"] == 3
         assert {name: tuple(rgb) for name, rgb in model["label_colors"].items()} == {
             name: CLASS_COLORS[name] for name in model["labels"]
         }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, *CORRECTIONS])
 def test_options_are_of_the_types_that_viewers_can_show(server: Server, task: str) -> None:
     for value in server.get("/info/").json()["models"][task]["config"].values():
         if isinstance(value, list):

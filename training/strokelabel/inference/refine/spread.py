@@ -25,7 +25,9 @@ from strokelabel.types import LabelVolume, Mask, Volume
 _ROUNDS = 3
 _SMOOTHING_MM = 0.8
 _PATCH_MM = 3.0
-"""Radius about the seeds in which voxels show what the prompt means."""
+"""Radius about the seeds in which voxels show what the prompt means, the nearer the more."""
+
+_PATCH_DEVIATION_MM = 2.0
 
 _PATCH_SHARE = 0.5
 """Share of the patch in the histogram of its label."""
@@ -43,7 +45,9 @@ _LEAST_DEVIATION = 0.05
 """Of the neighbourhood's range of intensities: patches are never taken for more uniform than this."""
 
 _EDGE_NOISES = 1.5
-_PRIOR_WEIGHT = 0.15
+_PRIOR_WEIGHT = 0.0375
+"""Per mm²: the prior is followed over the same millimetres whatever the voxel size."""
+
 _CERTAIN = 0.98
 
 
@@ -79,7 +83,7 @@ class Influence:
         else:
             inside = ndimage.distance_transform_edt(padded, sampling=place.spacing)[1:-1, 1:-1, 1:-1]
             depth = min(float(inside[place.seeds].max()), most)
-        return cls(core=max(4.0, depth), range=12.0 + 2.5 * depth)
+        return cls(core=4.0 if lesion else max(4.0, depth), range=12.0 + 2.5 * depth)
 
 
 def spread_label(
@@ -137,17 +141,18 @@ def _lesion_probability(scene: Scene, place: Neighbourhood, lesion: bool, option
     wrong = labels < 0.5 if lesion else labels > 0.5
     influence = Influence.of(wrong, place, lesion)
     weight = np.exp(-place.distance_mm / influence.range)
-    believed = _belief(scene, weight, sign)
+    believed = _belief(scene, place, weight, sign)
     believed += sign * _AT_PROMPT * np.exp(-((place.distance_mm / influence.core) ** 2))
     smooth = ndimage.gaussian_filter(intensity, _SMOOTHING_MM / place.spacing)
     appearance = Appearance(smooth, place.distance_mm <= options.reach_mm)
     patch = _patch(place, wrong)
     similar = _similar(smooth, patch, appearance.spread) * weight
     current = labels + sign * similar * (1 - labels if lesion else labels)
-    current[patch] = 1.0 if lesion else 0.0
+    current[patch > 0] = 1.0 if lesion else 0.0
     edge = _edge(intensity, smooth, appearance.spread)
-    walker = RandomWalker(smooth, place.spacing, edge, _PRIOR_WEIGHT, scene.fixed)
-    shown = appearance.histogram(patch.astype(np.float32))
+    prior_weight = _PRIOR_WEIGHT * float(place.spacing.min()) ** 2
+    walker = RandomWalker(smooth, place.spacing, edge, prior_weight, scene.fixed)
+    shown = appearance.histogram(patch)
     for _ in range(_ROUNDS):
         evidence = _evidence(appearance, current, shown, lesion)
         prior = 1 / (1 + np.exp(-(believed + _EVIDENCE_WEIGHT * weight * evidence)))
@@ -156,29 +161,36 @@ def _lesion_probability(scene: Scene, place: Neighbourhood, lesion: bool, option
     return found
 
 
-def _belief(scene: Scene, weight: Volume, sign: float) -> Volume:
-    """Log odds of lesion before intensities: the mask far from the prompt, and the model where it agrees."""
+def _belief(scene: Scene, place: Neighbourhood, weight: Volume, sign: float) -> Volume:
+    """Log odds of lesion before intensities: the mask far from the prompt, and the model.
+
+    Where the model contradicts the prompt, its log odds are shifted until they do not: what it holds for as likely
+    as the seeds is undecided.
+    """
     trust = _TRUST_LESION_PROMPT if sign > 0 else _TRUST_OTHER_PROMPT
     belief = (2 * scene.labels - 1) * trust * (1 - weight)
     if scene.probability is not None:
         certain = np.clip(scene.probability, 1 - _CERTAIN, _CERTAIN)
         odds = np.log(certain / (1 - certain))
-        belief += _PROBABILITY_WEIGHT * np.where(odds * sign < 0, odds * (1 - weight), odds)
+        mistaken = sign * min(sign * float(odds[place.seeds].mean()), 0.0)
+        belief += _PROBABILITY_WEIGHT * (odds - mistaken * weight)
     return belief
 
 
-def _patch(place: Neighbourhood, wrong: Mask) -> Mask:
-    """The voxels that show what the prompt means: close to the seeds and, if any are, contradicted by them."""
+def _patch(place: Neighbourhood, wrong: Mask) -> Volume:
+    """How much each voxel (x, y, z) shows what the prompt means: close to the seeds and, if any are, contradicted."""
     close = place.distance_mm <= max(_PATCH_MM, float(place.spacing.min()))
     contradicted = close & wrong
-    return contradicted if contradicted.any() else close
+    chosen = contradicted if contradicted.any() else close
+    return chosen * np.exp(-0.5 * (place.distance_mm / _PATCH_DEVIATION_MM) ** 2)
 
 
-def _similar(intensity: Volume, patch: Mask, spread: float) -> Volume:
+def _similar(intensity: Volume, patch: Volume, spread: float) -> Volume:
     """How much each voxel looks like the patch, 0 to 1."""
-    values = intensity[patch]
-    deviation = _SIMILAR_DEVIATIONS * np.hypot(values.std(), _LEAST_DEVIATION * spread)
-    return np.exp(-0.5 * ((intensity - values.mean()) / deviation) ** 2)
+    mean = float(np.average(intensity, weights=patch))
+    variance = float(np.average((intensity - mean) ** 2, weights=patch))
+    deviation = _SIMILAR_DEVIATIONS * np.hypot(np.sqrt(variance), _LEAST_DEVIATION * spread)
+    return np.exp(-0.5 * ((intensity - mean) / deviation) ** 2)
 
 
 def _edge(intensity: Volume, smooth: Volume, spread: float) -> float:

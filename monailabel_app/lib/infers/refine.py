@@ -1,0 +1,178 @@
+"""The tasks `refine` and `refine_scribbles`: the current mask, corrected by what the annotator points at."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.utils.others.generic import device_list
+
+from lib.infers.options import InferOptions, as_choice, as_number
+from lib.infers.refine_labels import LESION_NAME, PaintedFile, read_on_grid, read_painted, request_label_info
+from lib.infers.refine_request import limited_to, read_prompts, read_region_of_interest
+from lib.infers.result import write_result
+from lib.model import ServedModel
+from lib.refusals import InvalidRequestError
+from lib.scans import read_scan
+from lib.uploads import is_upload
+from strokelabel.errors import LabelMapError
+from strokelabel.inference.refine import RefineOptions, refine
+from strokelabel.io.images import Image
+from strokelabel.labels import CLASS_COLORS, TissueClass
+from strokelabel.metrics import label_lesions, volume_ml
+
+logger = logging.getLogger(__name__)
+
+STARTS = ("stored label", "prediction", "nothing")
+"""What is corrected when no mask comes with the request: the image's label (else its prediction), ..."""
+
+_RECENT = 2
+
+
+@dataclass(eq=False)
+class RecentScan:
+    """A scan in memory and, once it was needed, what the model finds in it."""
+
+    image: Image
+    mask: np.ndarray | None = None
+    probability: np.ndarray | None = None
+
+
+class RecentScans:
+    """The scans that were corrected last, so that the next click does not wait for files or the network."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        self._scans: OrderedDict[tuple[str, int, int], RecentScan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, path: str, name: str) -> RecentScan:
+        """A scan by the path of its file or folder, read again when it changed."""
+        status = Path(path).stat() if Path(path).exists() else None
+        key = (path, status.st_mtime_ns, status.st_size) if status else (path, 0, 0)
+        with self._lock:
+            if key in self._scans:
+                self._scans.move_to_end(key)
+                return self._scans[key]
+        scan = RecentScan(read_scan(path, name))
+        with self._lock:
+            self._scans[key] = scan
+            while len(self._scans) > _RECENT:
+                self._scans.popitem(last=False)
+        return scan
+
+    def predict(self, scan: RecentScan, options: InferOptions) -> np.ndarray:
+        """The model's mask of a scan, computed once; its probability is kept with it."""
+        if scan.mask is None:
+            prediction = self._model.predict(scan.image, options.device, options.prediction)
+            scan.probability = prediction.lesion_probability
+            scan.mask = prediction.lesion_mask.astype(bool)
+        return scan.mask
+
+
+class RefineLesion(InferTask):
+    """Answers the corrected mask, 1 inside the lesion and 0 elsewhere.
+
+    Args:
+        recent: scans and predictions, shared by the two tasks.
+        kind: `InferType.DEEPGROW` puts the task where viewers offer clicks, `InferType.SCRIBBLES` where they offer
+            strokes; it understands both everywhere.
+    """
+
+    def __init__(self, recent: RecentScans, kind: InferType = InferType.DEEPGROW) -> None:
+        config = {"device": device_list(), "start": list(STARTS), "reach_mm": RefineOptions().reach_mm}
+        description = "Lesion mask corrected around clicks and strokes: lesion, or not lesion"
+        super().__init__(kind, {LESION_NAME: 1}, 3, description, config)
+        self._recent = recent
+
+    def is_valid(self) -> bool:
+        """Whether /info/ lists the task: always."""
+        return True
+
+    def info(self) -> dict[str, Any]:
+        """What /info/ says about the task."""
+        return {**super().info(), "label_colors": {LESION_NAME: list(CLASS_COLORS[LESION_NAME])}}
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Correct a mask of the image at the path `request["image"]`.
+
+        The mask is the one in the file `request["label"]` if it holds one, else what `request["start"]` says.
+
+        Returns:
+            Path of a temporary file with the mask, and the JSON of the answer.
+
+        Raises:
+            ImageError, OptionError, InvalidRequestError: something that the client can mend.
+        """
+        began = time.perf_counter()
+        options = InferOptions.from_request(request)
+        limits = RefineOptions(
+            reach_mm=as_number(request.get("reach_mm"), "reach_mm", RefineOptions().reach_mm)
+        )
+        scan = self._recent.get(request["image"], request["image_name"])
+        painted = _painted_file(request, scan.image)
+        prompts = read_prompts(request, painted)
+        region = read_region_of_interest(request, scan.image.grid.shape)
+        before, source = self._start(request, scan, painted, options)
+        refining = time.perf_counter()
+        try:
+            mask = refine(scan.image, before, prompts, scan.probability, limits)
+        except LabelMapError as error:
+            raise InvalidRequestError(str(error)) from error
+        mask = limited_to(region, before, mask)
+        seconds = {"pre": refining - began, "infer": time.perf_counter() - refining}
+        file = write_result(mask, scan.image, options)
+        seconds["total"] = time.perf_counter() - began
+        logger.info(f"Refined by {len(prompts.new)} prompts in {seconds['infer']:.2f} s")
+        return file, _answer(scan.image, before, mask, source, seconds)
+
+    def _start(
+        self, request: Mapping[str, Any], scan: RecentScan, painted: PaintedFile | None, options: InferOptions
+    ) -> tuple[np.ndarray, str]:
+        """The mask to correct, and where it came from."""
+        start = as_choice(request.get("start"), "start", STARTS)
+        if painted is not None and painted.mask is not None:
+            return painted.mask, "request"
+        if start == "nothing":
+            return np.zeros(scan.image.data.shape, dtype=bool), start
+        stored = request.get("stored_label")
+        if start == "stored label" and stored:
+            return _lesion_of(read_on_grid(Path(stored), scan.image)), start
+        return self._recent.predict(scan, options), "prediction"
+
+
+def _lesion_of(labels: np.ndarray) -> np.ndarray:
+    """The lesion in a stored label, be it a mask or all classes."""
+    return labels == (1 if labels.max(initial=0) <= 1 else TissueClass.LESION)
+
+
+def _painted_file(request: Mapping[str, Any], scan: Image) -> PaintedFile | None:
+    """The label file of a request; viewers also send the name of a label as "label", which is none."""
+    label = request.get("label")
+    if not isinstance(label, str) or not is_upload(Path(label)):
+        return None
+    return read_painted(Path(label), scan, request_label_info(request), request.get("selected_label_name"))
+
+
+def _answer(
+    image: Image, before: np.ndarray, mask: np.ndarray, source: str, seconds: dict[str, float]
+) -> dict[str, Any]:
+    voxel_ml = image.grid.voxel_volume_ml
+    return {
+        "label_names": {LESION_NAME: 1},
+        "label_colors": {LESION_NAME: list(CLASS_COLORS[LESION_NAME])},
+        "latencies": {name: round(value, 3) for name, value in seconds.items()},
+        "start": source,
+        "volume_ml": round(volume_ml(mask, voxel_ml), 3),
+        "changed_ml": round(volume_ml(mask != before, voxel_ml), 3),
+        "lesion_count": label_lesions(mask)[1],
+        "centroids": {},  # browsers expect the entry
+    }
