@@ -24,6 +24,7 @@ from lib.refusals import InvalidRequestError
 from lib.scans import read_scan
 from lib.uploads import is_upload
 from strokelabel.errors import LabelMapError
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.refine import RefineOptions, refine
 from strokelabel.io.images import Image
 from strokelabel.labels import CLASS_COLORS, TissueClass
@@ -39,9 +40,10 @@ _RECENT = 2
 
 @dataclass(eq=False)
 class RecentScan:
-    """A scan in memory and, once it was needed, what the model finds in it."""
+    """A scan in memory and, once it was needed, what a model finds in it with some options."""
 
     image: Image
+    predicted_by: tuple[Path, PredictionOptions] | None = None
     mask: np.ndarray | None = None
     probability: np.ndarray | None = None
 
@@ -70,11 +72,13 @@ class RecentScans:
         return scan
 
     def predict(self, scan: RecentScan, options: InferOptions) -> np.ndarray:
-        """The model's mask of a scan, computed once; its probability is kept with it."""
-        if scan.mask is None:
+        """The active model's mask of a scan, computed once; its probability is kept with it."""
+        wanted = self._model.spec.path, options.prediction
+        if scan.mask is None or scan.predicted_by != wanted:
             prediction = self._model.predict(scan.image, options.device, options.prediction)
             scan.probability = prediction.lesion_probability
             scan.mask = prediction.lesion_mask.astype(bool)
+            scan.predicted_by = wanted
         return scan.mask
 
 

@@ -1,0 +1,121 @@
+"""`strokelabel refine`: correct a lesion mask by clicks and strokes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strokelabel.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from strokelabel.inference.refine import Prompt
+    from strokelabel.io import Image
+
+Voxels = list[str] | None
+
+
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
+    scan: Annotated[Path, typer.Argument(help="The scan: a NIfTI file, or a folder of DICOM files.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The corrected mask, NIfTI.")
+    ],
+    mask: Annotated[
+        Path | None, typer.Option(help="Mask to correct, on the scan's grid; without it, an empty one.")
+    ] = None,
+    lesion: Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is lesion.")] = None,
+    not_lesion: Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is not lesion.")] = None,
+    add: Annotated[Voxels, typer.Option(metavar="I,J,K", help="Add the region around a voxel.")] = None,
+    remove: Annotated[Voxels, typer.Option(metavar="I,J,K", help="Remove the island at a voxel.")] = None,
+    scribbles: Annotated[
+        Path | None, typer.Option(help="Strokes on the scan's grid: 1 lesion, 2 not lesion.")
+    ] = None,
+    kept: Annotated[
+        Path | None, typer.Option(help="What was painted before and must hold: 1 lesion, 2 not lesion.")
+    ] = None,
+    probability: Annotated[
+        Path | None, typer.Option(help="A model's lesion probability on the scan's grid.")
+    ] = None,
+    reach_mm: Annotated[float, typer.Option(help="Nothing further than this from a prompt changes.")] = 40.0,
+) -> None:
+    """Correct a lesion mask: strokes first, then voxels that are lesion, that are not, regions, and islands.
+
+    Voxels are indices that count from 0, as 3D Slicer's IJK. Options of one kind may be repeated.
+    """
+    actions = _parse(lesion, not_lesion, add, remove)
+
+    from strokelabel.inference.refine import Prompts, RefineOptions, Scribbles, refine
+    from strokelabel.io import read_image, write_nifti
+
+    image = read_image(scan)
+    if scribbles is not None:
+        actions = [Scribbles(_labels(scribbles, image)), *actions]
+    before = _labels(mask, image) if mask is not None else _empty(image)
+    prompts = Prompts(tuple(actions), _labels(kept, image) if kept is not None else None)
+    chance = _probability(probability) if probability is not None else None
+    found = refine(image, before, prompts, chance, RefineOptions(reach_mm=reach_mm))
+    write_nifti(output, found, image, "uint8", "StrokeLabel refine")
+    ml = image.grid.voxel_volume_ml
+    changed = int((found != before).sum())
+    typer.echo(f"{output}: {found.sum() * ml:.2f} ml of lesion, {changed * ml:.2f} ml changed")
+
+
+def _parse(lesion: Voxels, not_lesion: Voxels, add: Voxels, remove: Voxels) -> list[Prompt]:
+    """The prompts of the options.
+
+    Raises:
+        OptionError: not three whole numbers.
+    """
+    from strokelabel.inference.refine import AddRegion, Click, RemoveIsland
+
+    prompts: list[Prompt] = [Click(_voxel(text), lesion=True) for text in lesion or []]
+    prompts += [Click(_voxel(text), lesion=False) for text in not_lesion or []]
+    prompts += [AddRegion(_voxel(text)) for text in add or []]
+    return [*prompts, *(RemoveIsland(_voxel(text)) for text in remove or [])]
+
+
+def _voxel(text: str) -> tuple[int, int, int]:
+    try:
+        i, j, k = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise OptionError(f"Expected a voxel as I,J,K, such as 91,120,64, got {text!r}.") from error
+    return i, j, k
+
+
+def _labels(path: Path, image: Image) -> np.ndarray:
+    """Labels of a file.
+
+    Raises:
+        OptionError: in another place than the scan.
+    """
+    import numpy as np
+
+    from strokelabel.io import read_label_image
+
+    labels = read_label_image(path)
+    if labels.data.shape != image.data.shape or not np.allclose(labels.affine, image.affine, atol=1e-2):
+        raise OptionError(
+            f"{path}: expected the grid of {image.source}, {image.data.shape} voxels, found another one of "
+            f"{labels.data.shape}; resample it to the scan."
+        )
+    return labels.data
+
+
+def _probability(path: Path) -> np.ndarray | None:
+    """A probability map; one that is zero everywhere says nothing."""
+    from strokelabel.errors import EmptyImageError
+    from strokelabel.io import read_image
+
+    try:
+        return read_image(path).data
+    except EmptyImageError:
+        return None
+
+
+def _empty(image: Image) -> np.ndarray:
+    import numpy as np
+
+    return np.zeros(image.data.shape, np.uint8)
