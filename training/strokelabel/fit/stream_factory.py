@@ -13,7 +13,6 @@ from strokelabel.fit.estimator_config import EstimationConfig
 from strokelabel.fit.estimator_stream import EstimatorStream, EstimatorValidation
 from strokelabel.fit.mixed_stream import JoinedValidation, MixedStream
 from strokelabel.fit.objective import ScoringStream, TrainingStream
-from strokelabel.fit.pseudo_lesions import with_pseudo_lesions
 from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads
 from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
@@ -148,6 +147,10 @@ def make_synthesizer(
         heads = quantitative_heads(recipe.maps, heads, data, config)
     bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
     if part == "train" and recipe.pseudo_labels is not None:
+        from strokelabel.fit.pseudo_lesions import (
+            with_pseudo_lesions,
+        )  # needs SimpleITK, other recipes do not
+
         bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)
     parcellation = None
     if recipe.target == "parcellation":

@@ -12,10 +12,10 @@ import SimpleITK as sitk
 
 from strokelabel.errors import DimensionError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_shape
+from strokelabel.io.dicom_mark import is_dicom_file
 from strokelabel.io.dicom_slices import Slice, read_frames, read_slice, stack_affine
 from strokelabel.types import Affine, Volume
 
-_PREAMBLE_BYTES = 128
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NOT_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RWV", "REG"}
 """Modalities of objects about images, which may lie beside them."""
@@ -27,16 +27,6 @@ class DicomVolume(NamedTuple):
     data: Volume
     affine: Affine
     notes: tuple[str, ...]
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file carries the DICOM mark after its preamble."""
-    try:
-        with path.open("rb") as file:
-            file.seek(_PREAMBLE_BYTES)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
 
 
 def read_dicom_series(folder: Path) -> DicomVolume:

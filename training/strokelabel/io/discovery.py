@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from strokelabel.io.dicom import is_dicom_file
+from strokelabel.io.dicom_mark import is_dicom_file
 from strokelabel.io.nifti import is_nifti_name
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from strokelabel.errors import UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io.checks import check_values
-from strokelabel.io.dicom import is_dicom_file, read_dicom_series
+from strokelabel.io.dicom_mark import is_dicom_file
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from strokelabel.types import Affine, PathLike, Volume
 
@@ -54,6 +54,9 @@ def read_image(path: PathLike) -> Image:
     """
     path = Path(path)
     if path.is_dir():
+        # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
+        from strokelabel.io.dicom import read_dicom_series
+
         dicom = read_dicom_series(path)
         image = Image(dicom.data, dicom.affine, None, str(path), dicom.notes)
     else:

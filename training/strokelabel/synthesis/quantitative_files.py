@@ -19,7 +19,6 @@ from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, r2_from_r2_sta
 from strokelabel.physics.units import check_units
 from strokelabel.synthesis.quantitative_brain import brain_from_maps, brain_from_tissues
 from strokelabel.synthesis.quantitative_head import QuantitativeHead
-from strokelabel.synthesis.registration import register_picture
 from strokelabel.types import Affine
 
 _FINE_MM = 1.0
@@ -103,6 +102,8 @@ def make_quantitative_head(
         )
     r1 = volumes.maps[MAP_NAMES.index("r1")]
     if to_icbm is None:
+        from strokelabel.synthesis.registration import register_picture  # needs SimpleITK, training does not
+
         picture = np.clip(r1 * (_T1_OF_WHITE / _R1_OF_WHITE), 0, 1) * brain
         to_icbm = register_picture(picture.astype(np.float32), brain, volumes.affine).to_icbm
     shape = (r1.shape[0], r1.shape[1], r1.shape[2])
