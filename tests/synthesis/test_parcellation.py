@@ -75,7 +75,7 @@ stretch = st.floats(0.8, 1.2)
 slant = st.floats(-0.1, 0.1)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(
     rotation=st.tuples(angle, angle, angle),
     shear=st.tuples(slant, slant, slant),
