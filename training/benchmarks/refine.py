@@ -11,44 +11,52 @@
     stock scribbles task (its functions and settings, Wang et al. 2018), and scikit-image's random walker. Neither
     takes a mask to correct, so the mask is given as scribbles: its inside and its outside, eroded by 4 mm, but not
     within 15 mm of a click that contradicts it. Both run in the box in which `refine` works and replace the mask there.
+
+Volumes that are done are not repeated: delete `corrections.json` in the output folder to start anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpymaxflow
 from monailabel.scribbles.utils import make_iseg_unary, make_likelihood_image_histogram
-from refine_cases import MediocreCase, mediocre_cases
+from refine_cases import MediocreCase, VolumeMaker, mediocre, nth_volume
 from scipy import ndimage
 from skimage.segmentation import random_walker
 
+from strokelabel.geometry import box_around
 from strokelabel.inference.refine import LESION, NOT_LESION, Click, Prompts, painted_labels, refine
 from strokelabel.inference.refine.neighbourhood import box_about
-from strokelabel.io import Image
+from strokelabel.io import Image, atomic_write_json
 from strokelabel.metrics import dice, largest_component
-from strokelabel.reports.contact_sheet import Panel, save_contact_sheet
+from strokelabel.reports.contact_sheet import Panel, best_slice, save_contact_sheet
 
 CLICKS, TIMED_CLICKS, TIMED_SIDE = 5, 20, 256
 _REACH_MM, _ERODE_MM, _FREE_MM = 40.0, 4.0, 15.0
+
+OURS, OURS_WITH_MAP = "refine", "refine with probability"
+WALL, PROCESSOR = "elapsed", "processor time"
 
 Step = Callable[[Image, np.ndarray, Click, np.ndarray], np.ndarray]
 """A new mask from a scan, a mask, a click, and what was painted before, (x, y, z) 0, 1 or 2."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Correction:
-    """How one mask fared by one method: Dice before and after each click, and seconds per click."""
+    """How one mask fared by one method: Dice before and after each click, and seconds of each."""
 
+    number: int
+    method: str
     source: str
     dice: list[float]
-    seconds: list[float] = field(default_factory=list)
-    panels: list[Panel] = field(default_factory=list)
+    seconds: list[float]
 
     @property
     def gain(self) -> float:
@@ -61,31 +69,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
     parser.add_argument("--cache", type=Path, default=Path("runs/refine"), help="volumes and predictions")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/refine"), help="for the pictures")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/refine"), help="for results and pictures"
+    )
     parser.add_argument("--model", default="base")
     parser.add_argument("--volumes", type=int, default=30)
     parser.add_argument(
-        "--peer-volumes", type=int, default=10, help="peers are slow: the first so many volumes"
+        "--peer-volumes", type=int, default=5, help="peers are slow: the first so many volumes"
     )
+    parser.add_argument("--most", type=int, default=1000, help="volumes to do before the report")
     arguments = parser.parse_args()
-    results: dict[str, list[Correction]] = {"refine": [], "refine with probability": []}
-    compared: dict[str, list[Correction]] = {name: [] for name in PEERS}
-    timed: list[float] = []
-    cases = mediocre_cases(arguments.volumes, arguments.prepared, arguments.cache, arguments.model)
-    for number, case in enumerate(cases):
-        if not timed:
-            timed = time_clicks(case)
-            print(f"{TIMED_CLICKS} clicks on {TIMED_SIDE}³ voxels: {describe(timed, 's')}", flush=True)
-        results["refine"].append(correct(case, our_step()))
-        if case.source != "degraded":
-            step = our_step(case.volume.probability)
-            results["refine with probability"].append(correct(case, step))
-        if number < arguments.peer_volumes:
-            for name, peer in PEERS.items():
-                compared[name].append(correct(case, peer))
-    report(results, compared)
-    panels = [panel for result in results["refine"][:12] for panel in result.panels]
-    save_contact_sheet(panels, arguments.output / "before_and_after.png", columns=6)
+    done = arguments.output / "corrections.json"
+    results: list[Correction] = (
+        [Correction(**r) for r in json.loads(done.read_text())] if done.exists() else []
+    )
+    maker = VolumeMaker(arguments.prepared, arguments.cache, arguments.model)
+    left = [number for number in range(arguments.volumes) if number not in {r.number for r in results}]
+    for number in left[: arguments.most]:
+        case = mediocre(nth_volume(maker, number))
+        if number == 0:
+            results += time_clicks(case)
+        results += corrections(case, number, peers=number < arguments.peer_volumes, folder=arguments.output)
+        atomic_write_json(done, [asdict(result) for result in results])
+    report(results)
+
+
+def corrections(case: MediocreCase, number: int, peers: bool, folder: Path) -> list[Correction]:
+    """One volume by all methods, and a picture of ours before and after."""
+    ours, mask = correct(case, our_step(), OURS, number)
+    found = [ours]
+    save_contact_sheet(panels(case, mask, ours), folder / f"volume-{number:02d}.png", columns=2)
+    if case.source != "degraded":
+        found.append(correct(case, our_step(case.volume.probability), OURS_WITH_MAP, number)[0])
+    if peers:
+        found += [correct(case, step, name, number)[0] for name, step in PEERS.items()]
+    return found
 
 
 def our_step(probability: np.ndarray | None = None) -> Step:
@@ -97,63 +115,54 @@ def our_step(probability: np.ndarray | None = None) -> Step:
     return step
 
 
-def correct(case: MediocreCase, step: Step, clicks: int = CLICKS) -> Correction:
-    """Click on the largest error, refine, and again."""
-    truth, mask = case.volume.truth, case.mask
+def correct(case: MediocreCase, step: Step, method: str, number: int) -> tuple[Correction, np.ndarray]:
+    """Click on the largest error, correct, and again; what came of it, and the last mask."""
     scan = Image(case.volume.image, np.eye(4), source=f"case {case.volume.case.index}")
-    painted = np.zeros(truth.shape, np.uint8)
-    result = Correction(case.source, [dice(truth, mask)])
-    first: Click | None = None
+    scores, seconds, mask = click_through(scan, case.volume.truth, case.mask, step, CLICKS)
+    source = f"{case.volume.case.family} {case.source}"
+    return Correction(number, method, source, scores, [wall for wall, _ in seconds]), mask
+
+
+def click_through(
+    scan: Image, truth: np.ndarray, mask: np.ndarray, step: Step, clicks: int
+) -> tuple[list[float], list[tuple[float, float]], np.ndarray]:
+    """Dice before and after each click, (wall, processor) seconds of each, and the last mask."""
+    painted, scores, seconds = np.zeros(truth.shape, np.uint8), [dice(truth, mask)], []
     for _ in range(clicks):
         click = next_click(truth, mask)
         if click is None:
             break
-        first = first or click
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         mask = step(scan, mask, click, painted)
-        result.seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start[0], time.process_time() - start[1]))
         painted = painted_labels(Prompts((click,), painted), truth.shape)
-        result.dice.append(dice(truth, mask))
-    if first is not None:
-        level = first.voxel[2]
-        result.panels = [
-            _panel(case, name, shown, score, level)
-            for name, shown, score in (
-                ("before", case.mask, result.dice[0]),
-                ("after", mask, result.dice[-1]),
-            )
-        ]
-    return result
+        scores.append(dice(truth, mask))
+    return scores, seconds, mask
 
 
 def next_click(truth: np.ndarray, mask: np.ndarray) -> Click | None:
     """The innermost voxel of the largest error; None where there is no error."""
-    missed, false = largest_component(truth & ~mask), largest_component(mask & ~truth)
-    error = missed if missed.sum() >= false.sum() else false
-    if not error.any():
+    if np.array_equal(truth, mask):
         return None
-    (box,) = ndimage.find_objects(error.astype(np.uint8))
-    depth = ndimage.distance_transform_edt(np.pad(error[box], 1))[1:-1, 1:-1, 1:-1]
-    inner = np.unravel_index(int(depth.argmax()), depth.shape)
-    i, j, k = (side.start + int(place) for side, place in zip(box, inner, strict=True))
+    box = box_around(truth ^ mask)
+    lesion, found = box.crop(truth), box.crop(mask)
+    missed, false = largest_component(lesion & ~found), largest_component(found & ~lesion)
+    error = np.pad(missed if missed.sum() >= false.sum() else false, 1)
+    inner = np.unravel_index(int(ndimage.distance_transform_edt(error).argmax()), error.shape)
+    i, j, k = (first + int(place) - 1 for first, place in zip(box.start, inner, strict=True))
     return Click((i, j, k), lesion=bool(truth[i, j, k]))
 
 
-def time_clicks(case: MediocreCase) -> list[float]:
-    """Seconds of each of 20 clicks on a volume padded with air to 256³."""
+def time_clicks(case: MediocreCase) -> list[Correction]:
+    """Wall and processor seconds of 20 clicks on a volume padded with air to 256³."""
     pads = [((TIMED_SIDE - n) // 2, -((n - TIMED_SIDE) // 2)) for n in case.volume.truth.shape]
     scan = Image(np.pad(case.volume.image, pads), np.eye(4))
     truth, mask = np.pad(case.volume.truth, pads), np.pad(case.mask, pads)
-    painted, seconds, step = np.zeros(truth.shape, np.uint8), [], our_step()
-    for _ in range(TIMED_CLICKS):
-        click = next_click(truth, mask)
-        if click is None:
-            break
-        start = time.perf_counter()
-        mask = step(scan, mask, click, painted)
-        seconds.append(time.perf_counter() - start)
-        painted = painted_labels(Prompts((click,), painted), truth.shape)
-    return seconds
+    scores, seconds, _ = click_through(scan, truth, mask, our_step(), TIMED_CLICKS)
+    return [
+        Correction(-1, name, "timed", scores, list(values))
+        for name, values in zip((WALL, PROCESSOR), zip(*seconds, strict=True), strict=True)
+    ]
 
 
 def peer_step(segment: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Step:
@@ -203,57 +212,61 @@ PEERS: dict[str, Step] = {
 }
 
 
-def report(results: dict[str, list[Correction]], compared: dict[str, list[Correction]]) -> None:
+def report(results: list[Correction]) -> None:
     """Print the tables."""
+    for timed in (r for r in results if r.number < 0):
+        print(
+            f"{len(timed.seconds)} clicks on {TIMED_SIDE}³ voxels, {timed.method}: {describe(timed.seconds)} s"
+        )
     print("\n| method | masks | n | Dice before | after 1 click | after 5 | gain | seconds per click |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, corrections in results.items():
-        for source in ("all", "model", "threshold", "degraded"):
-            _print_row(name, source, [c for c in corrections if source in ("all", c.source)])
-    first = len(next(iter(compared.values())))
-    if not first:
-        return
-    print(f"\nThe first {first} volumes, without probability map:\n")
+    for method in (OURS, OURS_WITH_MAP):
+        for source in ("", "model", "threshold", "degraded"):
+            print_row(source or "all", [r for r in results if r.method == method and source in r.source])
+    shared = {r.number for r in results if r.method in PEERS}
+    print(f"\nThe first {len(shared)} volumes, without probability map:\n")
     print("| method | masks | n | Dice before | after 1 click | after 5 | gain | seconds per click |")
     print("|---|---|---|---|---|---|---|---|")
-    ours = results["refine"][:first]
-    _print_row("refine", "all", ours)
-    for name, corrections in compared.items():
-        _print_row(name, "all", corrections)
-        gain = np.median([c.gain for c in ours]), np.median([c.gain for c in corrections])
-        seconds = (np.median([s for c in group for s in c.seconds]) for group in (corrections, ours))
+    groups = {m: [r for r in results if r.method == m and r.number in shared] for m in (OURS, *PEERS)}
+    for group in groups.values():
+        print_row("all", group)
+    for name in PEERS if shared else ():
+        gains = [np.median([r.gain for r in groups[m]]) for m in (OURS, name)]
+        seconds = [np.median([s for r in groups[m] for s in r.seconds]) for m in (OURS, name)]
         print(
-            f"{name}: refine gains {gain[0]:+.3f} Dice against {gain[1]:+.3f}, "
-            f"and is {np.divide(*seconds):.1f} times as fast."
+            f"Against {name}: {gains[0] / gains[1]:.2f} times the gain in {seconds[0] / seconds[1]:.2f} of the time."
         )
 
 
-def _print_row(name: str, source: str, corrections: list[Correction]) -> None:
-    if corrections:
-        before, one, after = (
-            np.median([c.dice[min(i, len(c.dice) - 1)] for c in corrections]) for i in (0, 1, -1)
-        )
-        gains = describe([c.gain for c in corrections], "")
-        seconds = np.median([s for c in corrections for s in c.seconds])
-        print(
-            f"| {name} | {source} | {len(corrections)} | {before:.3f} | {one:.3f} | {after:.3f} | {gains} "
-            f"| {seconds:.2f} |"
-        )
+def print_row(masks: str, group: list[Correction]) -> None:
+    """One row of a table."""
+    if group:
+        scores = [np.median([r.dice[min(i, len(r.dice) - 1)] for r in group]) for i in (0, 1, CLICKS)]
+        columns = " | ".join(f"{score:.3f}" for score in scores)
+        seconds = np.median([s for r in group for s in r.seconds])
+        gains = describe([r.gain for r in group])
+        print(f"| {group[0].method} | {masks} | {len(group)} | {columns} | {gains} | {seconds:.2f} |")
 
 
-def describe(values: list[float], unit: str) -> str:
+def describe(values: list[float]) -> str:
     """Median and range."""
-    unit = unit and f" {unit}"
-    return f"{np.median(values):.3f}{unit} ({min(values):.3f} to {max(values):.3f})"
+    return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
-def _panel(case: MediocreCase, name: str, mask: np.ndarray, score: float, level: int) -> Panel:
-    """The slice of the first click: truth green, mask red."""
-    image = case.volume.image
-    low, high = (float(value) for value in np.percentile(image, [0.5, 99.5]))
-    outlines = {"lime": case.volume.truth[:, :, level], "red": mask[:, :, level]}
-    title = f"{case.volume.case.family} {case.source} {name} {score:.2f}"
-    return Panel(image[:, :, level].copy(), (low, max(high, low + 1e-6)), outlines, title)
+def panels(case: MediocreCase, mask: np.ndarray, result: Correction) -> list[Panel]:
+    """The slice with most error, before and after: truth green, mask red."""
+    image, truth = case.volume.image, case.volume.truth
+    level = best_slice(truth ^ case.mask, truth.shape[2])
+    low, high = (float(value) for value in np.percentile(image[:, :, level], [0.5, 99.5]))
+    return [
+        Panel(
+            image[:, :, level].copy(),
+            (low, max(high, low + 1e-6)),
+            {"lime": truth[:, :, level], "red": shown[:, :, level]},
+            f"{result.source} {score:.2f}",
+        )
+        for shown, score in ((case.mask, result.dice[0]), (mask, result.dice[-1]))
+    ]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,27 +56,6 @@ class MediocreCase:
     source: str
 
 
-def mediocre_cases(count: int, prepared: Path, cache: Path, model: str) -> Iterator[MediocreCase]:
-    """The first volumes of the benchmark whose lesions are large enough, each with a mediocre mask.
-
-    Args:
-        count: how many.
-        prepared: folder written by `strokelabel prepare`.
-        cache: folder for volumes and predictions: a second run makes none.
-        model: name or path of the model that predicts.
-    """
-    found = 0
-    maker = VolumeMaker(prepared, cache, model)
-    for case in validation_cases(per_family=15):
-        volume = maker.volume(case)
-        if volume.truth.sum() / 1000 < LEAST_ML:
-            continue
-        yield mediocre(volume)
-        found += 1
-        if found == count:
-            return
-
-
 def mediocre(volume: Volume) -> MediocreCase:
     """The model's mask if it is mediocre, else its map at another threshold, else degraded truth."""
     low, high = MEDIOCRE
@@ -118,6 +96,16 @@ def degrade(truth: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> n
     return box.paste(mask)
 
 
+def nth_volume(maker: VolumeMaker, number: int) -> Volume:
+    """The volume of that number, from 0, among those of the benchmark whose lesions are large enough."""
+    large = -1
+    for case in validation_cases(per_family=15):
+        large += maker.lesion_ml(case) >= LEAST_ML
+        if large == number:
+            return maker.volume(case)
+    raise IndexError(f"Expected a number below {large + 1}, the volumes with such lesions, got {number}.")
+
+
 class VolumeMaker:
     """Makes and predicts volumes of the benchmark, once."""
 
@@ -127,7 +115,7 @@ class VolumeMaker:
 
     def volume(self, case: ValidationCase) -> Volume:
         """One volume, from the cache if it is there."""
-        path = self._cache / f"case-{case.index:03d}.npz"
+        path = self._path(case)
         if not path.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
             arrays = self._make(case)
@@ -142,6 +130,17 @@ class VolumeMaker:
                 stored["mask"],
                 stored["probability"].astype(np.float32),
             )
+
+    def lesion_ml(self, case: ValidationCase) -> float:
+        """Volume of the lesions of one volume."""
+        path = self._path(case)
+        if not path.exists():
+            self.volume(case)
+        with np.load(path) as stored:
+            return float(stored["truth"].sum()) / 1000
+
+    def _path(self, case: ValidationCase) -> Path:
+        return self._cache / f"case-{case.index:03d}.npz"
 
     def _make(self, case: ValidationCase) -> dict[str, np.ndarray]:
         predictor, synthesizer = self._load()
