@@ -6,7 +6,7 @@ The scans are those of the estimator's own recipe (its metadata), on its validat
 each map: the root mean squared error and the structural similarity over all voxels, relative to the true map's greatest
 value, beside those of a map that is right on average everywhere in the head; and for each tissue, the median of the
 true values, and of the estimated ones in the same voxels. A picture shows the first scan, with the true and the
-estimated maps; below it, with --scan, a real scan and its maps.
+estimated maps; below it, with --scan, that scan and its maps.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("weights", type=Path, help="an estimator's weights")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
     parser.add_argument("--count", type=int, default=12, help="simulated scans")
-    parser.add_argument("--scan", type=Path, help="a real T1-weighted scan, for the picture")
+    parser.add_argument("--scan", type=Path, help="a T1-weighted scan, for the picture")
     parser.add_argument("--picture", type=Path, help="PNG to write")
     options = parser.parse_args(arguments)
     estimator = QuantitativeEstimator.from_model(options.weights, "cpu")
@@ -127,7 +127,7 @@ def _medians(scored: list[Scored], index: int, tissue: TissueClass) -> str:
 
 
 def panels(first: Scored, estimator: QuantitativeEstimator, scan: Path | None) -> list[Panel]:
-    """One row of true and one of estimated maps; then two rows of a real scan."""
+    """One row of true and one of estimated maps; then two rows of a scan from a file."""
     image = (first.image - first.image.min()).numpy()
     rows = map_panels(image, first.target.numpy(), "simulated scan, true maps", levels=(0.6,))
     rows += map_panels(image, first.found.numpy(), "the same, estimated", levels=(0.6,))
@@ -136,7 +136,7 @@ def panels(first: Scored, estimator: QuantitativeEstimator, scan: Path | None) -
         maps = estimator.estimate(real).maps
         grid = CanonicalGrid.for_image(real.grid.shape, real.affine, 1.0)
         volumes = [grid.forward(values) for values in (real.data, *maps)]
-        rows += map_panels(volumes[0], np.stack(volumes[1:]), "real scan, estimated", levels=(0.45, 0.6))
+        rows += map_panels(volumes[0], np.stack(volumes[1:]), "scan, estimated", levels=(0.45, 0.6))
     return rows
 
 
