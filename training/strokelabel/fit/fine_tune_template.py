@@ -118,9 +118,9 @@ def _label_map(
 ) -> NDArray[np.uint8]:
     """Label indices (x, y, z) of one made-up person."""
     logits = np.log(tissues + 1e-3)
-    for tissue in range(len(logits)):
+    for channel in logits:
         for strength, scale_mm in ((0.45, 2.0), (0.3, 5.0)):
-            logits[tissue] += strength * _smooth_noise(rng, inside.shape, scale_mm / voxel_mm)
+            channel += strength * _smooth_noise(rng, inside.shape, scale_mm / voxel_mm)
     logits[2] += rng.uniform(-0.2, 0.6)  # atrophy
     certain = (tissues > 0.97).any(axis=0)
     tissue = np.where(certain, tissues.argmax(axis=0), logits.argmax(axis=0))
@@ -136,9 +136,9 @@ def _label_map(
     ]
     left = (np.arange(inside.shape[0]) < inside.shape[0] / 2)[:, None, None]
     labels = np.zeros(inside.shape, np.uint8)
-    for where, (left_id, right_id) in kinds:
-        labels[where & left] = table.index(left_id)
-        labels[where & ~left] = table.index(right_id)
+    for where, sides in kinds:
+        labels[where & left] = table.index(sides[0])
+        labels[where & ~left] = table.index(sides[1])
     return labels
 
 
