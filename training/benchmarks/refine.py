@@ -224,7 +224,7 @@ def report(results: list[Correction]) -> None:
         for source in ("", "model", "threshold", "degraded"):
             print_row(source or "all", [r for r in results if r.method == method and source in r.source])
     shared = {r.number for r in results if r.method in PEERS}
-    print(f"\nThe first {len(shared)} volumes, without probability map:\n")
+    print(f"\n{len(shared)} volumes, without probability map:\n")
     print("| method | masks | n | Dice before | after 1 click | after 5 | gain | seconds per click |")
     print("|---|---|---|---|---|---|---|---|")
     groups = {m: [r for r in results if r.method == m and r.number in shared] for m in (OURS, *PEERS)}
