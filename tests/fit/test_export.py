@@ -43,6 +43,17 @@ def test_without_validation_and_averaging_the_plain_weights_are_exported(tmp_pat
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
 
 
+def test_several_checkpoints_give_the_mean_of_their_averages(tmp_path, undisturbed):
+    others = [undisturbed.best_checkpoint, undisturbed.checkpoint]
+    path = tmp_path / "mean.safetensors"
+    spec = export_weights(undisturbed.checkpoint, SPEC, path, average_with=others, dtype="float32")
+    loaded, _ = load_weights(path)
+    best, newest = (load_checkpoint(one).average for one in others)
+    assert spec.training_step == 24
+    for name, value in loaded.named_parameters():
+        torch.testing.assert_close(value, (2 * newest[name] + best[name]) / 3)
+
+
 def test_an_empty_folder_or_another_networks_description_are_refused(tmp_path, undisturbed):
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         export_weights(tmp_path, SPEC, tmp_path / "a.safetensors")

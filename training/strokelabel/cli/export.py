@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ def run(
     newest: Annotated[
         bool, typer.Option("--newest", help="The newest checkpoint rather than the best in validation.")
     ] = False,
+    average_with: Annotated[
+        list[Path] | None, typer.Option("--average-with", help="Another checkpoint; the model is their mean.")
+    ] = None,
     license_name: Annotated[str, typer.Option("--license", help="SPDX identifier.")] = "Apache-2.0",
 ) -> None:
     """Write the averaged weights of a training run as a model that `predict` and the server can load."""
@@ -28,7 +31,8 @@ def run(
     from strokelabel.fit.session import describe_model
 
     spec = describe_model(load_recipe(recipe), output, version, license_name)
-    written = export_weights(folder, spec, output, which="newest" if newest else "best")
+    which: Literal["newest", "best"] = "newest" if newest else "best"
+    written = export_weights(folder, spec, output, which=which, average_with=average_with or ())
     Console(stderr=True).print(
         f"{output}: step {written.training_step}, sha256 {written.sha256}", soft_wrap=True, highlight=False
     )

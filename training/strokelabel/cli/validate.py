@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     model: Annotated[str, typer.Option("--model", help="Model name, or a weights file.")] = "base",
     recipe: Annotated[
         str, typer.Option("--recipe", help="Recipe that says which brains are unseen.")
@@ -24,6 +24,11 @@ def run(
         int, typer.Option(min=0, help="Heads without lesions, to count what is false.")
     ] = 15,
     tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least lesion probability; none: the most probable class."),
+    ] = None,
+    min_size_ml: Annotated[float, typer.Option(min=0, help="Smaller lesions are dropped.")] = 0.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
 ) -> None:
     """Print lesion Dice per contrast and lesion volume on the synthetic benchmark, and false lesion volume."""
@@ -44,7 +49,8 @@ def run(
         validation_config,
     )
 
-    predictor = Predictor.from_model(model, device, PredictionOptions(tta=tta))
+    options = PredictionOptions(tta=tta, threshold=threshold, min_size_ml=min_size_ml)
+    predictor = Predictor.from_model(model, device, options)
     config = validation_config(report.VALIDATION_SHAPE, 1.0)
     data = PreparedData.load(prepared)
     unseen = load_recipe(recipe).model_copy(update={"target": "tissues"})  # lesions, whatever it trains

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+
+from torch import Tensor
 
 from strokelabel.errors import CheckpointError
 from strokelabel.fit.checkpoint import Checkpoint, load_checkpoint, load_newest_checkpoint
@@ -20,6 +23,7 @@ def export_weights(
     *,
     which: Literal["best", "newest"] = "best",
     dtype: Literal["float16", "float32"] = "float16",
+    average_with: Sequence[PathLike] = (),
 ) -> ModelSpec:
     """Write the averaged weights of a run as a model.
 
@@ -30,6 +34,8 @@ def export_weights(
         which: of a folder, the weights with the best validation (the newest if there was no validation), or
             the newest ones.
         dtype: how weights are stored.
+        average_with: further checkpoint files of the same network; the model gets the mean of all (a model soup,
+            Wortsman et al. 2022), which serves images unlike the training's better than one of them may.
 
     Returns:
         The description as written.
@@ -39,8 +45,24 @@ def export_weights(
         WeightsError: the checkpoint is of another network than the description.
     """
     checkpoint = _find_checkpoint(Path(folder_or_checkpoint), which)
+    others = [load_checkpoint(Path(other)).weights for other in average_with]
     described = replace(spec, training_step=checkpoint.step)
-    return save_weights(path, checkpoint.weights, described, dtype)
+    return save_weights(path, _mean([checkpoint.weights, *others]), described, dtype)
+
+
+def _mean(weights: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of each tensor over several checkpoints.
+
+    Raises:
+        CheckpointError: they are of different networks.
+    """
+    shapes = [{name: value.shape for name, value in one.items()} for one in weights]
+    if any(one != shapes[0] for one in shapes):
+        raise CheckpointError("Expected checkpoints of one network to average, got several networks")
+    return {
+        name: (sum(one[name].double() for one in weights) / len(weights)).to(first.dtype)  # type: ignore[union-attr]
+        for name, first in weights[0].items()
+    }
 
 
 def _find_checkpoint(source: Path, which: Literal["best", "newest"]) -> Checkpoint:

@@ -1,8 +1,8 @@
 """The synthetic benchmark: unseen heads and lesions, four contrasts, thin and thick slices, fixed by seeds.
 
 Sixty volumes with lesions and fifteen heads without, the same ones for every model. Whatever would change one of
-their parameters needs a new `BENCHMARK_VERSION`, so that numbers of one version always mean the same. Nothing that only serves training (flips, extreme gamma, absurd deformations, heads without lesion) is applied, so
-that a number means the same from one training run to the next.
+their parameters needs a new `BENCHMARK_VERSION`, so that numbers of one version always mean the same. Nothing
+that only serves training (flips, extreme gamma, absurd deformations) is applied.
 """
 
 from __future__ import annotations
