@@ -68,12 +68,13 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="i/n: the i-th of n shares of the runs")
     parser.add_argument("--per-family", type=int, default=15)
     parser.add_argument("--lesion-free", type=int, default=15)
+    parser.add_argument("--table", action="store_true", help="no training: the table of the runs there are")
     arguments = parser.parse_args()
     plan = yaml.safe_load(arguments.plan.read_text())
     data = PreparedData.load(arguments.prepared)
     share, shares = (int(n) for n in arguments.part.split("/"))
     runs = list(planned_runs(plan))
-    for run in runs[share - 1 :: shares]:
+    for run in [] if arguments.table else runs[share - 1 :: shares]:
         folder = arguments.output / run.name
         if not (folder / "scores.csv").exists():
             train_recipe(run.recipe, data, folder, device=arguments.device, weights=plan["weights"])

@@ -98,7 +98,9 @@ def _alignment(
         return np.array(stored["to_icbm"], dtype=np.float64).reshape(4, 4), float(stored["similarity"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    _LOG.info("aligning %s with ICBM space, once, to paste its lesion into synthetic heads", case.submitted.name)
+    _LOG.info(
+        "aligning %s with ICBM space, once, to paste its lesion into synthetic heads", case.submitted.name
+    )
     labels = np.where(mask, np.uint8(TissueClass.LESION), predictor.predict(image).labels)
     registration = align_with_icbm(labels, image.grid)
     if registration is None:

@@ -28,7 +28,7 @@ class SegmentationObjective:
             (Billot et al. 2023; Chalcroft et al. 2025, section 3.3).
     """
 
-    score_names = ("loss", "dice_mean", "dice_median")
+    score_names: tuple[str, ...] = ("loss", "dice_mean", "dice_median")
     metric = "dice_mean"
 
     def __init__(
