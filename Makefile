@@ -7,7 +7,8 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
 STUDIES ?=
-PYTEST_ARGS ?=
+# Two workers; each file stays with one of them, so that its servers and data are made once.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 # INSTALL=no uses the environment in VENV as it is, with the package of this checkout.
 INSTALL ?= yes
 
