@@ -80,7 +80,7 @@ def test_signal_changes_near_air_and_nowhere_else():
     )
     far = (distances.amin(dim=0) > 60)[:, None]
 
-    gains = [signal_gain([distractors(s, config=config)], ones, ones, icbm(), GRID) for s in range(6)]
+    gains = [signal_gain([distractors(s, config=config)], ones, ones, ones, icbm(), GRID) for s in range(6)]
 
     changed = [g for g in gains if g is not None]
     assert max(float(g.max()) for g in changed) > 1.5
@@ -92,11 +92,23 @@ def test_cortex_is_brightened_in_patches_and_white_matter_is_left():
     gray = box((-60.0, -80.0, 0.0), (60.0, 80.0, 70.0))
     config = ALL.model_copy(update={"susceptibility_probability": 0.0})
 
-    gain = signal_gain([distractors(2, "flair", config)], gray, torch.ones_like(gray), icbm(), GRID)
+    gain = signal_gain([distractors(2, "flair", config)], gray, 1 - gray, torch.ones_like(gray), icbm(), GRID)
 
     assert (gain[gray == 0] == 1).all()
     assert gain.min() >= 1 and 1.05 < gain.max() <= 1.45 + 1e-6
     assert 0.1 < (gain[gray > 0] < 1.02).float().mean() < 0.9
+
+
+def test_white_matter_is_uneven_both_ways_and_nothing_else_is_touched():
+    white = box((-60.0, -80.0, 0.0), (60.0, 80.0, 70.0))
+    config = DistractorConfig(white_matter_probability=1)
+
+    for family in ("t1", "t2", "flair", "dwi", "random"):
+        gain = signal_gain(
+            [distractors(3, family, config)], 1 - white, white, torch.ones_like(white), icbm(), GRID
+        )
+        assert (gain[white == 0] == 1).all()
+        assert 0.75 <= gain.min() < 0.98 and 1.02 < gain.max() <= 1.25
 
 
 def test_no_susceptibility_or_bright_cortex_where_a_contrast_has_none():

@@ -209,6 +209,8 @@ class DistractorConfig(_Section):
     """Bright or lost signal at temporal poles and frontal base (families "dwi" and "random")."""
     cortex_probability: float = Field(0.0, ge=0, le=1)
     """Patches of brighter cortex (all families but "t1")."""
+    white_matter_probability: float = Field(0.0, ge=0, le=1)
+    """Wide patches of white matter that are brighter or darker than the rest of it, in every contrast."""
 
 
 class LesionConfig(_Section):

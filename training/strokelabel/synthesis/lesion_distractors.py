@@ -1,4 +1,4 @@
-"""What a model must not call a lesion: white-matter hyperintensities, susceptibility, bright cortex, basal ganglia.
+"""What a model must not call a lesion: white-matter hyperintensities, susceptibility, uneven tissue, basal ganglia.
 
 Drawn for heads with and without lesions, and never labelled lesion.
 """
@@ -49,6 +49,7 @@ class DistractorParameters:
         spot_strength, spot_sigma_mm, spot_level: spots in the deep white matter, where noise exceeds the level.
         cortex_gain, cortex_sigma_mm: patches of brighter cortex.
         susceptibility: may be empty.
+        white_gain, white_sigma_mm: patches of brighter and of darker white matter.
     """
 
     seed: int
@@ -62,6 +63,8 @@ class DistractorParameters:
     cortex_gain: float
     cortex_sigma_mm: float
     susceptibility: tuple[Susceptibility, ...]
+    white_gain: float = 0.0
+    white_sigma_mm: float = 12.0
 
 
 def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) -> DistractorParameters:
@@ -76,7 +79,7 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
     spots = hyperintense and sampler.flip(config.spot_probability)
     cortex = sampler.flip(config.cortex_probability) and family != "t1"
     susceptible = sampler.flip(config.susceptibility_probability) and family in ("dwi", "random")
-    return DistractorParameters(
+    drawn = DistractorParameters(
         seed=sampler.seed(),
         halo_strength=sampler.uniform((0.5, 1.0)) if hyperintense else 0.0,
         halo_sigma_mm=sampler.uniform(config.hyperintensity_sigma_mm),
@@ -89,6 +92,13 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
         cortex_sigma_mm=sampler.uniform((4.0, 12.0)),
         susceptibility=_sample_susceptibility(sampler) if susceptible else (),
     )
+    if (
+        not config.white_matter_probability
+    ):  # nothing is drawn, so that other recipes' images stay what they were
+        return drawn
+    uneven = sampler.flip(config.white_matter_probability)
+    gain, sigma_mm = sampler.uniform((0.05, 0.25)), sampler.uniform((6.0, 25.0))
+    return replace(drawn, white_gain=gain if uneven else 0.0, white_sigma_mm=sigma_mm)
 
 
 def _sample_susceptibility(sampler: Sampler) -> tuple[Susceptibility, ...]:
@@ -166,15 +176,16 @@ def hyperintensity_weight(
 def signal_gain(
     parameters: list[DistractorParameters],
     gray: Tensor,
+    white: Tensor,
     brain: Tensor,
     icbm_mm: Tensor,
     grid: CoarseGrid,
 ) -> Tensor | None:
-    """Factor on the image: bright cortex and susceptibility. None when no item of the batch has any.
+    """Factor on the image: bright cortex, uneven white matter, susceptibility. None when no item of the batch has any.
 
     Args:
         parameters: one per batch item.
-        gray, brain: (batch, 1, x, y, z) fractions of the voxel.
+        gray, white, brain: (batch, 1, x, y, z) fractions of the voxel.
         icbm_mm: (batch, 3, *coarse) position in ICBM space.
         grid: of the image.
 
@@ -186,6 +197,11 @@ def signal_gain(
         noise = grid.noise([p.seed + 2 for p in parameters], [p.cortex_sigma_mm for p in parameters])
         patches = ramp(noise, 0.3, 1.0) * column([p.cortex_gain for p in parameters], grid.device)
         gain = 1 + grid.up(patches) * gray
+    if any(p.white_gain for p in parameters):
+        noise = grid.noise([p.seed + 4 for p in parameters], [p.white_sigma_mm for p in parameters])
+        patches = torch.tanh(noise) * column([p.white_gain for p in parameters], grid.device)
+        change = 1 + grid.up(patches) * white
+        gain = change if gain is None else gain * change
     if any(p.susceptibility for p in parameters):
         near = torch.stack([_near_air(p, icbm_mm[i], grid) for i, p in enumerate(parameters)])
         change = (1 + grid.up(near) * brain).clamp_min(0.05)

@@ -70,6 +70,7 @@ def dresses(config: LesionConfig) -> bool:
         or distractors.basal_ganglia_probability
         or distractors.susceptibility_probability
         or distractors.cortex_probability
+        or distractors.white_matter_probability
     )
 
 
@@ -162,7 +163,7 @@ class Realism:
         staged = stage_weights([p.stage for p in parameters], soft, tissues, grid)
         return RealismMaps(
             weights=torch.cat([staged, hyperintensity * (1 - soft)], dim=1),
-            gain=signal_gain(distractors, tissues[:, 0:1], brain, coarse_mm, grid),
+            gain=signal_gain(distractors, tissues[:, 0:1], tissues[:, 2:3], brain, coarse_mm, grid),
         )
 
 
