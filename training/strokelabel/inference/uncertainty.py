@@ -1,9 +1,4 @@
-"""Where a network is unsure: how much its answers differ between several passes over one scan.
-
-From the class probabilities p of each pass and their mean m, per voxel and in nats (Gal 2016, "Uncertainty in deep
-learning", section 3.3): the predictive entropy H(m), and of it the mutual information H(m) - mean H(p), which is
-what the passes disagree about ("epistemic": labels may teach it) rather than what all of them find undecided.
-"""
+"""Where a network is unsure: how much its answers differ between several passes over one scan; see `passes`."""
 
 from __future__ import annotations
 
@@ -20,9 +15,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from strokelabel.errors import OptionError
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.passes import PassSums, UncertaintyMaps
 from strokelabel.inference.prediction import Prediction
 from strokelabel.inference.predictor import Predictor
-from strokelabel.inference.scores import decide
+from strokelabel.inference.scores import Scores, decide
 from strokelabel.inference.shown import OnProgress, ShownScan, report_passes, silent
 from strokelabel.inference.views import describe_views, views_of
 from strokelabel.io import Image
@@ -42,24 +38,37 @@ _LEAST_ML = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """A prediction with maps of how sure it is, all (i, j, k) float32 on the scan's own grid.
+    """A prediction and how sure it is, on the scan's own grid.
 
     Attributes:
         prediction: from the softmax of the mean logits of all passes, as test-time augmentation gives it; with the
             mean probabilities of all classes where the options keep them.
-        predictive_entropy: of the mean class probabilities, nats: 0 for certain, ln(classes) for a guess.
-        mutual_information: between class and pass, nats: 0 where all passes agree.
-        lesion_variance: variance of the lesion's probability between passes, 0 to 0.25.
+        scores: what the prediction was decided from.
+        maps: see `passes.UncertaintyMaps`; its maps are attributes here too.
         passes: how many.
         method: what the passes differ in: "flips", "flips, shifts, gamma", or "dropout".
     """
 
     prediction: Prediction
-    predictive_entropy: Volume
-    mutual_information: Volume
-    lesion_variance: Volume
+    scores: Scores
+    maps: UncertaintyMaps
     passes: int
     method: str
+
+    @property
+    def predictive_entropy(self) -> Volume:
+        """Entropy of the mean class probabilities, (i, j, k), nats."""
+        return self.maps.predictive_entropy
+
+    @property
+    def mutual_information(self) -> Volume:
+        """What the passes disagree about, (i, j, k), nats."""
+        return self.maps.mutual_information
+
+    @property
+    def lesion_variance(self) -> Volume:
+        """Variance of the lesion's probability between passes, (i, j, k)."""
+        return self.maps.lesion_variance
 
 
 @dataclass(frozen=True)
@@ -106,21 +115,19 @@ def estimate_uncertainty(
     if method == "dropout":
         dropout_layers(predictor.network)  # refused before anything is computed
     scan = predictor.show(image, options, report)
-    sums = _Sums(predictor.lesion)
-    outputs, name, count = _passes(predictor, scan, method)
+    sums = PassSums(predictor.lesion)
+    outputs, name, count = passes_of(predictor, scan, method)
     tell = report_passes(report)
     for done, output in enumerate(outputs, start=1):
-        sums.add(output[0])
+        sums.add(output)
         tell(done, count)
     report("writing to the scan's grid", 0.9)
-    scores = predictor.on_scan(torch.softmax(sums.logits / count, dim=0).numpy(), scan, image, options)
+    scores = predictor.on_scan(sums.probabilities(), scan, image, options)
     prediction = decide(scores, image.grid.voxel_volume_ml, predictor.spec, options)
-    entropy, information, variance = (
-        scan.canonical.inverse(scan.box.paste(one)[np.newaxis])[0] for one in sums.maps()
-    )
+    maps = sums.maps(scan)
     report("done", 1.0)
-    seconds = time.perf_counter() - began
-    return Uncertainty(replace(prediction, seconds=seconds), entropy, information, variance, count, name)
+    prediction = replace(prediction, seconds=time.perf_counter() - began)
+    return Uncertainty(prediction, scores, maps, count, name)
 
 
 def scan_uncertainty(uncertainty: Uncertainty) -> ScanUncertainty:
@@ -155,48 +162,17 @@ def dropout_layers(network: nn.Module) -> list[nn.Module]:
     return list(layers)
 
 
-class _Sums:
-    """Sums over passes, each (classes, x, y, z) or (x, y, z), from which the maps follow."""
+def passes_of(predictor: Predictor, scan: ShownScan, method: Method) -> tuple[Iterator[Tensor], str, int]:
+    """Logits (classes, x, y, z) of each pass over a scan, what the passes differ in, and how many they are.
 
-    def __init__(self, lesion: int) -> None:
-        self._lesion = lesion
-        self._count = 0
-
-    def add(self, logits: Tensor) -> None:
-        """Add a pass's logits (classes, x, y, z)."""
-        probabilities = torch.softmax(logits, dim=0)
-        entropy, lesion = _entropy(probabilities), probabilities[self._lesion]
-        self._count += 1
-        if self._count == 1:
-            self.logits, self._probabilities, self._entropy = logits.clone(), probabilities, entropy
-            self._mean, self._squares = lesion.clone(), torch.zeros_like(lesion)
-            return
-        self.logits += logits
-        self._probabilities += probabilities
-        self._entropy += entropy
-        before = lesion - self._mean  # Welford's update, which does not lose small variances
-        self._mean += before / self._count
-        self._squares += before * (lesion - self._mean)
-
-    def maps(self) -> tuple[Volume, Volume, Volume]:
-        """Predictive entropy, mutual information and the lesion's variance, each (x, y, z)."""
-        predictive = _entropy(self._probabilities / self._count)
-        information = (predictive - self._entropy / self._count).clamp_min(0)
-        return predictive.numpy(), information.numpy(), (self._squares / self._count).numpy()
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    """Shannon entropy over the first axis, in nats."""
-    return torch.special.entr(probabilities).sum(dim=0)
-
-
-def _passes(predictor: Predictor, scan: ShownScan, method: Method) -> tuple[Iterator[Tensor], str, int]:
-    """Logits (1, classes, x, y, z) of each pass, what the passes differ in, and how many they are."""
+    Raises:
+        OptionError: "dropout" and a network without.
+    """
     if method == "dropout":
         return _with_dropout(predictor.network, scan), "dropout", DROPOUT_PASSES
     views = views_of(predictor.spec, predictor.multiple)
     volume, bounds = torch.from_numpy(scan.volume)[None, None], predictor.spec.normalization
-    outputs = (view.undo(scan.engine.output(normalize(view.apply(volume), **bounds))) for view in views)
+    outputs = (view.undo(scan.engine.output(normalize(view.apply(volume), **bounds)))[0] for view in views)
     return outputs, describe_views(views), len(views)
 
 
@@ -205,7 +181,7 @@ def _with_dropout(network: nn.Module, scan: ShownScan) -> Iterator[Tensor]:
     with _dropping(network), torch.random.fork_rng():
         torch.manual_seed(0)
         for _ in range(DROPOUT_PASSES):
-            yield scan.engine.output(item)
+            yield scan.engine.output(item)[0]
 
 
 @contextmanager
