@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +75,7 @@ class PassSums:
         information = (predictive - self._entropies / self._total).clamp_min(0)
         shown = (predictive, information, self._squares / self._total)
         first, second, third = (
-            scan.canonical.inverse(scan.box.paste(one.numpy())[np.newaxis])[0] for one in shown
+            scan.canonical.inverse_of_box(*scan.box.within(one.numpy()), fill=0.0) for one in shown
         )
         return UncertaintyMaps(first, second, third)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,8 +106,7 @@ def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
 def on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:
     """Each class's probability (i, j, k) on the scan's grid; outside the box it is background for certain."""
     for index, channel in enumerate(probabilities):
-        full = box.paste(channel, fill=1.0 if index == BACKGROUND else 0.0)
-        yield canonical.inverse(full[np.newaxis])[0]
+        yield canonical.inverse_of_box(*box.within(channel), fill=1.0 if index == BACKGROUND else 0.0)
 
 
 def silent(stage: str, fraction: float) -> None:
