@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -70,7 +71,8 @@ def main() -> None:
         finally:
             app_server.stop(server)
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    print(json.dumps({"size": arguments.size, "threads": arguments.threads, **machine, **results}, indent=2))
+    report = {"size": arguments.size, "threads": arguments.threads, **machine, **results}
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

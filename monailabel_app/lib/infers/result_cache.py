@@ -8,6 +8,7 @@ decided from what is stored, also the first time, so that a scan's mask does not
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -36,6 +37,7 @@ DEFAULT_MEGABYTES = 2000
 
 _SUFFIX = ".result"
 _LESION_BIT = 0x80
+_DIGEST_BYTES = 32
 _ABANDONED_S = 3600.0
 _MAPS = ("predictive_entropy", "mutual_information", "lesion_variance")
 
@@ -114,7 +116,7 @@ class ResultCache:
             return None
         try:
             stored = _read(path)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             logger.warning(f"A cached result cannot be read and is made again: {error!r}")
             with suppress(OSError):
                 path.unlink()
@@ -174,21 +176,27 @@ def _box_of(arrays: Any) -> tuple[slice, slice, slice]:  # noqa: ANN401 - an ite
 
 
 def _write(path: Path, stored: StoredResult) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    """Write an entry: a check sum of all that follows, and a zip archive of arrays."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("about.json", json.dumps(stored.about))
         for name, array in stored.arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
             archive.writestr(f"{name}.npy", buffer.getbuffer())
+    path.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
 
 def _read(path: Path) -> StoredResult:
-    """Read an entry; the archive's check sums find damage.
+    """Read an entry.
 
     Raises:
-        OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError: damaged.
+        OSError, ValueError, KeyError, BadZipFile: it is not there, damaged, or of another release.
     """
-    with zipfile.ZipFile(path) as archive:
+    content = path.read_bytes()
+    if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
+        raise ValueError("its check sum is wrong")
+    with zipfile.ZipFile(io.BytesIO(content[_DIGEST_BYTES:])) as archive:
         about = json.loads(archive.read("about.json"))
         arrays = {
             name.removesuffix(".npy"): np.lib.format.read_array(
