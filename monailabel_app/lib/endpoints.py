@@ -9,6 +9,8 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import run_inference
 from monailabel.endpoints.user.auth import RBAC
 
+from lib.infers.client import remember_client
+
 
 def params_are_an_object(params: str = Form("{}")) -> None:
     """Refuse options that are not a JSON object before the endpoint trips over them.
@@ -39,7 +41,7 @@ def infer_off_the_event_loop(server: FastAPI) -> None:
         "/infer/{model}",
         run_inference,
         methods=["POST"],
-        dependencies=[may_infer, Depends(params_are_an_object)],
+        dependencies=[may_infer, Depends(params_are_an_object), Depends(remember_client)],
         include_in_schema=False,  # the route it replaces documents it
     )
     server.router.routes[:0] = router.routes

@@ -33,6 +33,12 @@ class UnsupportedFileError(StrokeLabelError):
     """A file of a kind that is not accepted here."""
 
 
+class BusyError(StrokeLabelError):
+    """More requests wait than may; the same one will do later."""
+
+    retry_after_s = 10
+
+
 _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (
     (UnknownNameError, 404),
     (NameTakenError, 409),
@@ -48,10 +54,12 @@ def answered_as_http() -> Iterator[None]:
     """Translate the error family to `HTTPException`; usable as a decorator too.
 
     Raises:
-        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk).
+        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk), and
+            with `Retry-After` for what time will mend.
     """
     try:
         yield
     except StrokeLabelError as error:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
-        raise HTTPException(status, str(error)) from error
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
+        raise HTTPException(status, str(error), headers) from error

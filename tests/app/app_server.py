@@ -68,13 +68,14 @@ class Server:
         return self.post(f"/infer/{model}", params=query, data={"params": json.dumps(params)}, files=files)
 
 
-def start(folder: Path, studies: Path, *conf: str) -> Server:
+def start(folder: Path, studies: Path, *conf: str, threads: int = 1) -> Server:
     """Start a server on a free port of this machine with a copy of the app, and wait until it answers.
 
     Args:
         folder: an empty folder for everything that the server writes apart from the studies.
         studies: the folder to serve.
         conf: key, value, key, value...
+        threads: that torch uses.
     """
     app = folder / "monailabel_app"
     shutil.copytree(
@@ -100,7 +101,7 @@ def start(folder: Path, studies: Path, *conf: str) -> Server:
         "HOME": str(home),
         "STROKELABEL_HOME": str(home),  # no models but those of the package
         "TMPDIR": str(temporary),
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
         "MONAILABEL_PYEXE": sys.executable,  # `monailabel` is a shell script that runs the python of PATH
     }
     with log.open("wb") as output:

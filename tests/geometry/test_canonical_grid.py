@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from strokelabel.errors import DimensionError
-from strokelabel.geometry import CanonicalGrid
+from strokelabel.geometry import CanonicalGrid, CropBox
 
 SHAPE = (13, 16, 11)
 # left-posterior-inferior order, thick slices along the second axis, tilted
@@ -85,3 +85,21 @@ def test_data_of_another_grid_is_refused(plan):
         plan.inverse(np.zeros((2, 4, 5, 6)))
     with pytest.raises(DimensionError, match="x, y, z"):
         plan.inverse_labels(np.zeros((4, 5, 6)))
+
+
+@pytest.mark.parametrize("spacing_mm", [0.9, 1.6, 3.0, 7.0])
+@pytest.mark.parametrize("start", [(0, 0, 0), (1, 2, 1), (3, 1, 0)])
+def test_a_box_brought_back_by_itself_is_the_pasted_box_brought_back(
+    rng: np.random.Generator, spacing_mm: float, start: tuple[int, int, int]
+) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[0, 0, -1.6], [-3.0, 0.2, 0], [0, 1.1, 0]])
+    canonical = CanonicalGrid.for_image((23, 34, 29), affine, spacing_mm)
+    stop = tuple(max(a + 1, n - 2) for a, n in zip(start, canonical.target.shape, strict=True))
+    box = CropBox(canonical.target.shape, start, stop)
+    crop = rng.random(box.shape, dtype=np.float32)
+    for fill in (0.0, 1.0):
+        expected = canonical.inverse(box.paste(crop, fill)[np.newaxis])[0]
+        found = canonical.inverse_of_box(*box.within(crop), fill=fill)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert found.dtype == np.float32

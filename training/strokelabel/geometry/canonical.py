@@ -116,6 +116,48 @@ class CanonicalGrid:
             output[...] = nib.orientations.apply_orientation(resample(channel, weights), self._back)
         return result
 
+    def inverse_of_box(self, channel: Volume, start: tuple[int, ...], fill: float) -> Volume:
+        """What `inverse` gives for one channel that is `fill` outside a box, without computing the outside.
+
+        Args:
+            channel: (x, y, z), the voxels of the box, all of them within the canonical grid.
+            start: first voxel of the box.
+            fill: value of all other voxels.
+
+        Returns:
+            float32 (i, j, k).
+
+        Raises:
+            DimensionError: the box leaves the canonical grid.
+        """
+        stop = [first + size for first, size in zip(start, channel.shape, strict=True)]
+        if min(start) < 0 or any(last > size for last, size in zip(stop, self.target.shape, strict=True)):
+            raise DimensionError(
+                f"Expected a box within {self.target.shape}, found one from {tuple(start)} to {tuple(stop)}."
+            )
+        # One voxel of the outside on each side: source voxels between the box and its neighbours see both.
+        low = [max(first - 1, 0) for first in start]
+        high = [min(last + 1, size) for last, size in zip(stop, self.target.shape, strict=True)]
+        pads = [(a - b, c - d) for a, b, c, d in zip(start, low, high, stop, strict=True)]
+        padded = np.pad(channel, pads, constant_values=fill)
+        rows, weights = zip(
+            *[self._rows_of(*axis) for axis in zip(range(3), low, high, strict=True)], strict=True
+        )
+        turned = np.full(self.turned.shape, fill, dtype=np.float32)
+        turned[rows] = resample(padded, weights)
+        return np.ascontiguousarray(nib.orientations.apply_orientation(turned, self._back))
+
+    def _rows_of(self, axis: int, low: int, high: int) -> tuple[slice, np.ndarray | None]:
+        """The source voxels along an axis that see only canonical voxels low to high, and their weights."""
+        weights = self._inverse_weights(axis)
+        if weights is None:
+            return slice(low, high), None
+        inside = np.flatnonzero(np.isclose(weights[:, low:high].sum(axis=1), 1.0))
+        if len(inside) == 0:
+            return slice(0, 0), weights[0:0, low:high]
+        rows = slice(int(inside[0]), int(inside[-1]) + 1)
+        return rows, weights[rows, low:high]
+
     def inverse_labels(self, labels: np.ndarray) -> np.ndarray:
         """Bring (x, y, z) labels back to the scan's grid (i, j, k) by nearest neighbour; the type is kept.
 

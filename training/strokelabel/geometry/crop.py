@@ -59,6 +59,16 @@ class CropBox:
         result[self._inside_full] = crop[self._inside_crop]
         return result
 
+    def within(self, crop: np.ndarray) -> tuple[np.ndarray, _Triple]:
+        """The part of a (..., x, y, z) crop that lies in the full grid, and its first voxel there.
+
+        Raises:
+            DimensionError: the last three axes are not those of the box.
+        """
+        _check_shape(crop.shape, self.shape)
+        x, y, z = (first for first, _ in self._inside)
+        return crop[self._inside_crop], (x, y, z)
+
     def grid(self, full: Grid) -> Grid:
         """The grid of a crop, so that its voxels keep their world coordinates."""
         return full.window(self.start, self.shape)

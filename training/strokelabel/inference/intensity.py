@@ -61,4 +61,5 @@ def looks_like_ct(data: Volume) -> bool:
 
 def _faces(values: Volume) -> np.ndarray:
     """The voxels of the six faces of a volume, flat."""
-    return np.concatenate([values.take(index, axis=axis).ravel() for axis in range(3) for index in (0, -1)])
+    sides = (np.moveaxis(values, axis, 0)[index] for axis in range(3) for index in (0, -1))
+    return np.concatenate([side.ravel() for side in sides])  # `take` would copy a file's volume each time
