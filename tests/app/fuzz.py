@@ -136,7 +136,9 @@ def _run_schemathesis(
 def _around(root: Path, server: Server, folder: Path) -> dict[Path, str]:
     """Checksums of all files that a server has no business with."""
     own = (server.studies, folder, root / "schemathesis.toml", root / ".hypothesis", root / ".schemathesis")
-    files = [path for path in root.rglob("*") if path.is_file() and not any(path.is_relative_to(o) for o in own)]
+    files = [
+        path for path in root.rglob("*") if path.is_file() and not any(path.is_relative_to(o) for o in own)
+    ]
     app = [path for path in (folder / "monailabel_app").rglob("*.py") if path.is_file()]
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in [*files, *app]}
 
