@@ -17,6 +17,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from lib.infers.options import as_flag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.server.options import ServerOptions
+from lib.studies import session_sequences
 from lib.uploads import is_session_image, is_upload, removed_on_failure
 
 if TYPE_CHECKING:
@@ -116,7 +117,12 @@ class CheckedApp(MONAILabelApp):
             task = named(self._infers, request.get("model"), "model")
             image = self._requested_image(request.get("image"), store)
             keep = image.stored and as_flag(request.get("save_label"), "save_label", default=False)
-            known = {"image": str(image.path), "image_name": image.name, "stored_label": _label(image, store)}
+            known = {
+                "image": str(image.path),
+                "image_name": image.name,
+                "stored_label": _label(image, store),
+                "sequences": _sequences(image, store),
+            }
             file, params = task({**request, **known})
         label = file
         if keep:
@@ -159,6 +165,12 @@ def _label(image: RequestedImage, store: Datastore) -> str:
     """Path of the label that an image has: the annotator's, else a model's; "" when it has none."""
     tags = (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ()
     return next((uri for tag in tags if (uri := store.get_label_uri(image.name, tag))), "")
+
+
+def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:
+    """Path and id of the other sequences of an image's BIDS subject and session."""
+    others = session_sequences(image.name, store.list_images()) if image.stored else []
+    return [(store.get_image_uri(other), other) for other in others]
 
 
 def named(choices: Mapping[str, T], name: object, what: str) -> T:

@@ -43,6 +43,12 @@ class TaskRunningError(StrokeLabelError):
     """A task of this kind is running, and only one may."""
 
 
+class BusyError(StrokeLabelError):
+    """More requests wait than may; the same one will do later."""
+
+    retry_after_s = 10
+
+
 _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (
     (UnknownNameError, 404),
     (NameTakenError, 409),
@@ -61,14 +67,20 @@ def status_of(error: Exception) -> int:
     return next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
 
 
+def headers_of(error: Exception) -> dict[str, str] | None:
+    """When to ask again, for what time will mend."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
+
+
 @contextmanager
 def answered_as_http() -> Iterator[None]:
     """Translate the error family to `HTTPException`; usable as a decorator too.
 
     Raises:
-        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk).
+        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk), and
+            with `Retry-After` for what time will mend.
     """
     try:
         yield
     except StrokeLabelError as error:
-        raise HTTPException(status_of(error), str(error)) from error
+        raise HTTPException(status_of(error), str(error), headers_of(error)) from error

@@ -9,11 +9,11 @@ from typing import Annotated, Any, BinaryIO
 
 import nibabel as nib
 from fastapi import Depends, File, Form, UploadFile
-from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.endpoints import activelearning, datastore, infer, wsi_infer
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.checked_app import named
+from lib.infers.client import remember_client
 from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError
 from lib.server.json_text import read_object
 from lib.server.sessions import check_session_id
@@ -42,8 +42,7 @@ def infer_request(
     if options.get("model", model) != model:
         raise InvalidRequestError(f"model: expected {model!r}, as in the address, found another in params.")
     _something_to_segment(image, session_id, file)
-    store = app_instance().datastore()
-    if output is infer.ResultType.dicom_seg and not isinstance(store, DICOMWebDatastore):
+    if output is infer.ResultType.dicom_seg and "://" not in app_instance().studies:
         raise InvalidRequestError(
             "output: DICOM SEG is only made of scans on a DICOMweb server; ask for image."
         )
@@ -192,6 +191,11 @@ BEFORE = {
 """What runs before which endpoint of MONAI Label."""
 
 
+MAY_WAIT = (infer.api_run_inference, wsi_infer.api_run_wsi_v2_inference, wsi_infer.api_run_wsi_inference)
+"""Endpoints whose work waits for its turn, unless the client has gone."""
+
+
 def before(endpoint: Any) -> list[Any]:  # noqa: ANN401 - an endpoint; a list of dependencies
     """The dependencies of one endpoint."""
-    return [Depends(BEFORE[endpoint])] if endpoint in BEFORE else []
+    checks = [Depends(BEFORE[endpoint])] if endpoint in BEFORE else []
+    return [*checks, Depends(remember_client)] if endpoint in MAY_WAIT else checks

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lib.refusals import status_of
+from lib.refusals import headers_of, status_of
 from lib.server.answers import refusal
 from strokelabel.errors import StrokeLabelError
 
@@ -28,7 +28,7 @@ def answer_errors(server: FastAPI) -> None:
 
 
 def _ours(request: Request, error: Exception) -> Response:
-    return refusal(status_of(error), str(error))
+    return refusal(status_of(error), str(error), headers_of(error))
 
 
 def _monailabel(request: Request, error: Exception) -> Response:

@@ -49,8 +49,8 @@ class ServerOptions:
             token=read_token(conf),
             origins=tuple(_origin(origin) for origin in [*origins, *_words(conf.get("origins"))]),
             hosts=tuple(host.lower() for host in _words(conf.get("hosts"))),
-            most_upload_bytes=_positive(conf, "max_upload_mb", 2048) * 2**20,
-            queue=_positive(conf, "queue", 16),
+            most_upload_bytes=_whole(conf, "max_upload_mb", 2048, least=1) * 2**20,
+            queue=_whole(conf, "queue", 16, least=0),
         )
 
 
@@ -96,11 +96,11 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-def _positive(conf: Mapping[str, str], name: str, default: int) -> int:
+def _whole(conf: Mapping[str, str], name: str, default: int, least: int) -> int:
     try:
         value = int(conf.get(name, default))
     except (TypeError, ValueError):
-        value = 0
-    if value < 1:
-        raise OptionError(f"--conf {name}: expected a whole number above 0, found {conf[name]!r}.")
+        value = least - 1
+    if value < least:
+        raise OptionError(f"--conf {name}: expected a whole number from {least}, found {conf[name]!r}.")
     return value

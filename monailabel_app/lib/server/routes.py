@@ -52,6 +52,7 @@ _MODULES = (
 )
 _KEPT = ("/openapi.json", "/docs", "/static", "/", "/favicon.ico")
 _INSTEAD_OF: dict[Any, Callable[..., Any]] = {
+    infer.api_run_inference: infer.run_inference,
     **task_routes.INSTEAD_OF,
     **files.INSTEAD_OF,
     **sessions.INSTEAD_OF,
