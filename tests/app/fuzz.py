@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +68,20 @@ class Outcome:
         failed: whether an answer was a 5xx, or none came.
         strangers: files that appeared or changed outside the server's own folders.
         info_ms: how long /info/ took afterwards.
+        statuses: how many answers had which status, by the server's own log.
     """
 
     report: str
     failed: bool
     strangers: list[Path]
     info_ms: float
+    statuses: Counter[int]
 
     @property
     def is_good(self) -> bool:
         """Whether all holds."""
-        return not self.failed and not self.strangers and self.info_ms < 100
+        faults = [status for status in self.statuses if status >= 500 and status != 503]
+        return not (self.failed or self.strangers or faults) and self.info_ms < 100
 
 
 def fuzz(root: Path, model: Path, seconds: int, seed: int) -> Outcome:
@@ -103,6 +108,7 @@ def fuzz(root: Path, model: Path, seconds: int, seed: int) -> Outcome:
             done.returncode != 0,
             sorted(path for path in after.keys() | before.keys() if after.get(path) != before.get(path)),
             _info_ms(server),
+            _statuses(studies / ".strokelabel" / "logs"),
         )
     finally:
         left = app_server.stop(server)
@@ -153,6 +159,12 @@ def _info_ms(server: Server) -> float:
     return best
 
 
+def _statuses(logs: Path) -> Counter[int]:
+    lines = [line for file in logs.glob("server.jsonl*") for line in file.read_text("utf-8").splitlines()]
+    entries = [json.loads(line) for line in lines]
+    return Counter(entry["status"] for entry in entries if "status" in entry)
+
+
 def main() -> int:
     """Fuzz, and say what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -165,6 +177,7 @@ def main() -> int:
         outcome = fuzz(root, model, round(options.minutes * 60), options.seed)
     sys.stdout.write(outcome.report)
     sys.stdout.write(f"\nfiles outside: {[str(path) for path in outcome.strangers]}\n")
+    sys.stdout.write(f"answers by status: {dict(sorted(outcome.statuses.items()))}\n")
     sys.stdout.write(f"/info/ afterwards: {outcome.info_ms:.0f} ms\n")
     return 0 if outcome.is_good else 1
 

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/app/parallel_infers.py --requests 16 --edge 160 --model base
 
-Each request uploads a scan of its own. Every answer must be 200 or 503, and every mask equal to the one that the
+Each request uploads a scan of its own, never seen before. Every answer must be 200 or 503, and every mask equal to the one that the
 same scan gets alone. Meanwhile /info/ and /health are asked, and the memory of the server and its children is read.
 """
 
@@ -72,16 +72,19 @@ class Result:
 
 
 def ask_all_at_once(server: Server, scans: list[Path]) -> Result:
-    """Segment scans one after another, and then all at once with another option, so that nothing is remembered."""
-    alone = [mask_of(server.infer("segment", file=scan, tta=False)) for scan in scans]
-    process = psutil.Process(server.process.pid)
-    before = process.memory_info().rss
+    """Segment scans one after another, and then all at once under other names of the same content.
+
+    The files differ in a remark of their headers, so that no result is remembered.
+    """
+    alone = [mask_of(server.infer("segment", file=scan)) for scan in scans]
+    others = [_with_remark(scan) for scan in scans]
+    before = psutil.Process(server.process.pid).memory_info().rss
     watch, done = Watch(), threading.Event()
     watching = threading.Thread(target=watch.look, args=(server, done))
     watching.start()
     try:
-        with ThreadPoolExecutor(len(scans)) as pool:
-            answers = list(pool.map(lambda scan: server.infer("segment", file=scan, tta=False), scans))
+        with ThreadPoolExecutor(len(others)) as pool:
+            answers = list(pool.map(lambda scan: server.infer("segment", file=scan), others))
     finally:
         done.set()
         watching.join()
@@ -91,6 +94,14 @@ def ask_all_at_once(server: Server, scans: list[Path]) -> Result:
         if answer.status_code == 200 and not np.array_equal(mask_of(answer), alone[index])
     ]
     return Result([answer.status_code for answer in answers], wrong, watch, before)
+
+
+def _with_remark(scan: Path) -> Path:
+    image = nib.load(scan)
+    image.header["descrip"] = b"the same once more"
+    other = scan.with_name(f"again-{scan.name}")
+    nib.save(image, other)
+    return other
 
 
 def mask_of(answer: requests.Response) -> np.ndarray:

@@ -35,6 +35,7 @@ def test_half_a_minute_of_fuzzing_finds_nothing(tmp_path: Path, bright_model: Pa
     assert not outcome.failed, outcome.report[-5000:]
     assert not outcome.strangers
     assert outcome.info_ms < 100
+    assert outcome.is_good and outcome.statuses[200] > 20 and outcome.statuses[404] > 20
 
 
 def test_a_server_that_is_terminated_takes_its_training_along(tmp_path: Path, bright_model: Path) -> None:
