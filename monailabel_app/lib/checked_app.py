@@ -17,7 +17,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from lib.infers.options import as_flag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.server.options import ServerOptions
-from lib.studies import session_sequences
+from lib.studies import check_name, session_sequences
 from lib.uploads import is_session_image, is_upload, removed_on_failure
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class CheckedApp(MONAILabelApp):
             task = named(self._infers, request.get("model"), "model")
             image = self._requested_image(request.get("image"), store)
             keep = image.stored and as_flag(request.get("save_label"), "save_label", default=False)
+            tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
+            check_name(getattr(tag, "value", tag), "label_tag")  # before the work, not after
             known = {
                 "image": str(image.path),
                 "image_name": image.name,
@@ -126,7 +128,6 @@ class CheckedApp(MONAILabelApp):
             file, params = task({**request, **known})
         label = file
         if keep:
-            tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
             label = store.save_label(image.name, file, tag, {"model": request["model"], "params": params})
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": params}
 

@@ -2,8 +2,9 @@
 
     PYTHONPATH=tests python tests/app/parallel_infers.py --requests 16 --edge 160 --model base
 
-Each request uploads a scan of its own, never seen before. Every answer must be 200 or 503, and every mask equal to the one that the
-same scan gets alone. Meanwhile /info/ and /health are asked, and the memory of the server and its children is read.
+Each request uploads a scan of its own, never seen before. Every answer must be 200 or 503, and every mask equal to the
+one that the same scan gets alone. Meanwhile /info/ and /health are asked, and the memory of the server and its children
+is read.
 """
 
 from __future__ import annotations
