@@ -33,6 +33,11 @@ class ServedModel:
         self._loading = threading.Lock()
 
     @property
+    def last_spec(self) -> ModelSpec:
+        """The model as of the last look, without reading a file now."""
+        return self._spec
+
+    @property
     def spec(self) -> ModelSpec:
         """The model as it would predict now: another version may have become active since the last request."""
         if self.versions is not None and (stamp := self.versions.stamp()) != self._stamp:
