@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.options import as_flag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
+from lib.scoring.queue import QueuedScoring
 from lib.uploads import is_session_image, is_upload, removed_on_failure
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class RequestedImage:
     stored: bool
 
 
-class CheckedApp(MONAILabelApp):
+class CheckedApp(QueuedScoring):
     """A MONAI Label app that refuses what cannot be served before it is tried."""
 
     def on_init_complete(self) -> None:
@@ -40,10 +40,13 @@ class CheckedApp(MONAILabelApp):
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
         from lib.endpoints import infer_off_the_event_loop
+        from lib.scoring.routes import add_report_routes, add_scoring_routes
         from lib.trainers.routes import train_off_the_event_loop
 
         infer_off_the_event_loop(server)
         train_off_the_event_loop(server)
+        add_scoring_routes(server)
+        add_report_routes(server)
         super().on_init_complete()
 
     @answered_as_http()
@@ -88,7 +91,9 @@ class CheckedApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown strategy.
         """
-        named(self._strategies, request.get("strategy") or "random", "strategy")
+        strategy = request.get("strategy") or "random"
+        named(self._strategies, strategy, "strategy")
+        self.score_for(strategy)
         return super().next_sample(request)
 
     def _requested_image(self, image: object, store: Datastore) -> RequestedImage:
