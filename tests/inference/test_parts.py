@@ -77,22 +77,24 @@ def test_lesions_below_the_smallest_size_are_dropped_and_others_kept(least: floa
 
 def test_a_threshold_keeps_what_reaches_it() -> None:
     lesion = np.linspace(0, 1, 11, dtype=np.float32).reshape(1, 1, 11)
-    mask = lesion_mask(lesion, 1 - lesion, 0.001, PredictionOptions(threshold=0.25))
+    mask = lesion_mask(lesion, lesion > 1 - lesion, 0.001, PredictionOptions(threshold=0.25))
     np.testing.assert_array_equal(mask, lesion >= 0.25)
 
 
 def test_without_a_threshold_the_likeliest_class_counts() -> None:
     lesion = np.array([[[0.3, 0.4, 0.4]]], np.float32)
     others = np.array([[[0.2, 0.4, 0.5]]], np.float32)
-    assert lesion_mask(lesion, others, 0.001, PredictionOptions()).tolist() == [[[True, False, False]]]
+    assert lesion_mask(lesion, lesion > others, 0.001, PredictionOptions()).tolist() == [
+        [[True, False, False]]
+    ]
 
 
 def test_holes_are_filled_only_when_wanted() -> None:
     lesion = two_lesions().astype(np.float32)
     lesion[3, 3, 3] = 0
     others = np.full(lesion.shape, 0.5, np.float32)
-    assert not lesion_mask(lesion, others, 0.001, PredictionOptions())[3, 3, 3]
-    filled = lesion_mask(lesion, others, 0.001, PredictionOptions(fill_holes=True))
+    assert not lesion_mask(lesion, lesion > others, 0.001, PredictionOptions())[3, 3, 3]
+    filled = lesion_mask(lesion, lesion > others, 0.001, PredictionOptions(fill_holes=True))
     np.testing.assert_array_equal(filled, two_lesions())
 
 

@@ -11,8 +11,12 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
+from strokelabel.inference.device import voxels_that_fit
+
 _WINDOW_SIGMA = 0.125
 _SHRINK = 0.75
+_LEAST_WINDOW = 4
+"""A window of fewer than four times the network's multiple sees too little of the brain to be of use."""
 
 Axes = tuple[int, ...]
 
@@ -31,6 +35,9 @@ class Engine:
         overlap: fraction by which windows overlap, in [0, 1).
         mirrored: for each channel, the channel that means the same on the other side of the body; None where no
             channel has a side.
+
+    Attributes:
+        notes: what a user should know about how it went.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Engine:
         self._max_voxels = max_voxels
         self._overlap = overlap
         self._mirrored = mirrored
+        self.notes: list[str] = []
 
     @torch.inference_mode()
     def probabilities(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
@@ -81,7 +89,7 @@ class Engine:
         flips = list(_flips(flip_axes))
         total: Tensor | None = None
         for index, axes in enumerate(flips):
-            output = torch.flip(self._output(torch.flip(volume, axes)), axes).float().cpu()
+            output = torch.flip(self.output(torch.flip(volume, axes)), axes)
             if self._mirrored is not None and len(axes) % 2:  # two flips are a rotation
                 output = output[:, list(self._mirrored)]
             total = output if total is None else total.add_(output)
@@ -90,21 +98,72 @@ class Engine:
         assert total is not None
         return total.div_(len(flips))[0]
 
-    def _output(self, volume: Tensor) -> Tensor:
-        shape = tuple(volume.shape[2:])
-        window = window_shape(shape, self._multiple, self._max_voxels)
-        if window == shape:
-            return self._network(volume.to(self._device))
+    @torch.inference_mode()
+    def output(self, volume: Tensor) -> Tensor:
+        """The network's own output of one pass: in one piece, in windows where that does not fit, or on the CPU.
+
+        Args:
+            volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
+
+        Returns:
+            (1, channels, x, y, z) float32 on the CPU.
+
+        Raises:
+            MemoryError: the smallest window does not fit on the device, nor on the CPU.
+        """
+        while True:
+            window = window_shape(_sides(volume), self._multiple, self._max_voxels)
+            try:
+                return self._run(volume, window, self._device)
+            except torch.cuda.OutOfMemoryError:
+                if prod(window) <= (_LEAST_WINDOW * self._multiple) ** 3:
+                    break
+            self._max_voxels = prod(window) // 2
+            self._note(f"not enough memory on {self._device}: predicted in smaller windows")
+            _free_memory(self._device)
+        _free_memory(self._device)
+        return self._on_cpu(volume)
+
+    def _on_cpu(self, volume: Tensor) -> Tensor:
+        """One pass on the CPU by a network that goes back to its device afterwards."""
+        self._note(f"not enough memory on {self._device}: predicted on the CPU, which is slower")
+        cpu = torch.device("cpu")
+        window = window_shape(_sides(volume), self._multiple, voxels_that_fit(cpu))
+        try:
+            self._network.to(cpu)
+            return self._run(volume, window, cpu)
+        except torch.cuda.OutOfMemoryError as error:
+            raise MemoryError("expected memory for the smallest window, found none") from error
+        finally:
+            self._network.to(self._device)
+
+    def _run(self, volume: Tensor, window: tuple[int, ...], device: torch.device) -> Tensor:
+        if window == _sides(volume):
+            return self._network(volume.to(device)).float().cpu()
         inferer = SlidingWindowInferer(
             window,
             sw_batch_size=1,
             overlap=self._overlap,
             mode="gaussian",
             sigma_scale=_WINDOW_SIGMA,
-            sw_device=self._device,
+            sw_device=device,
             device="cpu",  # the sum of all windows may be what does not fit
         )
-        return cast(Tensor, inferer(volume, self._network))
+        return cast(Tensor, inferer(volume, self._network)).float()
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _sides(volume: Tensor) -> tuple[int, ...]:
+    return tuple(volume.shape[2:])
+
+
+def _free_memory(device: torch.device) -> None:
+    """Give back what an attempt that failed has left."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tuple[int, ...]:

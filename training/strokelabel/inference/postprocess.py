@@ -10,18 +10,16 @@ from strokelabel.metrics import label_lesions
 from strokelabel.types import Mask, Volume
 
 
-def lesion_mask(
-    lesion: Volume, best_other: Volume, voxel_volume_ml: float, options: PredictionOptions
-) -> Mask:
+def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options: PredictionOptions) -> Mask:
     """Decide which voxels are lesion.
 
     Args:
         lesion: (i, j, k) probability of lesion.
-        best_other: (i, j, k) highest probability among the other classes.
+        likeliest: (i, j, k), whether lesion is the likeliest class.
         voxel_volume_ml: volume of a voxel.
         options: threshold, hole filling, smallest size.
     """
-    mask = lesion > best_other if options.threshold is None else lesion >= options.threshold
+    mask = likeliest if options.threshold is None else lesion >= options.threshold
     if options.fill_holes:
         mask = ndimage.binary_fill_holes(mask)
     if options.min_size_ml > 0:

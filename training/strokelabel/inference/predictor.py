@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,12 +14,14 @@ from strokelabel.inference.device import resolve_device, voxels_that_fit
 from strokelabel.inference.engine import Engine
 from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocess import lesion_mask
 from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.scores import Scores, decide, gather_scores
 from strokelabel.inference.shown import (
     OnProgress,
+    ShownScan,
     on_source_grid,
-    shown_probabilities,
+    report_passes,
+    shown_box,
     silent,
     trained_flips,
 )
@@ -29,16 +29,19 @@ from strokelabel.io import Image, check_volume
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
-from strokelabel.types import PathLike, Volume
+from strokelabel.types import ChannelVolume, PathLike
 
 __all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
 
 LESION = "lesion"
-_LITTLE_BRAIN_ML = 100.0
 
 
 class Predictor:
     """Predicts lesion and tissues of a scan of any contrast, orientation and spacing, on the scan's own grid.
+
+    Attributes:
+        multiple: what the network asks of the sides of a box.
+        lesion: index of the lesion among the classes.
 
     Args:
         spec: the model's description; its spacing and field of view decide what the network is shown.
@@ -67,10 +70,10 @@ class Predictor:
                 f"{spec.path}: expected a model that segments lesions, this one is for {spec.task}; "
                 f"use `strokelabel {command}` with it"
             )
-        self._multiple = UNetConfig(**spec.network).multiple
+        self.multiple = UNetConfig(**spec.network).multiple
         if LESION not in spec.class_names:
             raise WeightsError(f"{spec.path}: expected a class named {LESION!r}, found {spec.class_names}")
-        self._lesion = spec.class_names.index(LESION)
+        self.lesion = spec.class_names.index(LESION)
 
     @classmethod
     def from_model(
@@ -106,58 +109,52 @@ class Predictor:
         """
         began = time.perf_counter()
         options = options or self.options
-        report = progress or silent
+        scores = self.scores(image, options, progress)
+        prediction = decide(scores, image.grid.voxel_volume_ml, self.spec, options)
+        return replace(prediction, seconds=time.perf_counter() - began)
+
+    def scores(
+        self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
+    ) -> Scores:
+        """What the network says about each voxel of a scan, from which `decide` makes a prediction.
+
+        Args and errors as `predict`.
+        """
+        options, report = options or self.options, progress or silent
+        scan = self.show(image, options, report)
+        flips = trained_flips(self.spec) if options.tta else ()
+        probabilities = scan.engine.probabilities(scan.item(), flips, report_passes(report))
+        report("writing to the scan's grid", 0.9)
+        scores = self.on_scan(probabilities.numpy(), scan, image, options)
+        report("done", 1.0)
+        return scores
+
+    def show(self, image: Image, options: PredictionOptions, report: OnProgress = silent) -> ShownScan:
+        """Check a scan and bring it to what the network is shown.
+
+        Raises:
+            ImageError: the scan cannot be segmented; see `strokelabel.errors`.
+        """
         check_volume(image.data, image.affine, image.source)
         canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         report("preparing", 0.0)
         volume = canonical.forward(prepare_intensities(image.data, options.ct_window))
         max_voxels = options.max_voxels or voxels_that_fit(self.device)
-        engine = Engine(self.network, self.device, self._multiple, max_voxels, options.overlap)
-        box, probabilities = shown_probabilities(volume, self.spec, engine, self._multiple, options, report)
-        report("writing to the scan's grid", 0.9)
-        channels = on_source_grid(probabilities, box, canonical)
-        prediction = self._decide(channels, image, options)
-        report("done", 1.0)
-        return replace(prediction, seconds=time.perf_counter() - began)
+        engine = Engine(self.network, self.device, self.multiple, max_voxels, options.overlap)
+        box = shown_box(volume, self.spec, engine, self.multiple, options)
+        return ShownScan(canonical, box, box.crop(volume), engine, self.spec)
 
-    def _decide(self, channels: Iterator[Volume], image: Image, options: PredictionOptions) -> Prediction:
-        """Mask and labels from channels that come one at a time, so that they need not all be in memory."""
-        shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
-        kept = (
-            np.empty((len(self.spec.class_names), *shape), np.float32) if options.keep_probabilities else None
-        )
-        best, lesion = np.full(shape, -1.0, np.float32), np.zeros(shape, np.float32)
-        labels = np.zeros(shape, np.uint8)
-        for index, channel in enumerate(channels):
-            if kept is not None:
-                kept[index] = channel
-            if index == self._lesion:
-                lesion = channel
-                continue
-            better = channel > best
-            best[better] = channel[better]
-            labels[better] = index
-        mask = lesion_mask(lesion, best, voxel_ml, options)
-        labels[mask] = self._lesion
-        notes = image.notes + self._notes(image, options, float(np.count_nonzero(labels)) * voxel_ml)
-        return Prediction(
-            mask.astype(np.uint8),
-            lesion,
-            labels,
-            kept,
-            voxel_ml,
-            self.spec,
-            options,
-            seconds=0.0,
-            notes=notes,
-        )
+    def on_scan(
+        self, probabilities: ChannelVolume, scan: ShownScan, image: Image, options: PredictionOptions
+    ) -> Scores:
+        """Probabilities (classes, x, y, z) in the shown box as scores on the scan's own grid."""
+        channels = on_source_grid(probabilities, scan.box, scan.canonical)
+        keep = len(self.spec.class_names) if options.keep_probabilities else 0
+        notes = (*image.notes, *_ct_notes(image, options), *scan.engine.notes)
+        return gather_scores(channels, image.grid.shape, self.lesion, keep, notes)
 
-    def _notes(self, image: Image, options: PredictionOptions, brain_ml: float) -> tuple[str, ...]:
-        notes = []
-        if options.ct_window is None and looks_like_ct(image.data):
-            notes.append("the values look like Hounsfield units: use the CT option for a CT")
-        if len(self.spec.class_names) > 2 and brain_ml < _LITTLE_BRAIN_ML:
-            notes.append(
-                f"only {brain_ml:.1f} ml of brain were recognised: check the orientation and the picture"
-            )
-        return tuple(notes)
+
+def _ct_notes(image: Image, options: PredictionOptions) -> tuple[str, ...]:
+    if options.ct_window is None and looks_like_ct(image.data):
+        return ("the values look like Hounsfield units: use the CT option for a CT",)
+    return ()

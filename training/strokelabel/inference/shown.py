@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from strokelabel.geometry import CanonicalGrid, CropBox
-from strokelabel.inference.engine import Engine
+from strokelabel.inference.engine import Engine, OnPass
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.view import brain_view, head_view
 from strokelabel.networks.normalization import normalize
@@ -19,6 +21,29 @@ BACKGROUND = 0
 
 OnProgress = Callable[[str, float], None]
 """Called with what is being done and the fraction, 0 to 1, of the whole prediction that is over."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShownScan:
+    """A scan as the network is shown it.
+
+    Attributes:
+        canonical: the way between the scan's own grid and the canonical one.
+        box: the part of the canonical grid that is shown.
+        volume: (x, y, z), the intensities in the box, air near zero.
+        engine: runs the network; its notes are about this scan.
+        spec: the model's description.
+    """
+
+    canonical: CanonicalGrid
+    box: CropBox
+    volume: Volume
+    engine: Engine
+    spec: ModelSpec
+
+    def item(self) -> Tensor:
+        """The normalised input (1, 1, x, y, z) of the network."""
+        return normalize(torch.from_numpy(self.volume)[None, None], **self.spec.normalization)
 
 
 def shown_probabilities(
@@ -39,21 +64,33 @@ def shown_probabilities(
         options: view and flips.
         report: told how far it is, from 0.1 to 0.9.
     """
+    box = shown_box(volume, spec, engine, multiple, options)
+    item = normalize(torch.from_numpy(box.crop(volume))[None, None], **spec.normalization)
+    flips = trained_flips(spec) if options.tta else ()
+    return box, engine.probabilities(item, flips, report_passes(report)).numpy()
 
-    def run(box: CropBox, flip_axes: tuple[int, ...] = ()) -> ChannelVolume:
+
+def shown_box(
+    volume: Volume, spec: ModelSpec, engine: Engine, multiple: int, options: PredictionOptions
+) -> CropBox:
+    """The part of a canonical volume that the network is shown; see `PredictionOptions.view`.
+
+    Args as `shown_probabilities`.
+    """
+
+    def classify(box: CropBox) -> ChannelVolume:
         item = torch.from_numpy(box.crop(volume))[None, None]
-        return engine.probabilities(
-            normalize(item, **spec.normalization),
-            flip_axes,
-            lambda done, total: report("predicting", 0.1 + 0.8 * done / total),
-        ).numpy()
+        return engine.probabilities(normalize(item, **spec.normalization)).numpy()
 
     knows_brain = len(spec.class_names) > 2  # else a first pass would find the lesion, not the brain
     if options.view == "head" or not knows_brain:
-        box = head_view(volume, spec.spacing_mm, multiple)
-    else:
-        box = brain_view(volume, spec.spacing_mm, multiple, spec.field_of_view_mm, classify=run)
-    return box, run(box, trained_flips(spec) if options.tta else ())
+        return head_view(volume, spec.spacing_mm, multiple)
+    return brain_view(volume, spec.spacing_mm, multiple, spec.field_of_view_mm, classify)
+
+
+def report_passes(report: OnProgress) -> OnPass:
+    """Tell of passes of the network as the progress from 0.1 to 0.9."""
+    return lambda done, total: report("predicting", 0.1 + 0.8 * done / total)
 
 
 def trained_flips(spec: ModelSpec) -> tuple[int, ...]:

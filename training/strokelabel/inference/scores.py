@@ -1,0 +1,98 @@
+"""What a network says about each voxel of a scan, and the mask that options make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.postprocess import lesion_mask
+from strokelabel.inference.prediction import Prediction
+from strokelabel.registry import ModelSpec
+from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
+
+_LITTLE_BRAIN_ML = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Enough to decide for any threshold, smallest size and hole filling without the network.
+
+    Attributes:
+        lesion_probability: (i, j, k) float32.
+        lesion_is_likeliest: (i, j, k), whether lesion is the likeliest class.
+        other_labels: (i, j, k), the likeliest class but for the lesion.
+        probabilities: (classes, i, j, k) float32; None unless they were kept.
+        notes: about the scan.
+    """
+
+    lesion_probability: Volume
+    lesion_is_likeliest: Mask
+    other_labels: LabelVolume
+    probabilities: ChannelVolume | None = None
+    notes: tuple[str, ...] = ()
+
+
+def gather_scores(
+    channels: Iterable[Volume],
+    shape: tuple[int, int, int],
+    lesion: int,
+    keep: int = 0,
+    notes: tuple[str, ...] = (),
+) -> Scores:
+    """Scores from the probabilities of the classes, which come one at a time: not all need be in memory.
+
+    Args:
+        channels: (i, j, k) probability of each class, in order.
+        shape: of the scan.
+        lesion: index of the lesion's class.
+        keep: number of classes when their probabilities are to be kept; 0 to keep the lesion's alone.
+        notes: about the scan.
+    """
+    kept = np.empty((keep, *shape), np.float32) if keep else None
+    best, probability = np.full(shape, -1.0, np.float32), np.zeros(shape, np.float32)
+    labels = np.zeros(shape, np.uint8)
+    for index, channel in enumerate(channels):
+        if kept is not None:
+            kept[index] = channel
+        if index == lesion:
+            probability = channel
+            continue
+        better = channel > best
+        np.copyto(labels, index, where=better)
+        np.maximum(best, channel, out=best)
+    return Scores(probability, probability > best, labels, kept, notes)
+
+
+def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: PredictionOptions) -> Prediction:
+    """Mask and labels of a scan.
+
+    Args:
+        scores: of the scan.
+        voxel_volume_ml: volume of one of its voxels.
+        spec: the model that gave the scores.
+        options: threshold, smallest size and hole filling are used.
+    """
+    mask = lesion_mask(scores.lesion_probability, scores.lesion_is_likeliest, voxel_volume_ml, options)
+    labels = scores.other_labels.copy()
+    labels[mask] = spec.class_names.index("lesion")
+    return Prediction(
+        lesion_mask=mask.astype(np.uint8),
+        lesion_probability=scores.lesion_probability,
+        labels=labels,
+        probabilities=scores.probabilities,
+        voxel_volume_ml=voxel_volume_ml,
+        spec=spec,
+        options=options,
+        seconds=0.0,
+        notes=scores.notes + _little_brain(labels, voxel_volume_ml, spec),
+    )
+
+
+def _little_brain(labels: LabelVolume, voxel_volume_ml: float, spec: ModelSpec) -> tuple[str, ...]:
+    brain_ml = float(np.count_nonzero(labels)) * voxel_volume_ml
+    if len(spec.class_names) <= 2 or brain_ml >= _LITTLE_BRAIN_ML:
+        return ()
+    return (f"only {brain_ml:.1f} ml of brain were recognised: check the orientation and the picture",)
