@@ -56,7 +56,7 @@ class Plan:
         synthetic_fraction: of the training items.
     """
 
-    pool: tuple[str, ...] = (*KNOWN * 3, *NEW * 2)
+    pool: tuple[str, ...] = (*KNOWN * 2, *NEW * 2)
     test: tuple[str, ...] = (*KNOWN, *NEW * 2)
     rounds: int = 2
     per_round: int = 2
@@ -75,6 +75,7 @@ class Plan:
             margin=1,
             benchmark_per_family=1,
             validations=1,
+            precision="bf16-mixed",
             threads=1,
             seed=seed,
         )
