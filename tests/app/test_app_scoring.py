@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, head, lesion, save
 from app_server import Server
+
 from lib.datastore import StudiesDatastore
 from lib.scoring.dice import DETAILS, DiceScoring
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from app_scans import head, save
+
 from lib.activelearning.sample import SampleStrategy
 from lib.activelearning.setup import make_strategies
 from lib.datastore import StudiesDatastore

@@ -147,7 +147,9 @@ def test_a_damaged_label_is_a_note_without_the_servers_path(studies: Studies, co
     assert str(studies.folder) not in f"{rows['moved'].note} {rows['kept'].note}"
 
 
-@pytest.mark.parametrize("info", [{"strategy": 3}, {"strategy": {"x": {"ts": "soon"}}}, {"strategy": {"x": []}}])
+@pytest.mark.parametrize(
+    "info", [{"strategy": 3}, {"strategy": {"x": {"ts": "soon"}}}, {"strategy": {"x": []}}]
+)
 def test_whatever_clients_wrote_is_no_obstacle(tmp_path: Path, info: dict[str, Any]) -> None:
     made = Studies(tmp_path)
     made.add("odd", {"final": (SUBMITTED, {"ts": "yesterday", "client_id": 5, "label_info": 7})}, **info)

@@ -149,11 +149,15 @@ class Simulation:
         left = [scan.name for scan in pool if scan.name not in chosen]
         count = self.plan.per_round
         if strategy == "random":
-            return [str(name) for name in np.random.default_rng([self.seed, number]).choice(left, count, False)]
+            return [
+                str(name) for name in np.random.default_rng([self.seed, number]).choice(left, count, False)
+            ]
         if strategy == "uncertainty":
             scores = self._scored(spec, [scan for scan in pool if scan.name in left])
             return sorted(left, key=lambda name: -scores[name].uncertainty)[:count]
-        scores = self._scored(self.origin, pool)  # what a scan looks like does not change much with the weights
+        scores = self._scored(
+            self.origin, pool
+        )  # what a scan looks like does not change much with the weights
         known = [scores[name].descriptor for name in chosen]
         return [left[i] for i in farthest_first([scores[name].descriptor for name in left], known, count)]
 

@@ -1,4 +1,4 @@
-"""The scans of `active_learning.py`: a pool that is mostly of known contrasts, with a few that the model has not seen."""
+"""The scans of `active_learning.py`: mostly of known contrasts, with a few of contrasts that the model has not seen."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ def markdown(table: pd.DataFrame, choices: pd.DataFrame, plan: dict[str, Any]) -
     strategies = list(table["strategy"].unique())
     new = sum(kind in ("ct-like", "low-field") for kind in plan["pool"])
     lines = [
-        f"{seeds} seeds; each: a pool of {len(plan['pool'])} scans ({new} of new contrasts), {plan['rounds']} rounds of "
-        f"{plan['per_round']} labels, {plan['steps']} steps of fine-tuning after each, {len(plan['test'])} test scans of "
-        f"other heads and lesions. {_machine()}.",
+        f"{seeds} seeds; each: a pool of {len(plan['pool'])} scans ({new} of new contrasts), {plan['rounds']} rounds "
+        f"of {plan['per_round']} labels, {plan['steps']} steps of fine-tuning after each, {len(plan['test'])} test "
+        f"scans of other heads and lesions. {_machine()}.",
         "",
         "| strategy | " + " | ".join(_PARTS.values()) + " | labels spent on new contrasts |",
         "|---" * (len(_PARTS) + 2) + "|",
@@ -120,9 +120,7 @@ def _spent(choices: pd.DataFrame, strategy: str) -> str:
 def _text(summary: Summary, signed: bool = False) -> str:
     form = "+.3f" if signed else ".3f"
     middle = f"{summary.mean:{form}}"
-    return (
-        middle if np.isnan(summary.low) else f"{middle} [{summary.low:{form}}, {summary.high:{form}}]"
-    )
+    return middle if np.isnan(summary.low) else f"{middle} [{summary.low:{form}}, {summary.high:{form}}]"
 
 
 def _p(value: float) -> str:

@@ -41,7 +41,7 @@ def run_all_scoring(
     }
 
 
-def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Response:  # noqa: A002 - query
+def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Response:
     """Who labelled what, how long it took, what was changed, and how the predictions fared over the versions.
 
     Raises:
@@ -52,7 +52,9 @@ def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Respon
 
     app = app_instance()
     if app.studies.startswith(("http://", "https://")):
-        raise HTTPException(404, "The annotation report is made from a folder of studies; these are a web address.")
+        raise HTTPException(
+            404, "The annotation report is made from a folder of studies; these are a web address."
+        )
     with answered_as_http():
         rows = annotation_rows(app.studies)
         if format == "json":

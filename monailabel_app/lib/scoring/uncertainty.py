@@ -37,7 +37,9 @@ class UncertaintyScoring(StoredScoring):
     """
 
     def __init__(self, model: ServedModel) -> None:
-        super().__init__("How unsure the model is about each scan; the strategies uncertainty and diversity use it")
+        super().__init__(
+            "How unsure the model is about each scan; the strategies uncertainty and diversity use it"
+        )
         self._model = model
 
     def is_due(self, datastore: Datastore) -> bool:

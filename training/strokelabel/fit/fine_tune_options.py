@@ -14,6 +14,7 @@ from strokelabel.fit.real_config import RealAugmentationConfig
 Frozen: TypeAlias = Literal["none", "encoder"]
 """Which part of the network keeps its weights."""
 
+
 class FineTuneOptions(BaseModel):
     """Options of a fine-tuning session.
 

@@ -125,7 +125,9 @@ def _on_grid(label: LesionLabel, like: LesionLabel) -> Mask:
         axes = np.abs(whole[:3, :3]).argmax(axis=1)
         signs = whole[np.arange(3), axes]
         mask = np.transpose(label.mask, axes)[tuple(slice(None, None, int(sign)) for sign in signs)]
-        start = np.where(signs < 0, np.array(mask.shape) - 1, 0)  # index that lands on the other's first voxel
+        start = np.where(
+            signs < 0, np.array(mask.shape) - 1, 0
+        )  # index that lands on the other's first voxel
         drift = np.abs((to_other - whole)[:3, :3]) @ np.array(label.mask.shape)
         apart = np.abs(to_other[:3, 3] - start) + drift
         if mask.shape == like.mask.shape and apart.max() <= _SAME_GRID:
@@ -147,7 +149,9 @@ def _read(path: Path) -> tuple[np.ndarray, Affine]:
         read = SimpleITK.ReadImage(str(path))
         values = np.asarray(SimpleITK.GetArrayFromImage(read)).T
     except RuntimeError as error:
-        raise ImageError(f"{path.name}: expected a label as NIfTI or NRRD, which could not be read") from error
+        raise ImageError(
+            f"{path.name}: expected a label as NIfTI or NRRD, which could not be read"
+        ) from error
     if values.ndim != 3:
         raise LabelMapError(f"{path.name}: expected one label map, found {values.ndim} axes")
     affine = np.eye(4)

@@ -83,7 +83,9 @@ def report_page(rows: Sequence[AnnotationRow]) -> str:
         parts += ["<h2>Model versions</h2>", _version_table(rows)]
     parts += ["<h2>Submitted labels</h2>", _row_table(rows), f"<p>{_EXPLANATION}</p>"]
     head = f'<meta charset="utf-8"><title>Annotation report</title><style>{_STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{chr(10).join(parts)}</body></html>\n'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{chr(10).join(parts)}</body></html>\n'
+    )
 
 
 def summary(rows: Sequence[AnnotationRow]) -> str:
@@ -113,7 +115,7 @@ def draw(rows: Sequence[AnnotationRow]) -> Figure:
     changes.bar(order, [-(row.removed_ml or 0.0) for row in rows], color="tab:red", label="removed")
     changes.axhline(0, color="gray", linewidth=0.8)
     changes.set(xlabel="submitted label", ylabel="ml changed by the annotator")
-    changes.legend(frameon=False)
+    changes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     for axes in (scores, times, changes):
         axes.spines[["top", "right"]].set_visible(False)
     for axes in (times, changes):
