@@ -66,20 +66,22 @@ def test_strategies_use_the_scores_and_offer_readable_scans_first(server: Server
     assert set(server.get("/info/").json()["strategies"]) == {"random", "first", "uncertainty", "diversity"}
 
 
-def test_many_requests_queue_one_job_which_needs_no_more_than_one_process(server: Server) -> None:
+def test_a_new_scan_is_scored_in_the_background_by_a_single_job(server: Server, tmp_path: Path) -> None:
     server.post("/scoring/uncertainty", params={"run_sync": True}, json={"device": "cpu"})
-    asked = [server.post("/scoring/dice", json={}) for _ in range(6)]
-    assert {answer.status_code for answer in asked} == {200}
-    assert len({answer.json()["id"] for answer in asked}) <= 2  # one that runs, one that waits
-    for _ in range(5):
+    files = {"file": ("new-scan.nii.gz", _scan(tmp_path))}
+    assert server.put("/datastore/image", params={"image": "new-scan"}, files=files).status_code == 200
+    try:
+        for _ in range(6):
+            server.post("/activelearning/uncertainty", json={})
+        asked = [server.post("/scoring/uncertainty", json={}) for _ in range(6)]
+        assert {answer.status_code for answer in asked} == {200}
+        jobs = _finished_jobs(server)
+        assert len(jobs) <= 2 and {job["status"] for job in jobs} == {"DONE"}, jobs
+        assert info_of(server, "new-scan")["uncertainty"]["score"] >= 0
         server.post("/activelearning/uncertainty", json={})  # nothing is stale: nothing to start
-    jobs = server.get("/scoring/", params={"all": True}).json()
-    assert len(jobs) <= 2
-    deadline = time.monotonic() + 120
-    while {job["status"] for job in jobs} & {"SUBMITTED", "RUNNING"} and time.monotonic() < deadline:
-        time.sleep(0.3)
-        jobs = server.get("/scoring/", params={"all": True}).json()
-    assert {job["status"] for job in jobs} == {"DONE"}, jobs
+        assert len(_finished_jobs(server)) == len(jobs)
+    finally:
+        assert server.delete("/datastore/image?id=new-scan").status_code == 200
 
 
 def test_the_dice_of_a_label_that_cannot_be_compared_is_a_reason_and_no_obstacle(tmp_path: Path) -> None:
@@ -146,6 +148,16 @@ def test_an_unknown_scoring_method_is_refused_with_the_names_of_those_there_are(
 def test_an_impossible_device_is_refused(server: Server) -> None:
     answer = server.post("/scoring/uncertainty", params={"run_sync": True}, json={"device": "nonsense"})
     assert answer.status_code == 400, answer.text
+
+
+def _finished_jobs(server: Server) -> list[dict]:
+    """All scoring jobs, once none waits or runs."""
+    deadline = time.monotonic() + 180
+    jobs = server.get("/scoring/", params={"all": True}).json()
+    while {job["status"] for job in jobs} & {"SUBMITTED", "RUNNING"} and time.monotonic() < deadline:
+        time.sleep(0.3)
+        jobs = server.get("/scoring/", params={"all": True}).json()
+    return jobs
 
 
 def _scan(folder: Path) -> bytes:

@@ -24,7 +24,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from active_learning_cases import KNOWN, NEW, SimulatedScan, make_scans
-from active_learning_report import write_report
+from active_learning_report import PICTURE, put_into_document, write_report
 
 from strokelabel.fit.fine_tune import FineTuning
 from strokelabel.fit.fine_tune_cases import SubmittedLabel
@@ -203,6 +203,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="base", help="name or weights file that fine-tuning begins with")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/active-learning"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--document", type=Path, help="Markdown file that receives the results, and the picture beside it"
+    )
     parser.add_argument("--quick", action="store_true", help="a run of seconds that learns nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -218,6 +221,8 @@ def main(arguments: list[str] | None = None) -> None:
         rows += Simulation(plan, seed, origin, options.prepared, folder).run(synthetic, STRATEGIES)
         print(f"seed {seed} of {options.seeds} is done", flush=True)
         summary = write_report(rows, vars(plan), options.output)
+        if options.document:
+            put_into_document(summary, options.output / PICTURE, options.document)
     print(summary)
 
 

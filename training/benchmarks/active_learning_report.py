@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from matplotlib.figure import Figure
 from strokelabel.io.atomic import atomic_path, atomic_write_text
 from strokelabel.metrics.statistics import Summary, paired_test, summarize
 
+PICTURE = "active-learning.png"
+
 _REFERENCE = "random"
+_BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 _COLOURS = {"random": "tab:gray", "uncertainty": "tab:blue", "diversity": "tab:orange"}
 _PARTS = {"all": "all test scans", "new": "new contrasts", "known": "known contrasts"}
 
@@ -37,8 +41,24 @@ def write_report(rows: list[dict[str, Any]], plan: dict[str, Any], folder: Path)
     atomic_write_text(folder / "choices.csv", choices.to_csv(index=False))
     summary = markdown(table, choices, plan)
     atomic_write_text(folder / "summary.md", summary)
-    draw(table, int(plan["per_round"]), folder / "active-learning.png")
+    draw(table, int(plan["per_round"]), folder / PICTURE)
     return summary
+
+
+def put_into_document(summary: str, picture: Path, document: Path) -> None:
+    """Replace what a document says between its two marks of results, and copy the picture beside it.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    before, mark, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not mark or not end:
+        raise ValueError(f"{document}: expected the lines {_BEGIN} and {_END}, found none")
+    shutil.copyfile(picture, document.with_name(picture.name))
+    image = f"![Dice over submitted labels, by strategy]({picture.name})"
+    text = f"{before}{_BEGIN}\n{summary}\n{image}\n\nThin lines are seeds, thick ones their means.\n{_END}{after}"
+    atomic_write_text(document, text)
 
 
 def per_seed(table: pd.DataFrame, strategy: str, number: int, part: str) -> pd.Series[float]:
