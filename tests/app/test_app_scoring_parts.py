@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from app_scans import BAD_SCANS, head, save
+
 from lib.datastore import StudiesDatastore
 from lib.model import ServedModel
 from lib.refusals import UnknownNameError
@@ -15,7 +16,6 @@ from lib.scoring import queue
 from lib.scoring.queue import QueuedScoring, queue_scoring
 from lib.scoring.record import read_record
 from lib.scoring.uncertainty import UncertaintyScoring
-
 from strokelabel.fit.versions import ORIGIN, VersionRecord
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec

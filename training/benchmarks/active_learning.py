@@ -203,9 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="base", help="name or weights file that fine-tuning begins with")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/active-learning"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument(
-        "--document", type=Path, help="Markdown file that receives the results, and the picture beside it"
-    )
+    parser.add_argument("--document", type=Path, help="Markdown file that receives results and picture")
     parser.add_argument("--quick", action="store_true", help="a run of seconds that learns nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -113,7 +113,7 @@ def _comparisons(table: pd.DataFrame, strategies: list[str], last: int) -> list[
 
 def draw(table: pd.DataFrame, per_round: int, path: Path) -> None:
     """Dice over the number of labels: each seed thin, the mean thick."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 4.0), layout="constrained")
     rounds = sorted(table["round"].unique())
     labels = [number * per_round for number in rounds]
     for axes, (part, title) in zip(figure.subplots(1, len(_PARTS)), _PARTS.items(), strict=True):
@@ -127,7 +127,9 @@ def draw(table: pd.DataFrame, per_round: int, path: Path) -> None:
         axes.set_xticks(labels)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("mean lesion Dice")
-    figure.axes[0].legend(frameon=False)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
