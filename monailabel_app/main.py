@@ -5,7 +5,7 @@ from __future__ import annotations
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
-from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -14,9 +14,7 @@ import strokelabel
 from lib import checked_app
 from lib.activelearning.setup import make_strategies
 from lib.datastore import StudiesDatastore
-from lib.infers.lesion import SegmentLesion
-from lib.infers.refine import RecentScans, RefineLesion
-from lib.infers.tissues import SegmentTissues
+from lib.infers.setup import make_infers
 from lib.model import ServedModel
 from lib.scoring.setup import make_scoring_methods
 from lib.trainers.setup import make_trainers, versions_folder
@@ -48,14 +46,8 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Lesion and tissues, and corrections by clicks and by strokes."""
-        recent = RecentScans(self._model)
-        return {
-            "segment": SegmentLesion(self._model),
-            "segment_tissues": SegmentTissues(self._model),
-            "refine": RefineLesion(recent),
-            "refine_scribbles": RefineLesion(recent, InferType.SCRIBBLES),
-        }
+        """Lesion and tissues, fast or exact, from one sequence or all, and corrections by clicks and strokes."""
+        return make_infers(self._model, self.app_dir, self.studies, self.conf)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Fine-tuning on submitted labels."""

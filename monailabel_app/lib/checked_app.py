@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import requests
+from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.options import as_flag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.scoring.queue import QueuedScoring
+from lib.server.options import ServerOptions
+from lib.studies import session_sequences
 from lib.uploads import is_session_image, is_upload, removed_on_failure
+
+if TYPE_CHECKING:
+    from lib.model import ServedModel
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -35,19 +46,55 @@ class RequestedImage:
 class CheckedApp(QueuedScoring):
     """A MONAI Label app that refuses what cannot be served before it is tried."""
 
+    _model: ServedModel
+
     def on_init_complete(self) -> None:
         """Called by the server, and only by the server, once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
-        from lib.endpoints import infer_off_the_event_loop
-        from lib.scoring.routes import add_report_routes, add_scoring_routes
-        from lib.trainers.routes import train_off_the_event_loop
+        from lib.scoring.routes import add_report_routes
+        from lib.server.harden import harden
 
-        infer_off_the_event_loop(server)
-        train_off_the_event_loop(server)
-        add_scoring_routes(server)
+        harden(server, self)
         add_report_routes(server)
         super().on_init_complete()
+
+    @cached_property
+    def server_options(self) -> ServerOptions:
+        """What the owner of the server chose about its safety.
+
+        Raises:
+            OptionError: something impossible.
+        """
+        return ServerOptions.from_conf(self.conf)
+
+    def model_version(self) -> str:
+        """Name and version of the weights in use, as of the last request that needed them."""
+        spec = self._model.last_spec
+        return f"{spec.name} {spec.version}"
+
+    def image_ids(self) -> list[str]:
+        """Ids of all images."""
+        return list(self.datastore().list_images())
+
+    def cleanup_sessions(self) -> None:
+        """Delete sessions that have expired."""
+        from lib.server.sessions import remove_expired
+
+        if self.sessions() is not None:
+            remove_expired(self.sessions())
+
+    def _local_request(self, url: str, params: dict[str, Any] | None, action: str) -> Any:  # noqa: ANN401
+        """Ask the server from the process of a background task, which must show the token too."""
+        token = self.server_options.token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}{url}"
+        try:
+            answer = requests.post(address, json=params or {}, headers=headers, timeout=60)
+        except requests.RequestException as error:
+            logger.error(f"{action} could not be triggered: {type(error).__name__}")
+            return None
+        return answer.json() if answer.status_code == 200 else None
 
     @answered_as_http()
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -72,7 +119,12 @@ class CheckedApp(QueuedScoring):
             task = named(self._infers, request.get("model"), "model")
             image = self._requested_image(request.get("image"), store)
             keep = image.stored and as_flag(request.get("save_label"), "save_label", default=False)
-            known = {"image": str(image.path), "image_name": image.name, "stored_label": _label(image, store)}
+            known = {
+                "image": str(image.path),
+                "image_name": image.name,
+                "stored_label": _label(image, store),
+                "sequences": _sequences(image, store),
+            }
             file, params = task({**request, **known})
         label = file
         if keep:
@@ -117,6 +169,12 @@ def _label(image: RequestedImage, store: Datastore) -> str:
     """Path of the label that an image has: the annotator's, else a model's; "" when it has none."""
     tags = (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ()
     return next((uri for tag in tags if (uri := store.get_label_uri(image.name, tag))), "")
+
+
+def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:
+    """Path and id of the other sequences of an image's BIDS subject and session."""
+    others = session_sequences(image.name, store.list_images()) if image.stored else []
+    return [(store.get_image_uri(other), other) for other in others]
 
 
 def named(choices: Mapping[str, T], name: object, what: str) -> T:

@@ -10,10 +10,7 @@ from strokelabel.registry import find_model
 
 if TYPE_CHECKING:
     from strokelabel.fit.versions import ModelVersions
-    from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.prediction import Prediction
     from strokelabel.inference.predictor import Predictor
-    from strokelabel.io.images import Image
     from strokelabel.registry import ModelSpec
 
 
@@ -33,7 +30,12 @@ class ServedModel:
         self._stamp: tuple[int, int] | None = None
         self.versions = _versions(versions_folder, self._spec)
         self._predictors: dict[str, Predictor] = {}
-        self._one_at_a_time = threading.Lock()  # two whole volumes at once may be more than the memory holds
+        self._loading = threading.Lock()
+
+    @property
+    def last_spec(self) -> ModelSpec:
+        """The model as of the last look, without reading a file now."""
+        return self._spec
 
     @property
     def spec(self) -> ModelSpec:
@@ -43,29 +45,24 @@ class ServedModel:
             self._stamp = stamp
         return self._spec
 
-    def predict(self, image: Image, device: str, options: PredictionOptions) -> Prediction:
-        """Segment one scan; waits while another one is being segmented.
+    def predictor(self, device: str) -> Predictor:
+        """What predicts with the active version; one thread per device may use it at a time.
 
         Args:
-            image: a scan that passed `read_image`.
             device: "cpu", "cuda" or "cuda:<n>".
-            options: see `PredictionOptions`.
         """
-        with self._one_at_a_time:
-            return self._predictor(device).predict(image, options)
+        with self._loading:
+            spec = self.spec
+            if any(predictor.spec.path != spec.path for predictor in self._predictors.values()):
+                self._predictors.clear()  # another version is active now
+            if device not in self._predictors:
+                from strokelabel.inference.device import resolve_device
+                from strokelabel.inference.predictor import Predictor
+                from strokelabel.networks.weights import load_weights
 
-    def _predictor(self, device: str) -> Predictor:
-        spec = self.spec
-        if device in self._predictors and self._predictors[device].spec.path != spec.path:
-            self._predictors.clear()  # another version is active now
-        if device not in self._predictors:
-            from strokelabel.inference.device import resolve_device
-            from strokelabel.inference.predictor import Predictor
-            from strokelabel.networks.weights import load_weights
-
-            network, spec = load_weights(spec, device)
-            self._predictors[device] = Predictor(spec, network, resolve_device(device))
-        return self._predictors[device]
+                network, spec = load_weights(spec, device)
+                self._predictors[device] = Predictor(spec, network, resolve_device(device))
+            return self._predictors[device]
 
 
 def _versions(folder: Path | None, spec: ModelSpec) -> ModelVersions | None:

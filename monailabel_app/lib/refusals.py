@@ -1,10 +1,8 @@
 """How a request is refused: a status code that fits, and one sentence as JSON.
 
-MONAI Label's endpoints answer every exception of an app, its own `MONAILabelException` included, with a bare
-"500 Internal Server Error". An app cannot register a handler: it is built when the server's handlers are
-already fixed. The one exception that FastAPI always answers with a status and a JSON `detail` is its own
-`HTTPException`; so the methods that the endpoints call translate to it at their border, and tasks and helpers
-raise plain `StrokeLabelError`s and know nothing of HTTP.
+Tasks and helpers raise plain `StrokeLabelError`s and know nothing of HTTP. The server translates them
+(`lib.server.errors`); the methods that background processes call as well translate to FastAPI's
+`HTTPException` at their border.
 """
 
 from __future__ import annotations
@@ -33,14 +31,45 @@ class UnsupportedFileError(StrokeLabelError):
     """A file of a kind that is not accepted here."""
 
 
+class TooLargeError(StrokeLabelError):
+    """More than the server takes."""
+
+
+class ForbiddenError(StrokeLabelError):
+    """Something that this server never does for a client."""
+
+
+class TaskRunningError(StrokeLabelError):
+    """A task of this kind is running, and only one may."""
+
+
+class BusyError(StrokeLabelError):
+    """More requests wait than may; the same one will do later."""
+
+    retry_after_s = 10
+
+
 _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (
     (UnknownNameError, 404),
     (NameTakenError, 409),
     (UnsupportedFileError, 415),
+    (TooLargeError, 413),
+    (ForbiddenError, 403),
+    (TaskRunningError, 429),
     (InvalidRequestError, 400),
     (OptionError, 400),
     (ImageError, 422),
 )
+
+
+def status_of(error: Exception) -> int:
+    """The status that fits: 4xx for what the client can mend, 503 for what the server's owner must."""
+    return next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
+
+
+def headers_of(error: Exception) -> dict[str, str] | None:
+    """When to ask again, for what time will mend."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
 
 
 @contextmanager
@@ -48,10 +77,10 @@ def answered_as_http() -> Iterator[None]:
     """Translate the error family to `HTTPException`; usable as a decorator too.
 
     Raises:
-        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk).
+        HTTPException: 4xx for what the client can mend, 503 for what the server's owner must (weights, disk), and
+            with `Retry-After` for what time will mend.
     """
     try:
         yield
     except StrokeLabelError as error:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
-        raise HTTPException(status, str(error)) from error
+        raise HTTPException(status_of(error), str(error), headers_of(error)) from error

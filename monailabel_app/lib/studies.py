@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lib.refusals import InvalidRequestError
@@ -20,6 +20,10 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii")
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 
 _OTHER_FOLDERS = frozenset({"derivatives", "labels", "sourcedata", "code"})
+_SEQUENCES = frozenset(
+    {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "dwi", "ADC", "trace", "swi"}
+)
+"""BIDS suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own."""
 _MASK_ENDINGS = ("_mask", "_dseg", "_probseg")  # BIDS suffixes of what is derived from a scan
 
 
@@ -57,6 +61,29 @@ def study_id(relative: Path) -> str:
     folders = relative.parts[:-1]
     names_subject = bool(folders) and stem.startswith(folders[0] + "_")
     return stem if names_subject else "_".join([*folders, stem])
+
+
+def session_sequences(image_id: str, ids: Iterable[str]) -> list[str]:
+    """Ids of the other sequences of a scan's BIDS subject and session, in alphabetical order.
+
+    Args:
+        image_id: of the scan; [] when it is no BIDS name of a sequence.
+        ids: all ids of the datastore.
+    """
+    session = _bids_session(image_id)
+    if session is None:
+        return []
+    return sorted(other for other in ids if other != image_id and _bids_session(other) == session)
+
+
+def _bids_session(image_id: str) -> tuple[str, str, str] | None:
+    """Subject, session and space of a magnitude MR sequence's BIDS name; None of any other name."""
+    *parts, suffix = image_id.split("_")
+    entities = dict(part.split("-", 1) for part in parts if "-" in part)
+    is_sequence = len(entities) == len(parts) and suffix in _SEQUENCES and "sub" in entities
+    if not is_sequence or entities.get("part", "mag") != "mag":
+        return None
+    return entities["sub"], entities.get("ses", ""), entities.get("space", "")
 
 
 def split_suffix(name: str, suffixes: tuple[str, ...]) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def start(folder: Path, studies: Path, *conf: str) -> Server:
             start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", studies, temporary, process, log)
-    _wait_until_it_answers(server)
+    wait_until_it_answers(server)
     return server
 
 
@@ -155,11 +155,11 @@ def _disposition(headers: Any) -> str:
     return headers[b"Content-Disposition"].decode()
 
 
-def _wait_until_it_answers(server: Server) -> None:
+def wait_until_it_answers(server: Server, path: str = "/info/") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
-            if requests.get(server.url + "/info/", timeout=5).ok:
+            if requests.get(server.url + path, timeout=5).ok:
                 return
         except requests.ConnectionError:
             time.sleep(0.2)

@@ -14,7 +14,7 @@ from strokelabel.labels import CLASS_COLORS, CLASS_NAMES
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
-TASKS = ("segment", "segment_tissues")
+TASKS = ("segment", "segment_accurate", "segment_tissues", "segment_ensemble")
 CORRECTIONS = {"refine": "deepgrow", "refine_scribbles": "scribbles"}
 
 

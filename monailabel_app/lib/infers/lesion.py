@@ -1,25 +1,42 @@
-"""The task `segment`: the lesion, and nothing else."""
+"""The tasks `segment` and `segment_accurate`: the lesion, and nothing else."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
-from lib.infers.task import PredictionTask
-from lib.model import ServedModel
+import numpy as np
+
+from lib.infers.options import InferOptions
+from lib.infers.segmenter import Segmenter
+from lib.infers.task import PredictionTask, with_all_flips
+from strokelabel.inference.prediction import Prediction
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from strokelabel.inference.prediction import Prediction
+LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}
 
 
 class SegmentLesion(PredictionTask):
-    """Answers 1 inside the lesion and 0 elsewhere."""
+    """Answers 1 inside the lesion and 0 elsewhere, after one pass of the network."""
 
-    def __init__(self, model: ServedModel) -> None:
-        labels = {CLASS_NAMES[TissueClass.LESION]: 1}
-        super().__init__(model, labels, "Stroke lesion in a brain scan of any contrast")
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__(segmenter, dict(LESION_LABELS), "Stroke lesion in a brain scan of any contrast")
+
+    def shown(self, prediction: Prediction) -> np.ndarray:
+        """The lesion mask."""
+        return prediction.lesion_mask
+
+
+class SegmentLesionAccurately(PredictionTask):
+    """The same from the mean over all flips that the network was trained with, which takes as many times longer."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        description = "Stroke lesion from the mean over flips of the scan: slower, and more exact"
+        super().__init__(segmenter, dict(LESION_LABELS), description, fixed=["tta"])
+
+    def options_of(self, request: Mapping[str, Any]) -> InferOptions:
+        """The options of a request, with flips."""
+        return with_all_flips(super().options_of(request))
 
     def shown(self, prediction: Prediction) -> np.ndarray:
         """The lesion mask."""

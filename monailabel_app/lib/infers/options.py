@@ -20,6 +20,12 @@ from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 LIKELIEST = "likeliest class"
 """The threshold that means: lesion where that is the likeliest of all classes."""
 
+RESULTS = ("mask", "probability", "uncertainty")
+"""What the answer's file may hold."""
+
+UNCERTAINTIES = ("mutual information", "predictive entropy", "lesion variance")
+"""Which map `result` "uncertainty" is; see `strokelabel.inference.passes.UncertaintyMaps`."""
+
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
@@ -33,13 +39,17 @@ class InferOptions:
     Attributes:
         device: "cpu", "cuda" or "cuda:<n>".
         prediction: the options of the predictor.
+        result: what the file holds, one of `RESULTS`.
+        uncertainty: which map of uncertainty, one of `UNCERTAINTIES`.
         extension: suffix of the result's file.
-        dtype: type of its voxels.
+        dtype: type of its voxels, if it holds a mask; maps are float32.
         compress: gzip inside a .nrrd (a .nii.gz always is, a .nii never).
     """
 
     device: str
     prediction: PredictionOptions
+    result: str
+    uncertainty: str
     extension: str
     dtype: str
     compress: bool
@@ -60,9 +70,11 @@ class InferOptions:
                 threshold=None if likeliest else as_number(threshold, "threshold", default=0.5),
                 min_size_ml=as_number(request.get("min_size_ml"), "min_size_ml", default=0.0),
                 fill_holes=as_flag(request.get("fill_holes"), "fill_holes", default=False),
-                ct_window=CT_WINDOW_HU if as_flag(request.get("ct"), "ct", default=False) else None,
+                ct_window=_ct_window(request),
                 keep_probabilities=False,
             ),
+            result=as_choice(request.get("result"), "result", RESULTS),
+            uncertainty=as_choice(request.get("uncertainty"), "uncertainty", UNCERTAINTIES),
             extension=as_choice(request.get("result_extension"), "result_extension", EXTENSIONS),
             dtype=as_choice(request.get("result_dtype"), "result_dtype", DTYPES),
             compress=as_flag(request.get("result_compress"), "result_compress", default=False),
@@ -79,7 +91,18 @@ def default_config() -> dict[str, Any]:
         "min_size_ml": 0.0,
         "fill_holes": False,
         "ct": False,
+        "ct_low": CT_WINDOW_HU[0],
+        "ct_high": CT_WINDOW_HU[1],
+        "result": list(RESULTS),
+        "uncertainty": list(UNCERTAINTIES),
     }
+
+
+def _ct_window(request: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The bounds in Hounsfield units to clip a CT to; None for other scans."""
+    low = as_number(request.get("ct_low"), "ct_low", CT_WINDOW_HU[0])
+    high = as_number(request.get("ct_high"), "ct_high", CT_WINDOW_HU[1])
+    return (low, high) if as_flag(request.get("ct"), "ct", default=False) else None
 
 
 def as_flag(value: object, name: str, default: bool) -> bool:

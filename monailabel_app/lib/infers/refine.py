@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +13,16 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list
 
 from lib.infers.options import InferOptions, as_choice, as_number
+from lib.infers.recent import ScanSource
 from lib.infers.refine_labels import LESION_NAME, PaintedFile, read_on_grid, read_painted, request_label_info
 from lib.infers.refine_request import limited_to, read_prompts, read_region_of_interest
 from lib.infers.result import write_result
-from lib.model import ServedModel
+from lib.infers.segmenter import Segmenter
 from lib.refusals import InvalidRequestError
-from lib.scans import read_scan
 from lib.uploads import is_upload
 from strokelabel.errors import LabelMapError
-from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.refine import RefineOptions, refine
+from strokelabel.inference.scores import decide
 from strokelabel.io.images import Image
 from strokelabel.labels import CLASS_COLORS, TissueClass
 from strokelabel.metrics import label_lesions, volume_ml
@@ -35,67 +32,21 @@ logger = logging.getLogger(__name__)
 STARTS = ("stored label", "prediction", "nothing")
 """What is corrected when no mask comes with the request: the image's label (else its prediction), ..."""
 
-_RECENT = 2
-
-
-@dataclass(eq=False)
-class RecentScan:
-    """A scan in memory and, once it was needed, what a model finds in it with some options."""
-
-    image: Image
-    predicted_by: tuple[Path, PredictionOptions] | None = None
-    mask: np.ndarray | None = None
-    probability: np.ndarray | None = None
-
-
-class RecentScans:
-    """The scans that were corrected last, so that the next click does not wait for files or the network."""
-
-    def __init__(self, model: ServedModel) -> None:
-        self._model = model
-        self._scans: OrderedDict[tuple[str, int, int], RecentScan] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, path: str, name: str) -> RecentScan:
-        """A scan by the path of its file or folder, read again when it changed."""
-        status = Path(path).stat() if Path(path).exists() else None
-        key = (path, status.st_mtime_ns, status.st_size) if status else (path, 0, 0)
-        with self._lock:
-            if key in self._scans:
-                self._scans.move_to_end(key)
-                return self._scans[key]
-        scan = RecentScan(read_scan(path, name))
-        with self._lock:
-            self._scans[key] = scan
-            while len(self._scans) > _RECENT:
-                self._scans.popitem(last=False)
-        return scan
-
-    def predict(self, scan: RecentScan, options: InferOptions) -> np.ndarray:
-        """The active model's mask of a scan, computed once; its probability is kept with it."""
-        wanted = self._model.spec.path, options.prediction
-        if scan.mask is None or scan.predicted_by != wanted:
-            prediction = self._model.predict(scan.image, options.device, options.prediction)
-            scan.probability = prediction.lesion_probability
-            scan.mask = prediction.lesion_mask.astype(bool)
-            scan.predicted_by = wanted
-        return scan.mask
-
 
 class RefineLesion(InferTask):
     """Answers the corrected mask, 1 inside the lesion and 0 elsewhere.
 
     Args:
-        recent: scans and predictions, shared by the two tasks.
+        segmenter: scans and predictions, shared with the tasks that segment.
         kind: `InferType.DEEPGROW` puts the task where viewers offer clicks, `InferType.SCRIBBLES` where they offer
             strokes; it understands both everywhere.
     """
 
-    def __init__(self, recent: RecentScans, kind: InferType = InferType.DEEPGROW) -> None:
+    def __init__(self, segmenter: Segmenter, kind: InferType = InferType.DEEPGROW) -> None:
         config = {"device": device_list(), "start": list(STARTS), "reach_mm": RefineOptions().reach_mm}
         description = "Lesion mask corrected around clicks and strokes: lesion, or not lesion"
         super().__init__(kind, {LESION_NAME: 1}, 3, description, config)
-        self._recent = recent
+        self._segmenter = segmenter
 
     def is_valid(self) -> bool:
         """Whether /info/ lists the task: always."""
@@ -121,36 +72,48 @@ class RefineLesion(InferTask):
         limits = RefineOptions(
             reach_mm=as_number(request.get("reach_mm"), "reach_mm", RefineOptions().reach_mm)
         )
-        scan = self._recent.get(request["image"], request["image_name"])
-        painted = _painted_file(request, scan.image)
-        prompts = read_prompts(request, painted)
-        region = read_region_of_interest(request, scan.image.grid.shape)
-        before, source = self._start(request, scan, painted, options)
-        refining = time.perf_counter()
-        try:
-            mask = refine(scan.image, before, prompts, scan.probability, limits)
-        except LabelMapError as error:
-            raise InvalidRequestError(str(error)) from error
-        mask = limited_to(region, before, mask)
-        seconds = {"pre": refining - began, "infer": time.perf_counter() - refining}
-        file = write_result(mask, scan.image, options)
+        source = ScanSource(request["image"], request["image_name"])
+        with self._segmenter.correcting(source) as image:
+            painted = _painted_file(request, image)
+            prompts = read_prompts(request, painted)
+            region = read_region_of_interest(request, image.grid.shape)
+            before, probability, origin = self._start(request, source, image, painted, options)
+            refining = time.perf_counter()
+            try:
+                mask = refine(image, before, prompts, probability, limits)
+            except LabelMapError as error:
+                raise InvalidRequestError(str(error)) from error
+            mask = limited_to(region, before, mask)
+            seconds = {"pre": refining - began, "infer": time.perf_counter() - refining}
+            file = write_result(mask, image, options)
         seconds["total"] = time.perf_counter() - began
         logger.info(f"Refined by {len(prompts.new)} prompts in {seconds['infer']:.2f} s")
-        return file, _answer(scan.image, before, mask, source, seconds)
+        return file, _answer(image, before, mask, origin, seconds)
 
     def _start(
-        self, request: Mapping[str, Any], scan: RecentScan, painted: PaintedFile | None, options: InferOptions
-    ) -> tuple[np.ndarray, str]:
-        """The mask to correct, and where it came from."""
+        self,
+        request: Mapping[str, Any],
+        source: ScanSource,
+        image: Image,
+        painted: PaintedFile | None,
+        options: InferOptions,
+    ) -> tuple[np.ndarray, np.ndarray | None, str]:
+        """The mask to correct, the lesion's probability if it is known already, and where the mask came from."""
         start = as_choice(request.get("start"), "start", STARTS)
-        if painted is not None and painted.mask is not None:
-            return painted.mask, "request"
-        if start == "nothing":
-            return np.zeros(scan.image.data.shape, dtype=bool), start
+        question = self._segmenter.ask([source], options.prediction, options.device)
         stored = request.get("stored_label")
+        if painted is not None and painted.mask is not None:
+            return painted.mask, self._segmenter.known_probability(question), "request"
+        if start == "nothing":
+            empty = np.zeros(image.data.shape, dtype=bool)
+            return empty, self._segmenter.known_probability(question), start
         if start == "stored label" and stored:
-            return _lesion_of(read_on_grid(Path(stored), scan.image)), start
-        return self._recent.predict(scan, options), "prediction"
+            mask = _lesion_of(read_on_grid(Path(stored), image))
+            return mask, self._segmenter.known_probability(question), start
+        scores = self._segmenter.find(question).result.scores()
+        spec, voxel_ml = self._segmenter.model.spec, image.grid.voxel_volume_ml
+        prediction = decide(scores, voxel_ml, spec, options.prediction)
+        return prediction.lesion_mask.astype(bool), prediction.lesion_probability, "prediction"
 
 
 def _lesion_of(labels: np.ndarray) -> np.ndarray:

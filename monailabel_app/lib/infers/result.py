@@ -1,4 +1,4 @@
-"""Writing a segmentation to the file that an answer carries."""
+"""Writing a mask or a map to the file that an answer carries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from strokelabel.io.write import write_nifti
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
-def write_result(labels: np.ndarray, image: Image, options: InferOptions) -> str:
-    """Write labels (i, j, k) onto the grid of their image.
+def write_result(values: np.ndarray, image: Image, options: InferOptions) -> str:
+    """Write labels, or a map (both i, j, k), onto the grid of their image.
+
+    Args:
+        values: floats are a map and written as float32; anything else is labels of the type that was asked for.
+        image: the scan.
+        options: format, type and compression.
 
     Returns:
         Path of a temporary file; the server removes it once it is sent.
@@ -24,13 +29,14 @@ def write_result(labels: np.ndarray, image: Image, options: InferOptions) -> str
     Raises:
         OutputError: the type cannot hold the values, or the disk is full.
     """
+    dtype = "float32" if values.dtype.kind == "f" else options.dtype
     with tempfile.NamedTemporaryFile(suffix=options.extension, delete=False) as file:
         path = Path(file.name)
     try:
         if options.extension == ".nrrd":
-            _write_nrrd(path, labels.astype(options.dtype), image.affine, options.compress)
+            _write_nrrd(path, values.astype(dtype), image.affine, options.compress)
         else:
-            write_nifti(path, labels, image, options.dtype, description="StrokeLabel")
+            write_nifti(path, values, image, dtype, description="StrokeLabel")
     except Exception:
         path.unlink(missing_ok=True)
         raise

@@ -1,44 +1,66 @@
-"""What the infer tasks have in common: one prediction, shown in two ways."""
+"""What the infer tasks that segment have in common: one question, shown in several ways."""
 
 from __future__ import annotations
 
 import logging
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from lib.infers.options import InferOptions, default_config
+from lib.infers.options import InferOptions, as_flag, default_config
+from lib.infers.recent import ScanSource
 from lib.infers.result import write_result
-from lib.model import ServedModel
-from lib.scans import read_scan
+from lib.infers.segmenter import Found, Question, Segmenter
+from lib.refusals import InvalidRequestError
+from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.scores import decide
 from strokelabel.labels import CLASS_COLORS
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from strokelabel.inference.prediction import Prediction
 
 logger = logging.getLogger(__name__)
 
 
 class PredictionTask(InferTask):
-    """Segments a scan and answers with labels on the scan's own grid.
+    """Segments a scan and answers with a mask, or a map, on the scan's own grid.
 
     Args:
-        model: what predicts.
-        labels: name -> value in the answer's image.
+        segmenter: what segments.
+        labels: name -> value in the mask.
         description: for /info/.
+        fixed: options that this task decides itself, and that viewers are not shown.
     """
 
-    def __init__(self, model: ServedModel, labels: dict[str, int], description: str) -> None:
-        super().__init__(InferType.SEGMENTATION, labels, 3, description, default_config())
-        self._model = model
+    def __init__(
+        self, segmenter: Segmenter, labels: dict[str, int], description: str, fixed: Sequence[str] = ()
+    ) -> None:
+        config = {name: value for name, value in default_config().items() if name not in fixed}
+        super().__init__(InferType.SEGMENTATION, labels, 3, description, config)
+        self._segmenter = segmenter
 
     @abstractmethod
     def shown(self, prediction: Prediction) -> np.ndarray:
         """The labels (i, j, k) that this task answers with."""
+
+    def options_of(self, request: Mapping[str, Any]) -> InferOptions:
+        """The options of a request.
+
+        Raises:
+            InvalidRequestError, OptionError: saying what was expected of which option.
+        """
+        return InferOptions.from_request(request)
+
+    def question(self, request: Mapping[str, Any], options: InferOptions) -> Question:
+        """What a request asks of the network.
+
+        Raises:
+            InvalidRequestError: it names a sequence that is not there.
+        """
+        source = ScanSource(request["image"], request["image_name"])
+        return self._segmenter.ask([source], options.prediction, options.device, kind_of(options))
 
     def is_valid(self) -> bool:
         """Whether /info/ lists the task: always, since a server without its model does not start."""
@@ -46,7 +68,9 @@ class PredictionTask(InferTask):
 
     def info(self) -> dict[str, Any]:
         """What /info/ says about the task: what every viewer reads, and colours and the model for ours."""
-        return {**super().info(), **self._model_and_colors()}
+        spec = self._segmenter.model.spec
+        model = {"name": spec.name, "version": spec.version}
+        return {**super().info(), "label_colors": self._colors(), "model": model}
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment the image at the path `request["image"]`.
@@ -54,45 +78,75 @@ class PredictionTask(InferTask):
         A mask is written even when nothing is found: viewers keep the last one when none comes.
 
         Returns:
-            Path of a temporary file with the labels, and the JSON of the answer.
+            Path of a temporary file with the labels or the map, and the JSON of the answer.
 
         Raises:
             ImageError, OptionError, InvalidRequestError: something that the client can mend.
+            BusyError: too many requests wait.
         """
-        options = InferOptions.from_request(request)
-        times = [time.perf_counter()]
-        image = read_scan(request["image"], request["image_name"])
-        times.append(time.perf_counter())
-        prediction = self._model.predict(image, options.device, options.prediction)
-        times.append(time.perf_counter())
-        file = write_result(self.shown(prediction), image, options)
-        times.append(time.perf_counter())
-        logger.info(f"Segmented in {times[-1] - times[0]:.1f} s: {prediction.volume_ml:.2f} ml of lesion")
-        return file, self._answer(prediction, _latencies(*times))
+        began = time.perf_counter()
+        options = self.options_of(request)
+        _check_label_is_a_mask(request, options)
+        with self._segmenter.answering(self.question(request, options)) as found:
+            asked = time.perf_counter()
+            spec = self._segmenter.model.spec
+            scores = found.result.scores()
+            prediction = decide(scores, found.image.grid.voxel_volume_ml, spec, options.prediction)
+            file = write_result(self._values(prediction, found, options), found.image, options)
+            answer = self._answer(prediction, found, options)
+        ended = time.perf_counter()
+        logger.info(f"Segmented in {ended - began:.1f} s: {answer['volume_ml']:.2f} ml of lesion")
+        return file, {**answer, "latencies": _latencies(began, asked, ended)}
 
-    def _model_and_colors(self) -> dict[str, Any]:
-        spec = self._model.spec
-        colors = {name: list(CLASS_COLORS[name]) for name in self.labels if name in CLASS_COLORS}
-        return {"label_colors": colors, "model": {"name": spec.name, "version": spec.version}}
+    def _values(self, prediction: Prediction, found: Found, options: InferOptions) -> np.ndarray:
+        """The voxels of the answer's file."""
+        if options.result == "mask":
+            return self.shown(prediction)
+        if options.result == "probability":
+            return prediction.lesion_probability
+        maps = found.result.maps()
+        if maps is None:
+            raise InvalidRequestError(f"result: there is no {options.uncertainty} of this scan; ask again.")
+        return np.asarray(getattr(maps, options.uncertainty.replace(" ", "_")))
 
-    def _answer(self, prediction: Prediction, latencies: dict[str, float]) -> dict[str, Any]:
+    def _colors(self) -> dict[str, list[int]]:
+        return {name: list(CLASS_COLORS[name]) for name in self.labels if name in CLASS_COLORS}
+
+    def _answer(self, prediction: Prediction, found: Found, options: InferOptions) -> dict[str, Any]:
+        known = ("model", "passes", "method", "sequences")
         return {
             "label_names": self.labels,
-            **self._model_and_colors(),
-            "latencies": latencies,
+            "label_colors": self._colors(),
+            **{name: found.result.about[name] for name in known if name in found.result.about},
+            "result": options.result,
             "volume_ml": round(float(prediction.volume_ml), 3),
             "lesion_count": int(prediction.lesion_count),
             "notes": list(prediction.notes),
+            "cached": found.cached,
             "centroids": {},  # browsers expect the entry
         }
 
 
-def _latencies(start: float, read: float, predicted: float, written: float) -> dict[str, float]:
-    """Seconds spent, under the names that MONAI Label uses; inverting is part of its "infer" here."""
-    spans = {
-        "pre": read - start,
-        "infer": predicted - read,
-        "write": written - predicted,
-        "total": written - start,
-    }
-    return {name: round(seconds, 3) for name, seconds in spans.items()} | {"invert": 0.0, "post": 0.0}
+def kind_of(options: InferOptions) -> Any:  # noqa: ANN401 - a literal of two words
+    """Whether the network is asked once or in several views."""
+    return "views" if options.result == "uncertainty" else "plain"
+
+
+def with_all_flips(options: InferOptions) -> InferOptions:
+    """The options, with all flips that the network was trained with."""
+    return replace(options, prediction=replace(options.prediction, tta=True))
+
+
+def _check_label_is_a_mask(request: Mapping[str, Any], options: InferOptions) -> None:
+    if options.result != "mask" and as_flag(request.get("save_label"), "save_label", default=False):
+        raise InvalidRequestError(
+            f"save_label: expected the result 'mask' for a label, found {options.result!r}; leave one of them out."
+        )
+
+
+def _latencies(began: float, asked: float, ended: float) -> dict[str, float]:
+    """Seconds spent, under the names that MONAI Label uses; waiting and reading are part of its "infer" here."""
+    spans = {"infer": asked - began, "write": ended - asked, "total": ended - began}
+    return {name: round(seconds, 3) for name, seconds in spans.items()} | dict.fromkeys(
+        ("pre", "invert", "post"), 0.0
+    )

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Draw lesion masks on an unlabelled cohort, to train on.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
     "refine": ("strokelabel.cli.refine", "Correct a lesion mask by clicks and strokes."),
     "validate": (

@@ -1,0 +1,202 @@
+"""Results kept on disk, so that a second look at a scan needs no network.
+
+An entry holds what decides a mask for every threshold (`Scores`), and maps of uncertainty where they were asked for.
+Probabilities are stored as float16 in the box that holds anything; what is below 2**-12 is stored as zero. So a
+probability is off by at most 2**-12 (0.00025), and "lesion where it is the likeliest class" is exact. Masks are always
+decided from what is stored, also the first time, so that a scan's mask does not depend on whether it was cached.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strokelabel.errors import OutputError
+from strokelabel.inference.passes import UncertaintyMaps
+from strokelabel.inference.scores import Scores
+from strokelabel.io.atomic import atomic_path
+
+logger = logging.getLogger(__name__)
+
+SMALLEST = 2.0**-12
+"""What is below is stored as zero; also the largest error of a stored probability."""
+
+DEFAULT_MEGABYTES = 2000
+
+_SUFFIX = ".result"
+_LESION_BIT = 0x80
+_ABANDONED_S = 3600.0
+_MAPS = ("predictive_entropy", "mutual_information", "lesion_variance")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredResult:
+    """What the network said about a scan, packed.
+
+    Attributes:
+        arrays: by name, all of the shape of the box.
+        about: JSON: "shape" and "start" of the box, notes and whatever else belongs to the result.
+    """
+
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def pack(cls, scores: Scores, maps: UncertaintyMaps | None, **about: Any) -> StoredResult:  # noqa: ANN401
+        """Pack scores, and maps if there are any."""
+        labels = scores.other_labels | np.where(scores.lesion_is_likeliest, _LESION_BIT, 0).astype(np.uint8)
+        full = {"labels": labels, "lesion": _half(scores.lesion_probability)}
+        if maps is not None:
+            full |= {name: _half(getattr(maps, name)) for name in _MAPS}
+        box = _box_of(full.values())
+        arrays = {name: np.ascontiguousarray(array[box]) for name, array in full.items()}
+        place = {"shape": labels.shape, "start": [side.start for side in box]}
+        return cls(arrays, {**about, **place, "notes": list(scores.notes)})
+
+    def scores(self) -> Scores:
+        """The scores on the scan's grid."""
+        labels = self._full("labels")
+        return Scores(
+            lesion_probability=self._full("lesion").astype(np.float32),
+            lesion_is_likeliest=labels >= _LESION_BIT,
+            other_labels=labels & ~np.uint8(_LESION_BIT),
+            notes=tuple(self.about["notes"]),
+        )
+
+    def maps(self) -> UncertaintyMaps | None:
+        """The maps on the scan's grid; None if the entry has none."""
+        if not set(_MAPS) <= self.arrays.keys():
+            return None
+        return UncertaintyMaps(*(self._full(name).astype(np.float32) for name in _MAPS))
+
+    def _full(self, name: str) -> np.ndarray:
+        part = self.arrays[name]
+        result = np.zeros(self.about["shape"], part.dtype)
+        start = self.about["start"]
+        result[tuple(slice(a, a + n) for a, n in zip(start, part.shape, strict=True))] = part
+        return result
+
+
+class ResultCache:
+    """Entries in a folder, the least recently used of which go when they are too many bytes.
+
+    Several processes may use one folder: entries are written beside their place and renamed, and a damaged or
+    vanished one is as if it had never been.
+
+    Args:
+        folder: made when first needed.
+        most_bytes: of all entries; 0 switches the cache off.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int = DEFAULT_MEGABYTES * 10**6) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, readable or not."""
+        return self._most_bytes > 0 and self._path(key).is_file()
+
+    def get(self, key: str) -> StoredResult | None:
+        """The entry of a key; None when there is none that can be read."""
+        path = self._path(key)
+        if not self.has(key):
+            return None
+        try:
+            stored = _read(path)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            logger.warning(f"A cached result cannot be read and is made again: {error!r}")
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):
+            os.utime(path)  # used last
+        return stored
+
+    def put(self, key: str, stored: StoredResult) -> None:
+        """Keep an entry; a folder that cannot be written to is logged and otherwise ignored."""
+        if self._most_bytes <= 0:
+            return
+        try:
+            with atomic_path(self._path(key)) as temporary:
+                _write(temporary, stored)
+            self._make_room()
+        except OutputError as error:
+            logger.warning(f"A result is not kept for the next time: {error}")
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{_SUFFIX}"
+
+    def _make_room(self) -> None:
+        """Remove what a killed process left, and the entries used longest ago until the rest fits."""
+        files = sorted(self._files(), key=lambda file: file[0])
+        left = sum(size for _, size, _ in files)
+        for used, size, path in files:
+            abandoned = path.name.startswith(".") and used < time.time() - _ABANDONED_S
+            if left > self._most_bytes or abandoned:
+                with suppress(OSError):
+                    path.unlink()
+                left -= size
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """When it was last used, its size and its path, of each entry."""
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with suppress(OSError):  # another process was faster
+                status = path.stat()
+                yield status.st_mtime, status.st_size, path
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    return np.where(values < SMALLEST, 0, values).astype(np.float16)
+
+
+def _box_of(arrays: Any) -> tuple[slice, slice, slice]:  # noqa: ANN401 - an iterable view of a dict
+    """The smallest box outside which all arrays are zero."""
+    sides: list[list[np.ndarray]] = [[], [], []]
+    for array in arrays:
+        used = array != 0
+        flat = used.any(axis=2)
+        for axis, profile in enumerate((flat.any(axis=1), flat.any(axis=0), used.any(axis=(0, 1)))):
+            sides[axis].append(profile)
+    bounds = [np.flatnonzero(np.logical_or.reduce(profiles)) for profiles in sides]
+    i, j, k = (slice(int(b[0]), int(b[-1]) + 1) if b.size else slice(0, 1) for b in bounds)
+    return i, j, k
+
+
+def _write(path: Path, stored: StoredResult) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("about.json", json.dumps(stored.about))
+        for name, array in stored.arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, allow_pickle=False)
+            archive.writestr(f"{name}.npy", buffer.getbuffer())
+
+
+def _read(path: Path) -> StoredResult:
+    """Read an entry; the archive's check sums find damage.
+
+    Raises:
+        OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError: damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        about = json.loads(archive.read("about.json"))
+        arrays = {
+            name.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(archive.read(name)), allow_pickle=False
+            )
+            for name in archive.namelist()
+            if name.endswith(".npy")
+        }
+    if not {"labels", "lesion"} <= arrays.keys() or "notes" not in about:
+        raise ValueError("incomplete")
+    return StoredResult(arrays, about)

@@ -1,0 +1,207 @@
+"""What all infer tasks ask: scores of a scan, from the cache or from the network, in turn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import strokelabel
+from lib.infers.client import client_gave_up
+from lib.infers.queue import MOST_WAITING, InferenceQueue
+from lib.infers.recent import RecentScans, ScanSource, content_of
+from lib.infers.result_cache import ResultCache, StoredResult
+from lib.model import ServedModel
+from lib.scans import read_scan
+from strokelabel.errors import StrokeLabelError
+from strokelabel.inference.ensemble import OtherSequence, predict_ensemble
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.scores import Scores
+from strokelabel.inference.uncertainty import Uncertainty, estimate_uncertainty
+from strokelabel.io.images import Image
+from strokelabel.registry import ModelSpec
+
+Kind = Literal["plain", "views"]
+"""Whether the network is asked once (or over flips, by `tta`), or in several views for maps of uncertainty."""
+
+_DECIDED_LATER = ("threshold", "min_size_ml", "fill_holes", "keep_probabilities", "max_voxels")
+"""Options that do not change what the network says."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the network; equal questions have equal answers.
+
+    Attributes:
+        sources: the scan, and the other sequences that are predicted with it.
+        contents: `content_of` each.
+        options: of the prediction.
+        device: "cpu", "cuda" or "cuda:<n>".
+        kind: see `Kind`.
+        ensemble: whether it is asked of the sequences together, be they one or many.
+    """
+
+    sources: tuple[ScanSource, ...]
+    contents: tuple[str, ...]
+    options: PredictionOptions
+    device: str
+    kind: Kind
+    ensemble: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The answer: the scan, what the network says about it, and whether that was known already."""
+
+    image: Image
+    result: StoredResult
+    cached: bool
+
+
+class Segmenter:
+    """Finds what the served model says about scans.
+
+    Args:
+        model: the model.
+        cache: where results are kept.
+        most_waiting: how many requests may wait for a device, and how many for files.
+    """
+
+    def __init__(self, model: ServedModel, cache: ResultCache, most_waiting: int = MOST_WAITING) -> None:
+        self.model = model
+        self._cache = cache
+        self._most_waiting = most_waiting
+        self._recent = RecentScans()
+        self._devices: dict[str, InferenceQueue] = {}
+        self._files = InferenceQueue(most_waiting, "requests")
+
+    @staticmethod
+    def ask(
+        sources: Sequence[ScanSource],
+        options: PredictionOptions,
+        device: str,
+        kind: Kind = "plain",
+        ensemble: bool = False,
+    ) -> Question:
+        """A question about a scan and, for an ensemble, other sequences."""
+        contents = tuple(content_of(source.path) for source in sources)
+        return Question(tuple(sources), contents, options, device, kind, ensemble)
+
+    @contextmanager
+    def answering(self, question: Question) -> Iterator[Found]:
+        """The answer to a question, and the turn in which it is used: what is made of it takes memory too.
+
+        Raises:
+            BusyError: too many wait.
+            ImageError, StrokeLabelError: the scan cannot be segmented, or not here.
+        """
+        known = self._cache.has(_key(question, self.model.spec))
+        queue = self._files if known else self._device(question.device)
+        with queue.turn(client_gave_up):
+            yield self.find(question)
+
+    @contextmanager
+    def correcting(self, source: ScanSource) -> Iterator[Image]:
+        """A scan, and a turn to correct its mask in; `find` may be asked meanwhile.
+
+        Raises:
+            BusyError: too many wait.
+            ImageError: it cannot be read.
+        """
+        content = content_of(source.path)
+        with self._files.turn(client_gave_up):
+            yield self._recent.get(source, content)
+
+    def find(self, question: Question) -> Found:
+        """The answer to a question, within a turn.
+
+        Raises: as `answering`.
+        """
+        image = self._recent.get(question.sources[0], question.contents[0])
+        if (stored := self._stored(question, self.model.spec, image)) is not None:
+            return Found(image, stored, cached=True)
+        with self._device(question.device).turn(client_gave_up):
+            predictor = self.model.predictor(question.device)
+            stored = self._stored(question, predictor.spec, image)  # another one may have asked meanwhile
+            if stored is not None:
+                return Found(image, stored, cached=True)
+            stored = _ask_network(predictor, question, image)
+            self._cache.put(_key(question, predictor.spec), stored)
+            return Found(image, stored, cached=False)
+
+    def known_probability(self, question: Question) -> np.ndarray | None:
+        """The lesion's probability (i, j, k) of a scan that was segmented already; None of any other."""
+        stored = self._cache.get(_key(question, self.model.spec))
+        return stored.scores().lesion_probability if stored is not None else None
+
+    def _stored(self, question: Question, spec: ModelSpec, image: Image) -> StoredResult | None:
+        stored = self._cache.get(_key(question, spec))
+        return stored if stored is not None and tuple(stored.about["shape"]) == image.data.shape else None
+
+    def _device(self, name: str) -> InferenceQueue:
+        return self._devices.setdefault(name, InferenceQueue(self._most_waiting))
+
+
+def _key(question: Question, spec: ModelSpec) -> str:
+    """Name of the cache entry of a question to a model."""
+    options = {key: value for key, value in asdict(question.options).items() if key not in _DECIDED_LATER}
+    decides = {
+        "version": strokelabel.__version__,
+        "weights": spec.sha256,
+        "contents": question.contents,
+        "names": [source.name for source in question.sources[1:]],  # the answer names them
+        "options": options,
+        "kind": question.kind,
+        "ensemble": question.ensemble,
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _ask_network(predictor: Predictor, question: Question, image: Image) -> StoredResult:
+    """The answer of the network itself.
+
+    Raises:
+        StrokeLabelError: there is not enough memory.
+    """
+    try:
+        found, about = (
+            _ensemble(predictor, question, image) if question.ensemble else _one(predictor, question, image)
+        )
+    except MemoryError as error:
+        raise StrokeLabelError(
+            "The server has not enough memory for a scan of this size; resample it, or ask for another device."
+        ) from error
+    model = {"name": predictor.spec.name, "version": predictor.spec.version}
+    maps = found.maps if isinstance(found, Uncertainty) and question.kind == "views" else None
+    scores = found.scores if isinstance(found, Uncertainty) else found
+    return StoredResult.pack(scores, maps, model=model, **about)
+
+
+def _one(
+    predictor: Predictor, question: Question, image: Image
+) -> tuple[Scores | Uncertainty, dict[str, Any]]:
+    if question.kind == "plain":
+        return predictor.scores(image, question.options), {}
+    found = estimate_uncertainty(predictor, image, question.options)
+    return found, {"passes": found.passes, "method": found.method}
+
+
+def _ensemble(predictor: Predictor, question: Question, image: Image) -> tuple[Uncertainty, dict[str, Any]]:
+    others = [OtherSequence(one.name, partial(read_scan, one.path, one.name)) for one in question.sources[1:]]
+    together = predict_ensemble(predictor, image, others, question.options, question.kind == "views")
+    return together.found, {"passes": together.found.passes, "sequences": list(together.used)}
+
+
+def cache_folder(app_dir: str, studies: str) -> Path:
+    """Where results are kept: hidden in the studies folder; in the app's where the studies are a web address."""
+    if studies.startswith(("http://", "https://")):
+        return Path(app_dir) / "cache"
+    return Path(studies).resolve() / ".strokelabel" / "cache"

@@ -1,0 +1,123 @@
+"""Training, scoring and batch inference: started once at a time, stopped, and looked at.
+
+MONAI Label asks whether a task runs before its process exists, so that requests at the same moment are all let in;
+and a task whose process cannot be started is "SUBMITTED" for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import psutil
+from fastapi import HTTPException
+from monailabel.utils.async_tasks import utils
+from monailabel.utils.async_tasks.task import AsyncTask
+
+from lib.refusals import TaskRunningError
+
+logger = logging.getLogger("strokelabel.server")
+
+_guard = threading.Lock()
+_waited_for: set[str] = set()  # kinds with a task that runs in a thread of the server (run_sync)
+
+_UNDER_WAY = ("SUBMITTED", "RUNNING")
+_STOP_SECONDS = 5.0
+
+
+def start(
+    kind: str,
+    request: dict[str, Any],
+    params: Mapping[str, Any] | None,
+    *,
+    wait: bool = False,
+    enqueue: bool = False,
+) -> Any:  # noqa: ANN401 - a description of the task, or its result
+    """Start a task unless one of its kind is under way.
+
+    Args:
+        kind: "train", "scoring" or "batch_infer".
+        request: what names the task.
+        params: its options, checked before.
+        wait: run it in this thread, and return its result.
+        enqueue: let it wait for its turn behind another one.
+
+    Raises:
+        TaskRunningError: one is under way.
+    """
+    with _guard:
+        if kind in _waited_for or (not enqueue and under_way(kind)):
+            raise TaskRunningError(
+                f"A {kind.replace('_', ' ')} task is running; wait until it is done, or stop it first."
+            )
+        if not wait:
+            return shown(AsyncTask.run(kind, request, dict(params or {}), enqueue=True)[0])
+        _waited_for.add(kind)
+    try:
+        return AsyncTask.run(kind, request, dict(params or {}), force_sync=True, enqueue=True)[0]
+    finally:
+        _waited_for.discard(kind)
+
+
+def under_way(kind: str) -> list[dict[str, Any]]:
+    """Tasks that wait or run in processes of their own."""
+    return [task for task in list(utils.tasks(kind)) if task["status"] in _UNDER_WAY]
+
+
+def status(kind: str, everything: bool = False, only_running: bool = False) -> Any:  # noqa: ANN401
+    """The latest task, or all, as MONAI Label answers.
+
+    Raises:
+        HTTPException: 404 when there is none.
+    """
+    found = [task for task in under_way(kind) if task["status"] == "RUNNING"] if only_running else None
+    found = list(utils.tasks(kind)) if found is None else found
+    if not found:
+        what = f"{kind.replace('_', ' ')} task"
+        raise HTTPException(404, f"No {what} is running." if only_running else f"No {what} was started yet.")
+    if everything and not only_running:
+        return [shown(task) for task in found]
+    return shown(found[0] if only_running else found[-1])
+
+
+def stop(kind: str) -> dict[str, Any] | None:
+    """Stop the task that runs; None when there is none."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while under_way(kind) and not utils.processes(kind) and time.monotonic() < deadline:
+        time.sleep(0.05)  # it was just submitted: its process does not exist yet
+    try:
+        return shown(utils.stop_background_task(kind))
+    except (psutil.Error, LookupError, RuntimeError):  # it ended by itself meanwhile
+        return None
+
+
+def shown(task: Any) -> Any:  # noqa: ANN401
+    """A copy of a task's description, which its own thread goes on changing."""
+    if isinstance(task, dict) and "details" in task:
+        return {**task, "details": list(task["details"])}
+    return task
+
+
+def report_processes_that_do_not_start() -> None:
+    """Give a task the status ERROR when its process cannot be started."""
+    if not getattr(utils._task_func, "reports", False):
+        utils._task_func = _reporting(utils._task_func)
+
+
+def _reporting(run: Callable[..., None]) -> Callable[..., None]:
+    def run_and_report(task: dict[str, Any], method: str, callback: Any = None) -> None:  # noqa: ANN401
+        try:
+            run(task, method, callback)
+        except Exception as error:
+            logger.error(f"A {method} task could not be run", exc_info=error)
+            task["details"] = [f"The process of this task could not be run: {type(error).__name__}"]
+            task["end_ts"] = datetime.today().strftime("%Y-%m-%d %H:%M:%S")
+            if task["status"] in _UNDER_WAY:
+                task["status"] = "ERROR"
+
+    run_and_report.reports = True  # type: ignore[attr-defined]
+    return run_and_report

@@ -1,0 +1,134 @@
+"""`strokelabel serve`: the annotation server on a folder of scans, with safe defaults."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SHORTEST_TOKEN = 16
+
+
+def run(
+    studies: Annotated[str, typer.Argument(help="Folder of scans (flat or BIDS), or a DICOMweb address.")],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8000,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of a model, or its file.")] = "base",
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with the token to ask for, instead of STROKELABEL_TOKEN."),
+    ] = None,
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="Let other machines in without a token.")
+    ] = False,
+    max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest upload.")] = 2048,
+    conf: Annotated[
+        list[str] | None, typer.Option("--conf", help="Further option of the app, as KEY=VALUE; repeatable.")
+    ] = None,
+) -> None:
+    """Serve scans to 3D Slicer, OHIF and the browser page, until Ctrl-C.
+
+    Only this machine can connect, unless --host says otherwise; then a token is asked for.
+    """
+    from strokelabel.cli.server_process import (
+        LOOPBACK,
+        check_port,
+        instructions,
+        local_url,
+        run_server,
+        server_command,
+    )
+    from strokelabel.errors import OptionError
+
+    _require_monailabel()
+    options = [("model", model), ("max_upload_mb", str(max_upload_mb)), *_pairs(conf or [])]
+    token = _check_token(token_file)
+    if token_file is not None:
+        options.append(("token_file", str(token_file.expanduser().resolve())))
+    if host not in LOOPBACK and not token and not without_token:
+        raise OptionError(
+            f"--host {host}: other machines could read the scans; set the environment variable STROKELABEL_TOKEN "
+            "or --token-file, or say --without-token"
+        )
+    check_port(host, port)
+    folder = _studies(studies)
+    url = local_url(host, port)
+    command = server_command(app_folder(folder), folder, host, port, options)
+    raise typer.Exit(run_server(command, url, instructions(url, host, folder, token)))
+
+
+def app_folder(studies: str) -> Path:
+    """The MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into it.
+
+    Args:
+        studies: a folder, in whose hidden folder the copy goes; or a web address: then it goes to the user's.
+
+    Raises:
+        StartError: this installation has no app.
+    """
+    import strokelabel
+    from strokelabel.cli.server_process import StartError
+
+    package = Path(strokelabel.__file__).resolve().parent
+    checkout, installed = package.parents[1] / "monailabel_app", package / "monailabel_app"
+    if (checkout / "main.py").is_file():
+        return checkout
+    if not (installed / "main.py").is_file():
+        raise StartError(
+            f"expected the MONAI Label app in {installed}, found none; install StrokeLabel again"
+        )
+    root = Path.home() if "://" in studies else Path(studies)
+    copy = root / ".strokelabel" / "app"
+    shutil.rmtree(copy / "lib", ignore_errors=True)  # of an older version
+    shutil.copytree(installed, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def _require_monailabel() -> None:
+    import importlib.util
+
+    from strokelabel.cli.server_process import StartError
+
+    if importlib.util.find_spec("monailabel") is None:
+        raise StartError("expected MONAI Label, which is not installed; pip install 'strokelabel[server]'")
+
+
+def _studies(studies: str) -> str:
+    from strokelabel.errors import OptionError
+
+    if studies.startswith(("http://", "https://")):
+        return studies
+    folder = Path(studies).expanduser().resolve()
+    if not folder.is_dir():
+        raise OptionError(f"STUDIES: expected a folder of scans, found none at {studies}")
+    return str(folder)
+
+
+def _pairs(conf: list[str]) -> list[tuple[str, str]]:
+    from strokelabel.errors import OptionError
+
+    pairs = [tuple(text.partition("=")[::2]) for text in conf]
+    if not all(key and value for key, value in pairs):
+        raise OptionError("--conf: expected KEY=VALUE, for example --conf queue=4")
+    return [(key, value) for key, value in pairs]
+
+
+def _check_token(file: Path | None) -> bool:
+    """Whether a token will be asked for; what the server would refuse only after its slow start is refused here."""
+    from strokelabel.errors import OptionError
+
+    token = os.environ.get("STROKELABEL_TOKEN", "").strip()
+    if file is not None:
+        try:
+            token = file.expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(f"--token-file: expected a text file with the token: {error}") from error
+    if (token or file is not None) and len(token) < _SHORTEST_TOKEN:
+        raise OptionError(
+            f"token: expected at least {_SHORTEST_TOKEN} characters, found {len(token)}; "
+            "python -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+        )
+    return bool(token)
