@@ -6,16 +6,17 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.tasks.activelearning.first import First
 
 import strokelabel
 from lib import checked_app
-from lib.activelearning.random_sample import RandomSample
+from lib.activelearning.setup import make_strategies
 from lib.datastore import StudiesDatastore
 from lib.infers.setup import make_infers
 from lib.model import ServedModel
+from lib.scoring.setup import make_scoring_methods
 from lib.trainers.setup import make_trainers, versions_folder
 
 
@@ -53,5 +54,9 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
         return make_trainers(self._model, self.conf)
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """By the names that viewers start with."""
-        return {"random": RandomSample(), "first": First()}
+        """Which scan comes next, by the names that viewers start with."""
+        return make_strategies()
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """How sure the model is, and how much annotators change."""
+        return make_scoring_methods(self._model)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 from monailabel.config import settings
-from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.options import as_flag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
+from lib.scoring.queue import QueuedScoring
 from lib.server.options import ServerOptions
 from lib.studies import check_name, session_sequences
 from lib.uploads import is_session_image, is_upload, removed_on_failure
@@ -43,7 +43,7 @@ class RequestedImage:
     stored: bool
 
 
-class CheckedApp(MONAILabelApp):
+class CheckedApp(QueuedScoring):
     """A MONAI Label app that refuses what cannot be served before it is tried."""
 
     _model: ServedModel
@@ -52,9 +52,11 @@ class CheckedApp(MONAILabelApp):
         """Called by the server, and only by the server, once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
+        from lib.scoring.routes import add_report_routes
         from lib.server.harden import harden
 
         harden(server, self)
+        add_report_routes(server)
         super().on_init_complete()
 
     @cached_property
@@ -142,7 +144,9 @@ class CheckedApp(MONAILabelApp):
         Raises:
             HTTPException: 404 for an unknown strategy.
         """
-        named(self._strategies, request.get("strategy") or "random", "strategy")
+        strategy = request.get("strategy") or "random"
+        named(self._strategies, strategy, "strategy")
+        self.score_for(strategy)
         return super().next_sample(request)
 
     def _requested_image(self, image: object, store: Datastore) -> RequestedImage:

@@ -11,6 +11,7 @@ from monailabel.interfaces.utils.app import app_instance
 from lib.checked_app import named
 from lib.infers.options import as_device
 from lib.refusals import InvalidRequestError
+from lib.scoring.queue import queue_scoring
 from lib.server import tasks
 from lib.server.task_params import check_params
 from lib.trainers.routes import check_training
@@ -63,24 +64,20 @@ def train_stop() -> Any:  # noqa: ANN401
 
 
 def score_one(method: str, params: Params = None, run_sync: bool = False) -> Any:  # noqa: ANN401
-    """Start one scoring method."""
+    """Start one scoring method, or name the job of it that waits already."""
     named(app_instance()._scoring_methods, method, "scoring method")
     check_params(params, method=method)
-    return tasks.start("scoring", {"method": method}, params, wait=run_sync)
+    if not run_sync:
+        return tasks.shown(queue_scoring(app_instance(), method, params))
+    return tasks.start("scoring", {"method": method}, {**(params or {}), "background": False}, wait=True)
 
 
 def score_all(params: Params = None, run_sync: bool = False) -> dict[str, Any]:
-    """Queue every scoring method that is not queued already."""
-    queued = {task["request"].get("method") for task in tasks.under_way("scoring")}
+    """Start every scoring method, each at most once."""
     started: dict[str, Any] = {}
     for method in app_instance()._scoring_methods:
         options = (params or {}).get(method) or {}
-        check_params(options, method=method)
-        if method in queued and not run_sync:
-            started[method] = {"result": None, "detail": "It is queued already."}
-            continue
-        task = tasks.start("scoring", {"method": method}, options, wait=run_sync, enqueue=True)
-        started[method] = {"result": task, "detail": None}
+        started[method] = {"result": score_one(method, options, run_sync), "detail": None}
     return started
 
 

@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Score a model on synthetic volumes of unseen brains and lesions.",
     ),
     "evaluate": ("strokelabel.cli.evaluate", "Score models or masks on a data set with lesion masks."),
+    "report": ("strokelabel.cli.report", "Report what annotators did with the predictions."),
 }
 """Name of each command: the module whose function `run` it calls, and its line in `strokelabel --help`."""
 

@@ -8,14 +8,11 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from strokelabel.fit.activation import MARGIN
-from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.config import Precision, TrainingConfig
 from strokelabel.fit.real_config import RealAugmentationConfig
 
 Frozen: TypeAlias = Literal["none", "encoder"]
 """Which part of the network keeps its weights."""
-
-_VALIDATIONS = 8
-"""How often a session is validated."""
 
 
 class FineTuneOptions(BaseModel):
@@ -36,6 +33,8 @@ class FineTuneOptions(BaseModel):
         max_minutes: stop after this long and judge what there is; None for no limit.
         margin: lesion Dice that new weights may lose on the synthetic benchmark.
         benchmark_per_family: volumes of the benchmark for each of its four contrasts.
+        validations: how often a session is validated; the best of these checkpoints is kept.
+        precision: arithmetic of the network; "bf16-mixed" halves the time on CPUs and GPUs that know bfloat16.
         threads: CPU threads; None leaves torch's own choice.
         seed: of order, augmentation and synthetic images.
     """
@@ -54,6 +53,8 @@ class FineTuneOptions(BaseModel):
     max_minutes: float | None = Field(default=None, gt=0)
     margin: float = Field(default=MARGIN, ge=0, le=1)
     benchmark_per_family: int = Field(default=2, ge=1)
+    validations: int = Field(default=8, ge=1)
+    precision: Precision = "32-true"
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -70,7 +71,7 @@ class FineTuneOptions(BaseModel):
             steps: of the schedule.
             lesion_weight: of the recipe that the model was trained with.
         """
-        every = max(1, math.ceil(steps / _VALIDATIONS))
+        every = max(1, math.ceil(steps / self.validations))
         return TrainingConfig(
             steps=steps,
             batch_size=self.batch_size,
@@ -82,6 +83,7 @@ class FineTuneOptions(BaseModel):
             checkpoint_every=every,
             checkpoint_minutes=1.0,
             keep_last=2,
+            precision=self.precision,
             threads=self.threads,
             seed=self.seed,
             max_minutes=self.max_minutes,

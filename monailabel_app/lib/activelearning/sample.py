@@ -1,0 +1,179 @@
+"""What the strategies have in common: which images may be offered, in which order, and to whom."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monailabel.endpoints.user.auth import DEFAULT_USER
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from lib.infers.options import as_number
+from lib.refusals import InvalidRequestError, UnknownNameError
+from lib.scoring.record import file_stamp, read_record
+
+NEEDS_SCORES = {"uncertainty": "uncertainty", "diversity": "uncertainty"}
+"""Strategy -> the scoring method whose results it uses."""
+
+RESERVED_MINUTES = 30.0
+"""How long an image that somebody was given is not offered to others."""
+
+_ANONYMOUS = DEFAULT_USER.username
+"""Whom MONAI Label notes where there are no users and the client does not name itself."""
+
+SKIPPED = "skipped"
+"""Key in the info of an image: true, or {"ts", "client_id"}."""
+
+_one_at_a_time = threading.Lock()  # so that two requests at once are not given the same image
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may be offered.
+
+    Attributes:
+        id: of the image.
+        info: what is known about it.
+    """
+
+    id: str
+    info: dict[str, Any]
+
+
+class SampleStrategy(Strategy):
+    """Offers images that have no final label, or one that was rejected.
+
+    Images that another client was given within the last `RESERVED_MINUTES` are left out (option `reserve_minutes`, 0 to
+    offer them nevertheless); images that somebody skipped come last, the one that was skipped longest ago first; those
+    that scoring could not read come after all others that were not skipped.
+
+    A request may name an image to `skip`: it is noted before another one is chosen.
+    """
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """Choose an image and reserve it for the client.
+
+        Args:
+            request: "strategy" (the name this strategy is registered by), "client_id", "skip", "reserve_minutes".
+            datastore: where the images are.
+
+        Returns:
+            "id" of the image and what the strategy says about it; None when nothing is left for this client.
+
+        Raises:
+            InvalidRequestError, UnknownNameError: an impossible option, no such image to skip.
+        """
+        now, client = time.time(), _client(request)
+        minutes = as_number(request.get("reserve_minutes"), "reserve_minutes", RESERVED_MINUTES)
+        with _one_at_a_time:
+            if request.get("skip"):
+                _skip(request["skip"], client, datastore, now)
+            free = [
+                candidate
+                for candidate in _unlabelled(datastore)
+                if not reserved_by_other(candidate.info, client, now - 60 * minutes)
+            ]
+            if not free:
+                return None
+            chosen, said = self.choose(_first_in_line(free, datastore), request, datastore)
+            # MONAI Label notes this too, but only later: another request may come in between
+            entry = {"ts": int(now), "client_id": client}
+            offered = {**_strategies(chosen.info), str(request.get("strategy")): entry}
+            datastore.update_image_info(chosen.id, {"strategy": offered})
+        return {"id": chosen.id, **said}
+
+    @abstractmethod
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """Choose one of the candidates (at least one), and what to say about it in the answer."""
+
+
+def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
+    """Seconds since the epoch at which a strategy last offered an image; 0 if it never did.
+
+    Clients may write anything into an image's info, so nothing is taken for granted.
+    """
+    entry = _strategies(info).get(str(strategy))
+    return _seconds(entry.get("ts")) if isinstance(entry, dict) else 0.0
+
+
+def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float) -> bool:
+    """Whether another client was given an image after a moment (seconds since the epoch), and did not skip it.
+
+    Clients that do not say who they are cannot be told apart: nothing is reserved for them or from them.
+    """
+    if client is None:
+        return False
+    skipped = _skip_entry(info)
+    for entry in _strategies(info).values():
+        other = entry.get("client_id") if isinstance(entry, dict) else None
+        if other in (None, "", _ANONYMOUS, client):
+            continue
+        given = _seconds(entry.get("ts"))
+        gave_up = skipped.get("client_id") == other and _seconds(skipped.get("ts")) >= given
+        if given > since and not gave_up:
+            return True
+    return False
+
+
+def _unlabelled(datastore: Datastore) -> list[Candidate]:
+    """Images without a final label, or whose final label was rejected, by id."""
+    images = set(datastore.get_unlabeled_images())
+    for image in datastore.get_labeled_images():
+        info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
+        if isinstance(info, dict) and info.get("status") == "rejected":
+            images.add(image)
+    return [Candidate(image, datastore.get_image_info(image)) for image in sorted(images) if image]
+
+
+def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
+    """Those to choose from now: all that nothing speaks against, else the unreadable ones, else the skipped."""
+    waiting = [candidate for candidate in candidates if not candidate.info.get(SKIPPED)]
+    readable = [candidate for candidate in waiting if not _is_unreadable(candidate, datastore)]
+    if readable or waiting:
+        return readable or waiting
+    return [min(candidates, key=lambda candidate: _seconds(_skip_entry(candidate.info).get("ts")))]
+
+
+def _is_unreadable(candidate: Candidate, datastore: Datastore) -> bool:
+    """Whether scoring found the scan's file, as it is now, unusable."""
+    record = read_record(candidate.info)
+    if record is None or record.reason is None:
+        return False
+    return record.file == file_stamp(datastore.get_image_uri(candidate.id))
+
+
+def _skip(image: object, client: str | None, datastore: Datastore, now: float) -> None:
+    if not isinstance(image, str):
+        raise InvalidRequestError(f"skip: expected the id of an image, found {type(image).__name__}.")
+    if not datastore.get_image_uri(image):
+        raise UnknownNameError(f"skip: no image {image!r} in this datastore.")
+    datastore.update_image_info(image, {SKIPPED: {"ts": round(now, 3), "client_id": client}})
+
+
+def _client(request: Mapping[str, Any]) -> str | None:
+    """Who asks; None for clients that do not say so."""
+    client = request.get("client_id")
+    return client if isinstance(client, str) and client not in ("", _ANONYMOUS) else None
+
+
+def _strategies(info: Mapping[str, Any]) -> dict[str, Any]:
+    entry = info.get("strategy")
+    return entry if isinstance(entry, dict) else {}
+
+
+def _skip_entry(info: Mapping[str, Any]) -> dict[str, Any]:
+    entry = info.get(SKIPPED)
+    return entry if isinstance(entry, dict) else {}
+
+
+def _seconds(value: object) -> float:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else 0.0  # type: ignore[arg-type]

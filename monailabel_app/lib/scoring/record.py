@@ -1,0 +1,76 @@
+"""What scoring leaves in the info of an image, and how it is read again.
+
+Clients may write anything into an image's info, so nothing in it is taken for granted. `None` stands where there is
+no number: NaN would make every later listing of the datastore fail.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+UNCERTAINTY = "uncertainty"
+"""Key in the info of an image."""
+
+
+@dataclass(frozen=True)
+class UncertaintyRecord:
+    """How unsure some weights are about a scan.
+
+    Attributes:
+        weights_sha256: of the weights that scored it.
+        file: which state of the scan's file was scored; see `file_stamp`.
+        score: mean mutual information in nats, lesion and brain; None when the scan cannot be segmented.
+        reason: why it cannot; None otherwise.
+        descriptor: what the scan looks like (`strokelabel.selection.descriptor`); empty when it cannot be segmented.
+        scored: seconds since the epoch.
+    """
+
+    weights_sha256: str
+    file: str
+    score: float | None
+    reason: str | None
+    descriptor: tuple[float, ...]
+    scored: int
+
+    def as_info(self) -> dict[str, Any]:
+        """An update for an image's info."""
+        return {UNCERTAINTY: asdict(self) | {"descriptor": list(self.descriptor)}}
+
+    def fits(self, weights_sha256: str, file: str) -> bool:
+        """Whether it is about these weights and this state of the file."""
+        return self.weights_sha256 == weights_sha256 and self.file == file
+
+
+def read_record(info: Mapping[str, Any]) -> UncertaintyRecord | None:
+    """The record in an image's info; None when there is none, or it is not what scoring wrote."""
+    entry = info.get(UNCERTAINTY)
+    if not isinstance(entry, dict) or not isinstance(entry.get("weights_sha256"), str):
+        return None
+    numbers = entry.get("descriptor")
+    usable = isinstance(numbers, list) and all(_finite(number) for number in numbers)
+    reason, scored = entry.get("reason"), entry.get("scored")
+    return UncertaintyRecord(
+        weights_sha256=entry["weights_sha256"],
+        file=str(entry.get("file", "")),
+        score=float(entry["score"]) if _finite(entry.get("score")) else None,
+        reason=reason if isinstance(reason, str) else None,
+        descriptor=tuple(float(number) for number in numbers or ()) if usable else (),
+        scored=int(scored) if isinstance(scored, (int, float)) and _finite(scored) else 0,
+    )
+
+
+def file_stamp(path: str) -> str:
+    """Something that changes when a file, or a folder of DICOM files, does; "" when it is gone."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

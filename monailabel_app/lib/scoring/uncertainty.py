@@ -1,0 +1,151 @@
+"""The scoring method `uncertainty`: how unsure the active weights are about each scan."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from monailabel.interfaces.datastore import Datastore
+
+from lib.infers.options import as_device
+from lib.model import ServedModel
+from lib.refusals import answered_as_http
+from lib.scans import read_scan
+from lib.scoring.method import StoredScoring, lower_priority, say
+from lib.scoring.record import UncertaintyRecord, file_stamp, read_record
+from strokelabel.errors import StrokeLabelError
+
+if TYPE_CHECKING:
+    from strokelabel.inference.predictor import Predictor
+    from strokelabel.registry import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+class UncertaintyScoring(StoredScoring):
+    """Scores every scan that has no score by the active weights, those without a label first.
+
+    Each score is stored as soon as it is there, so that a run that was stopped goes on where it was. When other
+    weights become active meanwhile, it goes on with those.
+
+    Args:
+        model: whose active weights score.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__(
+            "How unsure the model is about each scan; the strategies uncertainty and diversity use it"
+        )
+        self._model = model
+
+    def is_due(self, datastore: Datastore) -> bool:
+        """Whether some scan has no score by the active weights."""
+        return next(self._pending(datastore, self._model.spec.sha256), None) is not None
+
+    def in_use(self, datastore: Datastore) -> bool:
+        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        infos = (datastore.get_image_info(image) for image in datastore.list_images())
+        return any(read_record(info) is not None for info in infos)
+
+    @answered_as_http()
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Score what has no score yet.
+
+        Args:
+            request: "device".
+            datastore: whose images are scored; their info receives a record (`UncertaintyRecord`).
+
+        Returns:
+            "scored" (how many), "failed" (id: reason), "weights_sha256".
+
+        Raises:
+            HTTPException: 400 for an impossible device, 503 for weights that cannot be loaded.
+        """
+        device = as_device(request.get("device"))
+        if request.get("background") is True:
+            lower_priority()
+        outcome = _Outcome(os.getppid())
+        while not self._score_all(device, datastore, outcome):
+            say("other weights are active now: scoring goes on with those")
+        return {"scored": outcome.scored, "failed": outcome.failed, "weights_sha256": self._model.spec.sha256}
+
+    def _score_all(self, device: str, datastore: Datastore, outcome: _Outcome) -> bool:
+        """Score what is pending; False when other weights became active before the end."""
+        spec = self._model.spec
+        images = list(self._pending(datastore, spec.sha256))
+        predictor = _load(spec, device) if images else None
+        for number, image in enumerate(images, start=1):
+            if os.getppid() != outcome.parent:
+                say("the server is gone: scoring stops, the next run goes on from here")
+                return True
+            if self._model.spec.sha256 != spec.sha256:
+                return False
+            assert predictor is not None
+            record = _score(predictor, spec.sha256, image, datastore.get_image_uri(image))
+            if _store(datastore, image, record):
+                outcome.add(image, record)
+                say(f"{number}/{len(images)} {image}: {record.reason or record.score}")
+        return True
+
+    def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
+        """Ids of the scans without a score by these weights; those without a label first."""
+        unlabelled = sorted(datastore.get_unlabeled_images())
+        rest = sorted(set(datastore.list_images()) - set(unlabelled))
+        for image in [*unlabelled, *rest]:
+            record = read_record(datastore.get_image_info(image))
+            if record is None or not record.fits(weights, file_stamp(datastore.get_image_uri(image))):
+                yield image
+
+
+@dataclass
+class _Outcome:
+    """What a run has done so far.
+
+    Attributes:
+        parent: the process that started it.
+        scored: how many scans have a score now.
+        failed: id -> why a scan has none.
+    """
+
+    parent: int
+    scored: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, image: str, record: UncertaintyRecord) -> None:
+        """Count a scan."""
+        if record.reason is None:
+            self.scored += 1
+        else:
+            self.failed[image] = record.reason
+
+
+def _load(spec: ModelSpec, device: str) -> Predictor:
+    from strokelabel.inference.predictor import Predictor
+
+    return Predictor.from_model(str(spec.path), device)
+
+
+def _score(predictor: Predictor, weights: str, image: str, path: str) -> UncertaintyRecord:
+    """A record with a score, or with the reason why there is none."""
+    from strokelabel.selection.score import score_scan
+
+    stamp, now = file_stamp(path), int(time.time())
+    try:
+        score = score_scan(predictor, read_scan(path, image))
+    except (StrokeLabelError, MemoryError, OSError, ValueError) as error:
+        return UncertaintyRecord(weights, stamp, None, str(error) or type(error).__name__, (), now)
+    return UncertaintyRecord(weights, stamp, round(score.uncertainty, 6), None, score.descriptor, now)
+
+
+def _store(datastore: Datastore, image: str, record: UncertaintyRecord) -> bool:
+    """Keep a record; False when the image was deleted meanwhile."""
+    try:
+        datastore.update_image_info(image, record.as_info())
+    except Exception as error:  # of a kind for each datastore; the other scans still want their scores
+        logger.warning(f"{image}: the score is not kept: {error}")
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Which scan an annotator should label next."""

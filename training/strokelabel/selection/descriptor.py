@@ -1,0 +1,46 @@
+"""A few numbers that say what a scan looks like, so that scans can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from strokelabel.types import LabelVolume, Volume
+
+VERSION = 1
+"""Descriptors of one version can be compared."""
+
+_PERCENTILES = (1.0, 99.0)
+_LEAST_VOXELS = 8
+
+
+def scan_descriptor(
+    data: Volume, labels: LabelVolume, classes: int, spacing_mm: Sequence[float]
+) -> tuple[float, ...]:
+    """Contrast, texture and anatomy of a scan, by what a model takes its tissues for.
+
+    For each class: mean and standard deviation of the intensity (scaled so that the 1st and 99th percentile of the
+    scan are 0 and 1) and the logarithm of the volume; then the logarithm of the voxel's sides, longest last, because
+    thick slices look different too. Cheap: it needs no pass of the network beside the prediction's own.
+
+    Args:
+        data: (i, j, k) intensities.
+        labels: (i, j, k) predicted classes.
+        classes: how many classes the model knows.
+        spacing_mm: sides of a voxel.
+
+    Returns:
+        3 * classes + 3 finite numbers; a class that was not found counts as the whole scan does.
+    """
+    low, high = np.percentile(data, _PERCENTILES)
+    scaled = np.clip((data - low) / max(float(high - low), 1e-6), -1.0, 2.0)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    numbers: list[float] = []
+    for index in range(classes):
+        where = labels == index
+        count = int(np.count_nonzero(where))
+        inside = scaled[where] if count >= _LEAST_VOXELS else scaled
+        numbers += [float(inside.mean()), float(inside.std()), float(np.log1p(count * voxel_ml))]
+    numbers += [float(np.log(side)) for side in sorted(spacing_mm)]
+    return tuple(round(number, 5) for number in numbers)
