@@ -13,6 +13,7 @@ from monailabel.tasks.activelearning.first import First
 import strokelabel
 from lib import checked_app
 from lib.activelearning.random_sample import RandomSample
+from lib.batch.task import PseudoLabelBatch
 from lib.datastore import StudiesDatastore
 from lib.infers.lesion import SegmentLesion
 from lib.infers.refine import RecentScans, RefineLesion
@@ -29,14 +30,8 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = conf or {}
         self._model = ServedModel(conf.get("model", "base"), versions_folder(app_dir, studies, conf))
-        super().__init__(
-            app_dir=app_dir,
-            studies=studies,
-            conf=conf,
-            name="StrokeLabel",
-            description=strokelabel.__doc__ or "",
-            version=strokelabel.__version__,
-        )
+        about = {"description": strokelabel.__doc__ or "", "version": strokelabel.__version__}
+        super().__init__(app_dir, studies, conf, name="StrokeLabel", **about)
 
     def init_datastore(self) -> Datastore:
         """A studies folder by our datastore; a web address by MONAI Label's own."""
@@ -55,6 +50,10 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
             "refine": RefineLesion(recent),
             "refine_scribbles": RefineLesion(recent, InferType.SCRIBBLES),
         }
+
+    def init_batch_infer(self) -> PseudoLabelBatch:
+        """A model's labels for many scans."""
+        return PseudoLabelBatch(self._model)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Fine-tuning on submitted labels."""

@@ -39,11 +39,15 @@ class CheckedApp(MONAILabelApp):
         """Called by the server, and only by the server, once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
+        from lib.batch.routes import batch_off_the_event_loop
         from lib.endpoints import infer_off_the_event_loop
+        from lib.labels.routes import add_label_routes
         from lib.trainers.routes import train_off_the_event_loop
 
         infer_off_the_event_loop(server)
         train_off_the_event_loop(server)
+        batch_off_the_event_loop(server)
+        add_label_routes(server)
         super().on_init_complete()
 
     @answered_as_http()

@@ -6,16 +6,29 @@ import filecmp
 import json
 import os
 import shutil
-import threading
-import time
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
-from monailabel.utils.others.generic import remove_file
+from monailabel.datastore.local import DataModel, LocalDatastore, LocalDatastoreModel
 
+from lib.found import new_image, reconcile
+from lib.labels.check import CheckedLabel, check_label
+from lib.labels.kept import KeptLabels
+from lib.labels.names import lesion_mask
+from lib.labels.review import (
+    ACCEPTED,
+    CORRECTED,
+    FINAL,
+    ORIGINAL,
+    PSEUDO,
+    REJECTED,
+    STATUSES,
+    compare,
+    is_labelled,
+    may_be_reviewed,
+    review,
+)
 from lib.refusals import (
     InvalidRequestError,
     NameTakenError,
@@ -25,16 +38,18 @@ from lib.refusals import (
 )
 from lib.scans import read_scan
 from lib.studies import IMAGE_SUFFIXES, LABEL_SUFFIXES, check_name, find_studies, is_study, split_suffix
+from lib.table import DatastoreTable
 from lib.uploads import removed_on_failure
 from lib.watching import watch
-from strokelabel.io.atomic import atomic_path, atomic_write_json
+from strokelabel.io.atomic import atomic_path
 
 
 class StudiesDatastore(LocalDatastore):
     """MONAI Label's local datastore that also finds scans in sub-folders (BIDS), and checks what it is given.
 
-    What it keeps on disk is MONAI Label's: datastore_v2.json and labels/<tag>/<id>.<suffix>. Paths of images
+    What it keeps on disk is MONAI Label's: datastore_v2.json and labels/<tag>/<id>.nii.gz. Paths of images
     are found anew in the folder at each start and change, never read from that file, which clients edit.
+    Beside that it keeps the history of each label, and final labels as BIDS derivatives.
 
     Args:
         folder: the studies folder.
@@ -44,13 +59,31 @@ class StudiesDatastore(LocalDatastore):
 
     def __init__(self, folder: str, auto_reload: bool = False, read_only: bool = False) -> None:
         self._root = Path(folder)
+        self._table = DatastoreTable(self._root)
+        self._kept = KeptLabels(self._root)
         self._paths = find_studies(self._root)
-        self._guard = threading.RLock()  # requests and the watcher change the same tables
-        # the last pattern that fits decides the suffix of a label, so the longer ones come last
-        patterns = tuple(f"*{suffix}" for suffix in sorted(LABEL_SUFFIXES, key=len))
-        super().__init__(folder, extensions=patterns, auto_reload=False, read_only=read_only)
+        super().__init__(folder, auto_reload=False, read_only=read_only)
         if auto_reload:
             watch(self._root, self.refresh, polling=self._is_on_mount(folder))
+
+    @property
+    def _datastore(self) -> LocalDatastoreModel:
+        """The table that MONAI Label's methods read: always as it is on disk."""
+        return self._table.current()
+
+    @_datastore.setter
+    def _datastore(self, value: LocalDatastoreModel) -> None:
+        """MONAI Label sets an empty one at first; there is nothing to do."""
+
+    def set_name(self, name: str) -> None:
+        """Name the datastore."""
+        with self._table.change() as table:
+            table.name = name
+
+    def set_description(self, description: str) -> None:
+        """Describe the datastore."""
+        with self._table.change() as table:
+            table.description = description
 
     def get_image_uri(self, image_id: str) -> str:
         """Path of an image; "" when there is no such id."""
@@ -61,6 +94,20 @@ class StudiesDatastore(LocalDatastore):
         """What is known about an image, with its path; {} when there is no such id."""
         info = super().get_image_info(image_id)
         return {**info, "path": self.get_image_uri(image_id)} if info else {}
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Ids of images with a final label that was not rejected; the arguments change nothing, as in MONAI Label."""
+        return [image_id for image_id, infos in self._infos() if is_labelled(infos)]
+
+    def get_unlabeled_images(
+        self, label_tag: str | None = None, labels: list[str] | None = None
+    ) -> list[str]:
+        """Ids of the other images."""
+        return [image_id for image_id, infos in self._infos() if not is_labelled(infos)]
+
+    def _infos(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+        for image_id, entry in self._datastore.objects.items():
+            yield image_id, {tag: label.info for tag, label in entry.labels.items()}
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and final label.
@@ -97,7 +144,8 @@ class StudiesDatastore(LocalDatastore):
         if not is_study(Path(name)):
             raise InvalidRequestError(f"image: {image_id!r} is a name for masks, not scans; choose another.")
         read_scan(image_filename, image_id)
-        with self._guard:
+        info = _plain_json(image_info)
+        with self._table.change() as table:
             present = Path(self.get_image_uri(image_id) or os.devnull)
             if present.is_file():
                 if filecmp.cmp(present, image_filename, shallow=False):
@@ -107,51 +155,84 @@ class StudiesDatastore(LocalDatastore):
                 )
             with atomic_path(self._root / name) as temporary:
                 shutil.copyfile(image_filename, temporary)
-            self._paths[image_id] = Path(name)
-            self._datastore.objects[image_id] = _new_entry(image_id, suffix, _plain_json(image_info))
-            self._update_datastore_file()
+            self._paths = {**self._paths, image_id: Path(name)}
+            table.objects[image_id] = new_image(image_id, suffix, info)
         return image_id
 
     @answered_as_http()
     def remove_image(self, image_id: str) -> None:
-        """Delete an image and its labels.
+        """Delete an image and its labels; the history of the labels stays.
 
         Raises:
             HTTPException: 404 unknown id.
         """
-        with self._guard:
+        with self._table.change() as table:
             self._require_image(image_id)
-            for tag in list(self._datastore.objects[image_id].labels):
-                remove_file(self.get_label_uri(image_id, tag))
-            remove_file(str(self._root / self._paths[image_id]))
-            self.refresh()
+            for tag, entry in table.objects[image_id].labels.items():
+                self._kept.remove(self._paths, image_id, tag, entry)
+            (self._root / self._paths[image_id]).unlink(missing_ok=True)
+            self._reconcile(table)
 
     @answered_as_http()
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
     ) -> str:
-        """Keep a label for an image, in the place of an older one with the same tag.
+        """Keep a label for an image, on the image's grid, in the place of an older one with the same tag.
 
         Raises:
-            HTTPException: 404 unknown image, 400 unusable tag or info, 415 unknown kind of file.
+            HTTPException: 404 unknown image, 400 unusable tag, info or label, 415 unknown kind of file.
         """
         with removed_on_failure(label_filename):
-            return self._save_checked_label(image_id, label_filename, label_tag, label_info)
-
-    def _save_checked_label(
-        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
-    ) -> str:
-        tag = check_name(getattr(label_tag, "value", label_tag), "tag")
-        if not split_suffix(label_filename, LABEL_SUFFIXES)[1]:
-            kinds = ", ".join(LABEL_SUFFIXES)
-            raise UnsupportedFileError(f"label: expected a file of a kind in {kinds}, found another.")
-        with self._guard:
+            tag = check_name(getattr(label_tag, "value", label_tag), "tag")
+            if not split_suffix(label_filename, LABEL_SUFFIXES)[1]:
+                kinds = ", ".join(LABEL_SUFFIXES)
+                raise UnsupportedFileError(f"label: expected a file of a kind in {kinds}, found another.")
+            info = _label_info(tag, label_info)
             self._require_image(image_id)
-            before = self.get_label_uri(image_id, tag)
-            label_id = super().save_label(image_id, label_filename, tag, _plain_json(label_info))
-            if before and before != self.get_label_uri(image_id, tag):
-                remove_file(before)  # of another suffix; it would come back once the new one is deleted
-        return label_id
+            scan = Path(self.get_image_uri(image_id))
+            self._put(image_id, tag, check_label(Path(label_filename), scan, image_id, info))
+        return image_id
+
+    def _put(self, image_id: str, tag: str, label: CheckedLabel, reason: str = "submitted") -> None:
+        """Keep a checked label; a final one says what it made of a model's label."""
+        if tag == ORIGINAL and "model" in label.info:
+            label.info.setdefault("status", PSEUDO)
+        with self._table.change() as table:
+            self._require_image(image_id)
+            labels = table.objects[image_id].labels
+            pseudo = labels.get(ORIGINAL)
+            if tag == FINAL and reason == "submitted" and pseudo is not None and "status" in pseudo.info:
+                self._note_review(image_id, label, pseudo)
+            labels[tag] = self._kept.put(self._paths, image_id, tag, label, labels.get(tag), reason)
+
+    def _note_review(self, image_id: str, label: CheckedLabel, pseudo: DataModel) -> None:
+        """Compare a submitted label with the model's, and write the outcome down in both."""
+        scan = self._root / self._paths[image_id]
+        drawn = self._kept.lesion(scan, image_id, ORIGINAL, pseudo)
+        submitted = lesion_mask(label.data, label.info)
+        if drawn is None or submitted is None:
+            return
+        found = compare(drawn, submitted, label.like.grid.voxel_volume_ml)
+        decision = {**review(found["status"], "", label.info.get("client_id")), **found, "of": ORIGINAL}
+        label.info.update(status=found["status"], review=decision)
+        pseudo.info.update(status=found["status"], review=decision)
+        self._kept.history.note_info(ORIGINAL, image_id, pseudo.info)
+
+    @answered_as_http()
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Delete a label; its history stays, and nothing happens if there is none.
+
+        Raises:
+            HTTPException: 503 it cannot be deleted.
+        """
+        with self._table.change() as table:
+            entry = table.label(label_id, label_tag)
+            if entry is None:
+                return
+            labels = table.objects[label_id].labels
+            self._kept.remove(self._paths, label_id, label_tag, labels.pop(label_tag))
+            if label_tag == FINAL and labels.get(ORIGINAL, entry).info.get("status") in (ACCEPTED, CORRECTED):
+                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # nobody has reviewed it any more
 
     @answered_as_http()
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
@@ -160,26 +241,96 @@ class StudiesDatastore(LocalDatastore):
         Raises:
             HTTPException: 404 unknown image, 400 values that JSON cannot hold.
         """
-        with self._guard:
+        plain = _plain_json(info)
+        with self._table.change() as table:
             self._require_image(image_id)
-            super().update_image_info(image_id, _plain_json(info))
+            table.objects[image_id].image.info.update(plain)
 
     @answered_as_http()
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Add to what is known about a label.
 
         Raises:
-            HTTPException: 404 unknown label, 400 values that JSON cannot hold.
+            HTTPException: 404 unknown label, 400 values that JSON cannot hold, or a review of an extra tag.
         """
-        with self._guard:
-            if self._datastore.label(label_id, label_tag) is None:
-                raise UnknownNameError(f"No label of {label_id!r} with the tag {label_tag!r}.")
-            super().update_label_info(label_id, label_tag, _plain_json(info))
+        plain = _label_info(label_tag, info)
+        with self._table.change() as table:
+            entry = _label(table, label_id, label_tag)
+            entry.info.update(plain)
+            self._kept.history.note_info(label_tag, label_id, entry.info)
+
+    @answered_as_http()
+    def label_history(self, image_id: str, tag: str) -> list[dict[str, Any]]:
+        """The versions of a label, newest first; that of a deleted label says when it was deleted.
+
+        Raises:
+            HTTPException: 404 unknown image, 400 unusable tag.
+        """
+        tag = check_name(tag, "tag")
+        self._require_image(image_id)
+        return [
+            {
+                "version": version.name,
+                **{key: value for key, value in version.record.items() if key != "file"},
+            }
+            for version in self._kept.history.versions(tag, image_id)
+        ]
+
+    @answered_as_http()
+    def restore_label(self, image_id: str, tag: str, version: str) -> None:
+        """Bring back a version of a label; the present one stays in the history.
+
+        Raises:
+            HTTPException: 404 unknown image or version, 400 unusable tag.
+        """
+        tag = check_name(tag, "tag")
+        self._require_image(image_id)
+        found = [known for known in self._kept.history.versions(tag, image_id) if known.name == version]
+        if not found:
+            raise UnknownNameError(f"No version {version!r} of the label {tag!r} of {image_id!r}.")
+        info = {**found[0].record.get("info", {}), "restored": version}
+        label = check_label(found[0].file, Path(self.get_image_uri(image_id)), image_id, info)
+        self._put(image_id, tag, label, "restored")
+
+    @answered_as_http()
+    def review_label(self, image_id: str, tag: str, decision: dict[str, Any]) -> None:
+        """Accept a label, which makes it the final one, or reject it, so that it is never trained on.
+
+        Args:
+            image_id: whose label it is.
+            tag: of the label; "original" is where pseudo-labels are.
+            decision: made by `review`.
+
+        Raises:
+            HTTPException: 404 no such label, 409 a person has submitted a final label.
+        """
+        news = {"status": decision["status"], "review": {**decision, "of": tag}}
+        entry = _label(self._datastore, image_id, tag)
+        final = self._datastore.label(image_id, FINAL)
+        if decision["status"] == ACCEPTED and tag != FINAL:
+            if final is not None and final.info.get("status") not in (ACCEPTED, REJECTED, PSEUDO):
+                raise NameTakenError(f"{image_id!r} has a final label that was submitted; delete that first.")
+            scan, file = Path(self.get_image_uri(image_id)), self._kept.path(tag, image_id, entry.ext)
+            info = {key: value for key, value in entry.info.items() if key not in ("ts", "name")}
+            self._put(image_id, FINAL, check_label(file, scan, image_id, {**info, **news}), "accepted")
+        elif tag != FINAL and final is not None and final.info.get("status") == ACCEPTED:
+            self.remove_label(image_id, FINAL)  # a copy of what is rejected now
+        self.update_label_info(image_id, tag, news)
 
     def refresh(self) -> None:
         """Look for files that came or went."""
-        with self._guard:
-            super().refresh()
+        self._reconcile_datastore()
+
+    def _reconcile_datastore(self) -> None:
+        with self._table.change() as table:
+            self._reconcile(table)
+
+    def _reconcile(self, table: LocalDatastoreModel) -> None:
+        self._paths = find_studies(self._root)
+        reconcile(table, self._paths, self._kept.folder, self._kept.history)
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        """Nothing: the table is read whenever it has changed."""
 
     def _require_image(self, image_id: str) -> None:
         if not self.get_image_uri(image_id):
@@ -188,39 +339,25 @@ class StudiesDatastore(LocalDatastore):
     def _to_id(self, file: str) -> tuple[str, str]:
         return split_suffix(file, LABEL_SUFFIXES)
 
-    def _add_non_existing_images(self) -> int:
-        self._init_from_datastore_file()
-        self._paths = find_studies(self._root)
-        new = [image_id for image_id in self._paths if image_id not in self._datastore.objects]
-        for image_id in new:
-            _, suffix = split_suffix(self._paths[image_id].name, IMAGE_SUFFIXES)
-            self._datastore.objects[image_id] = _new_entry(image_id, suffix, {})
-        return len(new)
 
-    def _remove_non_existing(self) -> int:
-        self._init_from_datastore_file()
-        self._paths = find_studies(self._root)
-        objects = self._datastore.objects
-        gone = [image_id for image_id in objects if image_id not in self._paths]
-        for image_id in gone:
-            del objects[image_id]
-        labels = [(image_id, tag) for image_id, entry in objects.items() for tag in entry.labels]
-        lost = [label for label in labels if not Path(self.get_label_uri(*label)).is_file()]
-        for image_id, tag in lost:
-            del objects[image_id].labels[tag]
-        return len(gone) + len(lost)
-
-    def _update_datastore_file(self, lock: bool = True) -> None:
-        # written beside and renamed: MONAI Label rewrites it in place, and does not start from half a file
-        with FileLock(self._lock_file) if lock else nullcontext():
-            atomic_write_json(self._datastore_config_path, self.json())
-            self._config_ts = Path(self._datastore_config_path).stat().st_mtime
+def _label(table: LocalDatastoreModel, label_id: str, tag: str) -> DataModel:
+    entry = table.label(label_id, tag)
+    if entry is None:
+        raise UnknownNameError(f"No label of {label_id!r} with the tag {tag!r}.")
+    return entry
 
 
-def _new_entry(image_id: str, suffix: str, info: dict[str, Any]) -> ImageLabelModel:
-    # viewers call the volume by "name": in sub-folders only the id is unique
-    info = {**info, "ts": int(time.time()), "name": image_id + suffix}
-    return ImageLabelModel(image=DataModel(info=info, ext=suffix))
+def _label_info(tag: str, info: dict[str, Any] | None) -> dict[str, Any]:
+    plain = _plain_json(info)
+    if "segmentationMeta" in plain and not may_be_reviewed(tag):
+        raise InvalidRequestError(
+            f"segmentationMeta: expected it for the tags final, original and version_N, found it for {tag!r}."
+        )
+    if plain.get("status", PSEUDO) not in STATUSES:
+        raise InvalidRequestError(
+            f"status: expected one of {', '.join(STATUSES)}, found {plain['status']!r}."
+        )
+    return plain
 
 
 def _plain_json(info: dict[str, Any] | None) -> dict[str, Any]:

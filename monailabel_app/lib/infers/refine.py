@@ -16,9 +16,11 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list
 
 from lib.infers.options import InferOptions, as_choice, as_number
-from lib.infers.refine_labels import LESION_NAME, PaintedFile, read_on_grid, read_painted, request_label_info
+from lib.infers.refine_labels import PaintedFile, read_painted, request_label_info
 from lib.infers.refine_request import limited_to, read_prompts, read_region_of_interest
 from lib.infers.result import write_result
+from lib.labels.grid import read_on_grid
+from lib.labels.names import LESION_NAME
 from lib.model import ServedModel
 from lib.refusals import InvalidRequestError
 from lib.scans import read_scan
