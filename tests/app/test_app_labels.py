@@ -13,6 +13,7 @@ import pytest
 import requests
 from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, lesion, oblique_affine, save
 from app_server import Server
+from app_train import wait_for
 from label_files import reordered, write_segmentation
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
@@ -177,6 +178,24 @@ def test_a_batch_labels_what_it_can_by_monai_labels_own_defaults_and_goes_on_lat
     assert batch(server, images=list(SCANS)).json() == {scan: {"status": "kept"} for scan in SCANS}
     other = batch(server, images=[BIDS_SCAN], min_size_ml=0.001).json()
     assert other[BIDS_SCAN]["status"] == "done"
+
+
+def test_a_batch_in_its_own_process_can_be_stopped_goes_on_and_tells_how_far_it_is(server: Server) -> None:
+    def start() -> None:
+        assert server.post("/batch/infer/segment", json={"images": [BIDS_SCAN, FLAT_SCAN, "constant"]}).ok
+        wait_for(lambda: server.get("/batch/infer").json()["status"] == "RUNNING", 60)
+
+    start()
+    assert server.post("/batch/infer/segment").status_code == 429
+    assert server.delete("/batch/infer").json()["status"] == "STOPPED"
+    assert batch(server, images=[FLAT_SCAN]).ok
+    start()
+    wait_for(lambda: server.get("/batch/infer").json()["status"] != "RUNNING", 120)
+    task = server.get("/batch/infer").json()
+    lines = "\n".join(task["details"])
+    assert task["status"] == "DONE" and f"2 of 3: {FLAT_SCAN}: has such a label already" in lines
+    assert f"1 of 3: {BIDS_SCAN}: " in lines and "3 of 3: constant: constant: expected contrast" in lines
+    assert label_info(server, BIDS_SCAN, "original")["status"] == "pseudo"
 
 
 def test_an_impossible_batch_is_refused_before_it_starts(server: Server) -> None:
