@@ -46,7 +46,7 @@ class BatchRequest:
         if not (images in _GROUPS if isinstance(images, str) else _is_list_of_names(images)):
             raise InvalidRequestError(f"images: expected one of {', '.join(_GROUPS)}, or a list of ids.")
         tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
-        most = as_number(request.get("max_batch_size"), "max_batch_size", default=0)
+        most = as_number(request.get("max_batch_size"), "max_batch_size", default=0.0)
         if most < 0 or not most.is_integer():
             raise InvalidRequestError(f"max_batch_size: expected a whole number from 0 on, found {most:g}.")
         device = request.get("device")

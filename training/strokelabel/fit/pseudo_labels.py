@@ -67,7 +67,8 @@ class PseudoRow:
         texts = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
         accepted = "yes" if self.label.accepted else "no"
         return cells | texts | {
-            "mask": self.label.mask, "accepted": accepted, "review": self.label.status, "reason": "; ".join(self.label.reasons),
+            "mask": self.label.mask, "accepted": accepted, "review": self.label.status,
+            "reason": "; ".join(self.label.reasons),
         }  # fmt: skip
 
 
