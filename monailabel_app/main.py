@@ -53,7 +53,7 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
 
     def init_batch_infer(self) -> PseudoLabelBatch:
         """A model's labels for many scans."""
-        return PseudoLabelBatch(self._model)
+        return PseudoLabelBatch(self._model, self._infers)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Fine-tuning on submitted labels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI
 from monailabel.config import settings
 from monailabel.endpoints.batch_infer import run
 from monailabel.endpoints.user.auth import RBAC
@@ -12,8 +12,23 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.batch.request import BatchRequest
+from lib.checked_app import named
 from lib.infers.options import InferOptions
 from lib.refusals import answered_as_http
+
+
+def check_batch(model: str, images: object = None, params: dict[str, Any] | None = None) -> None:
+    """Refuse what MONAI Label would start a process for, that then fails where nobody looks.
+
+    Raises:
+        HTTPException: 404 no such model or image, 400 impossible options.
+    """
+    app = app_instance()
+    with answered_as_http():
+        named(app._infers, model, "model")
+        batch = BatchRequest.from_request({"images": images, **(params or {}), "model": model})
+        batch.choose(app.datastore())
+        InferOptions.from_request(batch.options)
 
 
 def start_batch(
@@ -25,15 +40,9 @@ def start_batch(
     """Label many scans as MONAI Label does, in a process of its own; with `run_sync` in a thread of the server.
 
     Raises:
-        HTTPException: 404 no such model or image, 400 impossible options, 429 a batch is running.
+        HTTPException: as `check_batch`; 429 a batch is running.
     """
-    models = app_instance()._infers
-    if model not in models:
-        raise HTTPException(404, f"No model {model!r}; there are: {', '.join(sorted(models))}.")
-    with answered_as_http():
-        batch = BatchRequest.from_request({"images": images, **(params or {}), "model": model})
-        batch.choose(app_instance().datastore())
-        InferOptions.from_request(batch.options)
+    check_batch(model, images, params)
     return run(model, images, {**(params or {}), "model": model}, run_sync)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 from lib.batch.request import BatchRequest
 from lib.infers.options import InferOptions
@@ -32,10 +33,12 @@ class PseudoLabelBatch(BatchInferTask):
 
     Args:
         model: what predicts.
+        tasks: the infer tasks by name; one with a method `options_of` says itself which options it takes.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ServedModel, tasks: Mapping[str, InferTask]) -> None:
         self._model = model
+        self._tasks = tasks
 
     @answered_as_http()
     def __call__(self, request: dict[str, Any], datastore: Datastore, infer: Infer) -> dict[str, Any]:
@@ -105,7 +108,8 @@ class PseudoLabelBatch(BatchInferTask):
 
     def _made_by(self, batch: BatchRequest) -> dict[str, Any]:
         """What decides a label besides the scan."""
-        options = InferOptions.from_request(batch.options).prediction
+        read = getattr(self._tasks.get(batch.model), "options_of", InferOptions.from_request)
+        options = read(batch.options).prediction
         return {"task": batch.model, **provenance(self._model.spec, options)}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from lib.infers.confidence import mean_confidence
 from lib.infers.options import InferOptions, default_config
 from lib.infers.result import write_result
 from lib.model import ServedModel
@@ -82,7 +83,7 @@ class PredictionTask(InferTask):
             "latencies": latencies,
             "volume_ml": round(float(prediction.volume_ml), 3),
             "lesion_count": int(prediction.lesion_count),
-            "mean_confidence": _mean_confidence(prediction),
+            "mean_confidence": mean_confidence(prediction),
             "notes": list(prediction.notes),
             "centroids": {},  # browsers expect the entry
         }
@@ -97,9 +98,3 @@ def _latencies(start: float, read: float, predicted: float, written: float) -> d
         "total": written - start,
     }
     return {name: round(seconds, 3) for name, seconds in spans.items()} | {"invert": 0.0, "post": 0.0}
-
-
-def _mean_confidence(prediction: Prediction) -> float | None:
-    """Mean lesion probability inside the mask; None where there is no lesion."""
-    lesion = prediction.lesion_mask > 0
-    return round(float(prediction.lesion_probability[lesion].mean()), 4) if lesion.any() else None
