@@ -36,7 +36,7 @@ class DatastoreTable:
         self._folder = folder
         self._path = folder / NAME
         self._guard = threading.RLock()  # among threads of this process; the file lock is among processes
-        self._lock = FileLock(folder / ".lock", thread_local=False)
+        self._lock = FileLock(folder / ".lock", thread_local=False, poll_interval=0.01)
         self._cached: tuple[_Stamp | None, LocalDatastoreModel] = (None, self._empty())
 
     def current(self) -> LocalDatastoreModel:
