@@ -6,6 +6,7 @@ python other_process.py APP STUDIES LABEL READY STOP; works from when it wrote R
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 app, studies, label, ready, stop = sys.argv[1:]
@@ -18,3 +19,4 @@ while not Path(stop).exists():
     Path(ready).touch()
     for image in datastore.list_images()[:10]:
         datastore.save_label(image, label, "original", {"model": "segment"})
+        time.sleep(0.01)  # or it would hold the lock nearly all the time

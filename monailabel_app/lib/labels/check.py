@@ -103,7 +103,7 @@ def _with_known_values(
 
 def _values(labels: np.ndarray) -> list[int]:
     """The values other than 0, in order. Sorting a whole volume, as numpy does for it, takes seconds."""
-    if 0 <= labels.min() and labels.max() <= _UINT8_MAX:
+    if labels.min() >= 0 and labels.max() <= _UINT8_MAX:
         counts = np.bincount(labels.astype(np.uint8).ravel(order="K"))
         return [int(value) for value in np.flatnonzero(counts) if value > 0]
     return [int(value) for value in np.unique(labels[labels != 0])]
