@@ -13,6 +13,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 import strokelabel
 from lib import checked_app
 from lib.activelearning.setup import make_strategies
+from lib.batch.task import PseudoLabelBatch
 from lib.datastore import StudiesDatastore
 from lib.infers.setup import make_infers
 from lib.model import ServedModel
@@ -28,14 +29,8 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = conf or {}
         self._model = ServedModel(conf.get("model", "base"), versions_folder(app_dir, studies, conf))
-        super().__init__(
-            app_dir=app_dir,
-            studies=studies,
-            conf=conf,
-            name="StrokeLabel",
-            description=strokelabel.__doc__ or "",
-            version=strokelabel.__version__,
-        )
+        about = {"description": strokelabel.__doc__ or "", "version": strokelabel.__version__}
+        super().__init__(app_dir, studies, conf, name="StrokeLabel", **about)
 
     def init_datastore(self) -> Datastore:
         """A studies folder by our datastore; a web address by MONAI Label's own."""
@@ -48,6 +43,10 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Lesion and tissues, fast or exact, from one sequence or all, and corrections by clicks and strokes."""
         return make_infers(self._model, self.app_dir, self.studies, self.conf)
+
+    def init_batch_infer(self) -> PseudoLabelBatch:
+        """A model's labels for many scans."""
+        return PseudoLabelBatch(self._model, self._infers)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Fine-tuning on submitted labels."""

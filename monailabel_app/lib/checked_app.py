@@ -52,11 +52,13 @@ class CheckedApp(QueuedScoring):
         """Called by the server, and only by the server, once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
+        from lib.labels.routes import add_label_routes
         from lib.scoring.routes import add_report_routes
         from lib.server.harden import harden
 
         harden(server, self)
         add_report_routes(server)
+        add_label_routes(server)
         super().on_init_complete()
 
     @cached_property

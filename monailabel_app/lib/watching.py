@@ -10,6 +10,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
+from lib.labels.versions import HISTORY
 from lib.studies import LABEL_SUFFIXES, split_suffix
 
 logger = logging.getLogger(__name__)
@@ -53,4 +54,6 @@ def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
 
 
 def _is_image_or_label(path: Path) -> bool:
+    if HISTORY in path.parts:  # earlier versions of labels come and go there
+        return False
     return not path.name.startswith(".") and bool(split_suffix(path.name, LABEL_SUFFIXES)[1])

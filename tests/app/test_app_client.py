@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 from app_scans import BIDS_SCAN, NESTED_SCAN, head, save
 from app_server import Server
@@ -48,7 +49,7 @@ def test_the_client_uploads_a_volume_segments_it_and_submits_the_label(
     mask, _ = client.infer("segment", "Volume_1", {})
     client.save_label("Volume_1", mask, "final", {"label_info": [{"name": "lesion", "idx": 1}]})
     downloaded = client.download_label("Volume_1", "final")
-    assert Path(downloaded).read_bytes() == Path(mask).read_bytes()
+    assert np.array_equal(nib.load(downloaded).dataobj, nib.load(mask).dataobj)
     assert client.datastore()["objects"]["Volume_1"]["labels"]["final"]["info"]["client_id"] == "tester"
     assert server.delete("/datastore/image?id=Volume_1").status_code == 200
 

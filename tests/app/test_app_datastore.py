@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, save
+from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, lesion, oblique_affine, save
 from app_server import Server
+from label_files import write_nrrd
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
@@ -75,20 +78,26 @@ def test_the_same_upload_twice_is_fine_and_another_one_of_that_name_is_refused(
 def test_a_label_is_kept_with_its_info_and_replaced_by_a_later_one_of_another_kind(
     server: Server, tmp_path: Path
 ) -> None:
-    content = save(tmp_path / "label.nii.gz", head(1)).read_bytes()
+    mask = lesion(3).astype(np.uint8)
+    files = [
+        save(tmp_path / "label.nii.gz", 1 - mask),
+        write_nrrd(tmp_path / "label.nrrd", mask, oblique_affine()),
+    ]
     where = {"image": FLAT_SCAN, "tag": "final"}
-    for name in ("label.nii.gz", "label.nrrd"):
+    for file in files:
         answer = server.put(
             "/datastore/label",
             params=where,
             data={"params": '{"client_id": "me", "label_info": [{"name": "lesion", "idx": 1}]}'},
-            files={"label": (name, content)},
+            files={"label": (file.name, file.read_bytes())},
         )
         assert answer.json() == {"image": FLAT_SCAN, "label": FLAT_SCAN}
     review = {"label": FLAT_SCAN, "tag": "final"}, {"params": '{"segmentationMeta": {"status": "approved"}}'}
     assert server.put("/datastore/updatelabelinfo", params=review[0], data=review[1]).status_code == 200
     label = objects(server)[FLAT_SCAN]["labels"]["final"]
-    assert label["ext"] == ".nrrd" and label["info"]["client_id"] == "me"
+    kept = nib.load(server.studies / f"labels/final/{FLAT_SCAN}.nii.gz")
+    assert np.array_equal(kept.dataobj, mask) and kept.get_data_dtype() == np.uint8
+    assert label["ext"] == ".nii.gz" and label["info"]["client_id"] == "me"
     assert label["info"]["segmentationMeta"] == {"status": "approved"}
     assert server.get("/info/").json()["datastore"] | {"total": 0} == {
         "total": 0,
@@ -98,7 +107,7 @@ def test_a_label_is_kept_with_its_info_and_replaced_by_a_later_one_of_another_ki
     assert server.get("/datastore/?output=train").json() == [
         {
             "image": str(server.studies / f"{FLAT_SCAN}.nii"),
-            "label": str(server.studies / f"labels/final/{FLAT_SCAN}.nrrd"),
+            "label": str(server.studies / f"labels/final/{FLAT_SCAN}.nii.gz"),
         }
     ]
     assert server.delete("/datastore/label", params={"id": FLAT_SCAN, "tag": "final"}).status_code == 200

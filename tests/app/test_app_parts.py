@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from app_scans import head, save
+from app_scans import head, lesion, save
 
 from lib.activelearning.first_sample import FirstSample
 from lib.activelearning.random_sample import RandomSample
@@ -82,7 +83,8 @@ def test_what_is_known_about_images_and_labels_survives_a_restart(tmp_path: Path
     studies = tmp_path / "studies"
     scan = save(studies / "sub-1/anat/sub-1_T1w.nii.gz", head())
     first = StudiesDatastore(str(studies))
-    first.save_label("sub-1_T1w", str(save(tmp_path / "label.nii.gz", head())), "final", {"client_id": "me"})
+    label = save(tmp_path / "label.nii.gz", lesion().astype(np.uint8))
+    first.save_label("sub-1_T1w", str(label), "final", {"client_id": "me"})
     first.update_image_info("sub-1_T1w", {"remark": "left-handed"})
     second = StudiesDatastore(str(studies))
     assert second.get_label_info("sub-1_T1w", "final")["client_id"] == "me"
@@ -97,7 +99,7 @@ def test_nothing_is_offered_once_every_image_has_a_final_label(tmp_path: Path) -
     datastore = StudiesDatastore(str(tmp_path / "studies"))
     request = {"strategy": "random"}
     assert RandomSample()(request, datastore)["id"] == FirstSample()(request, datastore)["id"] == "only"
-    datastore.save_label("only", str(save(tmp_path / "label.nii.gz", head())), "final", {})
+    datastore.save_label("only", str(save(tmp_path / "label.nii.gz", lesion().astype(np.uint8))), "final", {})
     assert RandomSample()(request, datastore) is None and FirstSample()(request, datastore) is None
 
 

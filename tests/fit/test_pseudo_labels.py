@@ -16,7 +16,7 @@ from bright_network import BrightNetwork, centred_affine, make_spec, phantom
 from strokelabel.errors import OptionError
 from strokelabel.fit.pseudo_alignment import align_with_icbm
 from strokelabel.fit.pseudo_labels import TABLE_NAME, PseudoLabeler
-from strokelabel.fit.pseudo_record import KEY, QualityGate, read_pseudo_labels
+from strokelabel.fit.pseudo_record import KEY, QualityGate, read_pseudo_labels, write_review
 from strokelabel.geometry import Grid
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.predictor import Predictor
@@ -159,3 +159,18 @@ def test_next_to_no_brain_is_not_aligned():
     labels = np.zeros((30, 30, 30), np.uint8)
     labels[10:15, 10:15, 10:15] = 3
     assert align_with_icbm(labels, Grid((30, 30, 30), np.diag([2.0, 2, 2, 1]))) is None
+
+
+def test_no_model_draws_over_what_an_annotator_accepted_or_corrected(again, scans, bright_model):
+    for mask, status in zip(MASKS, ("corrected", "rejected", "pseudo"), strict=True):
+        write_review(again / mask, again, status)
+    path = again / MASKS[0]
+    image = nib.load(path)
+    painted = np.asarray(image.dataobj).copy()
+    painted[:4] = 1
+    nib.Nifti1Image(painted, image.affine).to_filename(path)
+    rows = list(labeler(bright_model, again, overwrite=True).label_scans(scans))
+    assert [row.status for row in rows] == ["kept", "done", "done"]
+    assert np.array_equal(nib.load(path).dataobj, painted)
+    assert [label.status for label in read_pseudo_labels(again) if label.mask == MASKS[0]] == ["corrected"]
+    assert [row.cells()["review"] for row in rows] == ["corrected", "pseudo", "pseudo"]

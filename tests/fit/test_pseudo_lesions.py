@@ -12,7 +12,7 @@ import pytest
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.pseudo_lesions import SOURCE, with_pseudo_lesions
-from strokelabel.fit.pseudo_record import KEY, PseudoLabel, PseudoMeasures, QualityGate
+from strokelabel.fit.pseudo_record import KEY, PseudoLabel, PseudoMeasures, QualityGate, write_review
 from strokelabel.fit.real_config import PseudoLabelConfig
 from strokelabel.synthesis.icbm import icbm_template
 from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
@@ -79,6 +79,18 @@ def test_rejected_masks_are_left_out_unless_the_recipe_says_otherwise(tmp_path, 
     assert [name.split("_")[1] for name in gated.names[1:]] == ["sub-1"]
     # A mask whose place in ICBM space is unknown is never of use.
     assert [name.split("_")[1] for name in everything.names[1:]] == ["sub-1", "sub-2"]
+
+
+def test_what_an_annotator_decided_comes_before_the_gate(tmp_path, bank):
+    for name, confidence, status in (
+        ("bad", 0.2, "corrected"),
+        ("good", 0.9, "rejected"),
+        ("other", 0.9, "pseudo"),
+    ):
+        write_label(tmp_path, name, replace(GOOD, mean_confidence=confidence))
+        write_review(tmp_path / f"{name}_mask.nii.gz", tmp_path, status)
+    joined = with_pseudo_lesions(bank, PseudoLabelConfig(folder=tmp_path))
+    assert [name.split("_")[1] for name in joined.names[1:]] == ["bad", "other"]
 
 
 def test_lesions_below_the_recipe_s_smallest_volume_are_left_out(tmp_path, bank):

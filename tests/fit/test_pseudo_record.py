@@ -14,6 +14,7 @@ from strokelabel.fit.pseudo_record import (
     PseudoMeasures,
     QualityGate,
     read_pseudo_labels,
+    write_review,
 )
 
 GOOD = PseudoMeasures(volume_ml=12.0, mean_confidence=0.9, similarity=0.95, inside=0.99)
@@ -89,3 +90,37 @@ def test_a_folder_without_records_and_a_damaged_record_are_errors_with_advice(tm
     (tmp_path / "sub-1_mask.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"damaged .*label the scan again"):
         read_pseudo_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "confidence", "with_gate", "without"),
+    [
+        ("pseudo", 0.9, True, True),
+        ("pseudo", 0.1, False, True),
+        ("accepted", 0.1, True, True),
+        ("corrected", 0.1, True, True),
+        ("rejected", 0.9, False, False),
+    ],
+)
+def test_an_annotator_s_word_comes_before_the_gate(status, confidence, with_gate, without):
+    label = PseudoLabel("m", "s", replace(GOOD, mean_confidence=confidence), EYE, QualityGate(), status)
+    assert (label.trains(), label.trains(gate=False)) == (with_gate, without)
+
+
+def test_a_decision_is_written_into_the_record_and_nothing_else_changes(tmp_path):
+    write(tmp_path, "sub-1", PseudoLabel("sub-1_mask.nii.gz", "/a", GOOD, EYE, QualityGate()))
+    (before,) = read_pseudo_labels(tmp_path)
+    write_review(tmp_path / "sub-1_mask.nii.gz", tmp_path, "rejected")
+    assert read_pseudo_labels(tmp_path) == (replace(before, status="rejected"),)
+    with pytest.raises(OptionError, match="expected a status of pseudo, accepted"):
+        write_review(tmp_path / "sub-1_mask.nii.gz", tmp_path, "perhaps")
+    with pytest.raises(DataError, match="found no record"):
+        write_review(tmp_path / "sub-2_mask.nii.gz", tmp_path, "accepted")
+
+
+def test_a_record_of_before_there_were_reviews_is_one_that_nobody_looked_at(tmp_path):
+    write(tmp_path, "sub-1", PseudoLabel("x", "/a", GOOD, EYE, QualityGate()))
+    content = json.loads((tmp_path / "sub-1_mask.json").read_text())
+    del content[KEY]["status"]
+    (tmp_path / "sub-1_mask.json").write_text(json.dumps(content))
+    assert read_pseudo_labels(tmp_path)[0].status == "pseudo"

@@ -14,10 +14,12 @@ from monailabel.utils.others.generic import device_list
 
 from lib.infers.options import InferOptions, as_choice, as_number
 from lib.infers.recent import ScanSource
-from lib.infers.refine_labels import LESION_NAME, PaintedFile, read_on_grid, read_painted, request_label_info
+from lib.infers.refine_labels import PaintedFile, read_painted, request_label_info
 from lib.infers.refine_request import limited_to, read_prompts, read_region_of_interest
 from lib.infers.result import write_result
 from lib.infers.segmenter import Segmenter
+from lib.labels.grid import read_on_grid
+from lib.labels.names import LESION_NAME
 from lib.refusals import InvalidRequestError
 from lib.uploads import is_upload
 from strokelabel.errors import LabelMapError

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import nrrd
 import numpy as np
 
+from lib.labels.grid import read_on_grid
+from lib.labels.names import LESION_NAME, named_values
 from lib.refusals import InvalidRequestError
-from strokelabel.errors import ImageError, LabelMapError
 from strokelabel.inference.refine import LESION, NOT_LESION
-from strokelabel.io.images import Image, read_label_image
-from strokelabel.labels import CLASS_NAMES, TissueClass
-
-LESION_NAME = CLASS_NAMES[TissueClass.LESION]
+from strokelabel.io.images import Image
 
 _STROKES = {"foreground_scribbles": LESION, "background_scribbles": NOT_LESION}
 """Names that MONAI Label's viewers give to strokes."""
@@ -27,9 +23,6 @@ _KEPT = {"painted_lesion": LESION, "painted_not_lesion": NOT_LESION}
 
 _STOCK_VALUES = {1: LESION_NAME, 2: "background_scribbles", 3: "foreground_scribbles"}
 """What MONAI Label's scribbles tasks take values for when the request does not say."""
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SAME_PLACE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,58 +52,12 @@ def read_painted(path: Path, scan: Image, label_info: object, selected: object) 
     Raises:
         InvalidRequestError: not a label file, not on the scan's grid, or a `label_info` that cannot be used.
     """
-    labels = read_on_grid(path, scan)
+    labels = read_on_grid(path, scan, named_values({"label_info": label_info}))
     names = _names(label_info)
     wanted = {LESION_NAME, str(selected)} if selected else {LESION_NAME}
     values = [value for value, name in names.items() if name in wanted]
     mask = np.isin(labels, values) if values and (label_info or (labels == 1).any()) else None
     return PaintedFile(mask, _painted(labels, names, _STROKES), _painted(labels, names, _KEPT))
-
-
-def read_on_grid(path: Path, scan: Image) -> np.ndarray:
-    """The labels (i, j, k) of a file in the order of the scan's axes.
-
-    Raises:
-        InvalidRequestError: not readable, or on another grid.
-    """
-    try:
-        labels = _read_nrrd(path) if path.suffix.lower() == ".nrrd" else read_label_image(path)
-    except (LabelMapError, ImageError) as error:
-        raise InvalidRequestError(str(error).replace(str(path), "the label file")) from error
-    turn = nib.orientations.io_orientation(np.linalg.inv(scan.affine) @ labels.affine)
-    if not np.isnan(turn).any():
-        data = nib.orientations.apply_orientation(labels.data, turn)
-        affine = labels.affine @ nib.orientations.inv_ornt_aff(turn, labels.data.shape)
-        if data.shape == scan.data.shape and _same_place(affine, scan):
-            return np.asarray(data)
-    raise InvalidRequestError(
-        f"label: expected labels on the grid of {scan.source}, {scan.data.shape} voxels, found "
-        f"{labels.data.shape} voxels in another place; export them with the scan as reference."
-    )
-
-
-def _same_place(affine: np.ndarray, scan: Image) -> bool:
-    """Whether all corners of the scan are where they would be by another affine."""
-    far = np.array(scan.data.shape) - 1
-    corners = np.stack(np.meshgrid(*[(0, n) for n in far], indexing="ij"), axis=-1).reshape(-1, 3)
-    offset = (affine - scan.affine)[:3]
-    return bool(np.abs(corners @ offset[:, :3].T + offset[:, 3]).max() < _SAME_PLACE_MM)
-
-
-def _read_nrrd(path: Path) -> Image:
-    try:
-        data, header = nrrd.read(str(path), index_order="F")
-        affine = np.eye(4)
-        affine[:3, :3] = np.asarray(header["space directions"], dtype=float).T
-        affine[:3, 3] = header["space origin"]
-    except Exception as error:  # a parser of files from anywhere fails in any way
-        raise LabelMapError("the label file: expected a 3-D NRRD of labels, found something else.") from error
-    if data.ndim != 3 or data.dtype.kind not in "iu" or not np.isfinite(affine).all():
-        raise LabelMapError(
-            f"the label file: expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
-        )
-    space = str(header.get("space", "left-posterior-superior"))
-    return Image(data, affine if space.startswith("right-anterior") else _LPS_TO_RAS @ affine)
 
 
 def _names(label_info: object) -> dict[int, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from lib.infers.confidence import mean_confidence
 from lib.infers.options import InferOptions, as_flag, default_config
 from lib.infers.recent import ScanSource
 from lib.infers.result import write_result
@@ -121,6 +122,7 @@ class PredictionTask(InferTask):
             "result": options.result,
             "volume_ml": round(float(prediction.volume_ml), 3),
             "lesion_count": int(prediction.lesion_count),
+            "mean_confidence": mean_confidence(prediction),
             "notes": list(prediction.notes),
             "cached": found.cached,
             "centroids": {},  # browsers expect the entry

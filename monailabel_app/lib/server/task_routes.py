@@ -8,8 +8,8 @@ from monailabel.endpoints import batch_infer, scoring, train
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 
+from lib.batch.check import check_batch
 from lib.checked_app import named
-from lib.infers.options import as_device
 from lib.refusals import InvalidRequestError
 from lib.scoring.queue import queue_scoring
 from lib.server import tasks
@@ -98,14 +98,9 @@ def batch(
     run_sync: bool = False,
 ) -> Any:  # noqa: ANN401
     """Segment many images."""
-    named(app_instance()._infers, model, "model")
-    check_params(params, model=model)
     options = params if params is not None else DEFAULT_BATCH
-    if options.get("device") not in (
-        None,
-        "cuda",
-    ):  # the default of stock clients, also where there is no GPU
-        as_device(options["device"])
+    check_batch(model, images, options)
+    check_params(params, model=model)
     return tasks.start("batch_infer", {"model": model, "images": images}, options, wait=run_sync)
 
 

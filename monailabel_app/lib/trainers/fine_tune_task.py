@@ -56,7 +56,7 @@ class FineTuneTask(TrainTask):
 
         Args:
             request: see `TrainOptions`.
-            datastore: whose final labels are trained on.
+            datastore: whose labels are trained on; see `submitted_labels`.
 
         Returns:
             The result (`FineTuneResult`), with the decision and its numbers, as JSON.
@@ -81,7 +81,7 @@ class FineTuneTask(TrainTask):
         from strokelabel.fit.fine_tune import FineTuning
 
         tuning = FineTuning(self._versions, self._folder, self._prepared, options.device)
-        labels = submitted_labels(datastore)
+        labels = submitted_labels(datastore, options.pseudo_labels)
         return tuning.run(
             labels, options.tuning, on_progress=stats.progress, should_stop=_parent_is_gone(os.getppid())
         )

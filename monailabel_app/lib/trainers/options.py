@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from monailabel.utils.others.generic import device_list
 from pydantic import ValidationError
 
 from lib.infers.options import as_choice, as_device, as_flag, as_number
+from lib.labels.review import Policy
 from lib.refusals import InvalidRequestError
 from strokelabel.fit.fine_tune_options import FineTuneOptions, Frozen
 
@@ -25,11 +26,13 @@ class TrainOptions:
     Attributes:
         action: `TRAIN`, or `ROLLBACK` to the version that was active before.
         device: "cpu", "cuda" or "cuda:<n>".
+        pseudo_labels: "reviewed" trains on what a person drew, accepted or corrected; "all" on models' labels too.
         tuning: everything else.
     """
 
     action: str
     device: str
+    pseudo_labels: Policy
     tuning: FineTuneOptions
 
     @classmethod
@@ -58,6 +61,9 @@ class TrainOptions:
         return cls(
             action=as_choice(request.get("action"), "action", (TRAIN, ROLLBACK)),
             device=as_device(request.get("device")),
+            pseudo_labels=cast(
+                Policy, as_choice(request.get("pseudo_labels"), "pseudo_labels", get_args(Policy))
+            ),
             tuning=_checked(values),
         )
 
@@ -75,6 +81,7 @@ def default_config() -> dict[str, Any]:
         "device": device_list(),
         "synthetic_ratio": _DEFAULTS.synthetic_fraction,
         "paste_lesions": _DEFAULTS.paste_lesions,
+        "pseudo_labels": list(get_args(Policy)),
         "margin": _DEFAULTS.margin,
         "max_minutes": 0.0,
     }

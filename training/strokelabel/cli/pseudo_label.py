@@ -43,7 +43,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Label again, replacing what is there.")
+        bool,
+        typer.Option("--overwrite", help="Label again, replacing what no annotator accepted or corrected."),
     ] = False,
 ) -> None:
     """Draw lesion masks on an unlabelled cohort, and judge which are fit to train on.

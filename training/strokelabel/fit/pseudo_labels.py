@@ -67,12 +67,13 @@ class PseudoRow:
         texts = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
         accepted = "yes" if self.label.accepted else "no"
         return cells | texts | {
-            "mask": self.label.mask, "accepted": accepted, "reason": "; ".join(self.label.reasons),
+            "mask": self.label.mask, "accepted": accepted, "review": self.label.status,
+            "reason": "; ".join(self.label.reasons),
         }  # fmt: skip
 
 
 COLUMNS = (
-    "source", "mask", "status", "accepted", "volume_ml", "mean_confidence", "similarity", "inside", "reason",
+    "source", "mask", "status", "accepted", "review", "volume_ml", "mean_confidence", "similarity", "inside", "reason",
 )  # fmt: skip
 """Columns of the table."""
 
@@ -85,7 +86,7 @@ class PseudoLabeler:
         folder: receives masks, records and the table.
         gate: judges them.
         tissues: predicts the tissues that scans are aligned with ICBM space by; None if `predictor` knows them.
-        overwrite: label again, whatever is there.
+        overwrite: label again, except what an annotator accepted or corrected.
 
     Raises:
         OptionError: neither model predicts tissues.
@@ -114,6 +115,7 @@ class PseudoLabeler:
         """Label scans one by one, each standing or failing by itself; the table is written after every one.
 
         Masks of an earlier run with the same scan, models and options are kept, and judged anew if the gate changed.
+        Masks that an annotator accepted or corrected are kept whatever changed.
 
         Args:
             scans: paths for `read_image`.
@@ -134,7 +136,7 @@ class PseudoLabeler:
     def _row(self, scan: Path, mask: Path, progress: OnProgress | None) -> PseudoRow:
         source = str(scan.resolve())
         try:
-            earlier = None if self.overwrite else self._earlier(scan, mask)
+            earlier = self._earlier(scan, mask)
             if earlier is not None:
                 return PseudoRow(source, "kept", earlier)
             image = replace(read_image(scan), source=source)
@@ -187,10 +189,14 @@ class PseudoLabeler:
     def _earlier(self, scan: Path, mask: Path) -> PseudoLabel | None:
         """The record of a mask that is there and would come out the same; judged anew by another gate."""
         path = _sidecar(mask)
-        if not mask.exists() or (scan.exists() and scan.stat().st_mtime > mask.stat().st_mtime):
+        if not mask.exists():
             return None
         label = read_pseudo_label(path, self.folder)
         if label is None or label.source != str(scan.resolve()):
+            return None
+        if label.is_kept:
+            return label
+        if self.overwrite or (scan.exists() and scan.stat().st_mtime > mask.stat().st_mtime):
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
         if any(content.get(key) != value for key, value in self._made_by().items()):

@@ -24,7 +24,7 @@ def with_pseudo_lesions(bank: LesionBank, config: PseudoLabelConfig, minimum_ml:
 
     Args:
         bank: lesions in ICBM space.
-        config: the folder, and whether its quality gate counts.
+        config: the folder, and whether its quality gate counts for masks that no annotator judged.
         minimum_ml: smaller lesions, measured in ICBM space, are left out.
 
     Raises:
@@ -37,7 +37,7 @@ def with_pseudo_lesions(bank: LesionBank, config: PseudoLabelConfig, minimum_ml:
             "name it with --pseudo-labels"
         )
     labels = read_pseudo_labels(config.folder)
-    usable = [label for label in labels if label.is_mapped and (label.accepted or not config.gate)]
+    usable = [label for label in labels if label.is_mapped and label.trains(config.gate)]
     placed = [lesion for label in usable if (lesion := _place(label, config.folder)) is not None]
     voxel_ml = abs(float(np.linalg.det(bank.affine[:3, :3]))) / 1000
     lesions = [lesion for lesion in placed if lesion.mask.sum() * voxel_ml >= minimum_ml]

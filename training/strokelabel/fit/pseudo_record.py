@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from strokelabel.errors import DataError, OptionError
+from strokelabel.io.atomic import atomic_write_json
 
 KEY = "pseudo_label"
 """Key of a mask's sidecar that holds the record."""
 
 SIDECARS = "*_mask.json"
+
+Review = Literal["pseudo", "accepted", "corrected", "rejected"]
+"""What an annotator made of a mask: nobody looked at it, good as it is, repainted in place, or unusable."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class PseudoLabel:
         measures: what it is judged by.
         to_icbm: RAS mm of the scan to ICBM RAS mm, four rows of four; None where no alignment was possible.
         gate: what it is judged by.
+        status: what an annotator made of it; comes before the gate.
     """
 
     mask: str
@@ -94,6 +99,7 @@ class PseudoLabel:
     measures: PseudoMeasures
     to_icbm: tuple[tuple[float, ...], ...] | None
     gate: QualityGate
+    status: Review = "pseudo"
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -106,6 +112,17 @@ class PseudoLabel:
         return not self.reasons
 
     @property
+    def is_kept(self) -> bool:
+        """Whether an annotator vouches for it, so that no model may draw over it."""
+        return self.status in ("accepted", "corrected")
+
+    def trains(self, gate: bool = True) -> bool:
+        """Whether it may be trained on: by the annotator's word; without one by the gate, if that counts."""
+        if self.status == "rejected":
+            return False
+        return self.is_kept or self.accepted or not gate
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the scan was aligned well enough with ICBM space to bring the mask there."""
         similarity = self.measures.similarity
@@ -114,6 +131,7 @@ class PseudoLabel:
     def to_json(self) -> dict[str, Any]:
         """The record as a sidecar holds it."""
         return {
+            "status": self.status,
             "accepted": self.accepted,
             "reasons": list(self.reasons),
             **asdict(self.measures),
@@ -157,11 +175,49 @@ def read_pseudo_label(path: Path, folder: Path) -> PseudoLabel | None:
             measures=PseudoMeasures(**{name: record[name] for name in PseudoMeasures.__dataclass_fields__}),
             to_icbm=_rows(record["to_icbm"]),
             gate=QualityGate(**record["gate"]),
+            status=_checked_status(record.get("status", "pseudo")),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{path}: the record of a pseudo-label is damaged ({error}); label the scan again"
         ) from error
+
+
+def write_review(mask: Path, folder: Path, status: Review) -> PseudoLabel:
+    """Write an annotator's decision into the record of a mask.
+
+    Args:
+        mask: the mask's file.
+        folder: of the pseudo-labels.
+        status: the decision.
+
+    Returns:
+        The record as it is now.
+
+    Raises:
+        DataError: the mask has no record, or a damaged one.
+        OptionError: no such status.
+    """
+    path = mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
+    label = read_pseudo_label(path, folder)
+    if label is None:
+        raise DataError(
+            f"{mask}: expected a mask of `strokelabel pseudo-label`, found no record of one beside it"
+        )
+    try:
+        label = replace(label, status=_checked_status(status))
+    except ValueError as error:
+        raise OptionError(str(error)) from error
+    content = json.loads(path.read_text(encoding="utf-8"))
+    atomic_write_json(path, content | {KEY: label.to_json()})
+    return label
+
+
+def _checked_status(value: Any) -> Review:  # noqa: ANN401 - from JSON
+    for status in get_args(Review):
+        if value == status:
+            return status  # type: ignore[no-any-return]
+    raise ValueError(f"expected a status of {', '.join(get_args(Review))}, found {value!r}")
 
 
 def _rows(value: Any) -> tuple[tuple[float, ...], ...] | None:  # noqa: ANN401 - from JSON

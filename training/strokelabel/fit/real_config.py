@@ -78,7 +78,7 @@ class PseudoLabelConfig(BaseModel):
     Attributes:
         folder: written by `strokelabel pseudo-label`; a shipped recipe leaves it to the command.
         gate: take only the masks that the command's quality gate accepted; without it, all that could be mapped to
-            ICBM space.
+            ICBM space. Masks that an annotator accepted or corrected are taken, rejected ones are not, in any case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

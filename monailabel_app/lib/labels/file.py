@@ -1,0 +1,115 @@
+"""Label files as viewers send them: NIfTI, NRRD, and 3D Slicer's segmentations (.seg.nrrd)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from lib.labels.segments import paint, read_segments
+from lib.refusals import InvalidRequestError
+from strokelabel.errors import ImageError, LabelMapError
+from strokelabel.io.checks import MAX_VOXELS
+from strokelabel.io.images import read_label_image
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """Labels as a file holds them.
+
+    Attributes:
+        data: whole numbers, (i, j, k) of the file.
+        affine: (4, 4) voxel index to RAS mm.
+        names: name, in lower case -> value of a segmentation's segments; None for plain labels.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+    names: dict[str, int] | None = None
+
+    @property
+    def may_be_cropped(self) -> bool:
+        """Whether it may cover a part of its scan only: Slicer saves segmentations so, and nothing else."""
+        return self.names is not None
+
+
+def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> LabelFile:
+    """Read labels.
+
+    Args:
+        path: .nii, .nii.gz, .nrrd or .seg.nrrd.
+        names: name, in lower case -> value that the segments of a segmentation shall get; others are numbered
+            from the lowest free value on.
+
+    Raises:
+        InvalidRequestError: not readable, not 3-D, or not whole numbers.
+    """
+    try:
+        if path.suffix.lower() == ".nrrd":
+            return _read_nrrd(path, names or {})
+        image = read_label_image(path)
+    except (LabelMapError, ImageError) as error:
+        raise InvalidRequestError(str(error).replace(str(path), "the label file")) from error
+    return LabelFile(image.data, image.affine)
+
+
+def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
+    try:
+        header = _checked_header(path)
+        data, header = nrrd.read(str(path), index_order="F")
+        directions = np.asarray(header["space directions"], dtype=float)
+        spatial = np.isfinite(directions).all(axis=1)
+        affine = np.eye(4)
+        affine[:3, :3] = directions[spatial].T
+        affine[:3, 3] = header["space origin"]
+        segments = read_segments(header)
+    except LabelMapError:
+        raise
+    except Exception as error:  # a parser of files from anywhere fails in any way
+        raise LabelMapError(
+            "the label file: expected a readable NRRD of labels, found something else; export it again."
+        ) from error
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        raise LabelMapError("the label file: expected three axes in space, found none; export it again.")
+    if not str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras")):
+        affine = _LPS_TO_RAS @ affine
+    layers = np.moveaxis(data, np.flatnonzero(~spatial), range(int((~spatial).sum())))
+    if segments and layers.ndim in (3, 4):
+        painted, found = paint(layers.reshape(-1, *layers.shape[-3:]), segments, names)
+        return LabelFile(painted, affine, found)
+    return LabelFile(_whole_numbers(layers), affine)
+
+
+def _checked_header(path: Path) -> dict[str, Any]:
+    """The header, if it describes voxels in this very file that fit into memory."""
+    header = nrrd.read_header(str(path))
+    if "data file" in header or "datafile" in header:  # it would open any file of the server
+        raise LabelMapError("the label file: expected the voxels in it, found the name of another file.")
+    sizes = [int(size) for size in header["sizes"]]
+    if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
+        raise LabelMapError(
+            f"the label file: expected labels along three axes, found an array of shape {tuple(sizes)}."
+        )
+    return dict(header)
+
+
+def _whole_numbers(data: np.ndarray) -> np.ndarray:
+    if data.ndim != 3 or data.dtype.kind not in "biuf":
+        raise LabelMapError(
+            f"the label file: expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
+        )
+    limit = np.iinfo(np.int32).max
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(data) & (data == np.rint(data)) & (np.abs(data.astype(float)) < limit)
+    if not whole.all():
+        raise LabelMapError(
+            f"the label file: expected labels, which are whole numbers, found values such as {data[~whole][0]:g}."
+        )
+    return data.astype(np.int32)

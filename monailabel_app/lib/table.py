@@ -1,0 +1,106 @@
+"""datastore_v2.json, which several processes read and change: the server, batch inference, training."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+from monailabel.datastore.local import LocalDatastoreModel
+
+from strokelabel.io.atomic import atomic_write_json
+
+logger = logging.getLogger(__name__)
+
+NAME = "datastore_v2.json"
+
+_Stamp = tuple[int, int, int]
+
+
+class DatastoreTable:
+    """What the datastore knows about images and labels, in MONAI Label's own file.
+
+    Every change reads the file anew, changes an entry, and writes it while no other process may: MONAI Label
+    rewrites it from memory, and loses what other processes wrote meanwhile.
+
+    Args:
+        folder: the studies folder; made if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._path = folder / NAME
+        self._guard = threading.RLock()  # among threads of this process; the file lock is among processes
+        self._lock = FileLock(folder / ".lock", thread_local=False, poll_interval=0.01)
+        self._cached: tuple[_Stamp | None, LocalDatastoreModel] = (None, self._empty())
+
+    def current(self) -> LocalDatastoreModel:
+        """The table as it is on disk now. What is returned is never changed afterwards, only replaced."""
+        stamp, model = self._stamp_now(), self._cached[1]
+        if stamp != self._cached[0]:  # files are replaced whole, so that reading needs no lock
+            model = self._parsed() or self._repaired()
+            self._cached = (stamp, model)
+        return model
+
+    @contextmanager
+    def change(self) -> Iterator[LocalDatastoreModel]:
+        """Yield a fresh copy to change; it is written when the block succeeds, and forgotten when it fails.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._guard, self._lock:
+            model = self._parsed() or self._repaired()
+            before = model.model_dump_json()
+            yield model
+            if model.model_dump_json() != before or not self._path.exists():
+                atomic_write_json(self._path, model.model_dump(exclude={"base_path"}))
+            self._cached = (self._stamp_now(), model)
+
+    def _parsed(self) -> LocalDatastoreModel | None:
+        """The file's content; None if it is damaged."""
+        try:
+            content = self._path.read_bytes()
+            model = LocalDatastoreModel.model_validate_json(content)
+        except FileNotFoundError:
+            return self._empty()
+        except ValueError:
+            return None
+        # paths are never taken from the file, which clients edit
+        return model.model_copy(
+            update={"base_path": str(self._folder), "images_dir": ".", "labels_dir": "labels"}
+        )
+
+    def _repaired(self) -> LocalDatastoreModel:
+        """Move a damaged file aside, unless another process has mended it meanwhile."""
+        with self._guard, self._lock:
+            model = self._parsed()
+            if model is None:
+                self._move_aside()
+            return model or self._empty()
+
+    def _move_aside(self) -> None:
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and made anew from the files")
+        self._path.rename(self._path.with_name(f"{NAME}.damaged-{now}"))
+
+    def _empty(self) -> LocalDatastoreModel:
+        return LocalDatastoreModel(
+            name="new-dataset",
+            description="New Dataset",
+            images_dir=".",
+            labels_dir="labels",
+            base_path=str(self._folder),
+        )
+
+    def _stamp_now(self) -> _Stamp | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
