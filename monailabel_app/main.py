@@ -14,6 +14,7 @@ import strokelabel
 from lib import checked_app
 from lib.activelearning.random_sample import RandomSample
 from lib.datastore import StudiesDatastore
+from lib.dicomweb.connect import is_dicomweb, open_dicomweb
 from lib.infers.lesion import SegmentLesion
 from lib.infers.refine import RecentScans, RefineLesion
 from lib.infers.tissues import SegmentTissues
@@ -39,7 +40,9 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
         )
 
     def init_datastore(self) -> Datastore:
-        """A studies folder by our datastore; a web address by MONAI Label's own."""
+        """A studies folder, a DICOMweb server, or what else MONAI Label finds at a web address."""
+        if is_dicomweb(self.studies):
+            return open_dicomweb(self.studies, self.conf, lambda: self._model.spec)
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
         return StudiesDatastore(

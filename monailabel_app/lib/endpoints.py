@@ -9,6 +9,8 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import run_inference
 from monailabel.endpoints.user.auth import RBAC
 
+from lib.dicomweb.route import answering_dicom_seg
+
 
 def params_are_an_object(params: str = Form("{}")) -> None:
     """Refuse options that are not a JSON object before the endpoint trips over them.
@@ -37,7 +39,7 @@ def infer_off_the_event_loop(server: FastAPI) -> None:
     may_infer = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
     router.add_api_route(
         "/infer/{model}",
-        run_inference,
+        answering_dicom_seg(run_inference),
         methods=["POST"],
         dependencies=[may_infer, Depends(params_are_an_object)],
         include_in_schema=False,  # the route it replaces documents it
