@@ -1,4 +1,4 @@
-"""Local copies of series, so that a click does not wait for the PACS. Bounded; what was not used for long goes first."""
+"""Local copies of series, so that a click does not wait for the PACS; what was not used for long goes first."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ _GB = 1e9
 
 def is_dicomweb(studies: str) -> bool:
     """Whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA datastores."""
-    return studies.startswith(("http://", "https://")) and settings.MONAI_LABEL_DATASTORE.lower() not in ("xnat", "dsa")
+    return studies.startswith(("http://", "https://")) and settings.MONAI_LABEL_DATASTORE.lower() not in (
+        "xnat",
+        "dsa",
+    )
 
 
 def open_dicomweb(studies: str, conf: Mapping[str, str], model: Callable[[], ModelSpec]) -> DicomWebDatastore:
@@ -72,7 +75,9 @@ def searches(options: Settings) -> list[dict[str, Any]]:
     commas between them.
     """
     wished = "MONAI_LABEL_DICOMWEB_SEARCH_FILTER" in options.model_fields_set
-    search = dict(options.MONAI_LABEL_DICOMWEB_SEARCH_FILTER) if wished else {"Modality": list(DEFAULT_MODALITIES)}
+    search = (
+        dict(options.MONAI_LABEL_DICOMWEB_SEARCH_FILTER) if wished else {"Modality": list(DEFAULT_MODALITIES)}
+    )
     modalities = search.pop("Modality", None)
     if modalities is None:
         return [search]
@@ -82,7 +87,11 @@ def searches(options: Settings) -> list[dict[str, Any]]:
 
 def _cache_folder(url: str) -> Path:
     chosen = settings.MONAI_LABEL_DATASTORE_CACHE_PATH or settings.MONAI_LABEL_DICOMWEB_CACHE_PATH
-    root = Path(chosen.strip()).expanduser() if chosen.strip() else Path.home() / ".cache" / "strokelabel" / "dicomweb"
+    root = (
+        Path(chosen.strip()).expanduser()
+        if chosen.strip()
+        else Path.home() / ".cache" / "strokelabel" / "dicomweb"
+    )
     return root / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
@@ -93,5 +102,7 @@ def _limit_bytes(conf: Mapping[str, str]) -> int:
     except ValueError:
         gigabytes = math.nan
     if not (math.isfinite(gigabytes) and gigabytes > 0):
-        raise OptionError(f"--conf dicomweb_cache_gb: expected a number of gigabytes above 0, found {given!r}.")
+        raise OptionError(
+            f"--conf dicomweb_cache_gb: expected a number of gigabytes above 0, found {given!r}."
+        )
     return int(gigabytes * _GB)

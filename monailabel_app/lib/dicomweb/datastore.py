@@ -28,8 +28,6 @@ from strokelabel.registry import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-_SHOWN_AGE_S = 30.0
-"""How old the counts of /info/ may be."""
 _LONGEST_TAG = 40
 _FINAL = DefaultLabelTag.FINAL.value
 _ORIGINAL = DefaultLabelTag.ORIGINAL.value
@@ -97,7 +95,9 @@ class DicomWebDatastore(Datastore):
         return sorted(image for image in listing.series if _FINAL in listing.labels.get(image, {}))
 
     @answered_as_http()
-    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+    def get_unlabeled_images(
+        self, label_tag: str | None = None, labels: list[str] | None = None
+    ) -> list[str]:
         """Series without a final label."""
         listing = self._listing.get()
         return sorted(image for image in listing.series if _FINAL not in listing.labels.get(image, {}))
@@ -109,14 +109,7 @@ class DicomWebDatastore(Datastore):
         Raises:
             HTTPException: 422 when the series is no scan that can be segmented.
         """
-        try:
-            known = self._listing.get().series.get(image_id)
-        except PacsError:
-            copy = self._cache.scan(image_id) if image_id in self._listing.last().series else None
-            if copy is None:
-                raise
-            return str(copy)
-        if known is None:
+        if image_id not in self._listing.known().series:
             return ""
         try:
             return str(self._cache.get_scan(image_id, lambda folder: self._download(image_id, folder)))
@@ -131,7 +124,7 @@ class DicomWebDatastore(Datastore):
     @answered_as_http()
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What the server says about a series, and clients; {} when there is no such id."""
-        series = self._listing.get(_SHOWN_AGE_S).series.get(image_id)
+        series = self._listing.known().series.get(image_id)
         return self._image_info(image_id, series.info) if series else {}
 
     def _image_info(self, image_id: str, info: Any) -> dict[str, Any]:  # noqa: ANN401 - a mapping of the listing
@@ -199,7 +192,7 @@ class DicomWebDatastore(Datastore):
     @answered_as_http()
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Tag -> id of the labels of a series."""
-        return dict.fromkeys(self._listing.get().labels.get(image_id, {}), image_id)
+        return dict.fromkeys(self._listing.known().labels.get(image_id, {}), image_id)
 
     def get_label_by_image_id(self, image_id: str, tag: str) -> str:
         """Id of a series' label; "" when it has none of that tag."""
@@ -304,7 +297,10 @@ class DicomWebDatastore(Datastore):
         pairs = self.datalist()[: limit_cases or None]
         if not pairs:
             raise UnknownNameError("No series has a final label yet, so there is no data set to download.")
-        with tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file, zipfile.ZipFile(file, "w") as archive:
+        with (
+            tempfile.NamedTemporaryFile(suffix=".zip", delete=False) as file,
+            zipfile.ZipFile(file, "w") as archive,
+        ):
             for pair in pairs:
                 for kind, path in pair.items():
                     archive.write(path, arcname=os.path.join(kind, os.path.basename(path)))  # noqa: PTH118, PTH119
@@ -316,17 +312,13 @@ class DicomWebDatastore(Datastore):
 
     def status(self) -> dict[str, Any]:
         """Counts. A server that is down must not keep /info/ from answering, so what it last said is counted then."""
-        problem = {}
-        try:
-            listing = self._listing.get(_SHOWN_AGE_S)
-        except PacsError as error:
-            listing, problem = self._listing.last(), {"error": str(error)}
+        listing, problem = self._listing.shown()
         tags = [tag for labels in listing.labels.values() for tag in labels]
         return {
             "total": len(listing.series),
             "completed": tags.count(_FINAL),
             "label_tags": {tag: tags.count(tag) for tag in sorted(set(tags))},
-            **problem,
+            **({} if problem is None else {"error": str(problem)}),
         }
 
     @answered_as_http()
@@ -349,13 +341,13 @@ class DicomWebDatastore(Datastore):
         }
 
     def _label(self, image: str, tag: str) -> StoredLabel | None:
-        return self._listing.get().labels.get(image, {}).get(getattr(tag, "value", tag))
+        return self._listing.known().labels.get(image, {}).get(getattr(tag, "value", tag))
 
     def _download(self, image: str, folder: Path) -> None:
         self._pacs.download(self._listing.last().series[image].study, image, folder)
 
     def _require(self, image_id: str) -> None:
-        if image_id not in self._listing.get().series:
+        if image_id not in self._listing.known().series:
             raise UnknownNameError(f"No series {image_id!r} among those that the DICOMweb server lists.")
 
 
@@ -373,11 +365,15 @@ def _instance(folder: Path, uid: str) -> Path:
     for file in sorted(folder.iterdir()):
         if dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID == uid:
             return file
-    raise PacsError(f"The DICOMweb server sent a series without the instance {uid} that it listed; try again.")
+    raise PacsError(
+        f"The DICOMweb server sent a series without the instance {uid} that it listed; try again."
+    )
 
 
 def _not_here(what: str) -> InvalidRequestError:
-    return InvalidRequestError(f"On a DICOMweb server nothing is {what} from here: use the PACS itself for that.")
+    return InvalidRequestError(
+        f"On a DICOMweb server nothing is {what} from here: use the PACS itself for that."
+    )
 
 
 def _without_paths(error: Exception, image_id: str) -> str:

@@ -86,7 +86,9 @@ def named_values(info: Mapping[str, Any]) -> dict[int, str]:
     """
     params = info.get("params")
     found = params.get("label_names") if isinstance(params, dict) else None
-    names: dict[Any, Any] = {value: name for name, value in (found or {}).items()} if isinstance(found, dict) else {}
+    names: dict[Any, Any] = (
+        {value: name for name, value in (found or {}).items()} if isinstance(found, dict) else {}
+    )
     try:
         names.update({e.get("idx", e.get("id")): e["name"] for e in info.get("label_info") or []})
         named = {int(value): str(name).strip() for value, name in names.items() if value is not None}
@@ -94,7 +96,11 @@ def named_values(info: Mapping[str, Any]) -> dict[int, str]:
         raise InvalidRequestError(
             "label_info: expected a list of objects with a name and an idx, found something else."
         ) from error
-    return {value: LESION_NAME if name.lower() == LESION_NAME else name for value, name in named.items() if value > 0 and name}
+    return {
+        value: LESION_NAME if name.lower() == LESION_NAME else name
+        for value, name in named.items()
+        if value > 0 and name
+    }
 
 
 def write_stored_label(seg: Path, path: Path, scan: Image) -> None:

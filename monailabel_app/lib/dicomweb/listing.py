@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ from strokelabel.io.dicom_seg import MANUFACTURER
 from strokelabel.io.dicom_seg_read import segments_of
 
 logger = logging.getLogger(__name__)
+
+LISTED_S = 2.0
+"""How old a listing may be by which a request is answered."""
+_SHOWN_S = 30.0
+"""How old the counts of /info/ may be."""
+_LONG_AGO_S = 1e9
 
 _TAG = re.compile(r"tag: (.+)$")
 _INFO_FIELDS = ("PatientID", "StudyInstanceUID", "StudyDate", "StudyTime", "SeriesDescription", "Modality")
@@ -77,20 +84,45 @@ class PacsListing:
         self._pacs, self._searches, self._record = pacs, searches, record
         self._known: dict[str, list[StoredLabel]] | None = None
         self._listing: Listing | None = None
-        self._when = -1e9
+        self._problem: PacsError | None = None
+        self._listed_at = self._tried_at = -_LONG_AGO_S
         self._lock = threading.Lock()
 
-    def get(self, max_age_s: float = 2.0) -> Listing:
-        """The listing, at most so old.
+    def get(self, max_age_s: float = LISTED_S) -> Listing:
+        """The listing, at most so old. After a failure the server is left alone for a moment.
 
         Raises:
             PacsError: the server does not say.
         """
         with self._lock:
-            if self._listing is None or time.monotonic() - self._when > max_age_s:
-                self._listing = self._ask()
-                self._when = time.monotonic()
+            now = time.monotonic()
+            if self._problem is not None and now - self._tried_at < LISTED_S:
+                raise self._problem
+            if self._listing is None or self._problem is not None or now - self._listed_at > max_age_s:
+                self._try()
+            return self.last()
+
+    def known(self) -> Listing:
+        """The listing, as far as it is known while the server is down.
+
+        Raises:
+            PacsError: the server is down and was so all the time.
+        """
+        try:
+            return self.get()
+        except PacsError:
+            if self._listing is None:
+                raise
             return self._listing
+
+    def shown(self) -> tuple[Listing, PacsError | None]:
+        """The listing for /info/, which must not wait for a slow server, and why it may be wrong."""
+        if self._listing is None or self._listed_at < 0:
+            with suppress(PacsError):
+                self.get()
+        elif time.monotonic() - self._listed_at > _SHOWN_S and not self._lock.locked():
+            threading.Thread(target=self._refresh, daemon=True).start()
+        return self.last(), self._problem
 
     def last(self) -> Listing:
         """The last listing, however old; empty if there never was one."""
@@ -98,7 +130,22 @@ class PacsListing:
 
     def forget(self) -> None:
         """Ask again next time: something was stored."""
-        self._when = -1e9
+        self._listed_at = -_LONG_AGO_S
+
+    def _refresh(self) -> None:
+        with suppress(PacsError):
+            self.get(_SHOWN_S)
+
+    def _try(self) -> None:
+        try:
+            self._listing = self._ask()
+        except PacsError as error:
+            self._problem = error
+            raise
+        else:
+            self._problem, self._listed_at = None, time.monotonic()
+        finally:
+            self._tried_at = time.monotonic()
 
     def _ask(self) -> Listing:
         found = [_series(item) for search in self._searches for item in self._pacs.series(search)]
@@ -133,7 +180,9 @@ class PacsListing:
         try:
             return {
                 uid: [
-                    StoredLabel(**{**entry, "segments": tuple((int(n), str(s)) for n, s in entry["segments"])})
+                    StoredLabel(
+                        **{**entry, "segments": tuple((int(n), str(s)) for n, s in entry["segments"])}
+                    )
                     for entry in entries
                 ]
                 for uid, entries in read_record(self._record).items()

@@ -99,7 +99,9 @@ class Pacs:
                 count += 1
                 instance.save_as(folder / f"{count:06d}.dcm", write_like_original=False)
         if not count:
-            raise PacsError(f"The DICOMweb server {self.url} sent no instances of series {series}; try again.")
+            raise PacsError(
+                f"The DICOMweb server {self.url} sent no instances of series {series}; try again."
+            )
 
     def store(self, instances: Sequence[Dataset]) -> None:
         """Store instances (STOW-RS).
@@ -120,26 +122,29 @@ class Pacs:
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
         """Say in one sentence what went wrong while the server was asked."""
-        prefix = f"The DICOMweb server {self.url} was asked to {what}, but"
         try:
             yield
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            todo = _WHAT_TO_DO.get(status, "see its log, and try again")
-            raise PacsError(f"{prefix} refused with status {status}; {todo}.") from error
-        except requests.Timeout as error:
-            raise PacsError(f"{prefix} did not answer in time; check it, and try again.") from error
-        except requests.TooManyRedirects as error:
-            raise PacsError(f"{prefix} sent us elsewhere; give its final address as --studies.") from error
-        except requests.RequestException as error:
-            raise PacsError(f"{prefix} cannot be reached; check that it runs, and try again.") from error
-        except OSError:
-            raise
-        except Exception as error:  # whatever a parser meets in an answer that is none
-            logger.debug("Not a DICOMweb answer", exc_info=True)
+        except Exception as error:  # a parser may meet anything in an answer that is none
+            if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+                raise
+            logger.debug("A DICOMweb request failed", exc_info=True)
             raise PacsError(
-                f"{prefix} gave an answer that is not DICOMweb; check the address given as --studies."
+                f"The DICOMweb server {self.url} was asked to {what}, but {_reason(error)}."
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and what to do."""
+    if isinstance(error, requests.HTTPError):
+        status = error.response.status_code if error.response is not None else 0
+        return f"refused with status {status}; {_WHAT_TO_DO.get(status, 'see its log, and try again')}"
+    if isinstance(error, requests.Timeout):
+        return "did not answer in time; check it, and try again"
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return "cannot be reached; check that it runs, and try again"
+    if isinstance(error, requests.TooManyRedirects):
+        return "sent us elsewhere; give its final address as --studies"
+    return "gave an answer that is not DICOMweb; check the address given as --studies"
 
 
 class _PatientAdapter(requests.adapters.HTTPAdapter):
