@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.dicomweb.cache import SeriesCache
@@ -349,6 +350,10 @@ class DicomWebDatastore(Datastore):
     def _require(self, image_id: str) -> None:
         if image_id not in self._listing.known().series:
             raise UnknownNameError(f"No series {image_id!r} among those that the DICOMweb server lists.")
+
+
+# MONAI Label's endpoints offer DICOM SEG where the datastore is of its own class; this one answers the same calls.
+DICOMWebDatastore.register(DicomWebDatastore)
 
 
 def _checked_tag(tag: object) -> str:
