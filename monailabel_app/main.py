@@ -15,6 +15,7 @@ from lib import checked_app
 from lib.activelearning.setup import make_strategies
 from lib.batch.task import PseudoLabelBatch
 from lib.datastore import StudiesDatastore
+from lib.dicomweb.connect import is_dicomweb, open_dicomweb
 from lib.infers.setup import make_infers
 from lib.model import ServedModel
 from lib.scoring.setup import make_scoring_methods
@@ -33,7 +34,9 @@ class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
         super().__init__(app_dir, studies, conf, name="StrokeLabel", **about)
 
     def init_datastore(self) -> Datastore:
-        """A studies folder by our datastore; a web address by MONAI Label's own."""
+        """A studies folder, a DICOMweb server, or what else MONAI Label finds at a web address."""
+        if is_dicomweb(self.studies):
+            return open_dicomweb(self.studies, self.conf, lambda: self._model.spec)
         if self.studies.startswith(("http://", "https://")):
             return super().init_datastore()
         return StudiesDatastore(

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from bright_network import centred_affine, phantom
+from dicom_writer import write_series
 from strokelabel.cli import main as cli
+from strokelabel.io import read_image
+from strokelabel.io.dicom_seg_read import read_dicom_seg
 
 SHAPE = (24, 30, 20)
 
@@ -184,3 +187,25 @@ def test_an_interruption_has_its_own_exit_code_and_keeps_what_is_done(
     assert 0 < len(found) < 200
     assert set(found.values()) == {"done"}
     assert not list(out.glob(".*"))
+
+
+def test_a_dicom_folder_gets_a_seg_that_is_no_scan_of_the_next_run(
+    bright_model: Path, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    affine = centred_affine(np.diag([-2.5, -2.5, 3.0]), SHAPE)
+    image, _ = phantom(SHAPE, affine, (6.0, -9.0, 3.0), radius_mm=10)
+    write_series(tmp_path / "scans" / "T2", image.data.astype(np.int16), affine)
+    results = tmp_path / "scans" / "results"
+    options = ("-o", results, "--model", bright_model, "--device", "cpu", "--dicom-seg", "--probabilities")
+    for status in ("done", "kept"):
+        assert predict(tmp_path / "scans", *options) == 0
+        assert statuses(results) == {"T2": status}
+    grid = read_image(tmp_path / "scans" / "T2").grid
+    mask = np.asarray(nib.load(results / "T2_lesion_mask.nii.gz").dataobj)
+    assert mask.any()
+    assert np.array_equal(read_dicom_seg(results / "T2_lesion_seg.dcm", grid).lesion_mask(), mask)
+    assert (results / "T2_lesion_probability_seg.dcm").exists()
+
+    scan = write_scan(tmp_path / "one.nii.gz")
+    assert predict(scan, "-o", out, "--model", bright_model, "--device", "cpu", "--dicom-seg") == 1
+    assert "expected a folder of DICOM files" in capsys.readouterr().err

@@ -30,6 +30,7 @@ from monailabel.endpoints import (
     wsi_infer,
 )
 
+from lib.dicomweb.route import answering_dicom_seg
 from lib.server import files, sessions, task_routes
 from lib.server import proxy as our_proxy
 from lib.server.answers import PlainJSONResponse
@@ -52,7 +53,7 @@ _MODULES = (
 )
 _KEPT = ("/openapi.json", "/docs", "/static", "/", "/favicon.ico")
 _INSTEAD_OF: dict[Any, Callable[..., Any]] = {
-    infer.api_run_inference: infer.run_inference,
+    infer.api_run_inference: answering_dicom_seg(infer.run_inference),
     **task_routes.INSTEAD_OF,
     **files.INSTEAD_OF,
     **sessions.INSTEAD_OF,

@@ -36,6 +36,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     model: option.Model = "base",
     probabilities: option.Probabilities = False,
     tissues: option.Tissues = False,
+    dicom_seg: option.DicomSeg = False,
     tta: option.Tta = False,
     device: option.Device = "auto",
     threshold: option.Threshold = None,
@@ -67,7 +68,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
-    choice = OutputChoice(probabilities, tissues)
+    choice = OutputChoice(probabilities, tissues, dicom_seg)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice)
@@ -151,6 +152,7 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> 
         "--fill-holes": options.fill_holes,
         "--probabilities": choice.probabilities,
         "--tissues": choice.tissues,
+        "--dicom-seg": choice.dicom_seg,
     }
     if any(given.values()):
         raise OptionError(

@@ -30,6 +30,10 @@ Probabilities = Annotated[
     typer.Option("--probabilities", help="Write the lesion's probability; with --tissues, all classes' too."),
 ]
 Tissues = Annotated[bool, typer.Option("--tissues", help="Write the likeliest class of each voxel.")]
+DicomSeg = Annotated[
+    bool,
+    typer.Option("--dicom-seg", help="Write the lesion as DICOM SEG too; the scans must be DICOM folders."),
+]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over flips; two to eight times slower.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threshold = Annotated[

@@ -68,6 +68,16 @@ class ResultNames:
         return self._tissue("probseg")
 
     @property
+    def dicom_seg(self) -> str:
+        """The lesion mask as DICOM SEG; BIDS has no name for it."""
+        return f"{self.stem}_lesion_seg.dcm"
+
+    @property
+    def probability_seg(self) -> str:
+        """The lesion's probability as DICOM SEG."""
+        return f"{self.stem}_lesion_probability_seg.dcm"
+
+    @property
     def parcellation(self) -> str:
         """The likeliest structure of each voxel."""
         return self._parcellation("dseg.nii.gz")

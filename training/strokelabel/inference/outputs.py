@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel import __version__
+from strokelabel.errors import UnreadableImageError
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.prediction import Prediction
@@ -29,14 +30,18 @@ class OutputChoice:
     Attributes:
         probabilities: the lesion's probability, 3-D; with `tissues`, those of all classes too, 4-D.
         tissues: the likeliest class of each voxel, with a table of the classes.
+        dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
     """
 
     probabilities: bool = False
     tissues: bool = False
+    dicom_seg: bool = False
 
     def names(self, names: ResultNames) -> list[str]:
         """The image files made of one scan; the mask, whose presence says "done", is last."""
-        chosen = [names.tissues] if self.tissues else []
+        chosen = [names.dicom_seg] if self.dicom_seg else []
+        chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
+        chosen += [names.tissues] if self.tissues else []
         chosen += [names.probability] if self.probabilities else []
         chosen += [names.tissue_probabilities] if self.probabilities and self.tissues else []
         return [*chosen, names.mask]
@@ -56,7 +61,10 @@ def write_outputs(
 
     Raises:
         OutputError: a file cannot be written.
+        UnreadableImageError: a DICOM SEG is asked for, and the scan is no DICOM series.
     """
+    if choice.dicom_seg:
+        _write_dicom_seg(prediction, Path(image.source), folder, names, choice)
     about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
     if choice.tissues:
         write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
@@ -132,6 +140,26 @@ def class_table(class_names: tuple[str, ...]) -> str:
         color = "#{:02x}{:02x}{:02x}".format(*CLASS_COLORS.get(name, (0, 0, 0)))
         lines.append(f"{index}\t{name}\t{_BIDS_INDEX.get(name, 'n/a')}\t{color}")
     return "\n".join(lines) + "\n"
+
+
+def _write_dicom_seg(
+    prediction: Prediction, scan: Path, folder: Path, names: ResultNames, choice: OutputChoice
+) -> None:
+    from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probability_seg
+    from strokelabel.io.dicom_seg_source import DicomSource
+
+    if not scan.is_dir():
+        raise UnreadableImageError(
+            f"{scan}: expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
+            "leave out --dicom-seg."
+        )
+    source = DicomSource(scan)
+    origin = SegOrigin(prediction.spec.name, prediction.spec.version)
+    write_dicom_seg(folder / names.dicom_seg, prediction.lesion_mask, source, origin)
+    if choice.probabilities:
+        write_probability_seg(
+            folder / names.probability_seg, np.clip(prediction.lesion_probability, 0, 1), source, origin
+        )
 
 
 def _write_channels(path: Path, channels: np.ndarray, same_grid: Path) -> None:

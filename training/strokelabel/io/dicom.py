@@ -29,6 +29,24 @@ class DicomVolume(NamedTuple):
     notes: tuple[str, ...]
 
 
+class DicomStack(NamedTuple):
+    """The slices of one series as a volume, before their pixels are read.
+
+    Attributes:
+        files: one file for each k, in that order; or the one multi-frame file.
+        frames: the frame (from 0) of the multi-frame file for each k; None when each slice has a file of its own.
+        shape: voxels along i, j and k.
+        affine: (4, 4) voxel index to RAS mm.
+        notes: what a user should know.
+    """
+
+    files: tuple[Path, ...]
+    frames: tuple[int, ...] | None
+    shape: tuple[int, int, int]
+    affine: Affine
+    notes: tuple[str, ...]
+
+
 def read_dicom_series(folder: Path) -> DicomVolume:
     """Read the one DICOM series of a folder (its subfolders are not searched).
 
@@ -39,6 +57,23 @@ def read_dicom_series(folder: Path) -> DicomVolume:
         UnreadableImageError: no series, several series, or missing and unevenly spaced slices.
         DimensionError: a single slice, several volumes in one series, or colour.
         HeaderError: impossible geometry.
+    """
+    stack = find_dicom_stack(folder)
+    if stack.frames is None:
+        series = sitk.ImageSeriesReader()
+        series.SetFileNames([str(file) for file in stack.files])
+        return DicomVolume(_pixels(series, folder), stack.affine, stack.notes)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(stack.files[0]))
+    data = np.ascontiguousarray(_pixels(reader, folder)[:, :, list(stack.frames)])
+    return DicomVolume(data, stack.affine, stack.notes)
+
+
+def find_dicom_stack(folder: Path) -> DicomStack:
+    """Find the slices of the one DICOM series of a folder and the grid they make, from their headers.
+
+    Raises:
+        UnreadableImageError, DimensionError, HeaderError: as `read_dicom_series`.
     """
     with _silent_itk():
         series = _series(folder)
@@ -54,8 +89,8 @@ def read_dicom_series(folder: Path) -> DicomVolume:
         )
     slices = next(iter(series.values()))
     if len(slices) == 1:
-        return _read_single_file(slices[0], folder)
-    return _read_stack(slices, folder)
+        return _stack_of_frames(slices[0], folder)
+    return _stack_of_files(slices, folder)
 
 
 def _series(folder: Path) -> dict[str, list[Slice]]:
@@ -80,8 +115,8 @@ def _list(series: dict[str, list[Slice]]) -> str:
     return "; ".join(names)
 
 
-def _read_stack(slices: list[Slice], folder: Path) -> DicomVolume:
-    """Read single-slice files as one volume."""
+def _stack_of_files(slices: list[Slice], folder: Path) -> DicomStack:
+    """Single-slice files as one volume."""
     if any(slice_.size[2] != 1 for slice_ in slices):
         raise DimensionError(
             f"{folder}: expected one volume, found {len(slices)} multi-frame files in one series; "
@@ -91,14 +126,13 @@ def _read_stack(slices: list[Slice], folder: Path) -> DicomVolume:
         sizes = sorted({slice_.size[:2] for slice_ in slices})
         raise DimensionError(f"{folder}: expected slices of one size, found {sizes}; remove the others.")
     order, lps, notes = stack_affine(slices, str(folder))
-    affine = _check((*slices[0].size[:2], len(slices)), lps, folder)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(slices[number].path) for number in order])
-    return DicomVolume(_pixels(reader, folder), affine, notes)
+    shape = (*slices[0].size[:2], len(slices))
+    files = tuple(slices[number].path for number in order)
+    return DicomStack(files, None, shape, _check(shape, lps, folder), notes)
 
 
-def _read_single_file(file: Slice, folder: Path) -> DicomVolume:
-    """Read one multi-frame file; where its frames say nothing, SimpleITK's geometry is taken."""
+def _stack_of_frames(file: Slice, folder: Path) -> DicomStack:
+    """One multi-frame file; where its frames say nothing, SimpleITK's geometry is taken."""
     check_shape(file.size, f"{folder} (one DICOM file)")
     frames = read_frames(file)
     if frames is None:
@@ -107,10 +141,7 @@ def _read_single_file(file: Slice, folder: Path) -> DicomVolume:
         lps[:3, 3] = file.origin
     else:
         order, lps, notes = stack_affine(frames, str(folder))
-    affine = _check(file.size, lps, folder)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file.path))
-    return DicomVolume(np.ascontiguousarray(_pixels(reader, folder)[:, :, order]), affine, notes)
+    return DicomStack((file.path,), tuple(order), file.size, _check(file.size, lps, folder), notes)
 
 
 def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:

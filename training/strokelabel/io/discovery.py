@@ -47,5 +47,14 @@ def _images_in(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [Path(root) / name for name in sorted(names) if not name.startswith(".")]
         yield from (file for file in files if is_nifti_name(file))
-        if any(is_dicom_file(file) for file in files if not is_nifti_name(file)):
+        if any(_is_dicom_image(file) for file in files if not is_nifti_name(file)):
             yield Path(root)
+
+
+def _is_dicom_image(path: Path) -> bool:
+    """Whether a file is a DICOM image; results of earlier runs (SEG), reports and the like are none."""
+    if not is_dicom_file(path):
+        return False
+    from strokelabel.io.dicom_header import announces_an_image  # pydicom is only needed where DICOM is
+
+    return announces_an_image(path)

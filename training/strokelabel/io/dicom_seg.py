@@ -1,0 +1,181 @@
+"""Writing masks and probabilities as DICOM Segmentation (SEG) objects of the series they were made from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from strokelabel import __version__
+from strokelabel.errors import OptionError, OutputError
+from strokelabel.io.atomic import atomic_path
+from strokelabel.io.dicom_seg_codes import (
+    ARTIFICIAL_INTELLIGENCE,
+    BRAIN,
+    LESION_SEGMENT,
+    SegmentMeaning,
+    cielab,
+)
+from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.types import PathLike
+
+MANUFACTURER = "StrokeLabel"
+_LONG_STRING = 64
+_SERIES_NUMBER_OFFSET = 1000
+_UTF_8 = "ISO_IR 192"
+
+
+@dataclass(frozen=True)
+class SegOrigin:
+    """Where a segmentation comes from.
+
+    Attributes:
+        model: name of the model.
+        version: version of its weights.
+        corrected: whether a person corrected or drew it (SEMIAUTOMATIC) or not (AUTOMATIC).
+        series_description: how the series is shown in an archive; at most 64 characters are kept.
+        content_description: more of the same.
+    """
+
+    model: str
+    version: str
+    corrected: bool = False
+    series_description: str = "Stroke lesion (StrokeLabel)"
+    content_description: str = "Stroke lesion segmentation; for research only"
+
+
+def write_dicom_seg(
+    path: PathLike,
+    labels: np.ndarray,
+    source: DicomSource,
+    origin: SegOrigin,
+    segments: Mapping[int, SegmentMeaning] = LESION_SEGMENT,
+) -> Dataset:
+    """Write a label map as a BINARY DICOM SEG, atomically.
+
+    Slices without label are left out. When nothing is labelled at all every slice is written, since a SEG must
+    hold a frame: "nothing was found" is a result.
+
+    Args:
+        path: the file.
+        labels: (i, j, k) whole numbers on the grid of `source`, 0 for background.
+        source: the series.
+        origin: what made it.
+        segments: meaning of each value, 1 to their number.
+
+    Returns:
+        The SEG as written.
+
+    Raises:
+        OptionError: a value without a meaning.
+        HeaderError: not on the grid of `source`.
+        OutputError: the source lacks what a SEG must say, or the file cannot be written.
+    """
+    if sorted(segments) != list(range(1, len(segments) + 1)):
+        raise OptionError(f"segments: expected values 1 to {len(segments)}, found {sorted(segments)}.")
+    unknown = sorted(set(np.unique(labels).tolist()) - {0, *segments})
+    if unknown:
+        raise OptionError(f"labels: expected 0 and {sorted(segments)}, found {unknown[:10]} too.")
+    planes = source.planes(np.asarray(labels).astype(np.uint8))
+    return _write(Path(path), planes, source, origin, segments, hd.seg.SegmentationTypeValues.BINARY)
+
+
+def write_probability_seg(
+    path: PathLike,
+    probability: np.ndarray,
+    source: DicomSource,
+    origin: SegOrigin,
+    segment: SegmentMeaning = LESION_SEGMENT[1],
+) -> Dataset:
+    """Write a probability as a FRACTIONAL DICOM SEG in steps of 1/255, atomically.
+
+    Args:
+        path: the file.
+        probability: (i, j, k), 0 to 1, on the grid of `source`.
+        source: the series.
+        origin: what made it.
+        segment: what it is the probability of.
+
+    Returns:
+        The SEG as written.
+
+    Raises:
+        OptionError: values that are no probabilities.
+        HeaderError, OutputError: as `write_dicom_seg`.
+    """
+    if not (np.isfinite(probability).all() and probability.min() >= 0 and probability.max() <= 1):
+        raise OptionError("probability: expected values from 0 to 1, found others.")
+    planes = source.planes(np.asarray(probability, np.float32))
+    return _write(Path(path), planes, source, origin, {1: segment}, hd.seg.SegmentationTypeValues.FRACTIONAL)
+
+
+def _write(
+    path: Path,
+    planes: np.ndarray,
+    source: DicomSource,
+    origin: SegOrigin,
+    segments: Mapping[int, SegmentMeaning],
+    kind: hd.seg.SegmentationTypeValues,
+) -> Dataset:
+    headers = source.headers()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about values of the source that are taken over as they are
+            seg = hd.seg.Segmentation(
+                source_images=headers,
+                pixel_array=planes,
+                segmentation_type=kind,
+                segment_descriptions=[_describe(n, m, origin) for n, m in sorted(segments.items())],
+                series_instance_uid=hd.UID(),
+                series_number=_SERIES_NUMBER_OFFSET + max(0, int(headers[0].get("SeriesNumber") or 0)),
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer=MANUFACTURER,
+                manufacturer_model_name=_cut(origin.model),
+                software_versions=__version__,
+                device_serial_number=_cut(f"{origin.model} {origin.version}"),
+                content_label="LESION" if segments == LESION_SEGMENT else "TISSUES",
+                content_description=_cut(origin.content_description),
+                series_description=_cut(origin.series_description),
+                omit_empty_frames=bool(planes.any()),
+                transfer_syntax_uid=ExplicitVRLittleEndian,
+            )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"expected a source that a DICOM SEG can refer to, but {' '.join(str(error).split())}; "
+            "export the series again, or write NIfTI."
+        ) from error
+    seg.SpecificCharacterSet = _UTF_8
+    with atomic_path(path) as temporary:
+        seg.save_as(temporary, write_like_original=False)
+    return seg
+
+
+def _describe(number: int, meaning: SegmentMeaning, origin: SegOrigin) -> hd.seg.SegmentDescription:
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=MANUFACTURER,
+        family=ARTIFICIAL_INTELLIGENCE,
+        version=_cut(f"{origin.model} {origin.version}"),
+    )
+    kinds = hd.seg.SegmentAlgorithmTypeValues
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=_cut(meaning.label),
+        segmented_property_category=meaning.category,
+        segmented_property_type=meaning.type,
+        algorithm_type=kinds.SEMIAUTOMATIC if origin.corrected else kinds.AUTOMATIC,
+        algorithm_identification=algorithm,
+        anatomic_regions=[BRAIN],
+    )
+    description.RecommendedDisplayCIELabValue = list(hd.color.CIELabColor(*cielab(meaning.color)).value)
+    return description
+
+
+def _cut(text: str) -> str:
+    return text[:_LONG_STRING]
