@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,8 +76,8 @@ class CheckedApp(QueuedScoring):
         return f"{spec.name} {spec.version}"
 
     def image_ids(self) -> list[str]:
-        """Ids of all images."""
-        return list(self.datastore().list_images())
+        """Ids of all images, which may be names; those of a DICOMweb server are numbers, and it is not asked."""
+        return [] if "://" in self.studies else list(self.datastore().list_images())
 
     def cleanup_sessions(self) -> None:
         """Delete sessions that have expired."""
@@ -126,8 +126,9 @@ class CheckedApp(QueuedScoring):
             known = {
                 "image": str(image.path),
                 "image_name": image.name,
-                "stored_label": _label(image, store),
-                "sequences": _sequences(image, store),
+                # asked for by few tasks, and a server of images may have to be asked for them
+                "stored_label": partial(_label, image, store),
+                "sequences": partial(_sequences, image, store),
             }
             file, params = task({**request, **known})
         label = file

@@ -9,8 +9,8 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 
+from dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from strokelabel.errors import HeaderError, LabelMapError, OptionError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io import read_image

@@ -38,7 +38,7 @@ class SegmentEnsemble(PredictionTask):
         """
         sources = _files_of_session(request) or [
             ScanSource(request["image"], request["image_name"]),
-            *[ScanSource(path, name) for path, name in request.get("sequences") or []],
+            *[ScanSource(path, name) for path, name in request["sequences"]()],
         ]
         return self._segmenter.ask(
             sources, options.prediction, options.device, kind_of(options), ensemble=True

@@ -103,13 +103,12 @@ class RefineLesion(InferTask):
         """The mask to correct, the lesion's probability if it is known already, and where the mask came from."""
         start = as_choice(request.get("start"), "start", STARTS)
         question = self._segmenter.ask([source], options.prediction, options.device)
-        stored = request.get("stored_label")
         if painted is not None and painted.mask is not None:
             return painted.mask, self._segmenter.known_probability(question), "request"
         if start == "nothing":
             empty = np.zeros(image.data.shape, dtype=bool)
             return empty, self._segmenter.known_probability(question), start
-        if start == "stored label" and stored:
+        if start == "stored label" and (stored := request["stored_label"]()):
             mask = _lesion_of(read_on_grid(Path(stored), image))
             return mask, self._segmenter.known_probability(question), start
         scores = self._segmenter.find(question).result.scores()

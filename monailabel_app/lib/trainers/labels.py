@@ -34,11 +34,12 @@ def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[
             logger.warning(f"{image} is left out: its label has no class named {LESION_NAME!r}")
             continue
         path, label = datastore.get_image_uri(image), datastore.get_label_uri(image, tag)
-        found.append(SubmittedLabel(image, subject_of(image), Path(path), Path(label), value))
+        subject = str((datastore.get_image_info(image) or {}).get("PatientID") or subject_of(image))
+        found.append(SubmittedLabel(image, subject, Path(path), Path(label), value))
     return found
 
 
 def subject_of(image: str) -> str:
-    """Who a scan is of: its BIDS subject, or itself."""
+    """Who a scan is of, where its header does not say: its BIDS subject, or itself."""
     first = image.split("_", 1)[0]
     return first if first.startswith("sub-") else image
