@@ -68,7 +68,7 @@ def check(server: Server, kept: Submissions, scan: str) -> None:
         assert any(np.array_equal(found, other) for other in possible), f"{name}: another label came back"
         kept.answered[name] = found
     kept.under_way.clear()
-    assert mask(server, scan).any() in (True, False)
+    mask(server, scan)  # fails unless the active version segments
 
 
 def main() -> None:

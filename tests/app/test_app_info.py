@@ -24,7 +24,7 @@ def test_info_has_the_entries_that_viewers_read_and_not_the_one_that_old_servers
     assert info["labels"] == ["lesion", *CLASS_NAMES[1:5]]
     assert set(info["models"]) == {*TASKS, *CORRECTIONS}
     assert set(info["trainers"]) == {"segment"} and info["train_stats"] == {"segment": {}}
-    assert set(info["strategies"]) == {"random", "first"}
+    assert set(info["strategies"]) == {"random", "first", "uncertainty", "diversity"}
     assert set(info["datastore"]) == {"total", "completed", "label_tags"}
     assert "config" not in info
 
