@@ -59,7 +59,9 @@ def test_a_volume_is_held_as_slicer_itself_holds_the_file(
 
 
 @affines
-def test_a_mask_goes_into_a_segment_and_comes_back_voxel_for_voxel(scene: slicer.vtkMRMLScene, name: str) -> None:
+def test_a_mask_goes_into_a_segment_and_comes_back_voxel_for_voxel(
+    scene: slicer.vtkMRMLScene, name: str
+) -> None:
     volume, mask = volume_and_mask(name)
     node = add_segmentation(scene, add_volume(scene, volume, "scan"), "mask")
     assert not mask_of(node, volume.grid).data.any()
@@ -146,7 +148,9 @@ def test_tissue_overlays_have_one_colour_per_label(scene: slicer.vtkMRMLScene) -
 
 def test_clicks_are_points_by_kind(scene: slicer.vtkMRMLScene) -> None:
     lists = add_prompt_lists(scene)
-    show_prompts(lists, (Prompt("lesion", (1, 2, 3)), Prompt("not lesion", (4, 5, 6)), Prompt("lesion", (7, 8, 9))))
+    show_prompts(
+        lists, (Prompt("lesion", (1, 2, 3)), Prompt("not lesion", (4, 5, 6)), Prompt("lesion", (7, 8, 9)))
+    )
     assert lists["lesion"].GetNumberOfControlPoints() == 2
     assert last_point(lists["lesion"]) == (7, 8, 9) and last_point(lists["not lesion"]) == (4, 5, 6)
     show_prompts(lists, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+
 from bright_network import centred_affine, phantom, rotation
 
 SHAPE = (30, 37, 26)
@@ -25,3 +26,8 @@ def scan_and_lesion(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scan (float32) and lesion (booleans), (i, j, k)."""
     image, lesion = phantom(SHAPE, affine, LESION_MM)
     return image.data, lesion
+
+
+def beside_lesion(x: float, y: float, z: float) -> np.ndarray:
+    """The point so many mm (RAS) from the middle of the lesion."""
+    return np.add(LESION_MM, (x, y, z))

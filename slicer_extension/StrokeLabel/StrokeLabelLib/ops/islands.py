@@ -11,6 +11,8 @@ _NEIGHBOURS = np.ones((3, 3, 3), bool)
 REACH_MM = 30.0
 """How far from a click a region is added."""
 
+CERTAIN = 0.3
+
 
 def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[slice, ...] | None:
     """The box around a mask, wider by `margin` voxels within the image; None for an empty mask."""
@@ -64,8 +66,9 @@ def add_region(
 ) -> np.ndarray:
     """The mask with the region around a voxel.
 
-    With a probability map: what is connected to the voxel and at least half as likely as it. Without, or where the
-    model excludes a lesion: what is connected and as bright, within 20 % of the image's range. Both end 30 mm away.
+    With a probability map: what is connected to the voxel and at least half as likely as it, or likelier than 0.3.
+    Without, or where the model excludes a lesion: what is connected and as bright, within 10 % of the image's range.
+    Both end 30 mm away.
 
     Args:
         mask: booleans (i, j, k).
@@ -78,7 +81,7 @@ def add_region(
     box = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(voxel, reach))
     at = tuple(n - s.start for n, s in zip(voxel, box))
     if probability is not None and probability[voxel] >= 0.02:
-        likely = probability[box] >= probability[voxel] / 2
+        likely = probability[box] >= min(float(probability[voxel]) / 2, CERTAIN)
     else:
         low, high = np.percentile(image, (2, 98))
         smoothed = ndimage.gaussian_filter(image[box].astype(np.float32), 0.7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ..client.models import ORIGINAL, ImageEntry
 from ..ops.strokes import LesionMask
 from ..volume import Grid, Volume
 from .history import MaskHistory
+
+if TYPE_CHECKING:
+    from .working_copy import WorkingCopy
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class Case:
         dirty: whether there is work that was not submitted.
         known_label_at: when the label that is known was saved on the server; 0 if there was none.
         opened_at: seconds of the session's clock.
+        restored: the working copy that the mask came from, if it did.
     """
 
     sequences: tuple[Sequence, ...]
@@ -80,6 +84,7 @@ class Case:
     dirty: bool = False
     known_label_at: float = 0.0
     opened_at: float = 0.0
+    restored: WorkingCopy | None = None
 
     @property
     def image(self) -> ImageEntry:

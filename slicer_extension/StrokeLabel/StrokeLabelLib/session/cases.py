@@ -161,7 +161,7 @@ class Cases:
         if answer == "discard":
             session.copies.remove(copy)
         elif answer == "restore":
-            case.mask, case.dirty = copy.mask, True
+            case.mask, case.dirty, case.restored = copy.mask, True, copy
             case.provenance = Provenance("working copy", copy.model, copy.threshold, list(copy.edits))
             case.history.record("Restore unsubmitted work", case.mask, copy.threshold)
             session.status = "Restored your unsubmitted work."

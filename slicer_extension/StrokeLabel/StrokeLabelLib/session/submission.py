@@ -8,12 +8,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..client.api import Client
 from ..client.jobs import Job
 from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
-from ..errors import NotFoundError, StrokeLabelLibError
+from ..errors import GeometryError, NotFoundError, StrokeLabelLibError
+from ..volume import Volume, onto_grid
 from .case import Case, Sequence
-from .cases import Cases
+from .cases import Cases, lesion_of
 from .report import write_report
 from .session import Session
 from .view import Question
@@ -80,7 +83,7 @@ class Submission:
 
         def work(job: Job) -> Any:  # noqa: ANN401 - the newer label, or the scans as listed afterwards
             newer = None if replace else _newer_label(client, image_id, known, job)
-            if newer is not None:
+            if newer is not None and _differs(client, image_id, mask, job):
                 return newer
             client.save_label(image_id, mask, info, job=job)
             return client.images()
@@ -126,7 +129,10 @@ class Submission:
         label = case.image.labels.get(FINAL)
         case.known_label_at = label.saved_at if label else 0.0
         if not case.dirty and session.client is not None:
-            session.copies.remove_all(session.client.url, case.image.image_id)
+            session.copies.remove_own(session.client.url, case.image.image_id)
+            if case.restored is not None:
+                session.copies.remove(case.restored)
+                case.restored = None
         if then_next:
             self._cases.next()
 
@@ -144,6 +150,15 @@ def _newer_label(client: Client, image_id: str, known: float, job: Job) -> Label
         )
     label = image.labels.get(FINAL)
     return label if label is not None and label.saved_at > known else None
+
+
+def _differs(client: Client, image_id: str, mask: Volume, job: Job) -> bool:
+    """Whether the label on the server is another mask; the same may be there after a connection was cut off."""
+    try:
+        there = onto_grid(client.download_label(image_id, FINAL, job), mask.grid)
+    except GeometryError:
+        return True
+    return not np.array_equal(lesion_of(there.data), mask.data > 0)
 
 
 def _label_info(case: Case, seconds: float) -> dict[str, Any]:
