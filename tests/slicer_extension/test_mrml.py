@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
+from mrml_view import new_scene
 from StrokeLabelLib.mrml.geometry import right_handed
 from StrokeLabelLib.mrml.overlays import add_overlay, show_in_slices
 from StrokeLabelLib.mrml.prompts import add_prompt_lists, last_point, show_prompts
@@ -23,10 +24,7 @@ affines = pytest.mark.parametrize("name", list(AFFINES))
 
 @pytest.fixture
 def scene() -> slicer.vtkMRMLScene:
-    """A scene as 3D Slicer and trame-slicer have it: the Segmentations module knows it."""
-    made = slicer.vtkMRMLScene()
-    slicer.vtkSlicerSegmentationsModuleLogic().SetMRMLScene(made)
-    return made
+    return new_scene()
 
 
 def volume_and_mask(name: str) -> tuple[Volume, Volume]:

@@ -53,7 +53,30 @@ def show_in_slices(
         composite.SetBackgroundVolumeID(background.GetID() if background else None)
         composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
         composite.SetForegroundOpacity(opacity if foreground else 0.0)
-        composite.SetLinkedControl(True)
+        _link(composite)
+
+
+def show_side_by_side(scene: slicer.vtkMRMLScene, scans: dict[str, slicer.vtkMRMLScalarVolumeNode]) -> None:
+    """Show scans in views of their own that move together.
+
+    Args:
+        scene: the MRML scene.
+        scans: name of a slice view's layout -> its scan. Other views are left alone.
+    """
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        composite = scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode")
+        scan = scans.get(composite.GetLayoutName())
+        if scan is not None:
+            composite.SetBackgroundVolumeID(scan.GetID())
+            composite.SetForegroundVolumeID(None)
+            _link(composite)
+
+
+def _link(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
+    """Views scroll and zoom together, but each keeps its own scan."""
+    composite.SetLinkedControl(True)
+    composite.SetHotLinkedControl(True)
+    composite.SetDoPropagateVolumeSelection(False)
 
 
 def _map_colors(name: str) -> slicer.vtkMRMLColorTableNode:

@@ -6,7 +6,13 @@ import slicer
 
 from ..session.view import Prompt
 
-COLORS = {"lesion": (0.2, 0.9, 0.3), "not lesion": (0.95, 0.3, 0.9)}
+COLORS = {
+    "lesion": (0.2, 0.9, 0.3),
+    "not lesion": (0.95, 0.3, 0.9),
+    "add region": (0.3, 0.8, 1.0),
+    "remove island": (1.0, 0.6, 0.1),
+}
+"""Kinds of clicks; the last two act at once and do not stay."""
 
 
 def add_prompt_lists(scene: slicer.vtkMRMLScene) -> dict[str, slicer.vtkMRMLMarkupsFiducialNode]:
