@@ -42,7 +42,9 @@ class StrokeLabel(ScriptedLoadableModule):
         self.parent.categories = ["Segmentation"]
         self.parent.dependencies = ["SegmentEditor", "Markups", "Terminologies"]
         self.parent.contributors = ["The StrokeLabel developers"]
-        self.parent.helpText = _("Segment a stroke lesion on any brain MRI, correct it, submit it; the model learns.")
+        self.parent.helpText = _(
+            "Segment a stroke lesion on any brain MRI, correct it, submit it; the model learns."
+        )
         self.parent.acknowledgementText = _("Not a medical device; for research only.")
         slicer.app.connect("startupCompleted()", load_terminology)
 
@@ -90,9 +92,8 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.presenter = Presenter(self.view, self.runner, load_settings(self._settings_path))
         self._set_up_segment_editor()
         self.painting = Painting(self.nodes, self.presenter, self._effect_name)
-        self.parameters = StrokeLabelLogic().getParameterNode()
-        self.parameters.connectGui(widget)
         self._fill_choices()
+        self._connect_parameters(widget)
         self._connect_buttons()
         self._timers = [self._timer(PUMP_MS, self._pump), self._timer(TICK_MS, self._tick)]
         self._commit = self._timer(COMMIT_MS, self._commit_threshold, single_shot=True)
@@ -135,6 +136,15 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         effect = self.ui.segmentEditor.activeEffect()
         return effect.name if effect else ""
 
+    def _connect_parameters(self, widget) -> None:  # noqa: ANN001 - the panel
+        settings = self.presenter.settings
+        self.parameters = StrokeLabelLogic().getParameterNode()
+        self.parameters.overlayOpacity = settings.overlay_opacity
+        self.parameters.refineAtOnce = settings.refine_at_once
+        self.parameters.segmentOnOpen = settings.segment_on_open
+        self.parameters.loadSequences = settings.load_sequences
+        self.parameters.connectGui(widget)
+
     def _fill_choices(self) -> None:
         settings = self.presenter.settings
         self.ui.serverCombo.addItems(settings.servers or [settings.server])
@@ -145,35 +155,35 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
 
     def _connect_buttons(self) -> None:
         ui, p = self.ui, self.presenter
-        for button, command in {
-            ui.connectButton: lambda: p.connection.connect(ui.serverCombo.currentText, ui.tokenEdit.text),
-            ui.testButton: lambda: p.connection.test(ui.serverCombo.currentText, ui.tokenEdit.text),
-            ui.startHelpButton: self._show_start_command,
-            ui.refreshButton: p.cases.refresh,
-            ui.nextButton: p.cases.next,
-            ui.uploadButton: self._upload,
-            ui.segmentButton: p.segmentation.segment,
-            ui.cancelButton: p.cancel,
-            ui.lesionPointButton: lambda: self.painting.start_placing("lesion"),
-            ui.notLesionPointButton: lambda: self.painting.start_placing("not lesion"),
-            ui.refineButton: p.segmentation.refine,
-            ui.clearPointsButton: p.segmentation.clear_prompts,
-            ui.addRegionButton: lambda: self.painting.start_placing("add region"),
-            ui.removeIslandButton: lambda: self.painting.start_placing("remove island"),
-            ui.applyOperationButton: self._apply_operation,
-            ui.undoButton: p.editing.undo,
-            ui.redoButton: p.editing.redo,
-            ui.nextUncertainButton: p.overlays.next_uncertain_region,
-            ui.compareButton: lambda: p.overlays.show("model"),
-            ui.exportButton: self._export,
-            ui.acceptButton: lambda: p.submission.accept(then_next=True),
-            ui.rejectButton: lambda: p.submission.reject(then_next=True),
-            ui.submitButton: p.submission.submit,
-            ui.submitNextButton: lambda: p.submission.submit(then_next=True),
-            ui.trainButton: lambda: p.training.start({"max_epochs": self.parameters.maxEpochs}),
-            ui.stopTrainingButton: p.training.stop,
+        for name, command in {
+            "connectButton": lambda: p.connection.connect(ui.serverCombo.currentText, ui.tokenEdit.text),
+            "testButton": lambda: p.connection.test(ui.serverCombo.currentText, ui.tokenEdit.text),
+            "startHelpButton": self._show_start_command,
+            "refreshButton": p.cases.refresh,
+            "nextButton": p.cases.next,
+            "uploadButton": self._upload,
+            "segmentButton": p.segmentation.segment,
+            "cancelButton": p.cancel,
+            "lesionPointButton": lambda: self.painting.start_placing("lesion"),
+            "notLesionPointButton": lambda: self.painting.start_placing("not lesion"),
+            "refineButton": p.segmentation.refine,
+            "clearPointsButton": p.segmentation.clear_prompts,
+            "addRegionButton": lambda: self.painting.start_placing("add region"),
+            "removeIslandButton": lambda: self.painting.start_placing("remove island"),
+            "applyOperationButton": self._apply_operation,
+            "undoButton": p.editing.undo,
+            "redoButton": p.editing.redo,
+            "nextUncertainButton": p.overlays.next_uncertain_region,
+            "compareButton": lambda: p.overlays.show("model"),
+            "exportButton": self._export,
+            "acceptButton": lambda: p.submission.accept(then_next=True),
+            "rejectButton": lambda: p.submission.reject(then_next=True),
+            "submitButton": p.submission.submit,
+            "submitNextButton": lambda: p.submission.submit(then_next=True),
+            "trainButton": lambda: p.training.start({"max_epochs": self.parameters.maxEpochs}),
+            "stopTrainingButton": p.training.stop,
         }.items():
-            button.connect("clicked()", command)
+            getattr(ui, name).connect("clicked()", command)
         ui.thresholdSlider.connect("valueChanged(double)", self._drag_threshold)
         ui.sideBySideButton.connect("toggled(bool)", self.view.set_side_by_side)
         ui.overlayCombo.connect("currentTextChanged(QString)", p.overlays.show)
@@ -255,7 +265,9 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             self.presenter.cases.upload(Path(path))
 
     def _export(self) -> None:
-        path = qt.QFileDialog.getSaveFileName(None, _("Save the mask"), "mask.nii.gz", "NIfTI (*.nii.gz *.nii)")
+        path = qt.QFileDialog.getSaveFileName(
+            None, _("Save the mask"), "mask.nii.gz", "NIfTI (*.nii.gz *.nii)"
+        )
         if path:
             self.presenter.submission.export(Path(path))
 
@@ -265,11 +277,11 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
 
 
 class StrokeLabelTest(ScriptedLoadableModuleTest):
-    """Slicer's self test: the same as in Testing/Python."""
+    """Slicer's self test; the same runs by CTest and, with slicer-core, in the repository's tests."""
 
     def runTest(self) -> None:  # noqa: N802 - Slicer's name
         """Run the tests of the library that need MRML."""
-        from Testing.Python.StrokeLabelSelfTest import StrokeLabelSelfTest
+        from StrokeLabelLib.mrml.self_test import StrokeLabelSelfTest
 
         suite = unittest.defaultTestLoader.loadTestsFromTestCase(StrokeLabelSelfTest)
         result = unittest.TextTestRunner().run(suite)

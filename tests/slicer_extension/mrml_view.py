@@ -49,7 +49,9 @@ class MrmlView(FakeView):
         super().jump_to(point_mm)
         self.nodes.jump_to(point_mm)
 
-    def paint(self, presenter: Presenter, points_mm: list[np.ndarray], value: int = 1, name: str = "Paint") -> None:
+    def paint(
+        self, presenter: Presenter, points_mm: list[np.ndarray], value: int = 1, name: str = "Paint"
+    ) -> None:
         assert self.nodes.segmentation is not None
         scan = volume_of(self.nodes.scans[0]).grid
         held = mask_of(self.nodes.segmentation, scan)  # in Slicer's own order

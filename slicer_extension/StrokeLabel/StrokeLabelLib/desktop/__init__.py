@@ -1,1 +1,1 @@
-"""What only desktop 3D Slicer needs: Qt. It decides nothing; not run by the repository's tests, which check its names."""
+"""What only desktop 3D Slicer needs: Qt. It decides nothing. The repository's tests check its names; none runs it."""

@@ -31,4 +31,4 @@ def side_by_side(titles: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")[:12]
+    return text[:12].replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

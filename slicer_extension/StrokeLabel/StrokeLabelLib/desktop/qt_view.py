@@ -147,7 +147,9 @@ class QtView:
         ui, m = self._ui, state.measurements
         ui.volumeLabel.text = f"{m.volume_ml:.2f} ml"
         ui.countLabel.text = str(m.count)
-        ui.diceLabel.text = "" if m.dice_to_model is None else f"{m.dice_to_model:.3f} ({m.changed_ml:.2f} ml changed)"
+        ui.diceLabel.text = (
+            "" if m.dice_to_model is None else f"{m.dice_to_model:.3f} ({m.changed_ml:.2f} ml changed)"
+        )
         blocked = ui.thresholdSlider.blockSignals(True)
         ui.thresholdSlider.value = 0.5 if state.threshold is None else state.threshold
         ui.thresholdSlider.blockSignals(blocked)
