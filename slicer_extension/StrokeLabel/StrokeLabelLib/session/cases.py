@@ -212,8 +212,8 @@ def _make_case(opened: _Opened) -> Case:
                 f"The {opened.tag} label on the server does not lie on its scan; have it removed or restored there."
             ) from error
     mask = LesionMask.of(base)
-    label = opened.sequences[0].image.labels.get(FINAL)
-    case = Case(opened.sequences, mask, MaskHistory(mask), known_label_at=label.saved_at if label else 0.0)
+    known = opened.sequences[0].image.labels.get(FINAL)
+    case = Case(opened.sequences, mask, MaskHistory(mask), known_label=known)
     case.provenance.start = f"label {opened.tag}" if opened.tag else "empty"
     if opened.tag == ORIGINAL:
         case.model_mask = base

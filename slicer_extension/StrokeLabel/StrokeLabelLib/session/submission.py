@@ -77,7 +77,7 @@ class Submission:
             return
         case.dirty = True
         session.keep_working_copy()
-        image_id, mask, known = case.image.image_id, case.mask_volume, case.known_label_at
+        image_id, mask, known = case.image.image_id, case.mask_volume, case.known_label
         info = _label_info(case, session.clock() - case.opened_at)
         sent = case.mask
 
@@ -126,8 +126,7 @@ class Submission:
         session = self._session
         session.images, session.status = images, status
         case.sequences = _with_new_entries(case, images)
-        label = case.image.labels.get(FINAL)
-        case.known_label_at = label.saved_at if label else 0.0
+        case.known_label = case.image.labels.get(FINAL)
         if not case.dirty and session.client is not None:
             session.copies.remove_own(session.client.url, case.image.image_id)
             if case.restored is not None:
@@ -142,14 +141,14 @@ def _with_new_entries(case: Case, images: Many[ImageEntry]) -> tuple[Sequence, .
     return tuple(changed(s, image=entries.get(s.image.image_id, s.image)) for s in case.sequences)
 
 
-def _newer_label(client: Client, image_id: str, known: float, job: Job) -> LabelEntry | None:
+def _newer_label(client: Client, image_id: str, known: LabelEntry | None, job: Job) -> LabelEntry | None:
     image = next((i for i in client.images(job) if i.image_id == image_id), None)
     if image is None:
         raise NotFoundError(
             f"{image_id} is no longer on the server, so its mask can't be submitted; it is kept on this computer."
         )
     label = image.labels.get(FINAL)
-    return label if label is not None and label.saved_at > known else None
+    return label if label is not None and label != known else None
 
 
 def _differs(client: Client, image_id: str, mask: Volume, job: Job) -> bool:
