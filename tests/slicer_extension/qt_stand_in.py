@@ -92,6 +92,9 @@ class Widget(Emitter):
     def setMRMLScene(self, scene: Any) -> None:
         pass
 
+    def currentNode(self) -> Any:
+        return self.current
+
 
 class SegmentEditor(Widget):
     """Remembers what it was given."""

@@ -14,9 +14,9 @@ import pytest
 import qt_stand_in
 from small_server import Store, serving
 from StrokeLabelLib.mrml.segments import show_mask
-from StrokeLabelLib.volume import Volume
+from StrokeLabelLib.mrml.volumes import add_volume
+from StrokeLabelLib.volume import Volume, onto_grid
 from walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
-
 
 MODULE = REPOSITORY / "slicer_extension" / "StrokeLabel"
 SCAN, FLAIR = "sub-1_T1w", "sub-1_FLAIR"
@@ -200,6 +200,11 @@ def test_files_are_uploaded_and_exported(
     monkeypatch.setitem(qt_stand_in.DIALOGS, "getOpenFileName", str(tmp_path / "another.nii.gz"))
     panel.click("uploadButton")
     assert panel.state.open_image == "another" and not panel.stand_in.errors
+    panel.ui.uploadNodeSelector.current = add_volume(panel.stand_in.scene, store.scans[SCAN], "from DICOM")
+    panel.click("uploadNodeButton")
+    assert panel.state.open_image == "from DICOM" and not panel.stand_in.errors
+    uploaded, scan = store.scans["from DICOM"], store.scans[SCAN]
+    assert np.array_equal(onto_grid(uploaded, scan.grid).data, scan.data)
 
 
 def test_unsubmitted_work_is_offered_in_a_dialog(
