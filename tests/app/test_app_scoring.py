@@ -101,7 +101,9 @@ def test_the_dice_of_a_label_that_cannot_be_compared_is_a_reason_and_no_obstacle
     ):
         store.save_label(name, str(save(tmp_path / "f.nii.gz", final)), "final", {})
         store.save_label(name, str(save(tmp_path / "o.nii.gz", original)), "original", {})
-    save(Path(store.get_label_uri(odd, "original")), truth[:-1])  # replaced by hand: submitted, it would be refused
+    save(
+        Path(store.get_label_uri(odd, "original")), truth[:-1]
+    )  # replaced by hand: submitted, it would be refused
     task = DiceScoring()
     assert task.is_due(store)
     answer = task({}, store)

@@ -10,7 +10,8 @@ import app_server
 import numpy as np
 import pytest
 from app_server import Server
-from app_train import mask, start, submit, train_to_end
+from app_train import OPTIONS, mask, start, submit, train_to_end, wait_for
+from monailabel.client import MONAILabelClient
 
 from new_contrast import write_scans
 from strokelabel.metrics import dice
@@ -77,6 +78,29 @@ def test_what_annotators_submit_makes_the_next_prediction_better(
     for scan in unseen:
         answer = trainer.infer("segment", scan, "json")
         assert answer.status_code == 200 and answer.json()["model"]["version"] == "1+0001"
+
+
+def test_the_client_starts_watches_and_stops_a_training_and_ohif_starts_one_too(
+    trainer: Server, truth: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    client = MONAILabelClient(trainer.url, tmpdir=str(tmp_path), client_id="annotator")
+    if not client.datastore()["objects"]["sub-01_dwi"]["labels"]:
+        submit(trainer, "sub-01_dwi", truth["sub-01_dwi"], tmp_path)
+    many = {**OPTIONS, "steps": 5000}
+
+    assert client.train_start("segment", many)["status"] in ("SUBMITTED", "RUNNING")
+    assert client.train_status(check_if_running=True)
+    assert trainer.post("/train/segment", json=many).status_code == 429
+    wait_for(lambda: client.train_status()["status"] == "RUNNING")
+    assert client.train_stop()["status"] == "STOPPED"
+    assert not client.train_status(check_if_running=True)
+
+    assert trainer.post("/train/", json={"segment": many}).status_code == 200
+    assert client.train_status(check_if_running=True)
+    client.train_stop()
+    stats = client.info()["train_stats"]["segment"]
+    assert isinstance(stats["best_metric"], float) and stats["epoch"] <= stats["total_epochs"]
+    assert "total_time" in stats or "current_time" in stats
 
 
 @pytest.mark.parametrize(
