@@ -1,0 +1,6 @@
+"""What the 3D Slicer module and the browser page of StrokeLabel share: no Qt, no torch, no strokelabel.
+
+It needs numpy, scipy and requests, all in 3D Slicer's own Python; `mrml` alone also needs vtk and slicer.
+"""
+
+__version__ = "0.3.0"

@@ -1,0 +1,182 @@
+"""The requests that the server understands, one method each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotFoundError, ServerFailureError
+from ..nifti import decode_nifti, encode_nifti
+from ..volume import Volume
+from .jobs import Job
+from .models import (
+    FINAL,
+    ImageEntry,
+    InferResult,
+    ServerInfo,
+    TrainStatus,
+    read_image,
+    read_info,
+    read_train_status,
+)
+from .multipart import parts_of
+from .transport import Transport
+
+
+class Client:
+    """A MONAI Label server that runs the StrokeLabel app.
+
+    Methods block; run them in a job. Each raises `ServerError` with a sentence for the user.
+
+    Args:
+        url: "http://127.0.0.1:8000".
+        token: sent as bearer token, if the server asks for one.
+        client_id: the annotator's name.
+    """
+
+    def __init__(self, url: str, token: str = "", client_id: str = "", **transport: Any) -> None:  # noqa: ANN401
+        self.url = url.rstrip("/")
+        self.client_id = client_id
+        self._transport = Transport(self.url, token, **transport)
+
+    def info(self, job: Job | None = None) -> ServerInfo:
+        """What the server is and serves."""
+        return read_info(self._transport.get_json("/info/", job=job))
+
+    def images(self, job: Job | None = None) -> tuple[ImageEntry, ...]:
+        """All scans with their labels."""
+        answer = self._transport.get_json("/datastore/", {"output": "all"}, job)
+        objects = answer.get("objects")
+        if not isinstance(objects, Mapping):
+            raise ServerFailureError(
+                "The server's list of scans is not what was expected; is it MONAI Label?"
+            )
+        return tuple(
+            read_image(name, entry if isinstance(entry, Mapping) else {}) for name, entry in objects.items()
+        )
+
+    def next_sample(self, strategy: str, job: Job | None = None) -> str:
+        """Id of the scan to label next; "" when all are labelled."""
+        answer = self._transport.post_json(f"/activelearning/{strategy}", {"client_id": self.client_id}, job)
+        return str(answer.get("id", ""))
+
+    def download_image(self, image_id: str, job: Job | None = None) -> Volume:
+        """A scan."""
+        content = self._transport.get_bytes("/datastore/image", {"image": image_id}, job)
+        return decode_nifti(content, image_id)
+
+    def download_label(self, image_id: str, tag: str = FINAL, job: Job | None = None) -> Volume:
+        """A label of a scan."""
+        content = self._transport.get_bytes("/datastore/label", {"label": image_id, "tag": tag}, job)
+        return decode_nifti(content, f"the label of {image_id}")
+
+    def upload_image(self, image_id: str, volume: Volume, job: Job | None = None) -> str:
+        """Put a scan into the server's datastore; return its id."""
+        files = {"file": (f"{image_id}.nii.gz", encode_nifti(volume))}
+        answer = self._transport.put("/datastore/image", {"image": image_id}, {"params": "{}"}, files, job)
+        return str(answer.get("image", image_id))
+
+    def infer(
+        self,
+        model: str,
+        image_id: str,
+        options: Mapping[str, Any] | None = None,
+        mask: Volume | None = None,
+        job: Job | None = None,
+    ) -> InferResult:
+        """Ask a model.
+
+        Args:
+            model: name of the task.
+            image_id: the scan.
+            options: options of the task; `result` chooses "mask" (default), "probability" or "uncertainty"; for
+                "refine" also the clicks: "foreground", "background", "add_region", "remove_island", each a list
+                of voxels [i, j, k].
+            mask: the current mask, for tasks that correct one.
+            job: may be cancelled.
+        """
+        params = {"result_extension": ".nii.gz", "client_id": self.client_id, **(options or {})}
+        files = {"label": ("label.nii.gz", encode_nifti(mask))} if mask is not None else {}
+        kind, body = self._transport.post_form(
+            f"/infer/{model}", {"image": image_id}, {"params": json.dumps(params)}, files, job
+        )
+        parts = parts_of(kind, body)
+        if "image" not in parts:
+            raise ServerFailureError(f"{model} answered without an image; look into the server's log.")
+        return InferResult(
+            decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
+        )
+
+    def save_label(
+        self, image_id: str, mask: Volume, info: Mapping[str, Any], tag: str = FINAL, job: Job | None = None
+    ) -> None:
+        """Submit a mask; once this returns, the server has it.
+
+        Args:
+            image_id: the scan.
+            mask: uint8, 1 inside the lesion.
+            info: what to keep with the label: provenance, time spent.
+            tag: `FINAL` for an annotator's.
+            job: may be cancelled before it is sent.
+        """
+        params = {"label_info": [{"name": "lesion", "idx": 1}], "client_id": self.client_id, **info}
+        files = {"label": (f"{image_id}.nii.gz", encode_nifti(mask))}
+        query = {"image": image_id, "tag": tag}
+        self._transport.put("/datastore/label", query, {"params": json.dumps(params)}, files, job)
+
+    def set_label_status(
+        self, image_id: str, tag: str, status: str, comment: str = "", job: Job | None = None
+    ) -> None:
+        """Accept or reject a model's label.
+
+        Args:
+            image_id: the scan.
+            tag: of the label.
+            status: "accepted" or "rejected".
+            comment: for people.
+            job: may be cancelled before it is sent.
+        """
+        body = {
+            "image": image_id,
+            "tag": tag,
+            "status": status,
+            "comment": comment,
+            "client_id": self.client_id,
+        }
+        self._transport.put_json("/datastore/label/status", body, job)
+
+    def train(self, trainer: str, options: Mapping[str, Any] | None = None, job: Job | None = None) -> None:
+        """Start training in the background of the server."""
+        self._transport.post_json(f"/train/{trainer}", dict(options or {}), job)
+
+    def stop_training(self, job: Job | None = None) -> None:
+        """Stop training; what was learnt so far is kept, and `train` goes on from there."""
+        self._transport.delete("/train/", job)
+
+    def train_status(self, trainer: str, job: Job | None = None) -> TrainStatus:
+        """How training goes; a server that has not trained yet says so by an empty state."""
+        try:
+            answer = self._transport.get_json("/train/", job=job)
+        except NotFoundError:
+            answer = {}
+        stats = self.info(job).train_stats.get(trainer, {})
+        return read_train_status(answer, stats)
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    try:
+        params = json.loads(content or b"{}")
+    except ValueError as error:
+        raise ServerFailureError("The server's answer is not JSON; look into its log.") from error
+    return params if isinstance(params, dict) else {}
+
+
+def image_id_of(path: Path) -> str:
+    """The id under which a file is uploaded: its name without suffix."""
+    name = path.name
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm"):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

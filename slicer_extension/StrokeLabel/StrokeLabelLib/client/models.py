@@ -1,0 +1,210 @@
+"""What the server says, as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..volume import Volume
+
+FINAL, ORIGINAL = "final", "original"
+"""Tags of labels: an annotator's, and a model's."""
+
+
+@dataclass(frozen=True)
+class LabelEntry:
+    """A label that the server holds for a scan.
+
+    Attributes:
+        tag: `FINAL`, `ORIGINAL`, or another.
+        saved_at: seconds since 1970; 0 if unknown.
+        client_id: who submitted it; "" if unknown.
+        status: "pseudo", "accepted", "corrected", "rejected", or "".
+        info: everything the server says about it.
+    """
+
+    tag: str
+    saved_at: float = 0.0
+    client_id: str = ""
+    status: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """A scan in the server's datastore, with its place in BIDS as far as its name tells.
+
+    Attributes:
+        image_id: the server's id.
+        subject: "07" of "sub-07_ses-2_T1w", else "".
+        session: "2", else "".
+        sequence: "T1w", else the id.
+        labels: by tag.
+    """
+
+    image_id: str
+    subject: str = ""
+    session: str = ""
+    sequence: str = ""
+    labels: Mapping[str, LabelEntry] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """One of "new", "pseudo-label", "rejected", "submitted"."""
+        if FINAL in self.labels:
+            return "submitted"
+        original = self.labels.get(ORIGINAL)
+        if original is None:
+            return "new"
+        return "rejected" if original.status == "rejected" else "pseudo-label"
+
+    def same_visit(self, other: ImageEntry) -> bool:
+        """Whether both are of the same subject and session."""
+        return bool(self.subject) and (self.subject, self.session) == (other.subject, other.session)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A task of the server.
+
+    Attributes:
+        name: as in the address of requests.
+        kind: MONAI Label's type: "segmentation", "deepgrow", "scribbles", ...
+        labels: name -> value in the answer's image.
+        description: for people.
+        options: option -> default, or list of choices.
+    """
+
+    name: str
+    kind: str = ""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    description: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What /info/ says.
+
+    Attributes:
+        name, version: of the app.
+        models, trainers: by name.
+        strategies: names of the orders in which scans are offered.
+        total, completed: scans, and those with a final label.
+        train_stats: by trainer.
+    """
+
+    name: str = ""
+    version: str = ""
+    models: Mapping[str, ModelInfo] = field(default_factory=dict)
+    trainers: Mapping[str, ModelInfo] = field(default_factory=dict)
+    strategies: tuple[str, ...] = ()
+    total: int = 0
+    completed: int = 0
+    train_stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class InferResult:
+    """An answer of a model.
+
+    Attributes:
+        volume: labels, or float32 for a probability or uncertainty map.
+        params: the JSON beside it.
+    """
+
+    volume: Volume
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainStatus:
+    """How training goes.
+
+    Attributes:
+        running: whether it does.
+        state: MONAI Label's word: "RUNNING", "DONE", "ERROR", ...; "" if nothing was trained yet.
+        epoch, epochs: reached and planned.
+        best_metric: best validation Dice so far, or 0.
+        message: the last line that training wrote, for people.
+    """
+
+    running: bool = False
+    state: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    best_metric: float = 0.0
+    message: str = ""
+
+
+_ENTITIES = re.compile(
+    r"^sub-([A-Za-z0-9]+)(?:_ses-([A-Za-z0-9]+))?(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*_([A-Za-z0-9]+)$"
+)
+
+
+def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
+    """An entry of GET /datastore/?output=all; whatever is not there is empty."""
+    name = _ENTITIES.match(image_id)
+    subject, session, sequence = (part or "" for part in name.groups()) if name else ("", "", image_id)
+    labels = {tag: _read_label(tag, _mapping(label)) for tag, label in _mapping(entry.get("labels")).items()}
+    return ImageEntry(image_id, subject, session, sequence, labels)
+
+
+def read_info(answer: Mapping[str, Any]) -> ServerInfo:
+    """The answer of GET /info/; whatever is not there is empty."""
+    datastore = _mapping(answer.get("datastore"))
+    stats = {name: _mapping(value) for name, value in _mapping(answer.get("train_stats")).items()}
+    return ServerInfo(
+        name=str(answer.get("name", "")),
+        version=str(answer.get("version", "")),
+        models={name: _read_model(name, _mapping(m)) for name, m in _mapping(answer.get("models")).items()},
+        trainers={
+            name: _read_model(name, _mapping(m)) for name, m in _mapping(answer.get("trainers")).items()
+        },
+        strategies=tuple(_mapping(answer.get("strategies"))),
+        total=_whole(datastore.get("total")),
+        completed=_whole(datastore.get("completed")),
+        train_stats=stats,
+    )
+
+
+def read_train_status(answer: Mapping[str, Any], stats: Mapping[str, Any]) -> TrainStatus:
+    """GET /train/ and the trainer's stats of GET /info/ as one."""
+    state = str(answer.get("status", ""))
+    lines = [str(line).strip() for line in answer.get("details") or [] if str(line).strip()]
+    return TrainStatus(
+        running=state in ("RUNNING", "SUBMITTED"),
+        state=state,
+        epoch=_whole(stats.get("epoch")),
+        epochs=_whole(stats.get("total_epochs")),
+        best_metric=_number(stats.get("best_metric")),
+        message=lines[-1] if lines else "",
+    )
+
+
+def _read_label(tag: str, label: Mapping[str, Any]) -> LabelEntry:
+    info = _mapping(label.get("info"))
+    return LabelEntry(
+        tag, _number(info.get("ts")), str(info.get("client_id", "")), str(info.get("status", "")), info
+    )
+
+
+def _read_model(name: str, model: Mapping[str, Any]) -> ModelInfo:
+    labels = model.get("labels")
+    values = {str(n): _whole(v) for n, v in labels.items()} if isinstance(labels, Mapping) else {}
+    kind, description = str(model.get("type", "")), str(model.get("description", ""))
+    return ModelInfo(name, kind, values, description, _mapping(model.get("config")))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - whatever JSON holds
+    return value if isinstance(value, Mapping) else {}
+
+
+def _whole(value: Any) -> int:  # noqa: ANN401
+    return int(_number(value))
+
+
+def _number(value: Any) -> float:  # noqa: ANN401
+    return float(value) if isinstance(value, (int, float)) and value == value else 0.0

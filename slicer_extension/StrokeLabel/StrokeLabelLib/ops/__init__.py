@@ -1,0 +1,1 @@
+"""Editing operations on masks: plain functions of arrays (i, j, k), with spacing in mm where lengths matter."""

@@ -1,0 +1,120 @@
+"""Parts of a mask that do not touch."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import OperationError
+
+_NEIGHBOURS = np.ones((3, 3, 3), bool)
+REACH_MM = 30.0
+"""How far from a click a region is added."""
+
+
+def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[slice, ...] | None:
+    """The box around a mask, wider by `margin` voxels within the image; None for an empty mask."""
+    margins = (margin,) * mask.ndim if isinstance(margin, int) else margin
+    sides = []
+    for axis in range(mask.ndim):
+        others = tuple(a for a in range(mask.ndim) if a != axis)
+        at = np.flatnonzero(mask.any(axis=others))
+        if at.size == 0:
+            return None
+        sides.append(slice(max(0, int(at[0]) - margins[axis]), int(at[-1]) + 1 + margins[axis]))
+    return tuple(sides)
+
+
+def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the parts of a mask from 1, voxels that touch at corners being one part (26-connected).
+
+    Returns:
+        int32 (i, j, k), 0 outside; and how many there are.
+    """
+    labels = np.zeros(mask.shape, np.int32)
+    box = bounding_box(mask)
+    if box is None:
+        return labels, 0
+    count = ndimage.label(mask[box], _NEIGHBOURS, output=labels[box])
+    return labels, int(count)
+
+
+def remove_island(mask: np.ndarray, voxel: tuple[int, int, int], near: int = 2) -> np.ndarray:
+    """The mask without the part at a voxel, or the one nearest to it within `near` voxels: clicks are never exact.
+
+    Raises:
+        OperationError: there is none.
+    """
+    labels, _ = label_islands(mask)
+    around = tuple(slice(max(0, n - near), n + near + 1) for n in voxel)
+    candidates = np.argwhere(labels[around])
+    if candidates.size == 0:
+        raise OperationError("There is no lesion under the click; click on the part to remove.")
+    corner = np.array([s.start for s in around])
+    nearest = candidates[np.argmin(((candidates + corner - voxel) ** 2).sum(axis=1))] + corner
+    return mask & (labels != labels[tuple(nearest)])
+
+
+def add_region(
+    mask: np.ndarray,
+    voxel: tuple[int, int, int],
+    image: np.ndarray,
+    spacing_mm: np.ndarray,
+    probability: np.ndarray | None = None,
+) -> np.ndarray:
+    """The mask with the region around a voxel.
+
+    With a probability map: what is connected to the voxel and at least half as likely as it. Without, or where the
+    model excludes a lesion: what is connected and as bright, within 20 % of the image's range. Both end 30 mm away.
+
+    Args:
+        mask: booleans (i, j, k).
+        voxel: the click.
+        image: (i, j, k).
+        spacing_mm: of the voxels.
+        probability: (i, j, k).
+    """
+    reach = np.ceil(REACH_MM / np.asarray(spacing_mm)).astype(int)
+    box = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(voxel, reach))
+    at = tuple(n - s.start for n, s in zip(voxel, box))
+    if probability is not None and probability[voxel] >= 0.02:
+        likely = probability[box] >= probability[voxel] / 2
+    else:
+        low, high = np.percentile(image, (2, 98))
+        smoothed = ndimage.gaussian_filter(image[box].astype(np.float32), 0.7)
+        likely = np.abs(smoothed - smoothed[at]) <= 0.2 * max(float(high - low), 1e-6) / 2
+    labels, _ = ndimage.label(likely)  # by faces only, so that it does not leak through corners
+    result = mask.copy()
+    result[box] |= labels == labels[at]
+    return result
+
+
+def keep_largest(mask: np.ndarray, count: int) -> np.ndarray:
+    """The mask's largest parts.
+
+    Raises:
+        OperationError: a count below 1.
+    """
+    if count < 1:
+        raise OperationError(f"Expected how many parts to keep, at least 1, found {count}.")
+    labels, found = label_islands(mask)
+    if found <= count:
+        return mask.copy()
+    sizes = np.bincount(labels.ravel())[1:]
+    kept = np.zeros(found + 1, bool)
+    kept[np.argsort(-sizes, kind="stable")[:count] + 1] = True
+    return kept[labels]
+
+
+def remove_small(mask: np.ndarray, min_ml: float, voxel_ml: float) -> np.ndarray:
+    """The mask's parts of at least `min_ml`.
+
+    Raises:
+        OperationError: a negative volume.
+    """
+    if not min_ml >= 0:
+        raise OperationError(f"Expected a volume of at least 0 ml, found {min_ml}.")
+    labels, _ = label_islands(mask)
+    kept = np.bincount(labels.ravel()) * voxel_ml >= min_ml
+    kept[0] = False
+    return kept[labels]

@@ -1,0 +1,87 @@
+"""A mask that remembers what was painted by hand, so that another threshold does not lose it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import OperationError
+
+
+@dataclass(frozen=True, eq=False)
+class LesionMask:
+    """What a model or a stored label says, and what the annotator added and removed since.
+
+    Attributes:
+        base: booleans (i, j, k).
+        added, removed: booleans (i, j, k); never both.
+    """
+
+    base: np.ndarray
+    added: np.ndarray
+    removed: np.ndarray
+
+    @classmethod
+    def of(cls, base: np.ndarray) -> LesionMask:
+        """A mask without strokes."""
+        base = np.asarray(base, bool)
+        return cls(base, np.zeros_like(base), np.zeros_like(base))
+
+    @property
+    def current(self) -> np.ndarray:
+        """The mask as it is shown: booleans (i, j, k)."""
+        return (self.base | self.added) & ~self.removed
+
+    def edited(self, after: np.ndarray) -> LesionMask:
+        """The same base with strokes such that `after` is shown."""
+        after = np.asarray(after, bool)
+        if after.shape != self.base.shape:
+            raise OperationError(f"Expected a mask of {self.base.shape} voxels, found {after.shape}.")
+        changed = after != self.current
+        return LesionMask(
+            self.base, np.where(changed, after, self.added), np.where(changed, ~after, self.removed)
+        )
+
+    def with_base(self, base: np.ndarray) -> LesionMask:
+        """Another base under the same strokes: what was painted stays, what was erased stays away."""
+        return LesionMask(np.asarray(base, bool), self.added, self.removed)
+
+    def at_threshold(self, probability: np.ndarray, threshold: float) -> LesionMask:
+        """The same strokes over the voxels whose probability is at least `threshold`.
+
+        Raises:
+            OperationError: a threshold outside 0 to 1.
+        """
+        if not 0 < threshold <= 1:
+            raise OperationError(f"Expected a threshold above 0 and up to 1, found {threshold}.")
+        return self.with_base(probability >= threshold)
+
+    @property
+    def has_strokes(self) -> bool:
+        """Whether anything was added or removed."""
+        return bool(self.added.any() or self.removed.any())
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A `LesionMask` in a few kilobytes."""
+
+    shape: tuple[int, ...]
+    parts: tuple[bytes, bytes, bytes]
+
+    @classmethod
+    def pack(cls, mask: LesionMask) -> PackedMask:
+        """Eight voxels to the byte, then deflated: masks are mostly zero."""
+        base, added, removed = (
+            zlib.compress(np.packbits(a).tobytes(), 1) for a in (mask.base, mask.added, mask.removed)
+        )
+        return cls(mask.base.shape, (base, added, removed))
+
+    def unpack(self) -> LesionMask:
+        """The mask, exactly as it was."""
+        count = int(np.prod(self.shape))
+        bits = (np.frombuffer(zlib.decompress(part), np.uint8) for part in self.parts)
+        base, added, removed = (np.unpackbits(b, count=count).astype(bool).reshape(self.shape) for b in bits)
+        return LesionMask(base, added, removed)

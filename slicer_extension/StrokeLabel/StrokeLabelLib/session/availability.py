@@ -1,0 +1,82 @@
+"""Which commands can be used now, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .session import Session
+
+NEEDS_NOTHING = ("connect", "test_connection")
+NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training")
+NEEDS_CASE = ("edit", "click", "apply", "undo", "redo", "export", "overlay", "close")
+NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject")
+NEEDS_PREDICTION = ("threshold", "next_uncertain", "compare")
+COMMANDS = (
+    *NEEDS_NOTHING,
+    *NEEDS_SERVER,
+    *NEEDS_CASE,
+    *NEEDS_CASE_AND_SERVER,
+    *NEEDS_PREDICTION,
+    "cancel",
+)
+"""Names of all commands, as views may use them for their buttons."""
+
+_WHILE_BUSY = ("cancel", "stop_training", "edit")
+"""Painting goes on while a request runs: what comes back is put under the strokes."""
+
+
+def blocked_commands(session: Session) -> dict[str, str]:
+    """Command -> why it cannot be used now. Commands that are not in it can be used."""
+    reasons = {command: _reason(session, command) for command in COMMANDS}
+    return {command: reason for command, reason in reasons.items() if reason}
+
+
+def _reason(session: Session, command: str) -> str:
+    if session.job is not None and command not in _WHILE_BUSY:
+        return f"Wait for this, or cancel it: {session.job.message}"
+    if command in (*NEEDS_SERVER, *NEEDS_CASE_AND_SERVER) and session.client is None:
+        return "Connect to a server first."
+    if command in (*NEEDS_CASE, *NEEDS_CASE_AND_SERVER, *NEEDS_PREDICTION) and session.case is None:
+        return "Open a scan first: choose one in the list, or press Next."
+    return _RULES[command](session) if command in _RULES else ""
+
+
+def _training(session: Session) -> str:
+    if session.training.running:
+        return "A training runs already; it can be stopped."
+    if not session.info.trainers:
+        return "This server offers no training."
+    if not any(image.status == "submitted" for image in session.images):
+        return "Submit at least one mask first: the model learns from submitted masks."
+    return ""
+
+
+def _unless(holds: Callable[[Session], object], reason: str) -> Callable[[Session], str]:
+    return lambda session: "" if holds(session) else reason
+
+
+_HAS_PROBABILITY = _unless(
+    lambda s: s.case and s.case.probability is not None,
+    "Segment first: this works on the model's probability map.",
+)
+_WAITS_FOR_DECISION = _unless(
+    lambda s: s.case and s.case.is_pseudo_label,
+    "This scan has no label of a model that waits for a decision.",
+)
+_RULES: dict[str, Callable[[Session], str]] = {
+    "cancel": _unless(lambda s: s.job is not None, "Nothing is going on."),
+    "train": _training,
+    "stop_training": _unless(lambda s: s.training.running, "No training is running."),
+    "threshold": _HAS_PROBABILITY,
+    "next_uncertain": _HAS_PROBABILITY,
+    "compare": _unless(
+        lambda s: s.case and s.case.model_mask is not None,
+        "Segment first: there is no mask of the model to compare with.",
+    ),
+    "undo": _unless(lambda s: s.case and s.case.history.undo_name, "There is nothing to undo."),
+    "redo": _unless(lambda s: s.case and s.case.history.redo_name, "There is nothing to redo."),
+    "accept": _WAITS_FOR_DECISION,
+    "reject": _WAITS_FOR_DECISION,
+}

@@ -1,0 +1,107 @@
+"""The scan that is open, with everything that is known about its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..client.models import ORIGINAL, ImageEntry
+from ..ops.strokes import LesionMask
+from ..volume import Grid, Volume
+from .history import MaskHistory
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One scan of a visit.
+
+    Attributes:
+        image: its entry in the datastore.
+        volume: its voxels, on its own grid.
+    """
+
+    image: ImageEntry
+    volume: Volume
+
+
+@dataclass
+class Provenance:
+    """Where a mask came from; it is submitted with the mask.
+
+    Attributes:
+        start: "empty", "label final", "label original", "working copy", or "model <name>".
+        model: what the server said about the model that made the mask, if one did.
+        threshold: on the lesion's probability; None for the model's own decision.
+        edits: names of the steps taken since, in order.
+    """
+
+    start: str = "empty"
+    model: dict[str, Any] = field(default_factory=dict)
+    threshold: float | None = None
+    edits: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the label's info."""
+        return {
+            "start": self.start,
+            "model": self.model,
+            "threshold": self.threshold,
+            "edits": self.edits[-100:],
+        }
+
+
+@dataclass(eq=False)
+class Case:
+    """A scan with its mask.
+
+    Attributes:
+        sequences: all scans of the visit; the first is the one that the mask belongs to.
+        mask: what the model said, and what the annotator painted.
+        history: named steps, for undo and redo.
+        probability: of lesion, float32 (i, j, k), once the server sent it.
+        uncertainty: float32 (i, j, k), once the server sent it.
+        tissues: labels (i, j, k), once the server sent them.
+        model_mask: what the model answered last, before any edit.
+        dirty: whether there is work that was not submitted.
+        known_label_at: when the label that is known was saved on the server; 0 if there was none.
+        opened_at: seconds of the session's clock.
+    """
+
+    sequences: tuple[Sequence, ...]
+    mask: LesionMask
+    history: MaskHistory
+    provenance: Provenance = field(default_factory=Provenance)
+    probability: np.ndarray | None = None
+    uncertainty: np.ndarray | None = None
+    tissues: np.ndarray | None = None
+    model_mask: np.ndarray | None = None
+    dirty: bool = False
+    known_label_at: float = 0.0
+    opened_at: float = 0.0
+
+    @property
+    def image(self) -> ImageEntry:
+        """The datastore's entry of the scan that the mask belongs to."""
+        return self.sequences[0].image
+
+    @property
+    def scan(self) -> Volume:
+        """The scan that the mask belongs to."""
+        return self.sequences[0].volume
+
+    @property
+    def grid(self) -> Grid:
+        """Where the scan's voxels lie."""
+        return self.scan.grid
+
+    @property
+    def mask_volume(self) -> Volume:
+        """The mask as uint8 (i, j, k), 1 inside the lesion, on the scan's grid."""
+        return Volume(self.mask.current.astype(np.uint8), self.grid.affine)
+
+    @property
+    def is_pseudo_label(self) -> bool:
+        """Whether a model's label waits to be accepted, corrected or rejected."""
+        return self.image.status == "pseudo-label" and self.image.labels[ORIGINAL].status != "rejected"

@@ -1,0 +1,225 @@
+"""The list of scans, and opening one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from ..client.api import Client, image_id_of
+from ..client.jobs import Job
+from ..client.models import FINAL, ORIGINAL, ImageEntry
+from ..errors import GeometryError, NotFoundError, OperationError, StrokeLabelLibError
+from ..ops.statistics import volume_ml
+from ..ops.strokes import LesionMask
+from ..volume import Volume, onto_grid
+from .case import Case, Provenance, Sequence
+from .history import MaskHistory
+from .segmentation import Segmentation
+from .session import Session
+from .view import Question
+from .working_copy import WorkingCopy
+
+LESION_CLASS = 5
+"""Value of lesion in a label with all tissue classes; in a mask it is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """What the server sent about a scan."""
+
+    images: tuple[ImageEntry, ...]
+    sequences: tuple[Sequence, ...]
+    label: Volume | None
+    tag: str
+    left_out: tuple[str, ...]
+
+
+class Cases:
+    """Commands about scans."""
+
+    def __init__(self, session: Session, segmentation: Segmentation) -> None:
+        self._session = session
+        self._segmentation = segmentation
+
+    def refresh(self) -> None:
+        """List the server's scans anew."""
+        session = self._session
+        if session.allow("refresh"):
+            session.run("Listing the scans", self._server.images, self._listed)
+
+    def open(self, image_id: str) -> None:
+        """Open a scan with its label, if it has one, and the other scans of the visit.
+
+        Work on the scan that is open is kept on this computer, and offered when that scan is opened again.
+        """
+        session = self._session
+        if not session.allow("open"):
+            return
+        session.keep_working_copy()
+        client, siblings = self._server, session.settings.load_sequences
+        session.run(
+            f"Opening {image_id}", lambda job: _download(client, image_id, siblings, job), self._opened
+        )
+
+    def next(self) -> None:
+        """Open the scan that the server's strategy chooses."""
+        session = self._session
+        if not session.allow("next"):
+            return
+        session.keep_working_copy()
+        client, settings = self._server, session.settings
+        strategies = session.info.strategies
+        strategy = settings.strategy if settings.strategy in strategies else next(iter(strategies), "random")
+
+        def work(job: Job) -> _Opened | None:
+            image_id = client.next_sample(strategy, job)
+            return _download(client, image_id, settings.load_sequences, job) if image_id else None
+
+        session.run("Fetching the next scan", work, self._next_came)
+
+    def upload(self, path: Path, image_id: str = "") -> None:
+        """Put a file into the server's datastore and open it."""
+        session = self._session
+        if not session.allow("upload"):
+            return
+        client, files, name = self._server, session.files, image_id or image_id_of(path)
+        try:
+            volume = files.read(path)  # here, not in the job: it may be VTK that reads
+        except StrokeLabelLibError as error:
+            session.fail(error)
+            return
+        session.keep_working_copy()
+
+        def work(job: Job) -> _Opened:
+            return _download(client, client.upload_image(name, volume, job), False, job)
+
+        session.run(f"Uploading {name}", work, self._opened)
+
+    def close(self) -> None:
+        """Close the scan; work that was not submitted is kept on this computer."""
+        session = self._session
+        if session.allow("close"):
+            session.keep_working_copy()
+            self._show(None)
+
+    @property
+    def _server(self) -> Client:
+        client = self._session.client
+        if client is None:
+            raise OperationError("Connect to a server first.")
+        return client
+
+    def _listed(self, images: tuple[ImageEntry, ...]) -> None:
+        self._session.images = images
+
+    def _next_came(self, opened: _Opened | None) -> None:
+        if opened is None:
+            self._session.status = "All scans are labelled. Open one from the list to look at it again."
+        else:
+            self._opened(opened)
+
+    def _opened(self, opened: _Opened) -> None:
+        case = _make_case(opened)
+        case.opened_at = self._session.clock()
+        self._session.images = opened.images
+        self._show(case)
+        source = {FINAL: "with its submitted mask", ORIGINAL: "with a model's mask to check"}.get(
+            opened.tag, ""
+        )
+        left_out = f" Left out: {'; '.join(opened.left_out)}" if opened.left_out else ""
+        self._session.status = f"Opened {case.image.image_id} {source}".rstrip() + "." + left_out
+        copy = self._session.copies.find(self._server.url, case)
+        if copy is not None:
+            self._offer(case, copy)
+        elif self._session.settings.segment_on_open and opened.label is None:
+            self._segmentation.segment()
+
+    def _show(self, case: Case | None) -> None:
+        session = self._session
+        session.case, session.overlay, session.prompts = case, "", ()
+        session.view.show_overlay(None)
+        session.view.show_prompts(())
+        session.view.show_case(case)
+        session.mask_changed()
+        session.render()
+
+    def _offer(self, case: Case, copy: WorkingCopy) -> None:
+        saved = datetime.fromtimestamp(copy.saved_at, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+        ml = volume_ml(copy.mask.current, case.grid.voxel_ml)
+        text = f"Unsubmitted work on {case.image.image_id} from {saved} ({ml:.1f} ml) was found on this computer."
+        answers = {"later": "Decide later", "restore": "Restore it", "discard": "Discard it"}
+        self._session.view.ask(Question(text, answers), lambda answer: self._answered(answer, case, copy))
+
+    def _answered(self, answer: str, case: Case, copy: WorkingCopy) -> None:
+        session = self._session
+        if session.case is not case:
+            return
+        if answer == "discard":
+            session.copies.remove(copy)
+        elif answer == "restore":
+            case.mask, case.dirty = copy.mask, True
+            case.provenance = Provenance("working copy", copy.model, copy.threshold, list(copy.edits))
+            case.history.record("Restore unsubmitted work", case.mask, copy.threshold)
+            session.status = "Restored your unsubmitted work."
+            session.mask_changed()
+        session.render()
+
+
+def _download(client: Client, image_id: str, siblings: bool, job: Job) -> _Opened:
+    images = client.images(job)
+    image = next((entry for entry in images if entry.image_id == image_id), None)
+    if image is None:
+        raise NotFoundError(
+            f"{image_id} is no longer on the server; refresh the list and choose another scan."
+        )
+    sequences = [Sequence(image, client.download_image(image_id, job))]
+    left_out = []
+    for other in _others(images, image) if siblings else ():
+        try:
+            sequences.append(Sequence(other, client.download_image(other.image_id, job)))
+        except StrokeLabelLibError as error:
+            job.check()
+            left_out.append(f"{other.sequence} ({error})")
+    tag = _tag_to_open(image)
+    label = client.download_label(image_id, tag, job) if tag else None
+    return _Opened(images, tuple(sequences), label, tag, tuple(left_out))
+
+
+def _others(images: tuple[ImageEntry, ...], image: ImageEntry) -> Iterator[ImageEntry]:
+    return (other for other in images if other.image_id != image.image_id and image.same_visit(other))
+
+
+def _tag_to_open(image: ImageEntry) -> str:
+    """The label to begin with: the annotator's, else a model's that was not rejected."""
+    if image.status == "submitted":
+        return FINAL
+    return ORIGINAL if image.status == "pseudo-label" else ""
+
+
+def _make_case(opened: _Opened) -> Case:
+    scan = opened.sequences[0].volume
+    if opened.label is None:
+        base = np.zeros(scan.data.shape, bool)
+    else:
+        try:
+            base = lesion_of(onto_grid(opened.label, scan.grid).data)
+        except GeometryError as error:
+            raise GeometryError(
+                f"The {opened.tag} label on the server does not lie on its scan; have it removed or restored there."
+            ) from error
+    mask = LesionMask.of(base)
+    label = opened.sequences[0].image.labels.get(FINAL)
+    case = Case(opened.sequences, mask, MaskHistory(mask), known_label_at=label.saved_at if label else 0.0)
+    case.provenance.start = f"label {opened.tag}" if opened.tag else "empty"
+    if opened.tag == ORIGINAL:
+        case.model_mask = base
+    return case
+
+
+def lesion_of(labels: np.ndarray) -> np.ndarray:
+    """The lesion in a label, be it a mask or all tissue classes."""
+    return labels == (LESION_CLASS if labels.max(initial=0) > 1 else 1)

@@ -1,0 +1,119 @@
+"""The annotator's part: brush strokes, operations, islands, undo."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import StrokeLabelLibError
+from ..ops.islands import add_region, remove_island
+from ..volume import Volume, onto_grid
+from .history import Step
+from .operations import OPERATIONS
+from .segmentation import record
+from .session import Session
+
+
+class Editing:
+    """Commands that change the mask here, without the server."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def mask_edited(self, mask: Volume, name: str = "Paint") -> None:
+        """Take what the user painted in the view: call it when a stroke ends. It is not shown again.
+
+        Args:
+            mask: non-zero inside the lesion; it may be flipped, reordered or cropped, but lies on the scan's voxels.
+            name: of the step: "Paint", "Erase", "Scissors".
+        """
+        session, case = self._session, self._session.case
+        if not session.allow("edit") or case is None:
+            return
+        try:
+            after = onto_grid(mask, case.grid).data > 0
+        except StrokeLabelLibError as error:
+            session.fail(error)
+            session.mask_changed()  # back to what is known
+            return
+        if (after == case.mask.current).all():
+            return
+        case.mask = case.mask.edited(after)
+        record(session, case, name)
+
+    def apply(self, operation: str, **parameters: float) -> None:
+        """Apply an operation of `OPERATIONS` to the mask: one step.
+
+        Args:
+            operation: its key.
+            parameters: instead of its defaults.
+        """
+        session, case = self._session, self._session.case
+        if not session.allow("apply") or case is None:
+            return
+        chosen = OPERATIONS[operation]
+        try:
+            after = chosen.run(case, {**chosen.defaults, **parameters})
+        except StrokeLabelLibError as error:
+            session.fail(error)
+            return
+        self._take(after, chosen.title)
+
+    def remove_island(self, point_mm: tuple[float, float, float]) -> None:
+        """Remove the part of the mask under a click (RAS)."""
+        self._at_click(point_mm, "Remove island")
+
+    def add_region(self, point_mm: tuple[float, float, float]) -> None:
+        """Add what the model holds likely around a click (RAS), or what is as bright there."""
+        self._at_click(point_mm, "Add region")
+
+    def undo(self) -> None:
+        """Take back the last step."""
+        case = self._session.case
+        if self._session.allow("undo") and case is not None:
+            name = case.history.undo_name
+            self._go_to(case.history.undo(), f"Undone: {name}.")
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        case = self._session.case
+        if self._session.allow("redo") and case is not None:
+            name = case.history.redo_name
+            self._go_to(case.history.redo(), f"Done again: {name}.")
+
+    def _at_click(self, point_mm: tuple[float, float, float], name: str) -> None:
+        session, case = self._session, self._session.case
+        if not session.allow("click") or case is None:
+            return
+        mask = case.mask.current
+        try:
+            voxel = case.grid.to_voxel(point_mm)
+            if name == "Remove island":
+                after = remove_island(mask, voxel)
+            else:
+                after = add_region(mask, voxel, case.scan.data, case.grid.spacing_mm, case.probability)
+        except StrokeLabelLibError as error:
+            session.fail(error)
+            return
+        self._take(after, name)
+
+    def _take(self, after: np.ndarray, name: str) -> None:
+        session, case = self._session, self._session.case
+        if case is None:
+            return
+        if (after == case.mask.current).all():
+            session.status = f"{name}: nothing to change."
+            session.render()
+            return
+        case.mask = case.mask.edited(after)
+        session.status = f"{name}."
+        record(session, case, name)
+
+    def _go_to(self, step: Step | None, status: str) -> None:
+        session, case = self._session, self._session.case
+        if step is None or case is None:
+            return
+        case.mask, case.provenance.threshold, case.dirty = step.mask.unpack(), step.threshold, True
+        case.provenance.edits.append(status.rstrip("."))
+        session.status = status
+        session.mask_changed()
+        session.render()

@@ -1,0 +1,41 @@
+"""A report about one mask, as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..client.api import image_id_of
+from ..files import write_atomically
+from ..ops.statistics import island_volumes_ml
+from .case import Case
+from .view import Measurements
+
+
+def report(case: Case, measurements: Measurements) -> dict[str, Any]:
+    """What a reader of the mask wants to know: volumes in ml, and where the mask came from."""
+    grid = case.grid
+    return {
+        "image": case.image.image_id,
+        "lesion_volume_ml": round(measurements.volume_ml, 3),
+        "lesion_count": measurements.count,
+        "lesion_volumes_ml": [round(v, 3) for v in island_volumes_ml(case.mask.current, grid.voxel_ml)],
+        "dice_to_model": measurements.dice_to_model,
+        "changed_ml": measurements.changed_ml,
+        "shape": list(grid.shape),
+        "spacing_mm": [round(float(s), 4) for s in grid.spacing_mm],
+        "provenance": case.provenance.as_json(),
+        "submitted": case.image.status == "submitted" and not case.dirty,
+    }
+
+
+def write_report(mask_path: Path, case: Case, measurements: Measurements) -> Path:
+    """Write the report beside the file of a mask; return its path.
+
+    Raises:
+        FileFormatError: it cannot be written.
+    """
+    path = mask_path.with_name(f"{image_id_of(mask_path)}_report.json")
+    write_atomically(path, json.dumps(report(case, measurements), indent=2).encode())
+    return path

@@ -1,0 +1,175 @@
+"""The model's part: segmenting, the threshold on its probability map, and clicks that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..client.jobs import Job
+from ..client.models import InferResult
+from ..errors import GeometryError
+from ..volume import Grid, Volume, onto_grid
+from .case import Case, Provenance
+from .session import Session
+from .view import Prompt
+
+PROMPT_KEYS = {"lesion": "foreground", "not lesion": "background"}
+"""Kinds of clicks, and the names that the server knows them by."""
+
+REFINE = "refine"
+
+
+class Segmentation:
+    """Commands that ask the model."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def segment(self, model: str = "", options: Mapping[str, Any] | None = None) -> None:
+        """Segment the open scan; strokes that were painted before stay on top.
+
+        The mask is shown as soon as it comes; the probability map for the threshold follows.
+
+        Args:
+            model: name of a task; the chosen one by default.
+            options: of the task.
+        """
+        session = self._session
+        case, client = session.case, session.client
+        if not session.allow("segment") or case is None or client is None:
+            return
+        name, image_id = model or session.settings.model, case.image.image_id
+        session.settings.model = name
+
+        def work(job: Job) -> InferResult:
+            return client.infer(name, image_id, options, job=job)
+
+        def done(result: InferResult) -> None:
+            self._segmented(case, name, result)
+            self._fetch_probability(case, name, dict(options or {}))
+
+        session.run(f"Segmenting {image_id}", work, done)
+
+    def drag_threshold(self, threshold: float) -> None:
+        """Show the mask at a threshold while the slider moves; no step of its own."""
+        case = self._session.case
+        if case is not None and case.probability is not None:
+            case.mask = case.mask.at_threshold(case.probability, threshold)
+            case.provenance.threshold = threshold
+            self._session.mask_changed()
+            self._session.render()
+
+    def set_threshold(self, threshold: float) -> None:
+        """Take a threshold: one step that can be undone. Call it when the slider is released."""
+        case = self._session.case
+        if not self._session.allow("threshold") or case is None or case.probability is None:
+            return
+        case.mask = case.mask.at_threshold(case.probability, threshold)
+        case.provenance.threshold = threshold
+        record(self._session, case, f"Threshold {threshold:.2f}")
+
+    def add_prompt(self, kind: str, point_mm: tuple[float, float, float]) -> None:
+        """Point at lesion, or at what is none.
+
+        Args:
+            kind: "lesion" or "not lesion".
+            point_mm: RAS.
+        """
+        session = self._session
+        case = session.case
+        if not session.allow("refine") or case is None:
+            return
+        try:
+            case.grid.to_voxel(point_mm)
+        except GeometryError as error:
+            session.fail(error)
+            return
+        session.prompts = (*session.prompts, Prompt(kind, point_mm))
+        session.view.show_prompts(session.prompts)
+        if session.settings.refine_at_once:
+            self.refine()
+
+    def clear_prompts(self) -> None:
+        """Take back the clicks that were not used yet."""
+        self._session.prompts = ()
+        self._session.view.show_prompts(())
+
+    def refine(self) -> None:
+        """Correct the mask around the clicks made since the last time."""
+        session = self._session
+        case, client, prompts = session.case, session.client, session.prompts
+        if not session.allow("refine") or case is None or client is None or not prompts:
+            return
+        clicks: dict[str, list[list[int]]] = {key: [] for key in PROMPT_KEYS.values()}
+        for prompt in prompts:
+            clicks[PROMPT_KEYS[prompt.kind]].append(list(case.grid.to_voxel(prompt.point_mm)))
+        image_id, mask = case.image.image_id, case.mask_volume
+        before = case.mask.current
+
+        def done(result: InferResult) -> None:
+            after = on_scan(result.volume, case.grid) > 0
+            # strokes painted meanwhile are newer than the answer
+            painted = case.mask.current != before
+            case.mask = case.mask.edited(np.where(painted, case.mask.current, after))
+            session.prompts = tuple(p for p in session.prompts if p not in prompts)
+            session.view.show_prompts(session.prompts)
+            record(
+                session,
+                case,
+                "Refine by a click" if len(prompts) == 1 else f"Refine by {len(prompts)} clicks",
+            )
+
+        session.run("Refining", lambda job: client.infer(REFINE, image_id, clicks, mask, job), done)
+
+    def _segmented(self, case: Case, name: str, result: InferResult) -> None:
+        session = self._session
+        answer = on_scan(result.volume, case.grid)
+        values = result.params.get("label_names") or session.info.models[name].labels
+        base = answer == int(values.get("lesion", 1))
+        case.mask, case.model_mask = case.mask.with_base(base), base
+        case.probability = case.uncertainty = None
+        model = result.params.get("model")
+        described = {"task": name, **(model if isinstance(model, dict) else {})}
+        case.provenance = Provenance(f"model {name}", described, None, case.provenance.edits)
+        notes = " ".join(str(note) for note in result.params.get("notes") or [])
+        record(session, case, "Segment")
+        found = f"{session.measurements.volume_ml:.1f} ml of lesion"
+        session.status = f"{name}: {found}. {notes}".strip()
+
+    def _fetch_probability(self, case: Case, name: str, options: dict[str, Any]) -> None:
+        session, client = self._session, self._session.client
+        if client is None:
+            return
+        image_id = case.image.image_id
+
+        def done(result: InferResult) -> None:
+            if result.volume.data.dtype.kind == "f":  # a server that knows no probability answers the mask
+                case.probability = on_scan(result.volume, case.grid)
+
+        asked = {**options, "result": "probability"}
+        session.run(
+            "Fetching the probability map",
+            lambda job: client.infer(name, image_id, asked, job=job),
+            done,
+            quietly=True,
+        )
+
+
+def on_scan(volume: Volume, grid: Grid) -> np.ndarray:
+    """Voxels of an answer in the scan's order.
+
+    Raises:
+        GeometryError: the answer does not lie on the scan.
+    """
+    return onto_grid(volume, grid).data
+
+
+def record(session: Session, case: Case, name: str) -> None:
+    """Note a step of the mask, and show it."""
+    case.dirty = True
+    case.provenance.edits.append(name)
+    case.history.record(name, case.mask, case.provenance.threshold)
+    session.mask_changed()
+    session.render()

@@ -1,0 +1,166 @@
+"""What the parts of the presenter share: the view, the server, the open case, and the one job that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..client.api import Client
+from ..client.jobs import Job, Runner, Work
+from ..client.models import ImageEntry, ServerInfo, TrainStatus
+from ..errors import ServerUnavailableError, StrokeLabelLibError
+from ..files import VolumeFiles
+from .availability import blocked_commands
+from .case import Case
+from .measure import measure
+from .settings import Settings
+from .view import Measurements, Prompt, View, ViewState
+from .working_copy import WorkingCopies
+
+SEGMENTING_KINDS = ("segmentation", "detection")
+
+
+@dataclass(eq=False)
+class Session:
+    """One user's work with one server.
+
+    Attributes:
+        view: what the user sees.
+        runner: how requests run beside it.
+        settings: the user's choices.
+        copies: masks that were not submitted, on this computer.
+        files: reads and writes volumes.
+        make_client: from an address, a token and the annotator's name.
+        clock: seconds.
+    """
+
+    view: View
+    runner: Runner
+    settings: Settings
+    copies: WorkingCopies
+    files: VolumeFiles
+    make_client: Callable[[str, str, str], Client]
+    clock: Callable[[], float] = time.monotonic
+
+    client: Client | None = None
+    info: ServerInfo = field(default_factory=ServerInfo)
+    images: tuple[ImageEntry, ...] = ()
+    case: Case | None = None
+    job: Job | None = None
+    status: str = ""
+    overlay: str = ""
+    prompts: tuple[Prompt, ...] = ()
+    training: TrainStatus = field(default_factory=TrainStatus)
+    measurements: Measurements = field(default_factory=Measurements)
+
+    def allow(self, command: str) -> bool:
+        """Whether a command can be used now; the view says why not."""
+        reason = blocked_commands(self).get(command)
+        if reason:
+            self.view.show_error(reason)
+        return not reason
+
+    def run(self, message: str, work: Work, done: Callable[[Any], None], *, quietly: bool = False) -> Job:
+        """Run work beside the view; its result is dropped when the case changed meanwhile.
+
+        Args:
+            message: what is going on, for people.
+            work: blocks; touches neither view nor case.
+            done: called with its result on the view's thread.
+            quietly: in the background: it neither blocks commands nor shows errors.
+        """
+        job, case = Job(message), self.case
+        if not quietly:
+            self.job = job
+            self.render()
+
+        def finish(deliver: Callable[[], None]) -> None:
+            if self.job is job:
+                self.job = None
+            try:
+                if self.case is case:
+                    deliver()
+            except StrokeLabelLibError as error:
+                self.fail(error)
+            self.render()
+
+        def failed(error: StrokeLabelLibError) -> None:
+            finish(lambda: None if quietly else self.fail(error))
+
+        self.runner.run(job, work, lambda result: finish(lambda: done(result)), failed)
+        return job
+
+    def cancel(self) -> None:
+        """Stop what is going on; nothing of it will happen."""
+        if self.job is not None:
+            self.job.cancel()
+            self.status, self.job = f"Cancelled: {self.job.message}", None
+            self.render()
+
+    def fail(self, error: StrokeLabelLibError) -> None:
+        """Tell the user, after the work was saved."""
+        kept = self.keep_working_copy()
+        addition = " What you painted is kept on this computer." if kept and _is_down(error) else ""
+        self.status = str(error)
+        self.view.show_error(f"{error}{addition}")
+
+    def keep_working_copy(self) -> bool:
+        """Save the mask on this computer if there is work that was not submitted; whether there was."""
+        if self.case is None or not self.case.dirty or self.client is None:
+            return False
+        try:
+            self.copies.save(self.client.url, self.case)
+        except StrokeLabelLibError as error:
+            self.view.show_error(str(error))
+            return False
+        return True
+
+    def mask_changed(self) -> None:
+        """Show the mask and its measurements anew."""
+        if self.case is not None:
+            self.measurements = measure(self.case)
+            self.view.show_mask(self.case.mask_volume)
+
+    def render(self) -> None:
+        """Show the small things anew."""
+        self.view.render(self.state())
+
+    def state(self) -> ViewState:
+        """Everything small that a view shows."""
+        case, info = self.case, self.info
+        return ViewState(
+            server=self.settings.server,
+            connected=self.client is not None,
+            server_text=f"{info.name} {info.version}".strip(),
+            busy=self.job.message if self.job else "",
+            can_cancel=self.job is not None,
+            status=self.status,
+            blocked=blocked_commands(self),
+            images=self.images,
+            open_image=case.image.image_id if case else "",
+            completed=sum(image.status == "submitted" for image in self.images),
+            total=len(self.images),
+            sequences=tuple(s.image.sequence for s in case.sequences) if case else (),
+            models=tuple(m for m in info.models.values() if m.kind in SEGMENTING_KINDS),
+            model=self.settings.model,
+            threshold=case.provenance.threshold if case else None,
+            measurements=self.measurements,
+            undo_name=case.history.undo_name if case else "",
+            redo_name=case.history.redo_name if case else "",
+            dirty=bool(case and case.dirty),
+            is_pseudo_label=bool(case and case.is_pseudo_label),
+            overlay=self.overlay,
+            training=self.training,
+        )
+
+
+def _is_down(error: StrokeLabelLibError) -> bool:
+    return isinstance(error, ServerUnavailableError)
+
+
+def default_folder() -> Path:
+    """Where settings and working copies are kept for a user."""
+    return Path.home() / ".strokelabel" / "annotator"
