@@ -153,6 +153,11 @@ class Scene:
         for view in self.slice_views:
             view.get_view_node().JumpSliceByOffsetting(*point_mm)
 
+    def step(self, count: int) -> None:
+        """Move the axial view by so many slices."""
+        view = self._views[0]
+        view.set_slice_value(view.get_slice_value() + count * view.get_slice_step())
+
     def fit(self) -> None:
         """Fit the views to the scan."""
         if self._scans:
