@@ -34,7 +34,7 @@ def build() -> None:
                 key="a.key",
                 classes="tool-button with-text",
                 click=run("answer", "a.key"),
-                data_answer=("a.key",),
+                raw_attrs=[':data-answer="a.key"'],
             ):
                 html.Span("{{ a.text }}")
 
@@ -51,12 +51,12 @@ def _dialog(name: str, title: str, width: int) -> Iterator[None]:
 def _settings() -> None:
     with html.Label(classes="field"):
         html.Span("Server")
-        html.Input(v_model=("server_url",), type="text", list="known-servers", data_test="server")
+        html.Input(v_model=("server_url",), type="text", raw_attrs=['list="known-servers"', 'data-test="server"'])
     with html.Datalist(id="known-servers"):
         html.Option(v_for=("s in servers",), key="s", value=("s",))
     with html.Label(classes="field", title="Only if the server asks for one; it is not stored"):
         html.Span("Token")
-        html.Input(v_model=("token",), type="password", autocomplete="off")
+        html.Input(v_model=("token",), type="password", raw_attrs=['autocomplete="off"'])
     with html.Label(classes="field", title="Kept with each label that you submit"):
         html.Span("Annotator")
         html.Input(v_model=("client_id",), type="text")

@@ -103,9 +103,9 @@ def _empty_state() -> None:
 
 def _banners() -> None:
     with html.Div(classes="banners"):
-        with html.Div(classes="banner bad", v_if=("error",), role="alert"):
+        with html.Div(classes="banner bad", v_if=("error",), raw_attrs=['role="alert"']):
             v3.VIcon("mdi-alert-circle-outline", size=18)
-            html.Span("{{ error }}", classes="grow", data_test="error")
+            html.Span("{{ error }}", classes="grow", raw_attrs=['data-test="error"'])
             with html.Button(click=run("dismiss_error"), title="Close (Esc)", classes="close"):
                 v3.VIcon("mdi-close", size=18)
         with html.Div(classes="banner", v_if=("pages > 1",)):

@@ -41,7 +41,7 @@ def cases() -> None:
                 click=run("open", "row.id"),
                 title=("row.id + ': ' + row.status_text",),
                 disabled=("!!ui.blocked.open",),
-                data_case=("row.id",),
+                raw_attrs=[':data-case="row.id"'],
             ),
         ):
             v3.VIcon(icon=(f"({STATUS_ICONS!r})[row.status] || 'mdi-circle-outline'",), size=16)
@@ -146,14 +146,14 @@ def _clean_up() -> None:
                 click=run("apply", f"'{key}'", values),
                 disabled=("!!ui.blocked.apply",),
                 title=(f"ui.blocked.apply || {quoted(f'{operation.title}: {operation.tooltip}')}",),
-                data_command=f"apply {key}",
+                raw_attrs=[f'data-command="apply {key}"'],
             ):
                 v3.VIcon(OPERATION_ICONS.get(key, "mdi-tune"), size=18)
     with html.Div(classes="row small"):
         for name, text in (("min_ml", "smaller than (ml)"), ("margin_mm", "margin (mm)")):
             with html.Label(classes="number"):
                 html.Span(text)
-                html.Input(v_model=(name,), type="number", step="0.1")
+                html.Input(v_model=(name,), type="number", raw_attrs=['step="0.1"', 'min="-20"'])
 
 
 def _overlays() -> None:
@@ -182,7 +182,7 @@ def _overlays() -> None:
 
 
 def _read_out() -> None:
-    with html.Div(classes="read-out", data_test="read-out"):
+    with html.Div(classes="read-out", raw_attrs=['data-test="read-out"']):
         with html.Div():
             html.Span("{{ ui.open_image ? ui.volume : '–' }}", classes="big-number")
             html.Span("ml", classes="dim")
@@ -192,7 +192,7 @@ def _read_out() -> None:
         with html.Div(v_if=("ui.dice !== null",), title="Overlap of your mask with what the model answered (Dice)"):
             html.Span("{{ ui.dice }}", classes="big-number")
             html.Span("to model", classes="dim")
-    html.Div("{{ ui.status }}", classes="status", data_test="status")
+    html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
 
 
 def _hand_in() -> None:
@@ -207,7 +207,7 @@ def _hand_in() -> None:
         )
     with html.Div(classes="row minor"):
         for path, text, tip in (("mask", "Mask", "Save the mask as NIfTI"), ("report", "Report", "Save volumes and provenance as JSON")):
-            html.A(text, href=(f"ui.open_image ? 'download/{path}' : null",), classes="link", title=tip, download="")
+            html.A(text, href=(f"ui.open_image ? 'download/{path}' : null",), classes="link", title=tip, raw_attrs=["download"])
         v3.VSpacer()
         with html.Button(click=run("toggle", "'show_train'"), classes="link", title="Let the model learn from what was submitted"):
             html.Span("{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}")

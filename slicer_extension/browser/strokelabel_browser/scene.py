@@ -82,9 +82,9 @@ class Scene:
         for node in self._scans:
             low, high = VolumeWindowLevel.get_volume_auto_min_max_range(node)
             VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
+        self.show_sequence(0)  # before the mask, which is blended with what was added to the views before it
         self._segmentation = self._make_segmentation(self._scans[0])
         self._head = head.surface(scene, case.scan)
-        self.show_sequence(0)
         self.fit()
 
     def show_sequence(self, index: int) -> None:
@@ -103,6 +103,7 @@ class Scene:
         self._writing = True
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         try:
+            self._editor.show_3d(bool(values.any()))  # VTK complains about surfaces of nothing
             if values.any():
                 image = nodes.oriented_image(values, self._grid)
                 logic.SetBinaryLabelmapToSegment(image, self._segmentation, SEGMENT)
@@ -171,6 +172,7 @@ class Scene:
         if mask is None or (self._shown is not None and np.array_equal(mask, self._shown)):
             return
         self._shown = mask
+        self._editor.show_3d(bool(mask.any()))
         self._painted(Volume(mask.astype(np.uint8), self._grid.affine), name)
 
     def _make_segmentation(self, scan: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
@@ -178,7 +180,6 @@ class Scene:
         node = editor.create_empty_segmentation_node()
         editor.set_active_segmentation(node, scan)
         editor.add_empty_segment(segment_id=SEGMENT, segment_name="Lesion", segment_color=list(LESION_COLOR))
-        editor.show_3d(True)
         display = node.GetDisplayNode()
         display.SetSliceIntersectionThickness(2)
         display.SetOpacity2DFill(0.35)

@@ -56,7 +56,7 @@ def button(
         click=run(command, *arguments),
         disabled=(f"!!{blocked}",),
         title=(f"{blocked} || {shown}",),
-        data_command=" ".join([command, *map(str, args or [])]),
+        raw_attrs=[f'data-command="{" ".join([command, *map(str, args or [])])}"'],
         **options,
     ):
         v3.VIcon(icon, size=20 if big else 18)
@@ -92,6 +92,6 @@ def slider(name: str, low: float, high: float, step: float, *, tooltip: str, **e
         track_size=3,
         thumb_size=14,
         title=tooltip,
-        data_test=name,
+        raw_attrs=[f'data-test="{name}"'],
         **events,
     )
