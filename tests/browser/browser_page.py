@@ -108,7 +108,7 @@ class Page:
     """
 
     def __init__(self, running: Process, browser: Browser, pictures: Path) -> None:
-        self.running, self._pictures = running, pictures
+        self.running, self.pictures = running, pictures
         self.window = browser.new_page(viewport={"width": 1400, "height": 900})
         self.faults: list[str] = []
         self.window.on("pageerror", lambda error: self.faults.append(str(error)))
@@ -165,7 +165,7 @@ class Page:
     def picture(self, name: str) -> None:
         """Keep a screenshot, once the views have come to rest."""
         self.window.wait_for_timeout(700)
-        self.window.screenshot(path=self._pictures / f"{name}.png")
+        self.window.screenshot(path=self.pictures / f"{name}.png")
 
     @property
     def error(self) -> str:
