@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-EXTENSION = Path(__file__).parents[2] / "slicer_extension"
+REPOSITORY = Path(__file__).parents[2]
 
-sys.path.insert(0, str(EXTENSION / "StrokeLabel"))
+sys.path.insert(0, str(REPOSITORY / "slicer_extension" / "StrokeLabel"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "app"))  # app_server, which starts a real server

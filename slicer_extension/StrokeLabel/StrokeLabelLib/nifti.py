@@ -80,8 +80,8 @@ def decode_nifti(content: bytes, name: str) -> Volume:
     return Volume(_voxels(content, order, shape, name), affine)
 
 
-def encode_nifti(volume: Volume, *, compress: bool = True) -> bytes:
-    """The bytes of a .nii.gz (or .nii) file; booleans become uint8."""
+def encode_nifti(volume: Volume, *, compress: bool = True, level: int = 4) -> bytes:
+    """The bytes of a .nii.gz (or .nii) file; booleans become uint8. Level 1 is fastest, 9 smallest."""
     data = volume.data.astype(np.uint8) if volume.data.dtype == bool else volume.data
     dtype = data.dtype.newbyteorder("<")
     code = _CODES.get(dtype.str[1:])
@@ -89,7 +89,7 @@ def encode_nifti(volume: Volume, *, compress: bool = True) -> bytes:
         raise FileFormatError(f"Voxels of type {data.dtype} can't be written as NIfTI.")
     header = _header(volume, code, dtype.itemsize)
     content = header + b"\0" * 4 + np.asarray(data, dtype).tobytes(order="F")
-    return gzip.compress(content, 4, mtime=0) if compress else content
+    return gzip.compress(content, level, mtime=0) if compress else content
 
 
 def _shape(dim: tuple[int, ...], name: str) -> tuple[int, int, int]:

@@ -54,7 +54,7 @@ class ImageEntry:
     def status(self) -> str:
         """One of "new", "pseudo-label", "rejected", "submitted"."""
         if FINAL in self.labels:
-            return "submitted"
+            return "rejected" if self.labels[FINAL].status == "rejected" else "submitted"
         original = self.labels.get(ORIGINAL)
         if original is None:
             return "new"

@@ -129,7 +129,7 @@ class Transport:
                 whole = _is_whole(answer)
             except requests.Timeout as error:
                 raise ServerTimeoutError(
-                    f"The server at {self._url} did not answer within {read_s:.0f} s; try again, or look at its log."
+                    f"The server at {self._url} did not answer within {read_s:g} s; try again, or look at its log."
                 ) from error
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 raise ServerUnavailableError(

@@ -11,17 +11,22 @@ _NEIGHBOURS = np.ones((3, 3, 3), bool)
 REACH_MM = 30.0
 """How far from a click a region is added."""
 
+CERTAIN = 0.3
+
 
 def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[slice, ...] | None:
     """The box around a mask, wider by `margin` voxels within the image; None for an empty mask."""
     margins = (margin,) * mask.ndim if isinstance(margin, int) else margin
-    sides = []
-    for axis in range(mask.ndim):
+    sides: list[slice] = []
+    inner = mask
+    for axis in range(mask.ndim):  # each axis is searched only where the ones before found something
         others = tuple(a for a in range(mask.ndim) if a != axis)
-        at = np.flatnonzero(mask.any(axis=others))
+        at = np.flatnonzero(inner.any(axis=others))
         if at.size == 0:
             return None
-        sides.append(slice(max(0, int(at[0]) - margins[axis]), int(at[-1]) + 1 + margins[axis]))
+        first, last = int(at[0]), int(at[-1])
+        inner = inner[(*[slice(None)] * axis, slice(first, last + 1))]
+        sides.append(slice(max(0, first - margins[axis]), last + 1 + margins[axis]))
     return tuple(sides)
 
 
@@ -64,8 +69,9 @@ def add_region(
 ) -> np.ndarray:
     """The mask with the region around a voxel.
 
-    With a probability map: what is connected to the voxel and at least half as likely as it. Without, or where the
-    model excludes a lesion: what is connected and as bright, within 20 % of the image's range. Both end 30 mm away.
+    With a probability map: what is connected to the voxel and at least half as likely as it, or likelier than 0.3.
+    Without, or where the model excludes a lesion: what is connected and as bright.
+    Both end 30 mm away.
 
     Args:
         mask: booleans (i, j, k).
@@ -78,15 +84,24 @@ def add_region(
     box = tuple(slice(max(0, n - r), n + r + 1) for n, r in zip(voxel, reach))
     at = tuple(n - s.start for n, s in zip(voxel, box))
     if probability is not None and probability[voxel] >= 0.02:
-        likely = probability[box] >= probability[voxel] / 2
+        likely = probability[box] >= min(float(probability[voxel]) / 2, CERTAIN)
     else:
-        low, high = np.percentile(image, (2, 98))
-        smoothed = ndimage.gaussian_filter(image[box].astype(np.float32), 0.7)
-        likely = np.abs(smoothed - smoothed[at]) <= 0.2 * max(float(high - low), 1e-6) / 2
+        likely = _as_bright(image, box, at)
     labels, _ = ndimage.label(likely)  # by faces only, so that it does not leak through corners
     result = mask.copy()
-    result[box] |= labels == labels[at]
+    result[box] |= ndimage.binary_fill_holes(labels == labels[at])
     return result
+
+
+def _as_bright(image: np.ndarray, box: tuple[slice, ...], at: tuple[int, ...]) -> np.ndarray:
+    """Which voxels of a box are as bright as those around a click, within noise or a tenth of the image's range."""
+    inner = image[box].astype(np.float32)
+    around = inner[tuple(slice(max(0, n - 1), n + 2) for n in at)]
+    low, high = np.percentile(image, (2, 98))
+    tolerance = max(2.5 * float(around.std()), 0.1 * float(high - low), 1e-6)
+    likely = np.abs(inner - np.median(around)) <= tolerance
+    likely[at] = True
+    return likely
 
 
 def keep_largest(mask: np.ndarray, count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from scipy import ndimage, optimize
 
 from ..volume import Volume
 
-COARSE_MM = 4.0
+COARSE_MM = 6.0
 """The plane between the hemispheres is looked for on voxels of this size."""
 
 

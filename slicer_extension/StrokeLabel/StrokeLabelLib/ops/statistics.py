@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .islands import label_islands
+from .islands import bounding_box, label_islands
 
 
 def volume_ml(mask: np.ndarray, voxel_ml: float) -> float:
@@ -14,7 +14,8 @@ def volume_ml(mask: np.ndarray, voxel_ml: float) -> float:
 
 def count_islands(mask: np.ndarray) -> int:
     """Number of parts that do not touch, not even at corners."""
-    return label_islands(mask)[1]
+    box = bounding_box(mask)
+    return 0 if box is None else label_islands(mask[box])[1]
 
 
 def island_volumes_ml(mask: np.ndarray, voxel_ml: float) -> list[float]:

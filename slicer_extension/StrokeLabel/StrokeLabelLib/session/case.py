@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..client.models import ORIGINAL, ImageEntry
+from ..client.models import ORIGINAL, ImageEntry, LabelEntry
 from ..ops.strokes import LesionMask
 from ..volume import Grid, Volume
 from .history import MaskHistory
+
+if TYPE_CHECKING:
+    from .working_copy import WorkingCopy
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +68,9 @@ class Case:
         tissues: labels (i, j, k), once the server sent them.
         model_mask: what the model answered last, before any edit.
         dirty: whether there is work that was not submitted.
-        known_label_at: when the label that is known was saved on the server; 0 if there was none.
+        known_label: the final label that the server had when the case was opened, or that was submitted since.
         opened_at: seconds of the session's clock.
+        restored: the working copy that the mask came from, if it did.
     """
 
     sequences: tuple[Sequence, ...]
@@ -78,8 +82,9 @@ class Case:
     tissues: np.ndarray | None = None
     model_mask: np.ndarray | None = None
     dirty: bool = False
-    known_label_at: float = 0.0
+    known_label: LabelEntry | None = None
     opened_at: float = 0.0
+    restored: WorkingCopy | None = None
 
     @property
     def image(self) -> ImageEntry:

@@ -161,7 +161,7 @@ class Cases:
         if answer == "discard":
             session.copies.remove(copy)
         elif answer == "restore":
-            case.mask, case.dirty = copy.mask, True
+            case.mask, case.dirty, case.restored = copy.mask, True, copy
             case.provenance = Provenance("working copy", copy.model, copy.threshold, list(copy.edits))
             case.history.record("Restore unsubmitted work", case.mask, copy.threshold)
             session.status = "Restored your unsubmitted work."
@@ -212,8 +212,8 @@ def _make_case(opened: _Opened) -> Case:
                 f"The {opened.tag} label on the server does not lie on its scan; have it removed or restored there."
             ) from error
     mask = LesionMask.of(base)
-    label = opened.sequences[0].image.labels.get(FINAL)
-    case = Case(opened.sequences, mask, MaskHistory(mask), known_label_at=label.saved_at if label else 0.0)
+    known = opened.sequences[0].image.labels.get(FINAL)
+    case = Case(opened.sequences, mask, MaskHistory(mask), known_label=known)
     case.provenance.start = f"label {opened.tag}" if opened.tag else "empty"
     if opened.tag == ORIGINAL:
         case.model_mask = base

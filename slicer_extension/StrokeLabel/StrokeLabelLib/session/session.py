@@ -13,6 +13,7 @@ from ..client.jobs import Job, Runner, Work
 from ..client.models import ImageEntry, ServerInfo, TrainStatus
 from ..errors import ServerUnavailableError, StrokeLabelLibError
 from ..files import VolumeFiles
+from ..ops.strokes import LesionMask
 from .availability import blocked_commands
 from .case import Case
 from .measure import measure
@@ -55,6 +56,7 @@ class Session:
     prompts: tuple[Prompt, ...] = ()
     training: TrainStatus = field(default_factory=TrainStatus)
     measurements: Measurements = field(default_factory=Measurements)
+    _saved: LesionMask | None = None
 
     def allow(self, command: str) -> bool:
         """Whether a command can be used now; the view says why not."""
@@ -111,8 +113,11 @@ class Session:
         """Save the mask on this computer if there is work that was not submitted; whether there was."""
         if self.case is None or not self.case.dirty or self.client is None:
             return False
+        if self._saved is self.case.mask:
+            return True
         try:
             self.copies.save(self.client.url, self.case)
+            self._saved = self.case.mask
         except StrokeLabelLibError as error:
             self.view.show_error(str(error))
             return False

@@ -8,12 +8,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..client.api import Client
 from ..client.jobs import Job
 from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
-from ..errors import NotFoundError, StrokeLabelLibError
+from ..errors import GeometryError, NotFoundError, StrokeLabelLibError
+from ..volume import Volume, onto_grid
 from .case import Case, Sequence
-from .cases import Cases
+from .cases import Cases, lesion_of
 from .report import write_report
 from .session import Session
 from .view import Question
@@ -74,13 +77,13 @@ class Submission:
             return
         case.dirty = True
         session.keep_working_copy()
-        image_id, mask, known = case.image.image_id, case.mask_volume, case.known_label_at
+        image_id, mask, known = case.image.image_id, case.mask_volume, case.known_label
         info = _label_info(case, session.clock() - case.opened_at)
         sent = case.mask
 
         def work(job: Job) -> Any:  # noqa: ANN401 - the newer label, or the scans as listed afterwards
             newer = None if replace else _newer_label(client, image_id, known, job)
-            if newer is not None:
+            if newer is not None and _differs(client, image_id, mask, job):
                 return newer
             client.save_label(image_id, mask, info, job=job)
             return client.images()
@@ -123,10 +126,12 @@ class Submission:
         session = self._session
         session.images, session.status = images, status
         case.sequences = _with_new_entries(case, images)
-        label = case.image.labels.get(FINAL)
-        case.known_label_at = label.saved_at if label else 0.0
+        case.known_label = case.image.labels.get(FINAL)
         if not case.dirty and session.client is not None:
-            session.copies.remove_all(session.client.url, case.image.image_id)
+            session.copies.remove_own(session.client.url, case.image.image_id)
+            if case.restored is not None:
+                session.copies.remove(case.restored)
+                case.restored = None
         if then_next:
             self._cases.next()
 
@@ -136,14 +141,23 @@ def _with_new_entries(case: Case, images: Many[ImageEntry]) -> tuple[Sequence, .
     return tuple(changed(s, image=entries.get(s.image.image_id, s.image)) for s in case.sequences)
 
 
-def _newer_label(client: Client, image_id: str, known: float, job: Job) -> LabelEntry | None:
+def _newer_label(client: Client, image_id: str, known: LabelEntry | None, job: Job) -> LabelEntry | None:
     image = next((i for i in client.images(job) if i.image_id == image_id), None)
     if image is None:
         raise NotFoundError(
             f"{image_id} is no longer on the server, so its mask can't be submitted; it is kept on this computer."
         )
     label = image.labels.get(FINAL)
-    return label if label is not None and label.saved_at > known else None
+    return label if label is not None and label != known else None
+
+
+def _differs(client: Client, image_id: str, mask: Volume, job: Job) -> bool:
+    """Whether the label on the server is another mask; the same may be there after a connection was cut off."""
+    try:
+        there = onto_grid(client.download_label(image_id, FINAL, job), mask.grid)
+    except GeometryError:
+        return True
+    return not np.array_equal(lesion_of(there.data), mask.data > 0)
 
 
 def _label_info(case: Case, seconds: float) -> dict[str, Any]:

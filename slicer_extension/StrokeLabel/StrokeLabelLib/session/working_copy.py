@@ -71,7 +71,7 @@ class WorkingCopies:
             "saved_at": time.time(),
             **provenance.as_json(),
         }
-        write_atomically(path, encode_nifti(Volume(bits, case.grid.affine)))
+        write_atomically(path, encode_nifti(Volume(bits, case.grid.affine), level=1))
         write_atomically(path.with_name(f"{self._owner}.json"), json.dumps(record, indent=2).encode())
 
     def find(self, server: str, case: Case) -> WorkingCopy | None:
@@ -84,10 +84,9 @@ class WorkingCopies:
         """Delete one copy."""
         _delete(copy.path)
 
-    def remove_all(self, server: str, image_id: str) -> None:
-        """Delete this program's copy of a scan, and those of programs that ended: its work was submitted."""
-        for path in self._place(server, image_id).glob("*.nii.gz"):
-            _delete(path)
+    def remove_own(self, server: str, image_id: str) -> None:
+        """Delete this program's copy of a scan: its work was submitted."""
+        _delete(self._place(server, image_id) / f"{self._owner}.nii.gz")
 
     def _place(self, server: str, image_id: str) -> Path:
         """A folder per server and scan; ids may hold what file names may not."""

@@ -1,0 +1,181 @@
+"""The view of desktop 3D Slicer: puts what the presenter says into widgets and nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+from ..mrml.case_nodes import CaseNodes
+from ..session.case import Case
+from ..session.view import Overlay, Prompt, Question, ViewState
+from ..volume import Volume
+from .layouts import LAYOUT_ID, side_by_side, view_names
+
+BUTTONS = {
+    "connectButton": "connect",
+    "testButton": "test_connection",
+    "refreshButton": "refresh",
+    "nextButton": "next",
+    "uploadButton": "upload",
+    "segmentButton": "segment",
+    "cancelButton": "cancel",
+    "lesionPointButton": "refine",
+    "notLesionPointButton": "refine",
+    "refineButton": "refine",
+    "thresholdSlider": "threshold",
+    "addRegionButton": "click",
+    "removeIslandButton": "click",
+    "applyOperationButton": "apply",
+    "undoButton": "undo",
+    "redoButton": "redo",
+    "overlayCombo": "overlay",
+    "nextUncertainButton": "next_uncertain",
+    "compareButton": "compare",
+    "exportButton": "export",
+    "acceptButton": "accept",
+    "rejectButton": "reject",
+    "submitButton": "submit",
+    "submitNextButton": "submit_and_next",
+    "trainButton": "train",
+    "stopTrainingButton": "stop_training",
+}
+"""Widget -> the command that decides whether it can be used."""
+
+
+class QtView:
+    """Implements `View`.
+
+    Args:
+        ui: the widgets of StrokeLabel.ui by name.
+        nodes: of the open case.
+    """
+
+    def __init__(self, ui: Any, nodes: CaseNodes) -> None:  # noqa: ANN401 - slicer.util.childWidgetVariables
+        self._ui, self._nodes = ui, nodes
+        self._tips = {name: getattr(ui, name).toolTip for name in BUTTONS}
+        self._listed: tuple = ()
+        self._models: tuple = ()
+        self._titles: tuple[str, ...] = ()
+
+    def render(self, state: ViewState) -> None:
+        """Show texts, numbers, and which buttons can be used."""
+        ui = self._ui
+        for name, command in BUTTONS.items():
+            widget = getattr(ui, name)
+            widget.enabled = state.can(command)
+            widget.toolTip = state.blocked.get(command) or self._tips[name]
+        ui.statusLabel.text = state.busy or state.status
+        ui.busyBar.visible = bool(state.busy)
+        ui.serverLabel.text = state.server_text if state.connected else "Not connected"
+        ui.casesBar.maximum, ui.casesBar.value = max(state.total, 1), state.completed
+        ui.undoButton.text = f"Undo {state.undo_name}".strip()
+        ui.redoButton.text = f"Redo {state.redo_name}".strip()
+        self._render_measurements(state)
+        self._render_training(state)
+        self._render_lists(state)
+
+    def show_case(self, case: Case | None) -> None:
+        """Show the scans of a case in all slice views, and give its segmentation to the Segment Editor."""
+        self._ui.segmentEditor.setActiveEffectByName("")
+        self._nodes.show_case(case)
+        self._ui.segmentEditor.setSegmentationNode(self._nodes.segmentation)
+        if case is None:
+            return
+        self._titles = tuple(sequence.image.sequence for sequence in case.sequences)
+        self._ui.segmentEditor.setSourceVolumeNode(self._nodes.scans[0])
+        self._ui.segmentEditor.setCurrentSegmentID("lesion")
+        slicer.util.resetSliceViews()
+
+    def show_mask(self, mask: Volume) -> None:
+        """Show the mask as the segment "lesion"."""
+        self._nodes.show_mask(mask)
+
+    def show_overlay(self, overlay: Overlay | None) -> None:
+        """Show an overlay over the scan."""
+        self._nodes.show_overlay(overlay)
+
+    def show_prompts(self, prompts: tuple[Prompt, ...]) -> None:
+        """Show clicks that were not used yet."""
+        self._nodes.show_prompts(prompts)
+
+    def jump_to(self, point_mm: tuple[float, float, float]) -> None:
+        """Show the slices through a point."""
+        self._nodes.jump_to(point_mm)
+
+    def show_error(self, sentence: str) -> None:
+        """Show what went wrong until the user has read it."""
+        slicer.util.errorDisplay(sentence, windowTitle="StrokeLabel")
+
+    def ask(self, question: Question, reply: Callable[[str], None]) -> None:
+        """Ask in a dialog."""
+        box = qt.QMessageBox(slicer.util.mainWindow())
+        box.setWindowTitle("StrokeLabel")
+        box.setText(question.text)
+        keys = list(question.answers)
+        buttons = [box.addButton(question.answers[key], qt.QMessageBox.AcceptRole) for key in keys]
+        box.setDefaultButton(buttons[0])
+        box.exec_()
+        clicked = box.clickedButton()
+        reply(next((key for key, button in zip(keys, buttons) if button == clicked), keys[0]))
+
+    def set_side_by_side(self, on: bool) -> None:
+        """Show the sequences of the visit in views of their own, or one in the usual layout."""
+        node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        if not on:
+            node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+            self._nodes.show_scan(0)
+            return
+        description = side_by_side(self._titles)
+        if node.IsLayoutDescription(LAYOUT_ID):
+            node.SetLayoutDescription(LAYOUT_ID, description)
+        else:
+            node.AddLayoutDescription(LAYOUT_ID, description)
+        node.SetViewArrangement(LAYOUT_ID)
+        self._nodes.show_side_by_side(view_names(len(self._titles)))
+        slicer.util.resetSliceViews()
+
+    def toggle_mask(self) -> None:
+        """Show or hide the mask."""
+        if self._nodes.segmentation is not None:
+            display = self._nodes.segmentation.GetDisplayNode()
+            display.SetVisibility(not display.GetVisibility())
+
+    def _render_measurements(self, state: ViewState) -> None:
+        ui, m = self._ui, state.measurements
+        ui.volumeLabel.text = f"{m.volume_ml:.2f} ml"
+        ui.countLabel.text = str(m.count)
+        ui.diceLabel.text = (
+            "" if m.dice_to_model is None else f"{m.dice_to_model:.3f} ({m.changed_ml:.2f} ml changed)"
+        )
+        blocked = ui.thresholdSlider.blockSignals(True)
+        ui.thresholdSlider.value = 0.5 if state.threshold is None else state.threshold
+        ui.thresholdSlider.blockSignals(blocked)
+
+    def _render_training(self, state: ViewState) -> None:
+        ui, training = self._ui, state.training
+        ui.trainBar.maximum, ui.trainBar.value = max(training.epochs, 1), training.epoch
+        best = f"best Dice {training.best_metric:.3f}. " if training.best_metric else ""
+        ui.trainLabel.text = f"{best}{training.message}"
+
+    def _render_lists(self, state: ViewState) -> None:
+        ui = self._ui
+        if state.models != self._models:
+            self._models = state.models
+            blocked = ui.modelCombo.blockSignals(True)
+            ui.modelCombo.clear()
+            ui.modelCombo.addItems([model.name for model in state.models])
+            ui.modelCombo.blockSignals(blocked)
+        ui.modelCombo.currentText = state.model
+        listed = (state.images, state.open_image)
+        if listed == self._listed:
+            return
+        self._listed = listed
+        ui.caseTree.clear()
+        for image in state.images:
+            item = qt.QTreeWidgetItem([image.image_id, image.status])
+            ui.caseTree.addTopLevelItem(item)
+            if image.image_id == state.open_image:
+                ui.caseTree.setCurrentItem(item)

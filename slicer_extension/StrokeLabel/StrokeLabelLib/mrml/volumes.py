@@ -1,0 +1,124 @@
+"""Scans as volume nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+
+from ..errors import FileFormatError
+from ..volume import Volume
+from .geometry import from_image, from_matrix, right_handed, to_image, to_matrix
+
+
+def add_volume(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Put a volume into a scene, with a display node in gray.
+
+    Args:
+        scene: the MRML scene.
+        volume: any orientation; left-handed axes are stored with k reversed, in the same places.
+        name: of the node.
+    """
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(name)
+    scene.AddNode(node)
+    update_volume(node, volume)
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.SetAutoWindowLevel(False)
+    low, high = _window(volume.data)
+    display.SetWindowLevelMinMax(low, high)
+    scene.AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    return node
+
+
+def update_volume(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume) -> None:
+    """Replace a node's voxels and place."""
+    placed = right_handed(volume)
+    data = placed.data.astype(np.float32) if placed.data.dtype == np.float64 else placed.data
+    node.SetAndObserveImageData(to_image(data))
+    node.SetIJKToRASMatrix(to_matrix(placed.affine))
+
+
+def volume_of(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """A node's voxels and place, as the node holds them.
+
+    Raises:
+        FileFormatError: the node is empty.
+    """
+    if node.GetImageData() is None:
+        raise FileFormatError(f"{node.GetName()}: expected a volume with voxels, found an empty one.")
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return Volume(from_image(node.GetImageData()), from_matrix(matrix))
+
+
+def remove(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode | None) -> None:
+    """Take a node, with its display and storage nodes, out of a scene; None is fine."""
+    if node is None or not scene.IsNodePresent(node):
+        return
+    if isinstance(node, slicer.vtkMRMLDisplayableNode):
+        for index in reversed(range(node.GetNumberOfDisplayNodes())):
+            remove(scene, node.GetNthDisplayNode(index))
+    if isinstance(node, slicer.vtkMRMLStorableNode):
+        remove(scene, node.GetStorageNode())
+    scene.RemoveNode(node)
+
+
+class MrmlFiles:
+    """Reads and writes whatever Slicer can: NIfTI, NRRD, MetaImage, DICOM series.
+
+    Reading NIfTI, Slicer prefers the qform where the sform's code is not 1; `NiftiFiles` and the server don't.
+    """
+
+    def read(self, path: Path) -> Volume:
+        """Read a file; for a DICOM series, any file of it, or its folder.
+
+        Raises:
+            FileFormatError: no single 3-D volume.
+        """
+        file = _first_file(path) if path.is_dir() else path
+        scene, node = slicer.vtkMRMLScene(), slicer.vtkMRMLScalarVolumeNode()
+        scene.AddNode(node)
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetFileName(str(file))
+        storage.SetSingleFile(0 if path.is_dir() or file.suffix.lower() in ("", ".dcm", ".ima") else 1)
+        if not storage.ReadData(node) or node.GetImageData() is None:
+            raise FileFormatError(f"{path.name}: expected a 3-D image that Slicer can read, found none.")
+        volume = volume_of(node)
+        if min(volume.data.shape) < 2 or volume.data.ndim != 3:
+            raise FileFormatError(
+                f"{path.name}: expected several slices, found one; choose the whole series."
+            )
+        return volume
+
+    def write(self, path: Path, volume: Volume) -> None:
+        """Write a file in the format that its suffix names.
+
+        Raises:
+            FileFormatError: it cannot be written.
+        """
+        scene = slicer.vtkMRMLScene()
+        node = add_volume(scene, volume, path.name)
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        temporary = path.with_name(f".{path.name.partition('.')[0]}-part.{path.name.partition('.')[2]}")
+        storage.SetFileName(str(temporary))
+        if not storage.WriteData(node):
+            raise FileFormatError(f"{path.name} could not be written; check the folder, and the suffix.")
+        temporary.replace(path)
+
+
+def _first_file(folder: Path) -> Path:
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
+    if not files:
+        raise FileFormatError(f"{folder.name}: expected a folder with a DICOM series, found no file.")
+    return files[0]
+
+
+def _window(data: np.ndarray) -> tuple[float, float]:
+    """Gray values that show a head well: its 1st to 99.5th percentile."""
+    sample = data[tuple(slice(None, None, max(1, n // 64)) for n in data.shape)]
+    low, high = np.percentile(sample[np.isfinite(sample)], (1, 99.5)) if sample.size else (0, 1)
+    return float(low), float(high if high > low else low + 1)
