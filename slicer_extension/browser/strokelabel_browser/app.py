@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from StrokeLabelLib.client.jobs import ThreadRunner
+from StrokeLabelLib.errors import StrokeLabelLibError
+from StrokeLabelLib.session.connection import normal_url
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.session import default_folder
 from StrokeLabelLib.session.settings import load_settings
@@ -31,6 +33,9 @@ from .scene import AXIAL, CORONAL, SAGITTAL, THREED, Scene, view_definitions
 from .view import PageView
 
 PUMP_S, TICK_S = 0.03, 1.0
+SERVER_START_S = 90.0
+"""How long the page waits for a server that is still starting."""
+
 CLICK_KINDS = {"lesion": "lesion", "not_lesion": "not lesion"}
 
 
@@ -86,8 +91,24 @@ class PageApp:
 
     def _ready(self, **_: Any) -> None:  # noqa: ANN401
         self.presenter.start()
-        self.presenter.connection.connect()
-        asyncio.get_running_loop().create_task(self._pump())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._pump()), loop.create_task(self._connect())]
+
+    async def _connect(self) -> None:
+        """Connect as soon as the server answers: both may have been started at the same moment."""
+        session = self.presenter.session
+        client = session.make_client(normal_url(session.settings.server), "", "")
+        session.status = f"Waiting for the server at {client.url}."
+        session.render()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SERVER_START_S
+        while loop.time() < deadline and session.client is None and session.job is None:
+            with contextlib.suppress(StrokeLabelLibError):
+                await loop.run_in_executor(None, client.info)
+                break
+            await asyncio.sleep(1.0)
+        if session.client is None and session.job is None:
+            self.presenter.connection.connect()
 
     async def _pump(self) -> None:
         """Deliver what requests brought, here where VTK lives, and keep the working copy fresh."""
@@ -134,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     app = PageApp(options.server, options.folder or default_folder(), with_state=options.with_state)
     app.server.controller.on_server_ready.add(lambda **_: _say(options.host, app.server.port))
     try:
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):  # Ctrl-C, or told to end
             app.server.start(
                 host=options.host,
                 port=options.port,
