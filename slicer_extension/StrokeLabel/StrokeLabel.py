@@ -24,6 +24,7 @@ from StrokeLabelLib.desktop.painting import Painting
 from StrokeLabelLib.desktop.qt_view import QtView
 from StrokeLabelLib.desktop.shortcuts import Shortcuts
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
+from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.session.operations import OPERATIONS
 from StrokeLabelLib.session.overlays import NAMES
 from StrokeLabelLib.session.presenter import Presenter
@@ -89,7 +90,8 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.nodes = CaseNodes(slicer.mrmlScene)
         self.runner = ThreadRunner()
         self.view = QtView(self.ui, self.nodes)
-        self.presenter = Presenter(self.view, self.runner, load_settings(self._settings_path))
+        settings = load_settings(self._settings_path)
+        self.presenter = Presenter(self.view, self.runner, settings, files=MrmlFiles())
         self._set_up_segment_editor()
         self.painting = Painting(self.nodes, self.presenter, self._effect_name)
         self._fill_choices()
@@ -260,7 +262,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.presenter.cases.open(item.text(0))
 
     def _upload(self) -> None:
-        path = qt.QFileDialog.getOpenFileName(None, _("Upload a scan"), "", "NIfTI (*.nii *.nii.gz)")
+        path = qt.QFileDialog.getOpenFileName(None, _("Upload a scan"), "", "*.nii *.nii.gz *.nrrd *.mha")
         if path:
             self.presenter.cases.upload(Path(path))
 

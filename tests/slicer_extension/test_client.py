@@ -89,7 +89,7 @@ def test_what_starts_something_is_never_sent_twice() -> None:
 def test_a_silent_server_is_given_up_after_the_time_limit_and_not_asked_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         waits: list[float] = []
-        with pytest.raises(ServerTimeoutError, match="did not answer within 0.2 s"):
+        with pytest.raises(ServerTimeoutError, match=r"did not answer within 0\.2 s"):
             transport(f"http://127.0.0.1:{listener.getsockname()[1]}", waits, read_s=0.2).get_json("/")
     assert waits == []
 

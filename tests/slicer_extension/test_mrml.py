@@ -14,7 +14,7 @@ from StrokeLabelLib.mrml.overlays import add_overlay, show_in_slices
 from StrokeLabelLib.mrml.prompts import add_prompt_lists, last_point, show_prompts
 from StrokeLabelLib.mrml.segments import add_segmentation, mask_of, save_segmentation, show_mask
 from StrokeLabelLib.mrml.terminology import infarct_entry
-from StrokeLabelLib.mrml.volumes import MrmlFiles, add_volume, remove, volume_of
+from StrokeLabelLib.mrml.volumes import add_volume, remove, volume_of
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Volume, onto_grid
 from walk_data import AFFINES, SHAPE, scan_and_lesion
@@ -52,7 +52,11 @@ def test_a_volume_is_held_as_slicer_itself_holds_the_file(
     image = nib.Nifti1Image(volume.data, volume.affine)
     image.set_sform(volume.affine, 1)
     nib.save(image, path)
-    read, ours = MrmlFiles().read(path), volume_of(add_volume(scene, volume, "scan"))
+    node, storage = slicer.vtkMRMLScalarVolumeNode(), slicer.vtkMRMLVolumeArchetypeStorageNode()
+    scene.AddNode(node)
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    read, ours = volume_of(node), volume_of(add_volume(scene, volume, "scan"))
     assert np.allclose(read.affine, ours.affine, atol=1e-4) and np.array_equal(read.data, ours.data)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import slicer
 import vtk
@@ -65,56 +63,6 @@ def remove(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode | None) -> None:
     if isinstance(node, slicer.vtkMRMLStorableNode):
         remove(scene, node.GetStorageNode())
     scene.RemoveNode(node)
-
-
-class MrmlFiles:
-    """Reads and writes whatever Slicer can: NIfTI, NRRD, MetaImage, DICOM series.
-
-    Reading NIfTI, Slicer prefers the qform where the sform's code is not 1; `NiftiFiles` and the server don't.
-    """
-
-    def read(self, path: Path) -> Volume:
-        """Read a file; for a DICOM series, any file of it, or its folder.
-
-        Raises:
-            FileFormatError: no single 3-D volume.
-        """
-        file = _first_file(path) if path.is_dir() else path
-        scene, node = slicer.vtkMRMLScene(), slicer.vtkMRMLScalarVolumeNode()
-        scene.AddNode(node)
-        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-        storage.SetFileName(str(file))
-        storage.SetSingleFile(0 if path.is_dir() or file.suffix.lower() in ("", ".dcm", ".ima") else 1)
-        if not storage.ReadData(node) or node.GetImageData() is None:
-            raise FileFormatError(f"{path.name}: expected a 3-D image that Slicer can read, found none.")
-        volume = volume_of(node)
-        if min(volume.data.shape) < 2 or volume.data.ndim != 3:
-            raise FileFormatError(
-                f"{path.name}: expected several slices, found one; choose the whole series."
-            )
-        return volume
-
-    def write(self, path: Path, volume: Volume) -> None:
-        """Write a file in the format that its suffix names.
-
-        Raises:
-            FileFormatError: it cannot be written.
-        """
-        scene = slicer.vtkMRMLScene()
-        node = add_volume(scene, volume, path.name)
-        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-        temporary = path.with_name(f".{path.name.partition('.')[0]}-part.{path.name.partition('.')[2]}")
-        storage.SetFileName(str(temporary))
-        if not storage.WriteData(node):
-            raise FileFormatError(f"{path.name} could not be written; check the folder, and the suffix.")
-        temporary.replace(path)
-
-
-def _first_file(folder: Path) -> Path:
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
-    if not files:
-        raise FileFormatError(f"{folder.name}: expected a folder with a DICOM series, found no file.")
-    return files[0]
 
 
 def _window(data: np.ndarray) -> tuple[float, float]:
