@@ -173,10 +173,12 @@ class Page:
         shown = self.window.locator('[data-test="error"]')
         return shown.inner_text() if shown.count() else ""
 
-    def wait_for_error(self, part: str) -> str:
-        """Wait until a sentence with this part is shown; it is returned, and closed."""
+    def wait_for_error(self, part: str, picture: str = "") -> str:
+        """Wait until a sentence with this part is shown; it is returned, and closed, after a screenshot if named."""
         self.window.wait_for_selector(f'[data-test="error"]:has-text("{part}")', timeout=PATIENCE_S * 1000)
         sentence = self.error
+        if picture:
+            self.picture(picture)
         self.click_close()
         return sentence
 

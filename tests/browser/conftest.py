@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-for _folder in ("tests/app", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
+for _folder in ("tests/app", "tests/io", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 import app_server  # noqa: E402 - its folder first
@@ -58,7 +58,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(
     tmp_path_factory: pytest.TempPathFactory, cable: Cable, browser: object, pictures: Path
 ) -> Iterator[Page]:

@@ -28,13 +28,14 @@ def painted(page: Page) -> Page:
     return page
 
 
-def test_a_server_that_is_down_is_one_sentence_and_what_was_painted_stays(painted: Page, cable: Cable) -> None:
+def test_a_server_that_is_down_is_one_sentence_and_what_was_painted_stays(
+    painted: Page, cable: Cable
+) -> None:
     before = painted.state()
     cable.cut()
     try:
         painted.click("segment")
-        sentence = painted.wait_for_error("kept on this computer")
-        painted.picture("10-server-down")
+        sentence = painted.wait_for_error("kept on this computer", "10-server-down")
     finally:
         cable.mend()
     assert "Traceback" not in sentence
@@ -84,7 +85,7 @@ def test_a_second_window_shows_the_same_scan_and_both_say_so(painted: Page, brow
 def test_a_file_that_is_no_image_is_one_sentence(painted: Page, tmp_path: Path) -> None:
     junk = tmp_path / "notes.nii.gz"
     junk.write_bytes(b"not an image")
-    painted.window.set_input_files('.upload input[accept]', junk)
+    painted.window.set_input_files(".upload input[accept]", junk)
     assert "notes" in painted.wait_for_error("notes")
 
 

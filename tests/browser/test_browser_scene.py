@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -165,7 +166,13 @@ def test_overlay_and_clicks_are_shown_and_removed(opened: tuple[Scene, Recorder,
     count = _volumes(scene)
     for overlay in (
         Overlay("uncertainty", Volume(values, grid.affine), (0.05, 1.0), "inferno"),
-        Overlay("tissues", Volume((values > 0).astype(np.uint8), grid.affine), (1, 2), "", {1: ("a", 9, 99, 199), 2: ("b", 1, 2, 3)}),
+        Overlay(
+            "tissues",
+            Volume((values > 0).astype(np.uint8), grid.affine),
+            (1, 2),
+            "",
+            {1: ("a", 9, 99, 199), 2: ("b", 1, 2, 3)},
+        ),
     ):
         scene.show_overlay(overlay)
         assert _volumes(scene) == count + 1
@@ -178,7 +185,7 @@ def test_overlay_and_clicks_are_shown_and_removed(opened: tuple[Scene, Recorder,
 
 
 def test_another_sequence_of_the_visit_lies_in_its_own_place_under_the_same_mask(
-    scene_and_record: tuple[Scene, Recorder]
+    scene_and_record: tuple[Scene, Recorder],
 ) -> None:
     scene, record = scene_and_record
     record.painted.clear()
@@ -198,7 +205,9 @@ def test_another_sequence_of_the_visit_lies_in_its_own_place_under_the_same_mask
     scene.show_case(None)
 
 
-def test_closing_a_case_leaves_no_nodes_behind(app: SlicerApp, scene_and_record: tuple[Scene, Recorder]) -> None:
+def test_closing_a_case_leaves_no_nodes_behind(
+    app: SlicerApp, scene_and_record: tuple[Scene, Recorder]
+) -> None:
     scene, _ = scene_and_record
     affine = centred_affine(np.diag([2.1, 2.4, 3.0]), SHAPE)
     scene.show_case(_case(affine))
@@ -243,7 +252,7 @@ def _stroke(view: SliceView, *points: tuple[int, int]) -> None:
     mouse.SetEventPosition(*points[0])
     mouse.InvokeEvent("MouseMoveEvent")
     mouse.InvokeEvent("LeftButtonPressEvent")
-    for start, end in zip(points[:-1], points[1:], strict=True):
+    for start, end in pairwise(points):
         for share in (0.34, 0.67, 1.0):
             place = (round(a + share * (b - a)) for a, b in zip(start, end, strict=True))
             mouse.SetEventPosition(*place)

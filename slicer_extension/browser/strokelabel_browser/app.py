@@ -138,8 +138,12 @@ def layouts() -> dict[str, Layout]:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="strokelabel browse", description="Serve the browser page for one annotator.")
-    parser.add_argument("--server", default="", help="address of the MONAI Label server (default: the one used last)")
+    parser = argparse.ArgumentParser(
+        prog="strokelabel browse", description="Serve the browser page for one annotator."
+    )
+    parser.add_argument(
+        "--server", default="", help="address of the MONAI Label server (default: the one used last)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=None, help="for settings and unsubmitted work")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from StrokeLabelLib.errors import StrokeLabelLibError
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.settings import save_settings
-from StrokeLabelLib.errors import StrokeLabelLibError
 from trame_server import Server
 
 from .scene import Scene
@@ -52,6 +52,11 @@ class Commands:
         self._dragged: float | None = None
         self._table = self._commands()
         server.trigger("command")(self.run)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all commands."""
+        return frozenset(self._table)
 
     def run(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 - whatever the page sends
         """Run a command; an unknown name is ignored, because an old page may still be open."""

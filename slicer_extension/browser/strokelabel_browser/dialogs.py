@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -28,15 +28,17 @@ def build() -> None:
         _training()
     with v3.VDialog(model_value=("!!question",), persistent=True, max_width=520), html.Div(classes="dialog"):
         html.P("{{ question?.text }}")
-        with html.Div(classes="dialog-actions"):
-            with html.Button(
+        with (
+            html.Div(classes="dialog-actions"),
+            html.Button(
                 v_for=("a in (question?.answers || [])",),
                 key="a.key",
                 classes="tool-button with-text",
                 click=run("answer", "a.key"),
                 raw_attrs=[':data-answer="a.key"'],
-            ):
-                html.Span("{{ a.text }}")
+            ),
+        ):
+            html.Span("{{ a.text }}")
 
 
 @contextmanager
@@ -51,7 +53,9 @@ def _dialog(name: str, title: str, width: int) -> Iterator[None]:
 def _settings() -> None:
     with html.Label(classes="field"):
         html.Span("Server")
-        html.Input(v_model=("server_url",), type="text", raw_attrs=['list="known-servers"', 'data-test="server"'])
+        html.Input(
+            v_model=("server_url",), type="text", raw_attrs=['list="known-servers"', 'data-test="server"']
+        )
     with html.Datalist(id="known-servers"):
         html.Option(v_for=("s in servers",), key="s", value=("s",))
     with html.Label(classes="field", title="Only if the server asks for one; it is not stored"):
@@ -70,7 +74,12 @@ def _settings() -> None:
             html.Span(text)
     html.Div("{{ ui.status }}", classes="status")
     with html.Div(classes="dialog-actions"):
-        button("test_connection", "mdi-lan-pending", "Ask the server what it is; changes nothing", text="Test connection")
+        button(
+            "test_connection",
+            "mdi-lan-pending",
+            "Ask the server what it is; changes nothing",
+            text="Test connection",
+        )
         button("save_settings", "mdi-content-save-outline", "Keep these settings", text="Save")
         button("connect", "mdi-lan-connect", "Use this server", text="Connect", classes="main")
 
@@ -81,10 +90,14 @@ def _training() -> None:
         "version is used only if it is no worse."
     )
     with html.Div(v_if=("ui.training.running || ui.training.state",), classes="training"):
-        html.Div("{{ ui.training.state.toLowerCase() }}, epoch {{ ui.training.epoch }} of {{ ui.training.epochs }}")
+        html.Div(
+            "{{ ui.training.state.toLowerCase() }}, epoch {{ ui.training.epoch }} of {{ ui.training.epochs }}"
+        )
         html.Div("best Dice {{ ui.training.best }}", v_if=("ui.training.best",))
         v3.VProgressLinear(
-            model_value=("100 * ui.training.epoch / Math.max(ui.training.epochs, 1)",), color="primary", height=4
+            model_value=("100 * ui.training.epoch / Math.max(ui.training.epochs, 1)",),
+            color="primary",
+            height=4,
         )
         html.Div("{{ ui.training.message }}", classes="log")
     with html.Div(classes="dialog-actions"):

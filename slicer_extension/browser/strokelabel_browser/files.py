@@ -29,7 +29,8 @@ class PageFiles(NiftiFiles):
             image = sitk.ReadImage(names if len(names) > 1 else names[0])
         except RuntimeError as error:
             raise FileFormatError(
-                f"{path.name} cannot be read as an image; expected NIfTI (.nii, .nii.gz), NRRD, or a folder of DICOM files."
+                f"{path.name} cannot be read as an image; expected NIfTI (.nii, .nii.gz), NRRD, or a folder of DICOM "
+                "files."
             ) from error
         return _volume(image, path.name)
 
@@ -48,7 +49,9 @@ def _largest_series(folder: Path) -> tuple[str, ...]:
 
 def _volume(image: sitk.Image, name: str) -> Volume:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise FileFormatError(f"{name} is not one gray 3-D image (found {image.GetDimension()} dimensions); split it first.")
+        raise FileFormatError(
+            f"{name} is not one gray 3-D image (found {image.GetDimension()} dimensions); split it first."
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) @ np.diag(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()

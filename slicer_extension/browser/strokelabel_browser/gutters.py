@@ -26,7 +26,14 @@ def slice_view(server: Server, _view_id: str, view: AbstractView) -> None:
         html.Div(side, classes=f"view-mark {place}")
     with html.Div(classes="view-slider"):
         state = connect_slice_view_slider_to_state(server, view)
-        Slider(typed_state=state, density="compact", track_size=2, thumb_size=11, color="primary", title="Slice (wheel)")
+        Slider(
+            typed_state=state,
+            density="compact",
+            track_size=2,
+            thumb_size=11,
+            color="primary",
+            title="Slice (wheel)",
+        )
 
 
 def threed_view(_server: Server, _view_id: str, view: AbstractView) -> None:

@@ -60,24 +60,35 @@ def _bar() -> None:
         with html.Div(classes="brand"):
             html.Span("Stroke", classes="brand-a")
             html.Span("Label", classes="brand-b")
-        html.Div("For research use only", classes="research", title="Not a medical device; not for diagnosis.")
+        html.Div(
+            "For research use only", classes="research", title="Not a medical device; not for diagnosis."
+        )
         with html.Div(classes="title"):
             html.Span("{{ ui.open_image || 'No scan is open' }}", classes="title-name")
-            html.Span("unsubmitted", v_if=("ui.dirty",), classes="unsaved", title="Kept on this computer until submitted")
-        with html.Div(classes="sequences", v_if=("ui.sequences.length > 1",)):
-            with html.Button(
+            html.Span(
+                "unsubmitted",
+                v_if=("ui.dirty",),
+                classes="unsaved",
+                title="Kept on this computer until submitted",
+            )
+        with (
+            html.Div(classes="sequences", v_if=("ui.sequences.length > 1",)),
+            html.Button(
                 v_for=("name, i in ui.sequences",),
                 key="i",
                 classes=("i === shown_sequence ? 'chip on' : 'chip'",),
                 click=run("sequence", "i"),
                 title="Show this scan of the visit; the mask stays (Q)",
-            ):
-                html.Span("{{ name }}")
+            ),
+        ):
+            html.Span("{{ name }}")
         v3.VSpacer()
         with html.Div(classes="progress", title="Scans with a submitted mask"):
             html.Span("{{ ui.completed }} / {{ ui.total }}")
             html.Span("labelled", classes="dim")
-        with html.Button(classes="server", click=run("toggle", "'show_settings'"), title="Server and settings"):
+        with html.Button(
+            classes="server", click=run("toggle", "'show_settings'"), title="Server and settings"
+        ):
             html.Span(classes=("ui.connected ? 'dot ok' : 'dot bad'",))
             html.Span("{{ ui.connected ? ui.server.replace('http://', '') : 'not connected' }}")
         button("toggle", "mdi-cog-outline", "Server and settings", args=["show_settings"])
@@ -90,14 +101,24 @@ def _empty_state() -> None:
         with html.Ol(v_if=("ui.connected",)):
             html.Li("Press <b>Next scan</b>, or choose one in the list on the left.")
             html.Li("Press <b>Segment</b>: the lesion appears within seconds.")
-            html.Li("Correct it with the brush or a few clicks, then <b>Submit</b>. The model learns from it.")
+            html.Li(
+                "Correct it with the brush or a few clicks, then <b>Submit</b>. The model learns from it."
+            )
         html.P(
             "StrokeLabel needs its MONAI Label server. Start one with <code>make start</code>, then connect.",
             v_if=("!ui.connected",),
         )
         with html.Div(classes="empty-actions"):
-            button("next", "mdi-skip-next", "", text="Next scan", when="ui.connected", big=True)
-            button("toggle", "mdi-lan-connect", "", text="Connect", args=["show_settings"], when="!ui.connected", big=True)
+            button("next", "mdi-skip-next", "", text="Next scan", when="ui.connected", classes="big")
+            button(
+                "toggle",
+                "mdi-lan-connect",
+                "",
+                text="Connect",
+                args=["show_settings"],
+                when="!ui.connected",
+                classes="big",
+            )
         html.P("Or drop a NIfTI file or a folder of DICOM files anywhere on this page.", classes="dim")
 
 
@@ -117,7 +138,9 @@ def _banners() -> None:
         with html.Div(classes="banner busy", v_if=("ui.busy || uploading",)):
             v3.VProgressCircular(indeterminate=True, size=16, width=2, color="primary")
             html.Span("{{ ui.busy || uploading }} …", classes="grow")
-            with html.Button(v_if=("ui.can_cancel",), click=run("cancel"), title="Cancel (Esc)", classes="link"):
+            with html.Button(
+                v_if=("ui.can_cancel",), click=run("cancel"), title="Cancel (Esc)", classes="link"
+            ):
                 html.Span("Cancel")
     with html.Div(classes="dropzone"):
         html.Div("Drop to upload: a NIfTI file, or a folder of DICOM files")

@@ -35,7 +35,9 @@ def cases() -> None:
         with (
             html.Div(classes="case-list"),
             html.Button(
-                v_for=("row in cases.filter(r => (r.id + r.status).toLowerCase().includes(case_filter.toLowerCase()))",),
+                v_for=(
+                    "row in cases.filter(r => (r.id + r.status).toLowerCase().includes(case_filter.toLowerCase()))",
+                ),
                 key=("row.id",),
                 classes=("'case ' + row.status + (row.id === ui.open_image ? ' on' : '')",),
                 click=run("open", "row.id"),
@@ -50,14 +52,25 @@ def cases() -> None:
                 html.Span("{{ row.detail }}", classes="dim")
         html.Div("No scans yet: drop one here.", classes="dim pad", v_if=("ui.connected && !cases.length",))
         with html.Div(classes="panel-end"):
-            button("next", "mdi-skip-next", "The scan that the server chooses (N)", text="Next scan", classes="wide")
+            button(
+                "next",
+                "mdi-skip-next",
+                "The scan that the server chooses (N)",
+                text="Next scan",
+                classes="wide",
+            )
             _upload()
 
 
 def _upload() -> None:
     with html.Div(classes="uploads"):
-        for text, attributes in (("NIfTI file", "accept='.nii,.gz,.nrrd,.mha'"), ("DICOM folder", "webkitdirectory")):
-            with html.Label(classes="upload", title="Upload to the server; dropping it on the page does the same"):
+        for text, attributes in (
+            ("NIfTI file", "accept='.nii,.gz,.nrrd,.mha'"),
+            ("DICOM folder", "webkitdirectory"),
+        ):
+            with html.Label(
+                classes="upload", title="Upload to the server; dropping it on the page does the same"
+            ):
                 v3.VIcon("mdi-upload-outline", size=16)
                 html.Span(text)
                 html.Div(
@@ -82,7 +95,13 @@ def work() -> None:
 
 
 def _segment() -> None:
-    button("segment", "mdi-auto-fix", "Let the model find the lesion (S)", text="Segment", big=True, classes="wide")
+    button(
+        "segment",
+        "mdi-auto-fix",
+        "Let the model find the lesion (S)",
+        text="Segment",
+        classes="big wide",
+    )
     v3.VSelect(
         v_if=("ui.models.length > 1",),
         model_value=("ui.model",),
@@ -95,7 +114,9 @@ def _segment() -> None:
         title="Which of the server's models Segment asks",
     )
     with html.Div(classes=("ui.blocked.threshold ? 'threshold off' : 'threshold'",)):
-        with html.Div(classes="row", title=("ui.blocked.threshold || 'How sure the model must be; brush strokes stay'",)):
+        with html.Div(
+            classes="row", title=("ui.blocked.threshold || 'How sure the model must be; brush strokes stay'",)
+        ):
             html.Span("Threshold", classes="label")
             html.Span("{{ Number(threshold).toFixed(2) }}", classes="value")
         slider(
@@ -118,18 +139,51 @@ def _tools() -> None:
             ("paint", "mdi-brush", "Brush", "Paint lesion (B)"),
             ("erase", "mdi-eraser", "Eraser", "Erase lesion (E)"),
             ("scissors", "mdi-content-cut", "Scissors", "Cut away what you circle, through all slices (X)"),
-            ("lesion", "mdi-plus-circle-outline", "Lesion", "Click on lesion that is missing; the model redraws (+)"),
-            ("not_lesion", "mdi-minus-circle-outline", "Not lesion", "Click on what is no lesion; the model redraws (-)"),
-            ("add_region", "mdi-shape-plus", "Add", "Click to add the region around that looks like lesion (A)"),
-            ("remove_island", "mdi-selection-remove", "Remove", "Click on a part of the mask to remove it (R)"),
+            (
+                "lesion",
+                "mdi-plus-circle-outline",
+                "Lesion",
+                "Click on lesion that is missing; the model redraws (+)",
+            ),
+            (
+                "not_lesion",
+                "mdi-minus-circle-outline",
+                "Not lesion",
+                "Click on what is no lesion; the model redraws (-)",
+            ),
+            (
+                "add_region",
+                "mdi-shape-plus",
+                "Add",
+                "Click to add the region around that looks like lesion (A)",
+            ),
+            (
+                "remove_island",
+                "mdi-selection-remove",
+                "Remove",
+                "Click on a part of the mask to remove it (R)",
+            ),
         ):
             button("tool", icon, tip, text=text, args=[tool], on=f"tool === '{tool}'", classes="tile")
     with html.Div(classes="row brush", v_if=("['paint', 'erase'].includes(tool)",)):
         html.Span("{{ Number(brush_mm).toFixed(0) }} mm", classes="label")
-        slider("brush_mm", 1, 40, 1, tooltip="Diameter of the brush ([ and ])", update_modelValue=run("brush", "$event"))
+        slider(
+            "brush_mm",
+            1,
+            40,
+            1,
+            tooltip="Diameter of the brush ([ and ])",
+            update_modelValue=run("brush", "$event"),
+        )
         button("sphere", "mdi-sphere", "Paint a ball through the slices, not a disc", on="sphere")
     with html.Div(classes="row", v_if=("!refine_at_once && prompt_count > 0",)):
-        button("refine", "mdi-check", "Let the model redraw with these clicks", text="Refine with the clicks", classes="wide")
+        button(
+            "refine",
+            "mdi-check",
+            "Let the model redraw with these clicks",
+            text="Refine with the clicks",
+            classes="wide",
+        )
         button("clear_prompts", "mdi-close", "Take the clicks back")
     with html.Div(classes="row"):
         button("undo", "mdi-undo", "Undo (Ctrl Z)", text="{{ ui.undo || 'Undo' }}", classes="half")
@@ -140,7 +194,10 @@ def _clean_up() -> None:
     section("Clean up")
     with html.Div(classes="row operations"):
         for key, operation in OPERATIONS.items():
-            values = {"remove_small": "{min_ml: Number(min_ml)}", "margin": "{margin_mm: Number(margin_mm)}"}.get(key, "{}")
+            values = {
+                "remove_small": "{min_ml: Number(min_ml)}",
+                "margin": "{margin_mm: Number(margin_mm)}",
+            }.get(key, "{}")
             with html.Button(
                 classes="tool-button",
                 click=run("apply", f"'{key}'", values),
@@ -171,7 +228,14 @@ def _overlays() -> None:
         button("next_uncertain", "mdi-crosshairs-question", "Next region where the model is unsure (J)")
     with html.Div(classes="row", v_if=("ui.overlay",)):
         html.Span("{{ ui.overlay }}", classes="label")
-        slider("overlay_opacity", 0, 1, 0.05, tooltip="Opacity", update_modelValue=run("overlay_opacity", "$event"))
+        slider(
+            "overlay_opacity",
+            0,
+            1,
+            0.05,
+            tooltip="Opacity",
+            update_modelValue=run("overlay_opacity", "$event"),
+        )
     with html.Div(classes="legend", v_if=("legend",)):
         html.Span("{{ legend.low }}", v_if=("legend.map",), classes="dim")
         html.Span(v_if=("legend.map",), classes=("'ramp ' + legend.map",))
@@ -189,7 +253,9 @@ def _read_out() -> None:
         with html.Div():
             html.Span("{{ ui.open_image ? ui.count : '–' }}", classes="big-number")
             html.Span("{{ ui.count === 1 ? 'lesion' : 'lesions' }}", classes="dim")
-        with html.Div(v_if=("ui.dice !== null",), title="Overlap of your mask with what the model answered (Dice)"):
+        with html.Div(
+            v_if=("ui.dice !== null",), title="Overlap of your mask with what the model answered (Dice)"
+        ):
             html.Span("{{ ui.dice }}", classes="big-number")
             html.Span("to model", classes="dim")
     html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
@@ -197,20 +263,56 @@ def _read_out() -> None:
 
 def _hand_in() -> None:
     with html.Div(classes="row", v_if=("ui.is_pseudo_label",)):
-        button("accept", "mdi-check-all", "The model’s mask is right, or right as corrected; next", text="Accept", classes="half")
-        button("reject", "mdi-close-octagon-outline", "The model’s mask is of no use; next", text="Reject", classes="half")
-    with html.Div(classes="row"):
-        button("submit", "mdi-tray-arrow-up", "Hand in this mask; the model learns from it", text="Submit", classes="half")
         button(
-            "submit_and_next", "mdi-skip-next", "Hand in, then open the next scan (Enter)", text="Submit + next",
+            "accept",
+            "mdi-check-all",
+            "The model’s mask is right, or right as corrected; next",
+            text="Accept",
+            classes="half",
+        )
+        button(
+            "reject",
+            "mdi-close-octagon-outline",
+            "The model’s mask is of no use; next",
+            text="Reject",
+            classes="half",
+        )
+    with html.Div(classes="row"):
+        button(
+            "submit",
+            "mdi-tray-arrow-up",
+            "Hand in this mask; the model learns from it",
+            text="Submit",
+            classes="half",
+        )
+        button(
+            "submit_and_next",
+            "mdi-skip-next",
+            "Hand in, then open the next scan (Enter)",
+            text="Submit + next",
             classes="half main",
         )
     with html.Div(classes="row minor"):
-        for path, text, tip in (("mask", "Mask", "Save the mask as NIfTI"), ("report", "Report", "Save volumes and provenance as JSON")):
-            html.A(text, href=(f"ui.open_image ? 'download/{path}' : null",), classes="link", title=tip, raw_attrs=["download"])
+        for path, text, tip in (
+            ("mask", "Mask", "Save the mask as NIfTI"),
+            ("report", "Report", "Save volumes and provenance as JSON"),
+        ):
+            html.A(
+                text,
+                href=(f"ui.open_image ? 'download/{path}' : null",),
+                classes="link",
+                title=tip,
+                raw_attrs=["download"],
+            )
         v3.VSpacer()
-        with html.Button(click=run("toggle", "'show_train'"), classes="link", title="Let the model learn from what was submitted"):
-            html.Span("{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}")
+        with html.Button(
+            click=run("toggle", "'show_train'"),
+            classes="link",
+            title="Let the model learn from what was submitted",
+        ):
+            html.Span(
+                "{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}"
+            )
     v3.VProgressLinear(
         v_if=("ui.training.running",),
         model_value=("100 * ui.training.epoch / Math.max(ui.training.epochs, 1)",),

@@ -57,7 +57,7 @@ class Routes:
             path = _what_to_open(folder, names)
             if path is None:
                 raise web.HTTPBadRequest(
-                    text="Expected one NIfTI file (.nii, .nii.gz), NRRD, or a folder of DICOM files; drop one scan at a time."
+                    text="Expected one NIfTI file (.nii, .nii.gz), NRRD, or a DICOM folder; drop one scan at a time."
                 )
             self._presenter.cases.upload(path, image_id_for(path))
         finally:
@@ -69,7 +69,9 @@ class Routes:
         case = self._presenter.session.case
         if case is None:
             raise web.HTTPNotFound(text="No scan is open.")
-        return _attachment(f"{case.image.image_id}_mask.nii.gz", "application/gzip", encode_nifti(case.mask_volume))
+        return _attachment(
+            f"{case.image.image_id}_mask.nii.gz", "application/gzip", encode_nifti(case.mask_volume)
+        )
 
     async def report(self, _: web.Request) -> web.Response:
         """Volumes and provenance as JSON."""
@@ -98,6 +100,7 @@ class Routes:
                 "status": session.status,
                 "overlay": session.overlay,
                 "connected": session.client is not None,
+                "mask_changes": self._scene.mask_changes,
             }
         )
 

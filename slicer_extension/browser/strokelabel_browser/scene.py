@@ -36,6 +36,9 @@ class Scene:
         app: with a view factory registered already.
         painted: called with the mask (uint8, on the scan's grid) and the tool's name after each stroke.
         clicked: called with the tool and the point (RAS, mm) after each click of a click tool.
+
+    Attributes:
+        mask_changes: how many times another mask was shown, for benchmarks.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Scene:
         self._prompts = {kind: self._prompt_node(kind, color) for kind, color in PROMPT_COLORS.items()}
         self._shown: np.ndarray | None = None
         self._writing = False
+        self.mask_changes = 0
         self._editor.segmentation_modified.connect(self._segmentation_modified)
 
     @property
@@ -100,6 +104,7 @@ class Scene:
         if self._shown is not None and np.array_equal(values, self._shown):
             return
         self._shown = values
+        self.mask_changes += 1
         self._writing = True
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         try:

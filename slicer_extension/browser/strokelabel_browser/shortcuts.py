@@ -43,6 +43,12 @@ _PRETTY = {"ArrowUp": "↑", "ArrowDown": "↓", "Escape": "Esc", "Ctrl+z": "Ctr
 def as_page_state() -> list[dict[str, Any]]:
     """The table as JSON for the page."""
     return [
-        {"key": key, "shown": _PRETTY.get(key, key.upper()), "text": text, "command": command, "args": list(args)}
+        {
+            "key": key,
+            "shown": _PRETTY.get(key, key.upper()),
+            "text": text,
+            "command": command,
+            "args": list(args),
+        }
         for key, text, command, args in SHORTCUTS
     ]

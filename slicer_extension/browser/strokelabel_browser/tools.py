@@ -1,4 +1,4 @@
-"""What the left mouse button does in the slice views: nothing, a brush, scissors, or a click that asks for something."""
+"""What the left mouse button does in the slice views: nothing, a brush, scissors, or a click that asks."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Clicked = Callable[[tuple[float, float, float]], None]
 class ClickPipeline(SegmentationEffectPipeline):
     """Hands each press of the left button in a slice view to its effect."""
 
-    def CanProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> tuple[bool, float]:  # noqa: D102, N802 - named by VTK
+    def CanProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> tuple[bool, float]:  # noqa: D102 - named by VTK
         return bool(self.IsActive()) and event.GetType() == int(vtkCommand.LeftButtonPressEvent), 0
 
-    def ProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> bool:  # noqa: D102, N802
+    def ProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> bool:  # noqa: D102
         self._effect.clicked(tuple(event.GetWorldPosition()))
         return True
 

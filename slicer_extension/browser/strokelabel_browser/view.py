@@ -147,4 +147,10 @@ def _legend(overlay: Overlay | None) -> dict[str, Any] | None:
         return None
     colors = [{"name": name, "css": f"rgb({r},{g},{b})"} for name, r, g, b in overlay.colors.values()]
     low, high = overlay.value_range
-    return {"name": overlay.name, "colors": colors, "low": f"{low:.2g}", "high": f"{high:.2g}", "map": overlay.color_map}
+    return {
+        "name": overlay.name,
+        "colors": colors,
+        "low": f"{low:.2g}",
+        "high": f"{high:.2g}",
+        "map": overlay.color_map,
+    }

@@ -29,7 +29,6 @@ def button(
     text: str = "",
     args: list[Any] | None = None,
     when: str = "",
-    big: bool = False,
     on: str = "",
     classes: str = "",
 ) -> None:
@@ -42,14 +41,13 @@ def button(
         text: beside the icon.
         args: of the command.
         when: expression; the button is there only while it is true.
-        big: the main thing to do.
         on: expression; the button is lit while it is true.
-        classes: more CSS classes.
+        classes: more CSS classes; "big" or "main" for the main thing to do.
     """
     arguments = [quoted(a) for a in args or []]
     blocked = f"ui.blocked[{quoted(blocker(command, args))}]"
     shown = quoted(tooltip)
-    look = f"tool-button {'with-text' if text else ''} {'big' if big else ''} {classes}"
+    look = f"tool-button {'with-text' if text else ''} {classes}"
     options: dict[str, Any] = {"v_if": (when,)} if when else {}
     with html.Button(
         classes=(f"'{look}' + ({on or 'false'} ? ' on' : '')",),
@@ -59,7 +57,7 @@ def button(
         raw_attrs=[f'data-command="{" ".join([command, *map(str, args or [])])}"'],
         **options,
     ):
-        v3.VIcon(icon, size=20 if big else 18)
+        v3.VIcon(icon, size=18)
         if text:
             html.Span(text)
 

@@ -39,7 +39,8 @@ def page_command(server: str, host: str, port: int, *options: str) -> list[str]:
     """
     if not PAGE.is_file():
         raise PageError(
-            f"expected the browser page at {PAGE}, found none; it comes with the repository: clone it and use `make start`"
+            f"expected the browser page at {PAGE}, found none; it comes with the repository: clone it and use "
+            "`make start`"
         )
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
