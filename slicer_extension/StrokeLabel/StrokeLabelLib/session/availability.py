@@ -66,6 +66,7 @@ _WAITS_FOR_DECISION = _unless(
     "This scan has no label of a model that waits for a decision.",
 )
 _RULES: dict[str, Callable[[Session], str]] = {
+    "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
     "cancel": _unless(lambda s: s.job is not None, "Nothing is going on."),
     "train": _training,
     "stop_training": _unless(lambda s: s.training.running, "No training is running."),

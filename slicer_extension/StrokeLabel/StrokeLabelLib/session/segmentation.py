@@ -127,7 +127,7 @@ class Segmentation:
     def _segmented(self, case: Case, name: str, result: InferResult) -> None:
         session = self._session
         answer = on_scan(result.volume, case.grid)
-        values = result.params.get("label_names") or session.info.models[name].labels
+        values = result.params.get("label_names") or {}
         base = answer == int(values.get("lesion", 1))
         first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
