@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-for _folder in ("tests/app", "tests/io", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
+for _folder in ("tests/app", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 import app_server  # noqa: E402 - its folder first

@@ -7,55 +7,17 @@ import sys
 from pathlib import Path
 from unittest.mock import MagicMock
 
-import nibabel as nib
-import numpy as np
 import pytest
-from dicom_writer import write_series
 from strokelabel_browser.commands import Commands
-from strokelabel_browser.files import PageFiles
 from strokelabel_browser.routes import image_id_for
 from strokelabel_browser.shortcuts import SHORTCUTS
 from strokelabel_browser.view import as_page_state
 from StrokeLabelLib.client.models import ImageEntry, LabelEntry
-from StrokeLabelLib.errors import FileFormatError
 from StrokeLabelLib.session.availability import COMMANDS
 from StrokeLabelLib.session.view import Measurements, ViewState
-from StrokeLabelLib.volume import onto_grid
 
-from bright_network import centred_affine, rotation
 from strokelabel.cli import browse
 from strokelabel.cli.browse import PageError, page_command
-
-SHAPE = (11, 14, 9)
-
-
-def test_a_dicom_folder_is_the_same_image_as_its_nifti(tmp_path: Path) -> None:
-    affine = centred_affine(rotation((8, 0, 5)) @ np.diag([1.5, 1.5, 4.0]), SHAPE)
-    data = 2 * np.random.default_rng(4).integers(0, 450, SHAPE).astype(np.int16)  # the writer scales by 2
-    write_series(tmp_path / "series", data, affine)
-    nib.save(nib.Nifti1Image(data, affine), tmp_path / "same.nii.gz")
-    files = PageFiles()
-    nifti, dicom = files.read(tmp_path / "same.nii.gz"), files.read(tmp_path / "series")
-    np.testing.assert_array_equal(onto_grid(dicom, nifti.grid).data, nifti.data)
-
-
-def test_the_largest_series_of_a_folder_is_read(tmp_path: Path) -> None:
-    affine = np.diag([1.0, 1.0, 3.0, 1.0])
-    data = np.random.default_rng(5).integers(0, 900, SHAPE).astype(np.int16)
-    write_series(tmp_path / "scout", data[:, :, :3], affine, "scout")
-    write_series(tmp_path / "t2", data, affine)
-    assert PageFiles().read(tmp_path).data.size == data.size
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "empty"])
-def test_what_is_no_image_is_one_sentence(tmp_path: Path, name: str) -> None:
-    place = tmp_path / name
-    if name == "empty":
-        place.mkdir()
-    else:
-        place.write_text("no image")
-    with pytest.raises(FileFormatError, match=name):
-        PageFiles().read(place)
 
 
 @pytest.mark.parametrize(

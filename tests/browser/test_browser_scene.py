@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from strokelabel_browser import nodes
 from strokelabel_browser.scene import Scene
 from StrokeLabelLib.client.models import ImageEntry
 from StrokeLabelLib.ops.strokes import LesionMask
@@ -219,13 +218,6 @@ def test_closing_a_case_leaves_no_nodes_behind(
         scene.show_case(None)
     assert app.scene.GetNumberOfNodes() == count
     assert scene.mask() is None
-
-
-def test_a_left_handed_grid_is_held_right_handed() -> None:
-    grid = Grid(SHAPE, centred_affine(np.diag([-2.0, 2.0, 3.0]), SHAPE))
-    held = nodes.right_handed(grid)
-    assert np.linalg.det(held.affine[:3, :3]) > 0
-    assert np.allclose(held.to_mm((3, 4, SHAPE[2] - 1 - 5)), grid.to_mm((3, 4, 5)))
 
 
 def _volume(affine: np.ndarray, shape: tuple[int, int, int]) -> Volume:

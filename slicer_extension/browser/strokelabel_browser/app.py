@@ -13,6 +13,7 @@ from typing import Any
 
 from StrokeLabelLib.client.jobs import ThreadRunner
 from StrokeLabelLib.errors import StrokeLabelLibError
+from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.session.connection import normal_url
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.session import default_folder
@@ -26,7 +27,6 @@ from trame_slicer.views import Layout, LayoutDirection
 
 from . import gutters, page, state
 from .commands import Commands
-from .files import PageFiles
 from .pages import count_pages
 from .routes import Routes
 from .scene import AXIAL, CORONAL, SAGITTAL, THREED, Scene, view_definitions
@@ -66,7 +66,7 @@ class PageApp:
         self._runner = ThreadRunner()
         self._scene = Scene(slicer_app, self._painted, self._clicked)
         view = PageView(self.server.state, self._scene)
-        self.presenter = Presenter(view, self._runner, settings, folder, PageFiles())
+        self.presenter = Presenter(view, self._runner, settings, folder, MrmlFiles())
         state.set_defaults(self.server.state, self.presenter)
         self._layouts = LayoutManager(slicer_app.scene, slicer_app.view_manager, self.server)
         self._layouts.register_layout_dict(layouts())

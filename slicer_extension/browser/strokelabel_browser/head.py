@@ -6,9 +6,8 @@ import numpy as np
 import slicer
 import vtk
 from scipy import ndimage
-from StrokeLabelLib.volume import Grid, Volume
-
-from . import nodes
+from StrokeLabelLib.mrml.geometry import right_handed, to_image, to_matrix
+from StrokeLabelLib.volume import Volume
 
 STEP_MM = 3.0
 
@@ -26,8 +25,9 @@ def surface(scene: slicer.vtkMRMLScene, scan: Volume) -> slicer.vtkMRMLModelNode
     mask = np.pad(_not_air(small), 1)
     affine = grid.affine @ np.diag([*step, 1.0])
     affine[:3, 3] -= affine[:3, :3] @ np.ones(3)
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), 1.0)
     model = scene.AddNewNodeByClass("vtkMRMLModelNode", "head")
-    model.SetAndObservePolyData(_polygons(ndimage.gaussian_filter(mask.astype(np.float32), 1.0), affine))
+    model.SetAndObservePolyData(_polygons(Volume(smooth, affine)))
     model.CreateDefaultDisplayNodes()
     display = model.GetDisplayNode()
     display.SetScalarVisibility(False)
@@ -48,21 +48,16 @@ def _not_air(values: np.ndarray) -> np.ndarray:
     return labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
 
 
-def _polygons(values: np.ndarray, affine: np.ndarray) -> vtk.vtkPolyData:
-    holder = Grid(tuple(values.shape), affine)  # type: ignore[arg-type]
-    right = nodes.right_handed(holder)
-    image = vtk.vtkImageData()
-    image.SetDimensions(values.shape)
-    data = values if right is holder else values[:, :, ::-1]
-    image.GetPointData().SetScalars(nodes.vtk_array(data))
+def _polygons(volume: Volume) -> vtk.vtkPolyData:
+    placed = right_handed(volume)
     edges = vtk.vtkFlyingEdges3D()
-    edges.SetInputData(image)
+    edges.SetInputData(to_image(placed.data))
     edges.SetValue(0, 0.5)
     edges.ComputeScalarsOff()
     to_ras = vtk.vtkTransform()
-    to_ras.SetMatrix(nodes.matrix(right.affine))
-    placed = vtk.vtkTransformPolyDataFilter()
-    placed.SetInputConnection(edges.GetOutputPort())
-    placed.SetTransform(to_ras)
-    placed.Update()
-    return placed.GetOutput()
+    to_ras.SetMatrix(to_matrix(placed.affine))
+    result = vtk.vtkTransformPolyDataFilter()
+    result.SetInputConnection(edges.GetOutputPort())
+    result.SetTransform(to_ras)
+    result.Update()
+    return result.GetOutput()

@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 import slicer
+from StrokeLabelLib.mrml.overlays import add_overlay
+from StrokeLabelLib.mrml.prompts import add_prompt_lists, show_prompts
+from StrokeLabelLib.mrml.segments import LESION_ID, add_segmentation, mask_of, show_mask
+from StrokeLabelLib.mrml.volumes import add_volume, remove
 from StrokeLabelLib.session.case import Case
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Grid, Volume
 from trame_slicer.core import SlicerApp
-from trame_slicer.core.volume_window_level import VolumeWindowLevel
 from trame_slicer.views import AbstractView, ViewLayoutDefinition
 
-from . import head, nodes, overlays
+from . import head
 from .tools import Tools
 
-SEGMENT = "lesion"
-LESION_COLOR = (1.0, 0.32, 0.28)
-PROMPT_COLORS = {"lesion": (0.25, 0.9, 0.45), "not lesion": (0.35, 0.65, 1.0)}
 AXIAL, CORONAL, SAGITTAL, THREED = "Axial", "Coronal", "Sagittal", "ThreeD"
 
 
@@ -59,7 +59,7 @@ class Scene:
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._overlay: slicer.vtkMRMLVolumeNode | None = None
         self._head: slicer.vtkMRMLModelNode | None = None
-        self._prompts = {kind: self._prompt_node(kind, color) for kind, color in PROMPT_COLORS.items()}
+        self._prompts = _locked(add_prompt_lists(app.scene))
         self._shown: np.ndarray | None = None
         self._writing = False
         self.mask_changes = 0
@@ -82,10 +82,7 @@ class Scene:
             return
         self._grid = case.grid
         scene = self.app.scene
-        self._scans = [nodes.scalar_node(scene, s.volume, s.image.image_id) for s in case.sequences]
-        for node in self._scans:
-            low, high = VolumeWindowLevel.get_volume_auto_min_max_range(node)
-            VolumeWindowLevel.set_volume_node_display_min_max_range(node, low, high)
+        self._scans = [add_volume(scene, s.volume, s.image.image_id) for s in case.sequences]
         self.show_sequence(0)  # before the mask, which is blended with what was added to the views before it
         self._segmentation = self._make_segmentation(self._scans[0])
         self._head = head.surface(scene, case.scan)
@@ -106,14 +103,12 @@ class Scene:
         self._shown = values
         self.mask_changes += 1
         self._writing = True
-        logic = slicer.vtkSlicerSegmentationsModuleLogic
         try:
             self._editor.show_3d(bool(values.any()))  # VTK complains about surfaces of nothing
             if values.any():
-                image = nodes.oriented_image(values, self._grid)
-                logic.SetBinaryLabelmapToSegment(image, self._segmentation, SEGMENT)
+                show_mask(self._segmentation, mask)
             else:
-                logic.ClearSegment(self._segmentation, SEGMENT)
+                slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self._segmentation, LESION_ID)
         finally:
             self._writing = False
 
@@ -121,23 +116,25 @@ class Scene:
         """The mask as it is in the views: booleans (i, j, k) on the scan's grid; None without a case."""
         if self._segmentation is None or self._grid is None:
             return None
-        return nodes.segment_mask(self._segmentation, SEGMENT, self._grid)
+        return mask_of(self._segmentation, self._grid).data > 0
 
     def set_mask_style(self, visible: bool, opacity: float) -> None:
         """Show or hide the mask; the outline stays at full opacity, the filling gets `opacity`."""
         if self._segmentation is not None:
             display = self._segmentation.GetDisplayNode()
             display.SetVisibility(visible)
-            display.SetOpacity2DFill(opacity)
+            display.SetAllSegmentsOpacity2DFill(opacity)
 
     def show_overlay(self, overlay: Overlay | None) -> None:
         """Show an overlay instead of the one before."""
         manager = self.app.display_manager
         manager.show_volume_in_slice_foreground(None)
-        overlays.remove(self.app.scene, self._overlay)
+        if self._overlay is not None:
+            remove(self.app.scene, self._overlay.GetDisplayNode().GetColorNode())
+            remove(self.app.scene, self._overlay)
         self._overlay = None
         if overlay is not None:
-            self._overlay = overlays.add(self.app.scene, overlay)
+            self._overlay = add_overlay(self.app.scene, overlay)
             manager.show_volume_in_slice_foreground(self._overlay)
             self.set_overlay_opacity(overlay.opacity)
 
@@ -148,11 +145,7 @@ class Scene:
 
     def show_prompts(self, prompts: tuple[Prompt, ...]) -> None:
         """Show these clicks and no others."""
-        for kind, node in self._prompts.items():
-            node.RemoveAllControlPoints()
-            for prompt in prompts:
-                if prompt.kind == kind:
-                    node.AddControlPoint(list(prompt.point_mm))
+        show_prompts(self._prompts, prompts)
 
     def jump_to(self, point_mm: tuple[float, float, float]) -> None:
         """Show the slices through a point (RAS)."""
@@ -181,24 +174,11 @@ class Scene:
         self._painted(Volume(mask.astype(np.uint8), self._grid.affine), name)
 
     def _make_segmentation(self, scan: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
-        editor = self._editor
-        node = editor.create_empty_segmentation_node()
-        editor.set_active_segmentation(node, scan)
-        editor.add_empty_segment(segment_id=SEGMENT, segment_name="Lesion", segment_color=list(LESION_COLOR))
+        node = add_segmentation(self.app.scene, scan, "Lesion")
+        self._editor.set_active_segmentation(node, scan)
         display = node.GetDisplayNode()
         display.SetSliceIntersectionThickness(2)
-        display.SetOpacity2DFill(0.35)
         display.SetOpacity2DOutline(1.0)
-        return node
-
-    def _prompt_node(self, kind: str, color: tuple[float, float, float]) -> slicer.vtkMRMLMarkupsFiducialNode:
-        node = self.app.scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", kind)
-        node.SetLocked(True)
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSelectedColor(*color)
-        display.SetPointLabelsVisibility(False)
-        display.SetGlyphScale(1.6)
         return node
 
     def _clear(self) -> None:
@@ -209,9 +189,18 @@ class Scene:
         self._writing = True
         try:
             for node in (self._segmentation, self._head, *self._scans):
-                if node is not None:
-                    self.app.scene.RemoveNode(node)
+                remove(self.app.scene, node)
         finally:
             self._writing = False
         self._grid = self._segmentation = self._head = self._shown = None
         self._scans = []
+
+
+def _locked(
+    lists: dict[str, slicer.vtkMRMLMarkupsFiducialNode],
+) -> dict[str, slicer.vtkMRMLMarkupsFiducialNode]:
+    """Clicks are shown small, and cannot be moved."""
+    for node in lists.values():
+        node.SetLocked(True)
+        node.GetDisplayNode().SetGlyphScale(1.6)
+    return lists

@@ -17,7 +17,7 @@ from strokelabel.errors import StrokeLabelError
 PAGE = Path(__file__).resolve().parents[3] / "slicer_extension" / "browser" / "start.py"
 """The page is part of the repository, not of the package: it talks HTTP and imports nothing of it."""
 
-NEEDED = ("trame_slicer", "slicer", "vtk", "SimpleITK")
+NEEDED = ("trame_slicer", "slicer", "vtk")
 PATIENCE_S = 10.0
 
 
