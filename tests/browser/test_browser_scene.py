@@ -17,6 +17,8 @@ from StrokeLabelLib.volume import Grid, Volume
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import DirectViewFactory, SliceView
 from trame_slicer.views.render_scheduler import NoScheduleRendering
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkRenderingCore import vtkWindowToImageFilter
 
 from bright_network import centred_affine, rotation
 
@@ -136,6 +138,17 @@ def test_a_click_says_where_and_changes_nothing(opened: tuple[Scene, Recorder, G
     assert (np.abs(np.array([i, j, k]) - np.array(SHAPE) / 2) < 4).all()
 
 
+def test_the_scan_is_gray_and_the_mask_lies_over_it_in_colour(opened: tuple[Scene, Recorder, Grid]) -> None:
+    scene, _, grid = opened
+    plain = _picture(scene.slice_views[0])
+    middle = plain[120, 150]
+    assert middle[0] == middle[1] == middle[2] > 150
+    scene.show_mask(Volume(_box(grid).astype(np.uint8), grid.affine))
+    red, green, blue = _picture(scene.slice_views[0])[120, 150].astype(int)
+    assert red > green + 30
+    assert min(green, blue) > 60  # the scan shows through
+
+
 def test_without_a_tool_the_mouse_paints_nothing(opened: tuple[Scene, Recorder, Grid]) -> None:
     scene, record, _ = opened
     scene.tools.use("navigate")
@@ -250,6 +263,17 @@ def _stroke(view: SliceView, *points: tuple[int, int]) -> None:
             mouse.SetEventPosition(*place)
             mouse.InvokeEvent("MouseMoveEvent")
     mouse.InvokeEvent("LeftButtonReleaseEvent")
+
+
+def _picture(view: SliceView) -> np.ndarray:
+    """What a view shows, (rows, columns, RGB)."""
+    view.render_window().Render()
+    grab = vtkWindowToImageFilter()
+    grab.SetInput(view.render_window())
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    columns, rows, _ = grab.GetOutput().GetDimensions()
+    return vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).reshape(rows, columns, -1)
 
 
 def _volumes(scene: Scene) -> int:

@@ -179,6 +179,7 @@ class Scene:
         display = node.GetDisplayNode()
         display.SetSliceIntersectionThickness(2)
         display.SetOpacity2DOutline(1.0)
+        display.SetOpacity2DFill(1.0)  # times that of the segment
         return node
 
     def _clear(self) -> None:
