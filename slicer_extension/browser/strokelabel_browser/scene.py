@@ -104,10 +104,11 @@ class Scene:
         self.mask_changes += 1
         self._writing = True
         try:
-            self._editor.show_3d(bool(values.any()))  # VTK complains about surfaces of nothing
             if values.any():
                 show_mask(self._segmentation, mask)
+                self._editor.show_3d(True)
             else:
+                self._editor.show_3d(False)  # VTK complains about surfaces of nothing
                 slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self._segmentation, LESION_ID)
         finally:
             self._writing = False
