@@ -3,7 +3,7 @@ set(EXTENSION_CATEGORY "Segmentation")
 set(EXTENSION_CONTRIBUTORS "The StrokeLabel developers")
 set(EXTENSION_DESCRIPTION "Segment a stroke lesion on any brain MRI, correct it, submit it; the model learns from it.")
 set(EXTENSION_ICONURL "${EXTENSION_HOMEPAGE}/raw/main/slicer_extension/StrokeLabel.png")
-set(EXTENSION_SCREENSHOTURLS "${EXTENSION_HOMEPAGE}/raw/main/slicer_extension/docs/segmented.png")
+set(EXTENSION_SCREENSHOTURLS "${EXTENSION_HOMEPAGE}/raw/main/slicer_extension/docs/images/segment.png")
 set(EXTENSION_DEPENDS "NA")
 
 find_package(Slicer REQUIRED)

@@ -25,6 +25,7 @@ from StrokeLabelLib.desktop.qt_view import QtView
 from StrokeLabelLib.desktop.shortcuts import Shortcuts
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
 from StrokeLabelLib.mrml.files import MrmlFiles
+from StrokeLabelLib.mrml.volumes import volume_of
 from StrokeLabelLib.session.operations import OPERATIONS
 from StrokeLabelLib.session.overlays import NAMES
 from StrokeLabelLib.session.presenter import Presenter
@@ -86,6 +87,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
+        self.ui.uploadNodeSelector.setMRMLScene(slicer.mrmlScene)
         self._settings_path = default_folder() / "settings.json"
         self.nodes = CaseNodes(slicer.mrmlScene)
         self.runner = ThreadRunner()
@@ -164,6 +166,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             "refreshButton": p.cases.refresh,
             "nextButton": p.cases.next,
             "uploadButton": self._upload,
+            "uploadNodeButton": self._upload_node,
             "segmentButton": p.segmentation.segment,
             "cancelButton": p.cancel,
             "lesionPointButton": lambda: self.painting.start_placing("lesion"),
@@ -265,6 +268,11 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         path = qt.QFileDialog.getOpenFileName(None, _("Upload a scan"), "", "*.nii *.nii.gz *.nrrd *.mha")
         if path:
             self.presenter.cases.upload(Path(path))
+
+    def _upload_node(self) -> None:
+        node = self.ui.uploadNodeSelector.currentNode()
+        if node:
+            self.presenter.cases.upload_volume(volume_of(node), node.GetName())
 
     def _export(self) -> None:
         path = qt.QFileDialog.getSaveFileName(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 
 from bright_network import centred_affine, phantom, rotation
+
+REPOSITORY = Path(__file__).parents[2]
 
 SHAPE = (30, 37, 26)
 SPACING = np.diag([2.1, 1.9, 2.4])

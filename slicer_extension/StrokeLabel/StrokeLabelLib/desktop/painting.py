@@ -68,7 +68,7 @@ class Painting:
 
     def _clicked(self, kind: str) -> None:
         point = last_point(self._nodes.prompts[kind])
-        if point is not None:
+        if point is not None and not self._nodes.showing_prompts:
             # after the event, so that the list may be changed
             qt.QTimer.singleShot(0, lambda: self._use(kind, point))
 

@@ -20,6 +20,7 @@ BUTTONS = {
     "refreshButton": "refresh",
     "nextButton": "next",
     "uploadButton": "upload",
+    "uploadNodeButton": "upload",
     "segmentButton": "segment",
     "cancelButton": "cancel",
     "lesionPointButton": "refine",

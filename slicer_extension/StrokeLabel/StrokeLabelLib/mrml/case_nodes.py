@@ -24,11 +24,13 @@ class CaseNodes:
         scans: a volume per sequence of the visit; the first has the mask.
         segmentation: with the segment "lesion"; None when no case is open.
         prompts: kind -> list of points.
+        showing_prompts: whether points that are defined now are shown, not placed by the user.
     """
 
     def __init__(self, scene: slicer.vtkMRMLScene) -> None:
         self.scene = scene
         self.prompts = add_prompt_lists(scene)
+        self.showing_prompts = False
         self.scans: list[slicer.vtkMRMLScalarVolumeNode] = []
         self.segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._overlay: slicer.vtkMRMLScalarVolumeNode | None = None
@@ -79,7 +81,11 @@ class CaseNodes:
 
     def show_prompts(self, prompts: tuple[Prompt, ...]) -> None:
         """Show these clicks and no others."""
-        show_prompts(self.prompts, prompts)
+        self.showing_prompts = True
+        try:
+            show_prompts(self.prompts, prompts)
+        finally:
+            self.showing_prompts = False
 
     def jump_to(self, point_mm: tuple[float, float, float]) -> None:
         """Show the slices through a point (RAS)."""

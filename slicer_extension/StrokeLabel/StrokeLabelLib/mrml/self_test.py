@@ -45,6 +45,7 @@ class StrokeLabelSelfTest(unittest.TestCase):
         """The codes are those of SNOMED CT."""
         nodes = CaseNodes(self.scene)
         nodes.show_case(_case(np.eye(4)))
+        assert nodes.segmentation is not None
         segment = nodes.segmentation.GetSegmentation().GetSegment("lesion")
         self.assertIn("55641003", infarct_entry())
         self.assertEqual(segment.GetTerminology(), infarct_entry())

@@ -86,12 +86,19 @@ class Cases:
         session = self._session
         if not session.allow("upload"):
             return
-        client, files, name = self._server, session.files, image_id or image_id_of(path)
         try:
-            volume = files.read(path)  # here, not in the job: it may be VTK that reads
+            volume = session.files.read(path)  # here, not in the job: it may be VTK that reads
         except StrokeLabelLibError as error:
             session.fail(error)
             return
+        self.upload_volume(volume, image_id or image_id_of(path))
+
+    def upload_volume(self, volume: Volume, name: str) -> None:
+        """Put a volume into the server's datastore under a name, and open it."""
+        session = self._session
+        if not session.allow("upload"):
+            return
+        client = self._server
         session.keep_working_copy()
 
         def work(job: Job) -> _Opened:

@@ -1,0 +1,219 @@
+"""The panel's code, run with stand-ins for Qt on real MRML and real HTTP; `qt_stand_in` says what that shows."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import qt_stand_in
+from small_server import Store, serving
+from StrokeLabelLib.mrml.segments import show_mask
+from StrokeLabelLib.mrml.volumes import add_volume
+from StrokeLabelLib.volume import Volume, onto_grid
+from walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
+
+MODULE = REPOSITORY / "slicer_extension" / "StrokeLabel"
+SCAN, FLAIR = "sub-1_T1w", "sub-1_FLAIR"
+
+
+@pytest.fixture
+def store() -> Store:
+    scans = {
+        name: Volume(scan_and_lesion(AFFINES[axes])[0], AFFINES[axes])
+        for name, axes in ((SCAN, "LIA"), (FLAIR, "RAS"))
+    }
+    return Store(scans)
+
+
+class Panel:
+    """The widget of the module, and fingers."""
+
+    def __init__(self, widget, stand_in: SimpleNamespace) -> None:
+        self.widget, self.stand_in, self.ui = widget, stand_in, stand_in.ui
+
+    def click(self, button: str) -> None:
+        assert getattr(self.ui, button).enabled, getattr(self.ui, button).toolTip
+        getattr(self.ui, button).emit("clicked()")
+        self.wait(lambda: not self.widget.presenter.state.busy)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not until():
+            assert time.monotonic() < deadline
+            self.widget._pump()
+            time.sleep(0.005)
+
+    def place(self, kind: str, point: np.ndarray) -> None:
+        self.widget.nodes.prompts[kind].AddControlPoint(*map(float, point))
+        self.wait(lambda: not self.widget.presenter.state.busy)
+
+    def paint(self, point: np.ndarray) -> None:
+        """What the Segment Editor's brush does: the segment changes, and its node says so."""
+        nodes = self.widget.nodes
+        mask = nodes.painted_mask()
+        mask.data[mask.grid.to_voxel(point)] = 1
+        show_mask(nodes.segmentation, mask)
+
+    @property
+    def state(self):
+        return self.widget.presenter.state
+
+
+@pytest.fixture
+def panel(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Panel]:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    stand_in = qt_stand_in.install(monkeypatch, MODULE)
+    for name in [n for n in sys.modules if n == "StrokeLabel" or n.startswith("StrokeLabelLib.desktop")]:
+        monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("StrokeLabel")
+    module.StrokeLabel(SimpleNamespace())
+    widget = module.StrokeLabelWidget()
+    widget.setup()
+    widget.enter()
+    with serving(store) as url:
+        stand_in.ui.serverCombo.currentText = url
+        yield Panel(widget, stand_in)
+        widget.exit()
+        widget.cleanup()
+    for name in [n for n in sys.modules if n == "StrokeLabel" or n.startswith("StrokeLabelLib.desktop")]:
+        del sys.modules[name]
+
+
+def open_first(panel: Panel) -> None:
+    panel.click("connectButton")
+    panel.click("nextButton")
+
+
+def test_the_empty_panel_says_what_to_do_and_why_buttons_are_off(panel: Panel) -> None:
+    assert panel.ui.statusLabel.text == "Connect to a server, then open a scan."
+    assert (
+        not panel.ui.segmentButton.enabled and panel.ui.segmentButton.toolTip == "Connect to a server first."
+    )
+    assert panel.ui.connectButton.enabled and panel.ui.serverLabel.text == "Not connected"
+    assert [text for text, _ in panel.ui.overlayCombo.items][:2] == ["", "probability"]
+
+
+def test_a_server_is_tested_and_the_command_that_starts_one_is_shown(panel: Panel) -> None:
+    panel.click("testButton")
+    assert "answers: StrokeLabel 0" in panel.ui.statusLabel.text
+    panel.click("startHelpButton")
+    assert "make start" in panel.stand_in.errors[-1]
+
+
+def test_a_case_goes_through_the_panel_from_next_to_submit(panel: Panel, store: Store) -> None:
+    open_first(panel)
+    assert panel.ui.caseTree.current.text(0) == SCAN and panel.ui.casesBar.maximum == 2
+    panel.click("segmentButton")
+    panel.wait(lambda: panel.state.can("threshold"))
+    assert panel.ui.volumeLabel.text.endswith(" ml") and panel.ui.countLabel.text == "1"
+    before = panel.state.measurements.volume_ml
+    panel.paint(beside_lesion(0, 20, 0))
+    assert panel.state.undo_name == "Paint" and panel.state.measurements.volume_ml > before
+    panel.place("add region", beside_lesion(0, 0, 0))
+    panel.place("lesion", beside_lesion(-12, 14, -8))
+    assert panel.state.undo_name == "Refine by a click"
+    panel.place("remove island", beside_lesion(0, 20, 0))
+    assert panel.state.undo_name == "Remove island" and panel.ui.undoButton.text == "Undo Remove island"
+    panel.click("undoButton")
+    panel.click("redoButton")
+    shown = panel.widget.nodes.painted_mask().data
+    panel.click("submitButton")
+    assert np.array_equal(store.labels[SCAN, "final"][0].data, shown) and not panel.stand_in.errors
+    assert panel.ui.casesBar.value == 1
+    panel.click("submitNextButton")
+    assert panel.state.open_image == FLAIR
+
+
+def test_the_slider_previews_and_takes_one_step(panel: Panel) -> None:
+    open_first(panel)
+    panel.click("segmentButton")
+    panel.wait(lambda: panel.state.can("threshold"))
+    for value in (0.6, 0.4, 0.2):
+        panel.ui.thresholdSlider.value = value
+        panel.ui.thresholdSlider.emit("valueChanged(double)", value)
+    assert panel.state.undo_name == "Segment" and panel.widget._commit.running
+    panel.widget._commit.emit("timeout()")
+    assert panel.state.undo_name == "Threshold 0.20" and panel.ui.thresholdSlider.value == 0.2
+
+
+def test_operations_have_their_parameter_and_overlays_are_nodes(panel: Panel) -> None:
+    open_first(panel)
+    panel.click("segmentButton")
+    panel.ui.operationCombo.currentText = "Margin"
+    panel.ui.operationCombo.emit("currentIndexChanged(int)", 1)
+    assert panel.ui.operationParameterLabel.text == "margin mm"
+    panel.ui.operationParameterSpin.value = 3.0
+    panel.click("applyOperationButton")
+    assert panel.state.undo_name == "Margin"
+    panel.ui.overlayCombo.emit("currentTextChanged(QString)", "uncertainty")
+    panel.wait(lambda: panel.state.overlay == "uncertainty")
+    assert panel.stand_in.scene.GetFirstNodeByName("uncertainty") is not None
+    panel.click("compareButton")
+    assert panel.stand_in.scene.GetFirstNodeByName("uncertainty") is None and panel.state.overlay == "model"
+
+
+def test_sequences_are_shown_side_by_side_and_the_mask_hidden(panel: Panel) -> None:
+    open_first(panel)
+    panel.ui.sideBySideButton.emit("toggled(bool)", True)
+    assert panel.stand_in.layout.GetViewArrangement() == 55641
+    panel.ui.sideBySideButton.emit("toggled(bool)", False)
+    assert panel.stand_in.layout.GetViewArrangement() != 55641
+    keys = {shortcut.key: shortcut for shortcut in qt_stand_in.Shortcut.installed}
+    keys["H"].emit("activated()")
+    assert not panel.widget.nodes.segmentation.GetDisplayNode().GetVisibility()
+    keys["G"].emit("activated()")
+    panel.wait(lambda: panel.state.undo_name == "Segment")
+    keys["F"].emit("activated()")
+    interaction = panel.stand_in.application.GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    keys["U"].emit("activated()")
+
+
+def test_training_and_settings(panel: Panel, store: Store) -> None:
+    open_first(panel)
+    panel.click("segmentButton")
+    panel.click("submitButton")
+    panel.click("trainButton")
+    assert panel.ui.trainBar.maximum == 20 and panel.ui.trainBar.value == 3
+    panel.click("stopTrainingButton")
+    panel.ui.clientEdit.text = "reader 9"
+    panel.ui.clientEdit.emit("editingFinished()")
+    assert panel.widget.presenter.settings.client_id == "reader 9"
+
+
+def test_files_are_uploaded_and_exported(
+    panel: Panel, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from StrokeLabelLib.nifti import NiftiFiles
+
+    open_first(panel)
+    monkeypatch.setitem(qt_stand_in.DIALOGS, "getSaveFileName", str(tmp_path / "mask.nii.gz"))
+    panel.click("exportButton")
+    assert (tmp_path / "mask.nii.gz").exists() and (tmp_path / "mask_report.json").exists()
+    NiftiFiles().write(tmp_path / "another.nii.gz", store.scans[SCAN])
+    monkeypatch.setitem(qt_stand_in.DIALOGS, "getOpenFileName", str(tmp_path / "another.nii.gz"))
+    panel.click("uploadButton")
+    assert panel.state.open_image == "another" and not panel.stand_in.errors
+    panel.ui.uploadNodeSelector.current = add_volume(panel.stand_in.scene, store.scans[SCAN], "from DICOM")
+    panel.click("uploadNodeButton")
+    assert panel.state.open_image == "from DICOM" and not panel.stand_in.errors
+    uploaded, scan = store.scans["from DICOM"], store.scans[SCAN]
+    assert np.array_equal(onto_grid(uploaded, scan.grid).data, scan.data)
+
+
+def test_unsubmitted_work_is_offered_in_a_dialog(
+    panel: Panel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_first(panel)
+    panel.paint(np.array(LESION_MM))
+    monkeypatch.setattr(qt_stand_in.MessageBox, "answer", "Restore it")
+    panel.ui.caseTree.emit("itemDoubleClicked(QTreeWidgetItem*,int)", qt_stand_in.TreeItem([SCAN, "new"]), 0)
+    panel.wait(lambda: bool(qt_stand_in.MessageBox.asked))
+    assert "Unsubmitted work" in qt_stand_in.MessageBox.asked[-1] and panel.state.dirty
+    assert panel.widget.nodes.painted_mask().data.sum() == 1
