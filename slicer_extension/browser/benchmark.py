@@ -28,7 +28,7 @@ from playwright.sync_api import Page, sync_playwright
 
 WIDTH, HEIGHT = 1400, 900
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
-PATIENCE_S = 300
+PATIENCE_S = 120
 WATCH = """
 (() => {
   const image = document.querySelectorAll(".layout-grid-item img")[0];
@@ -67,9 +67,10 @@ class Bench:
 
     def click_to_mask(self) -> float:
         """Seconds from the click on Segment to the mask in the views."""
-        self.window.click('[data-command="apply clear"]')
-        self.wait(lambda s: s["voxels"] == 0)
-        self.rest()
+        if self.state()["voxels"]:
+            self.window.click('[data-command="undo"]')
+            self.wait(lambda s: s["voxels"] == 0)
+            self.rest()
         self.window.click('[data-command="segment"]')
         return self.wait(lambda s: s["voxels"] > 0 and s["same"])
 
