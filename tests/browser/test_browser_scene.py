@@ -91,6 +91,21 @@ def test_an_empty_mask_empties_the_segment(opened: tuple[Scene, Recorder, Grid])
     assert not shown.any()
 
 
+def test_the_surface_rests_while_a_slider_moves_and_follows_at_the_end(
+    opened: tuple[Scene, Recorder, Grid],
+) -> None:
+    scene, _, grid = opened
+    editor, mask = scene.app.segmentation_editor, Volume(_box(grid).astype(np.uint8), grid.affine)
+    scene.set_dragging(True)
+    scene.show_mask(mask)
+    shown = scene.mask()
+    assert shown is not None
+    assert (shown == _box(grid)).all()
+    assert not editor.is_3d_shown()
+    scene.set_dragging(False)
+    assert editor.is_3d_shown()
+
+
 def test_a_stroke_paints_where_the_mouse_was_and_is_told_once(opened: tuple[Scene, Recorder, Grid]) -> None:
     scene, record, grid = opened
     scene.tools.use("paint")

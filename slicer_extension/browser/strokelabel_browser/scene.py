@@ -53,6 +53,7 @@ class Scene:
         self._views = [app.view_manager.create_view(view) for view in view_definitions().values()]
         for view in self._views:
             view.render_window().SetMultiSamples(0)  # 6 times slower otherwise where there is no GPU
+        self._views[3].renderer().SetMaximumNumberOfPeels(2)  # the glassy head and what is in it
         self.tools = Tools(self._editor, clicked)  # after the views, for which its effects make their widgets
         self._grid: Grid | None = None
         self._scans: list[slicer.vtkMRMLScalarVolumeNode] = []
@@ -62,6 +63,7 @@ class Scene:
         self._prompts = _locked(add_prompt_lists(app.scene))
         self._shown: np.ndarray | None = None
         self._writing = False
+        self._dragging = False
         self.mask_changes = 0
         self._editor.segmentation_modified.connect(self._segmentation_modified)
 
@@ -106,12 +108,24 @@ class Scene:
         try:
             if values.any():
                 show_mask(self._segmentation, mask)
-                self._editor.show_3d(True)
+                self._editor.show_3d(not self._dragging)
             else:
                 self._editor.show_3d(False)  # VTK complains about surfaces of nothing
                 slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self._segmentation, LESION_ID)
         finally:
             self._writing = False
+
+    def set_dragging(self, on: bool) -> None:
+        """While a slider moves, the slices follow and the 3D view rests: its surface costs more than all else."""
+        if on == self._dragging:
+            return
+        self._dragging = on
+        if on:
+            self._views[3].set_render_blocked(True)
+            self._editor.show_3d(False)
+        else:
+            self._editor.show_3d(bool(self._shown is not None and self._shown.any()))
+            self._views[3].set_render_blocked(False)
 
     def mask(self) -> np.ndarray | None:
         """The mask as it is in the views: booleans (i, j, k) on the scan's grid; None without a case."""
