@@ -143,6 +143,16 @@ def test_every_operation_runs_on_a_segmented_case(url: str, tmp_path: Path, oper
     assert not view.errors and (shown(view) > 0) == (operation != "clear")
 
 
+def test_segment_begins_anew_after_clear(url: str, tmp_path: Path) -> None:
+    presenter, view, _ = opened(url, tmp_path)
+    presenter.segmentation.segment()
+    count = shown(view)
+    presenter.editing.apply("clear")
+    assert shown(view) == 0
+    presenter.segmentation.segment()
+    assert shown(view) == count > 0
+
+
 def test_an_operation_that_makes_no_sense_says_so_and_changes_nothing(url: str, tmp_path: Path) -> None:
     presenter, view, _ = opened(url, tmp_path)
     presenter.editing.apply("fill_between_slices")

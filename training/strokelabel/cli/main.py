@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
+    "browse": ("strokelabel.cli.browse", "Correct and submit masks in a browser, with the server."),
     "refine": ("strokelabel.cli.refine", "Correct a lesion mask by clicks and strokes."),
     "validate": (
         "strokelabel.cli.validate",

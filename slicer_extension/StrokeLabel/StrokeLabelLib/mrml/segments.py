@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..errors import FileFormatError, GeometryError
+from ..ops.islands import bounding_box
 from ..volume import Grid, Volume, onto_grid
 from .geometry import from_image, from_matrix, right_handed, to_image, to_matrix
 from .terminology import describe_lesion
@@ -82,9 +83,12 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, grid: Grid, segment_id: str = 
 
 
 def to_oriented_image(mask: Volume) -> slicer.vtkOrientedImageData:
-    """A mask as the image type of segments."""
+    """A mask as the image type of segments, cropped to what is set: surfaces and merging then cost little."""
     placed = right_handed(mask)
-    image = to_image((placed.data > 0).astype(np.uint8), slicer.vtkOrientedImageData())
+    inside = placed.data > 0
+    box = bounding_box(inside) or (slice(0, 1),) * 3
+    image = to_image(inside[box], slicer.vtkOrientedImageData())
+    image.SetExtent(*(end for side in box for end in (side.start, side.stop - 1)))
     image.SetImageToWorldMatrix(to_matrix(placed.affine))
     return image
 

@@ -28,6 +28,7 @@ def add_volume(scene: slicer.vtkMRMLScene, volume: Volume, name: str) -> slicer.
     low, high = _window(volume.data)
     display.SetWindowLevelMinMax(low, high)
     scene.AddNode(display)
+    display.SetDefaultColorMap()  # gray; without one, slice views stay black
     node.SetAndObserveDisplayNodeID(display.GetID())
     return node
 

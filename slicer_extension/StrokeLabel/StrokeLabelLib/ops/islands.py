@@ -44,6 +44,16 @@ def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
     return labels, int(count)
 
 
+def middle_of_largest(mask: np.ndarray) -> tuple[int, int, int] | None:
+    """A voxel of the largest part, close to its centre; None for an empty mask."""
+    labels, count = label_islands(mask)
+    if not count:
+        return None
+    inside = np.argwhere(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)
+    i, j, k = inside[np.argmin(((inside - inside.mean(axis=0)) ** 2).sum(axis=1))]
+    return int(i), int(j), int(k)
+
+
 def remove_island(mask: np.ndarray, voxel: tuple[int, int, int], near: int = 2) -> np.ndarray:
     """The mask without the part at a voxel, or the one nearest to it within `near` voxels: clicks are never exact.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import StrokeLabelLibError
 from ..ops.islands import add_region, remove_island
+from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
 from .history import Step
 from .operations import OPERATIONS
@@ -56,7 +57,8 @@ class Editing:
         except StrokeLabelLibError as error:
             session.fail(error)
             return
-        self._take(after, chosen.title)
+        # otherwise Segment would find everything erased
+        self._take(after, chosen.title, forget_strokes=operation == "clear")
 
     def remove_island(self, point_mm: tuple[float, float, float]) -> None:
         """Remove the part of the mask under a click (RAS)."""
@@ -96,7 +98,7 @@ class Editing:
             return
         self._take(after, name)
 
-    def _take(self, after: np.ndarray, name: str) -> None:
+    def _take(self, after: np.ndarray, name: str, forget_strokes: bool = False) -> None:
         session, case = self._session, self._session.case
         if case is None:
             return
@@ -104,7 +106,7 @@ class Editing:
             session.status = f"{name}: nothing to change."
             session.render()
             return
-        case.mask = case.mask.edited(after)
+        case.mask = LesionMask.of(after) if forget_strokes else case.mask.edited(after)
         session.status = f"{name}."
         record(session, case, name)
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..client.jobs import Job
 from ..client.models import InferResult
 from ..errors import GeometryError
+from ..ops.islands import middle_of_largest
 from ..volume import Grid, Volume, onto_grid
 from .case import Case, Provenance
 from .session import Session
@@ -128,6 +129,7 @@ class Segmentation:
         answer = on_scan(result.volume, case.grid)
         values = result.params.get("label_names") or {}
         base = answer == int(values.get("lesion", 1))
+        first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
         case.probability = case.uncertainty = None
         model = result.params.get("model")
@@ -137,6 +139,10 @@ class Segmentation:
         record(session, case, "Segment")
         found = f"{session.measurements.volume_ml:.1f} ml of lesion"
         session.status = f"{name}: {found}. {notes}".strip()
+        middle = middle_of_largest(case.mask.current) if first else None
+        if middle is not None:
+            x, y, z = case.grid.to_mm(middle)
+            session.view.jump_to((float(x), float(y), float(z)))
 
     def _fetch_probability(self, case: Case, name: str, options: dict[str, Any]) -> None:
         session, client = self._session, self._session.client

@@ -1,0 +1,54 @@
+"""Keys and what they do; the help dialog lists them, and the page's script sends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SHORTCUTS: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
+    ("s", "Segment", "segment", ()),
+    ("n", "Next scan", "next", ()),
+    ("Enter", "Submit, then next scan", "submit_and_next", ()),
+    ("Ctrl+z", "Undo", "undo", ()),
+    ("Ctrl+y", "Redo", "redo", ()),
+    ("v", "Look only: put the tool down", "tool", ("navigate",)),
+    ("b", "Brush", "tool", ("paint",)),
+    ("e", "Eraser", "tool", ("erase",)),
+    ("x", "Scissors", "tool", ("scissors",)),
+    ("+", "Click on lesion that is missing", "tool", ("lesion",)),
+    ("-", "Click on what is not lesion", "tool", ("not_lesion",)),
+    ("a", "Click to add a region", "tool", ("add_region",)),
+    ("r", "Click to remove an island", "tool", ("remove_island",)),
+    ("[", "Smaller brush", "brush_size", (0.8,)),
+    ("]", "Larger brush", "brush_size", (1.25,)),
+    ("m", "Show or hide the mask", "toggle_mask", ()),
+    ("u", "Uncertainty", "overlay", ("uncertainty",)),
+    ("t", "Tissues", "overlay", ("tissues",)),
+    ("j", "Next uncertain region", "next_uncertain", ()),
+    ("q", "Next sequence of the visit", "next_sequence", ()),
+    ("1", "Axial view alone, or all four", "layout", ("Axial",)),
+    ("2", "Coronal view alone, or all four", "layout", ("Coronal",)),
+    ("3", "Sagittal view alone, or all four", "layout", ("Sagittal",)),
+    ("4", "3D view alone, or all four", "layout", ("ThreeD",)),
+    ("ArrowUp", "One axial slice up", "step", (1,)),
+    ("ArrowDown", "One axial slice down", "step", (-1,)),
+    ("f", "Fit the views to the scan", "fit", ()),
+    ("Escape", "Cancel what is going on", "cancel", ()),
+    ("?", "This list", "toggle", ("show_help",)),
+)
+"""Key, what it does, command, arguments."""
+
+_PRETTY = {"ArrowUp": "↑", "ArrowDown": "↓", "Escape": "Esc", "Ctrl+z": "Ctrl Z", "Ctrl+y": "Ctrl Y"}
+
+
+def as_page_state() -> list[dict[str, Any]]:
+    """The table as JSON for the page."""
+    return [
+        {
+            "key": key,
+            "shown": _PRETTY.get(key, key.upper()),
+            "text": text,
+            "command": command,
+            "args": list(args),
+        }
+        for key, text, command, args in SHORTCUTS
+    ]

@@ -1,0 +1,53 @@
+"""What the page's templates read, as it is at first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from StrokeLabelLib.session.presenter import Presenter
+from StrokeLabelLib.session.view import ViewState
+from trame_server.state import State
+
+from . import shortcuts
+from .view import as_page_state
+
+
+def set_defaults(state: State, presenter: Presenter) -> None:
+    """Fill in every name that a template uses."""
+    settings = presenter.settings
+    first: dict[str, Any] = {
+        "trame__title": "StrokeLabel",
+        "ui": as_page_state(ViewState(server=settings.server)),
+        "cases": [],
+        "case_filter": "",
+        "threshold": 0.5,
+        "tool": "navigate",
+        "brush_mm": 8.0,
+        "sphere": False,
+        "mask_visible": True,
+        "mask_opacity": 0.35,
+        "overlay_opacity": settings.overlay_opacity,
+        "legend": None,
+        "prompt_count": 0,
+        "shown_sequence": 0,
+        "layout": "four",
+        "error": "",
+        "question": None,
+        "uploading": "",
+        "pages": 1,
+        "min_ml": settings.min_island_ml,
+        "margin_mm": settings.margin_mm,
+        "show_help": False,
+        "show_settings": False,
+        "show_cases": True,
+        "show_train": False,
+        "server_url": settings.server,
+        "servers": list(settings.servers),
+        "token": "",
+        "client_id": settings.client_id,
+        "segment_on_open": settings.segment_on_open,
+        "load_sequences": settings.load_sequences,
+        "refine_at_once": settings.refine_at_once,
+        "shortcuts": shortcuts.as_page_state(),
+    }
+    state.update(first)
