@@ -54,6 +54,17 @@ def test_several_checkpoints_give_the_mean_of_their_averages(tmp_path, undisturb
         torch.testing.assert_close(value, (2 * newest[name] + best[name]) / 3)
 
 
+def test_the_weights_of_a_model_can_be_averaged_with_those_of_a_run(tmp_path, undisturbed):
+    export_weights(undisturbed.best_checkpoint, SPEC, tmp_path / "model.safetensors", dtype="float32")
+    path = tmp_path / "mean.safetensors"
+    model = tmp_path / "model.safetensors"
+    export_weights(undisturbed.checkpoint, SPEC, path, average_with=[model], dtype="float32")
+    loaded, _ = load_weights(path)
+    best, newest = (load_checkpoint(c).average for c in (undisturbed.best_checkpoint, undisturbed.checkpoint))
+    for name, value in loaded.named_parameters():
+        torch.testing.assert_close(value, (newest[name] + best[name]) / 2)
+
+
 def test_an_empty_folder_or_another_networks_description_are_refused(tmp_path, undisturbed):
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         export_weights(tmp_path, SPEC, tmp_path / "a.safetensors")

@@ -19,7 +19,8 @@ def run(
         bool, typer.Option("--newest", help="The newest checkpoint rather than the best in validation.")
     ] = False,
     average_with: Annotated[
-        list[Path] | None, typer.Option("--average-with", help="Another checkpoint; the model is their mean.")
+        list[Path] | None,
+        typer.Option("--average-with", help="Another checkpoint or weights file; the model is their mean."),
     ] = None,
     license_name: Annotated[str, typer.Option("--license", help="SPDX identifier.")] = "Apache-2.0",
 ) -> None:

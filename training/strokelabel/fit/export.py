@@ -11,7 +11,7 @@ from torch import Tensor
 
 from strokelabel.errors import CheckpointError
 from strokelabel.fit.checkpoint import Checkpoint, load_checkpoint, load_newest_checkpoint
-from strokelabel.networks.weights import save_weights
+from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
 from strokelabel.types import PathLike
 
@@ -34,20 +34,27 @@ def export_weights(
         which: of a folder, the weights with the best validation (the newest if there was no validation), or
             the newest ones.
         dtype: how weights are stored.
-        average_with: further checkpoint files of the same network; the model gets the mean of all (a model soup,
-            Wortsman et al. 2022), which serves images unlike the training's better than one of them may.
+        average_with: further checkpoint or weights files of the same network; the model gets the mean of all (a
+            model soup, Wortsman et al. 2022), which serves images unlike the training's better than one of them may.
 
     Returns:
         The description as written.
 
     Raises:
         CheckpointError: nothing to export there, or it is damaged.
-        WeightsError: the checkpoint is of another network than the description.
+        WeightsError: the checkpoint is of another network than the description, or a weights file is damaged.
     """
     checkpoint = _find_checkpoint(Path(folder_or_checkpoint), which)
-    others = [load_checkpoint(Path(other)).weights for other in average_with]
+    others = [_weights_of(Path(other)) for other in average_with]
     described = replace(spec, training_step=checkpoint.step)
     return save_weights(path, _mean([checkpoint.weights, *others]), described, dtype)
+
+
+def _weights_of(path: Path) -> Mapping[str, Tensor]:
+    """The averaged weights in a checkpoint, or those in a safetensors file."""
+    if path.suffix == ".safetensors":
+        return load_weights(path)[0].state_dict()
+    return load_checkpoint(path).weights
 
 
 def _mean(weights: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
