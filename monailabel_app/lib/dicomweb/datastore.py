@@ -242,7 +242,7 @@ class DicomWebDatastore(Datastore):
         """
         self._notes.check(info)
         scan = read_scan(self.get_image_uri(image_id), image_id)
-        labels, segments = as_segments(read_label(label, scan), info)
+        labels, segments = as_segments(*read_label(label, scan, info))
         folder = self._cache.get_instances(image_id, lambda folder: self._download(image_id, folder))
         model = self._model()
         origin = SegOrigin(
