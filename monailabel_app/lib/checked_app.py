@@ -171,10 +171,12 @@ class CheckedApp(QueuedScoring):
         )
 
 
-def _label(image: RequestedImage, store: Datastore) -> str:
-    """Path of the label that an image has: the annotator's, else a model's; "" when it has none."""
-    tags = (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ()
-    return next((uri for tag in tags if (uri := store.get_label_uri(image.name, tag))), "")
+def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]] | None:
+    """Path of the label that an image has (the annotator's, else a model's), and what is known about it."""
+    for tag in (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ():
+        if uri := store.get_label_uri(image.name, tag):
+            return uri, store.get_label_info(image.name, tag) or {}
+    return None
 
 
 def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:
