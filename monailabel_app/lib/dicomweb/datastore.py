@@ -46,7 +46,12 @@ class DicomWebDatastore(Datastore):
         notes: what clients write about images and labels.
         model: the model as it is now, for the origin of SEGs.
         read_only: refuse to store labels.
+
+    Attributes:
+        images_never_change: a series keeps its instances; see `lib.scoring.record.image_stamp`.
     """
+
+    images_never_change = True
 
     def __init__(
         self,
