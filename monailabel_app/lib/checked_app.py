@@ -14,6 +14,7 @@ from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.options import as_flag
+from lib.labels.review import PSEUDO
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.scoring.queue import QueuedScoring
 from lib.server.options import ServerOptions
@@ -133,7 +134,8 @@ class CheckedApp(QueuedScoring):
             file, params = task({**request, **known})
         label = file
         if keep:
-            label = store.save_label(image.name, file, tag, {"model": request["model"], "params": params})
+            info = {"model": request["model"], "params": params, "status": PSEUDO}
+            label = store.save_label(image.name, file, tag, info)
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": params}
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
@@ -169,10 +171,12 @@ class CheckedApp(QueuedScoring):
         )
 
 
-def _label(image: RequestedImage, store: Datastore) -> str:
-    """Path of the label that an image has: the annotator's, else a model's; "" when it has none."""
-    tags = (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ()
-    return next((uri for tag in tags if (uri := store.get_label_uri(image.name, tag))), "")
+def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]] | None:
+    """Path of the label that an image has (the annotator's, else a model's), and what is known about it."""
+    for tag in (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ():
+        if uri := store.get_label_uri(image.name, tag):
+            return uri, store.get_label_info(image.name, tag) or {}
+    return None
 
 
 def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:

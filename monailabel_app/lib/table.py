@@ -86,8 +86,9 @@ class DatastoreTable:
 
     def _move_aside(self) -> None:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and made anew from the files")
         self._path.rename(self._path.with_name(f"{NAME}.damaged-{now}"))
+        # only now: the server's log reads this table, for the ids to leave out
+        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and made anew from the files")
 
     def _empty(self) -> LocalDatastoreModel:
         return LocalDatastoreModel(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from app_scans import BAD_SCANS, head, save
+from fastapi import HTTPException
 
 from lib.datastore import StudiesDatastore
 from lib.model import ServedModel
@@ -178,3 +179,30 @@ def test_scores_in_use_are_kept_up_to_date_after_a_training_and_no_more(
 def test_an_unknown_method_is_refused(model: ServedModel, store: StudiesDatastore) -> None:
     with pytest.raises(UnknownNameError, match="uncertainty"):
         an_app(model, store).async_scoring("sum")
+
+
+class _OneRefused(StudiesDatastore):
+    """Refuses one image, as a DICOMweb server's datastore does with a series that is no scan."""
+
+    images_never_change = True
+
+    def get_image_uri(self, image_id: str) -> str:
+        if image_id == "a":
+            raise HTTPException(422, "a: expected one volume")
+        return super().get_image_uri(image_id)
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        return dict(self._datastore.objects[image_id].image.info)
+
+    def _require_image(self, image_id: str) -> None:
+        assert image_id in self._datastore.objects
+
+
+def test_a_series_that_is_no_scan_gets_a_reason_and_nothing_is_fetched_to_know_that_all_is_scored(
+    model: ServedModel, store: StudiesDatastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = _OneRefused(str(tmp_path / "studies"))
+    answer = UncertaintyScoring(model)(CPU, pacs)
+    assert answer["scored"] == 1 and answer["failed"]["a"] == "a: expected one volume"
+    monkeypatch.setattr(pacs, "get_image_uri", lambda *_: pytest.fail("an image was fetched"))
+    assert not UncertaintyScoring(model).is_due(pacs)

@@ -16,7 +16,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.infers.options import as_number
 from lib.refusals import InvalidRequestError, UnknownNameError
-from lib.scoring.record import file_stamp, read_record
+from lib.scoring.record import image_stamp, read_record
 
 NEEDS_SCORES = {"uncertainty": "uncertainty", "diversity": "uncertainty"}
 """Strategy -> the scoring method whose results it uses."""
@@ -147,7 +147,7 @@ def _is_unreadable(candidate: Candidate, datastore: Datastore) -> bool:
     record = read_record(candidate.info)
     if record is None or record.reason is None:
         return False
-    return record.file == file_stamp(datastore.get_image_uri(candidate.id))
+    return record.file == image_stamp(datastore, candidate.id)
 
 
 def _skip(image: object, client: str | None, datastore: Datastore, now: float) -> None:

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 IN_USE_S = 3600.0
 """What was asked for within this time is kept, whatever the bound: a training may be reading it."""
 
+_USED = ".used"
+"""File in the folder of a series whose time of change says when it was asked for last."""
+
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -111,10 +114,14 @@ class SeriesCache:
         return self._folder / "series" / _checked(series)
 
     def _used(self, path: Path) -> bool:
-        """Whether a copy is there; if so, its series counts as used now."""
+        """Whether a copy is there; if so, its series counts as used now.
+
+        The copy itself keeps its time of change, by which scores and batches know that they are up to date.
+        """
         if not path.exists():
             return False
-        path.touch()
+        series = path.relative_to(self._folder / "series").parts[0]
+        (self._folder / "series" / series / _USED).touch()
         return True
 
     def _make_room(self) -> None:

@@ -46,7 +46,12 @@ class DicomWebDatastore(Datastore):
         notes: what clients write about images and labels.
         model: the model as it is now, for the origin of SEGs.
         read_only: refuse to store labels.
+
+    Attributes:
+        images_never_change: a series keeps its instances; see `lib.scoring.record.image_stamp`.
     """
+
+    images_never_change = True
 
     def __init__(
         self,
@@ -242,7 +247,7 @@ class DicomWebDatastore(Datastore):
         """
         self._notes.check(info)
         scan = read_scan(self.get_image_uri(image_id), image_id)
-        labels, segments = as_segments(read_label(label, scan), info)
+        labels, segments = as_segments(*read_label(label, scan, info))
         folder = self._cache.get_instances(image_id, lambda folder: self._download(image_id, folder))
         model = self._model()
         origin = SegOrigin(

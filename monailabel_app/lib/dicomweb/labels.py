@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.infers.refine_labels import read_on_grid
+from lib.labels.file import read_label_file
+from lib.labels.grid import bring_to_grid
+from lib.labels.names import named_values as values_of_names
 from lib.refusals import InvalidRequestError, UnsupportedFileError
 from lib.studies import LABEL_SUFFIXES, split_suffix
 from strokelabel.io import write_nifti
@@ -19,23 +21,32 @@ from strokelabel.io.images import Image
 _BINARY = ".bin"
 
 
-def read_label(path: Path, scan: Image) -> np.ndarray:
-    """A submitted label on the grid of its scan, (i, j, k).
+def read_label(path: Path, scan: Image, info: Mapping[str, Any]) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """A submitted label on the grid of its scan, and what is known about its values.
 
     Args:
         path: NIfTI, NRRD, or bytes as OHIF sends them (.bin): a voxel each, in the order of the scan.
         scan: the scan.
+        info: what came with the label. The segments of a .seg.nrrd get the values that it names.
+
+    Returns:
+        The labels (i, j, k), and the info; with the names of a .seg.nrrd's segments where it had none.
 
     Raises:
         UnsupportedFileError: another kind of file.
         InvalidRequestError: not readable, or on another grid.
     """
     if path.suffix.lower() == _BINARY:
-        return _read_bytes(path, scan)
+        return _read_bytes(path, scan), info
     if not split_suffix(path.name, LABEL_SUFFIXES)[1]:
         kinds = ", ".join((*LABEL_SUFFIXES, _BINARY))
         raise UnsupportedFileError(f"label: expected a file of a kind in {kinds}, found another.")
-    return read_on_grid(path, scan)
+    values = values_of_names(info)
+    file = read_label_file(path, values)
+    labels, _ = bring_to_grid(file, scan)
+    if file.names is not None and not values:
+        info = {**info, "label_info": [{"name": name, "idx": value} for name, value in file.names.items()]}
+    return labels, info
 
 
 def _read_bytes(path: Path, scan: Image) -> np.ndarray:

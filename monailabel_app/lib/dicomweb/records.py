@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from lib.refusals import InvalidRequestError
 from strokelabel.io import atomic_write_json
 
@@ -31,7 +33,8 @@ class Notes:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._guard = threading.Lock()  # among threads; the file lock is among processes
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False, poll_interval=0.01)
 
     def get(self, key: str) -> dict[str, Any]:
         """What is noted under a key."""
@@ -53,7 +56,7 @@ class Notes:
             InvalidRequestError: values that JSON cannot hold (NaN), or too much.
         """
         plain = _plain_json(info)
-        with self._lock:
+        with self._guard, self._lock:
             notes = read_record(self._path)
             notes[key] = {**self.get(key), **plain}
             atomic_write_json(self._path, notes)

@@ -19,14 +19,14 @@ from lib.infers.refine_request import limited_to, read_prompts, read_region_of_i
 from lib.infers.result import write_result
 from lib.infers.segmenter import Segmenter
 from lib.labels.grid import read_on_grid
-from lib.labels.names import LESION_NAME
+from lib.labels.names import LESION_NAME, lesion_mask, named_values
 from lib.refusals import InvalidRequestError
 from lib.uploads import is_upload
 from strokelabel.errors import LabelMapError
 from strokelabel.inference.refine import RefineOptions, refine
 from strokelabel.inference.scores import decide
 from strokelabel.io.images import Image
-from strokelabel.labels import CLASS_COLORS, TissueClass
+from strokelabel.labels import CLASS_COLORS
 from strokelabel.metrics import label_lesions, volume_ml
 
 logger = logging.getLogger(__name__)
@@ -109,17 +109,19 @@ class RefineLesion(InferTask):
             empty = np.zeros(image.data.shape, dtype=bool)
             return empty, self._segmenter.known_probability(question), start
         if start == "stored label" and (stored := request["stored_label"]()):
-            mask = _lesion_of(read_on_grid(Path(stored), image))
-            return mask, self._segmenter.known_probability(question), start
+            mask = _stored_lesion(stored, image)
+            if mask is not None:
+                return mask, self._segmenter.known_probability(question), start
         scores = self._segmenter.find(question).result.scores()
         spec, voxel_ml = self._segmenter.model.spec, image.grid.voxel_volume_ml
         prediction = decide(scores, voxel_ml, spec, options.prediction)
         return prediction.lesion_mask.astype(bool), prediction.lesion_probability, "prediction"
 
 
-def _lesion_of(labels: np.ndarray) -> np.ndarray:
-    """The lesion in a stored label, be it a mask or all classes."""
-    return labels == (1 if labels.max(initial=0) <= 1 else TissueClass.LESION)
+def _stored_lesion(stored: tuple[str, Mapping[str, Any]], scan: Image) -> np.ndarray | None:
+    """The lesion (i, j, k) in a stored label, by what is known about it; None if it names only other classes."""
+    path, info = stored
+    return lesion_mask(read_on_grid(Path(path), scan, named_values(info)), info)
 
 
 def _painted_file(request: Mapping[str, Any], scan: Image) -> PaintedFile | None:

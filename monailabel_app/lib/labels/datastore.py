@@ -79,7 +79,8 @@ class LabelDatastore(LocalDatastore):
             self._require_image(image_id)
             labels = table.objects[image_id].labels
             pseudo = labels.get(ORIGINAL)
-            if tag == FINAL and reason == "submitted" and pseudo is not None and "status" in pseudo.info:
+            by_person = reason == "submitted" and label.info.get("status") != PSEUDO
+            if tag == FINAL and by_person and pseudo is not None and "status" in pseudo.info:
                 self._note_review(image_id, label, pseudo)
             labels[tag] = self._kept.put(self._paths, image_id, tag, label, labels.get(tag), reason)
 

@@ -85,4 +85,5 @@ def may_be_reviewed(tag: str) -> bool:
 
 def _is_approved(info: Mapping[str, Any]) -> bool:
     meta = info.get("segmentationMeta")
-    return isinstance(meta, Mapping) and meta.get("status") == "approved"
+    approved = isinstance(meta, Mapping) and meta.get("status") == "approved"
+    return approved and info.get("status") != REJECTED

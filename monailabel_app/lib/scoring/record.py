@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from monailabel.interfaces.datastore import Datastore
+
 UNCERTAINTY = "uncertainty"
 """Key in the info of an image."""
 
@@ -70,6 +72,17 @@ def file_stamp(path: str) -> str:
     except (OSError, ValueError):
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def image_stamp(datastore: Datastore, image: str) -> str:
+    """`file_stamp` of an image; its id where images never change, so that none is fetched for it.
+
+    Raises:
+        HTTPException: the datastore cannot say.
+    """
+    if getattr(datastore, "images_never_change", False):
+        return image
+    return file_stamp(datastore.get_image_uri(image))
 
 
 def _finite(value: object) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
 from lib.infers.options import as_device
@@ -16,7 +17,7 @@ from lib.model import ServedModel
 from lib.refusals import answered_as_http
 from lib.scans import read_scan
 from lib.scoring.method import StoredScoring, lower_priority, say
-from lib.scoring.record import UncertaintyRecord, file_stamp, read_record
+from lib.scoring.record import UncertaintyRecord, image_stamp, read_record
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from strokelabel.registry import ModelSpec
 
 logger = logging.getLogger(__name__)
+
+_UNAVAILABLE = 503
 
 
 class UncertaintyScoring(StoredScoring):
@@ -85,7 +88,7 @@ class UncertaintyScoring(StoredScoring):
             if self._model.spec.sha256 != spec.sha256:
                 return False
             assert predictor is not None
-            record = _score(predictor, spec.sha256, image, datastore.get_image_uri(image))
+            record = _score(predictor, spec.sha256, image, datastore)
             if _store(datastore, image, record):
                 outcome.add(image, record)
                 say(f"{number}/{len(images)} {image}: {record.reason or record.score}")
@@ -97,7 +100,7 @@ class UncertaintyScoring(StoredScoring):
         rest = sorted(set(datastore.list_images()) - set(unlabelled))
         for image in [*unlabelled, *rest]:
             record = read_record(datastore.get_image_info(image))
-            if record is None or not record.fits(weights, file_stamp(datastore.get_image_uri(image))):
+            if record is None or not record.fits(weights, image_stamp(datastore, image)):
                 yield image
 
 
@@ -129,13 +132,17 @@ def _load(spec: ModelSpec, device: str) -> Predictor:
     return Predictor.from_model(str(spec.path), device)
 
 
-def _score(predictor: Predictor, weights: str, image: str, path: str) -> UncertaintyRecord:
+def _score(predictor: Predictor, weights: str, image: str, datastore: Datastore) -> UncertaintyRecord:
     """A record with a score, or with the reason why there is none."""
     from strokelabel.selection.score import score_scan
 
-    stamp, now = file_stamp(path), int(time.time())
+    stamp, now = image_stamp(datastore, image), int(time.time())
     try:
-        score = score_scan(predictor, read_scan(path, image))
+        score = score_scan(predictor, read_scan(datastore.get_image_uri(image), image))
+    except HTTPException as error:  # a series that is no scan
+        if error.status_code == _UNAVAILABLE:
+            raise  # the server of the images is down, which says nothing about this one
+        return UncertaintyRecord(weights, stamp, None, str(error.detail), (), now)
     except (StrokeLabelError, MemoryError, OSError, ValueError) as error:
         return UncertaintyRecord(weights, stamp, None, str(error) or type(error).__name__, (), now)
     return UncertaintyRecord(weights, stamp, round(score.uncertainty, 6), None, score.descriptor, now)

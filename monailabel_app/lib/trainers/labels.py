@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
 from lib.labels.names import LESION_NAME, lesion_value
@@ -12,6 +13,8 @@ from lib.labels.review import Policy, training_tag
 from strokelabel.fit.fine_tune_cases import SubmittedLabel
 
 logger = logging.getLogger(__name__)
+
+_UNAVAILABLE = 503
 
 
 def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[SubmittedLabel]:
@@ -33,7 +36,13 @@ def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[
         except LookupError:
             logger.warning(f"{image} is left out: its label has no class named {LESION_NAME!r}")
             continue
-        path, label = datastore.get_image_uri(image), datastore.get_label_uri(image, tag)
+        try:
+            path, label = datastore.get_image_uri(image), datastore.get_label_uri(image, tag)
+        except HTTPException as error:  # a series or SEG of a PACS that cannot be used
+            if error.status_code == _UNAVAILABLE:
+                raise
+            logger.warning(f"{image} is left out: {error.detail}")
+            continue
         subject = str((datastore.get_image_info(image) or {}).get("PatientID") or subject_of(image))
         found.append(SubmittedLabel(image, subject, Path(path), Path(label), value))
     return found
