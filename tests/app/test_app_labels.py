@@ -180,6 +180,14 @@ def test_a_batch_labels_what_it_can_by_monai_labels_own_defaults_and_goes_on_lat
     assert other[BIDS_SCAN]["status"] == "done"
 
 
+def test_a_batch_never_writes_over_what_a_person_submitted(server: Server, tmp_path: Path) -> None:
+    assert submit(server, save(tmp_path / "mask.nii.gz", lesion(1).astype(np.uint8))).ok
+    before = server.get("/datastore/label", params={"label": BIDS_SCAN, "tag": "final"}).content
+    row = batch(server, images=[BIDS_SCAN], label_tag="final").json()[BIDS_SCAN]
+    assert row["status"] == "failed" and "a person made" in row["problem"]
+    assert server.get("/datastore/label", params={"label": BIDS_SCAN, "tag": "final"}).content == before
+
+
 def test_a_batch_in_its_own_process_can_be_stopped_goes_on_and_tells_how_far_it_is(server: Server) -> None:
     def start() -> None:
         assert server.post("/batch/infer/segment", json={"images": [BIDS_SCAN, FLAT_SCAN, "constant"]}).ok

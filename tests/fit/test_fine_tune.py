@@ -12,18 +12,21 @@ import pytest
 import torch
 
 from new_contrast import small_model, write_scans
+from strokelabel.fit.activation import Scores
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.fine_tune import FineTuning
+from strokelabel.fit.fine_tune_blend import SHARES
 from strokelabel.fit.fine_tune_cases import SubmittedLabel
 from strokelabel.fit.fine_tune_freeze import freeze
 from strokelabel.fit.fine_tune_lesions import SHARE, with_submitted
 from strokelabel.fit.fine_tune_objective import FineTuneObjective, as_scores
 from strokelabel.fit.fine_tune_options import FineTuneOptions
+from strokelabel.fit.fine_tune_session import Session
 from strokelabel.fit.fine_tune_template import BRAINS, template_data
 from strokelabel.fit.versions import ORIGIN, ModelVersions
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
-from strokelabel.registry import read_spec
+from strokelabel.registry import ModelSpec, read_spec
 from strokelabel.synthesis.prepared import PreparedData
 
 
@@ -87,6 +90,26 @@ def test_weights_that_forget_are_kept_but_not_activated(
     assert any("refused" in reason for reason in result.decision.reasons)
     assert tuning.versions.active()[0] == ORIGIN and len(tuning.versions.records()) == 1
     assert tuning.run(labels, ruined).repeated
+
+
+def test_a_part_of_the_way_is_activated_where_the_whole_of_it_forgets(
+    tuning: FineTuning, labels: list[SubmittedLabel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far: list[float] = []
+
+    def score(session: Session, spec: ModelSpec) -> Scores:
+        first, found = (load_weights(s)[0].state_dict() for s in (session.spec, spec))
+        far.append(sum(float((found[name] - first[name]).norm()) for name in found))
+        return Scores(submitted=far[-1], benchmark=0.1 if len(far) == 2 else 0.5)
+
+    monkeypatch.setattr(Session, "score", score)
+    result = tuning.run(labels, options(learning_rate=0.01))
+    assert result.decision is not None and result.decision.activate and result.share == SHARES[1]
+    assert far[0] == 0 and far[2] == pytest.approx(SHARES[1] * far[1], rel=0.02)
+    kept = load_weights(tuning.versions.spec("0001"))[0].state_dict()
+    began = load_weights(tuning.versions.origin)[0].state_dict()
+    assert sum(float((kept[name] - began[name]).norm()) for name in kept) == pytest.approx(far[2], rel=1e-6)
+    assert "70%" in str(result)
 
 
 def test_a_stopped_session_goes_on_and_ends_like_one_that_was_not_stopped(

@@ -15,9 +15,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 from lib.batch.request import BatchRequest
 from lib.infers.options import InferOptions
-from lib.labels.review import PSEUDO
+from lib.labels.review import ORIGINAL, PSEUDO
 from lib.model import ServedModel
-from lib.refusals import answered_as_http
+from lib.refusals import InvalidRequestError, answered_as_http
 from lib.trainers.stats import say
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.outputs import provenance
@@ -75,6 +75,10 @@ class PseudoLabelBatch(BatchInferTask):
             made_by = self._made_by(batch)
             if _is_done(image, batch.label_tag, made_by, datastore):
                 return {"status": "kept"}
+            if _is_a_persons(image, batch.label_tag, datastore):
+                raise InvalidRequestError(
+                    f"{image}: a person made or judged this label; use another label_tag"
+                )
             return self._label(image, batch, made_by, datastore, infer)
         except HTTPException as error:
             return {"status": "failed", "problem": str(error.detail)}
@@ -121,6 +125,12 @@ def _is_done(image: str, tag: str, made_by: Mapping[str, Any], datastore: Datast
     if not isinstance(known, Mapping) or not label.is_file() or label.stat().st_mtime < scan.stat().st_mtime:
         return False
     return all(known.get(key) == value for key, value in made_by.items())
+
+
+def _is_a_persons(image: str, tag: str, datastore: Datastore) -> bool:
+    """Whether a batch would write over what an annotator submitted, accepted or rejected."""
+    info = datastore.get_label_info(image, tag) if datastore.get_label_uri(image, tag) else None
+    return tag != ORIGINAL and info is not None and info.get("status") != PSEUDO
 
 
 def _summary(row: Mapping[str, Any]) -> str:

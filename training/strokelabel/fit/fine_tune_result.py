@@ -23,6 +23,7 @@ class FineTuneResult(BaseModel):
         version: name of the new version; None if it was not judged.
         active: name of the version that is active now.
         decision: what was decided, by which numbers.
+        share: how much of the way from the weights that it began with to those that training ended with was kept.
         train: names of the scans that were trained on.
         validation: names of those held out.
         refused: name → why a submitted label was left out.
@@ -50,6 +51,7 @@ class FineTuneResult(BaseModel):
     synthetic_fraction: float
     benchmark: dict[str, Any] | None
     repeated: bool = False
+    share: float = 1.0
 
     def __str__(self) -> str:
         if self.decision is None:
@@ -58,5 +60,6 @@ class FineTuneResult(BaseModel):
             )
         if self.repeated:
             return f"these labels and options gave version {self.version} before; {self.active} is active"
-        verdict = "activated" if self.decision.activate else f"not activated, {self.active} stays"
+        part = f" with {self.share:.0%} of what training changed" if self.share < 1 else ""
+        verdict = f"activated{part}" if self.decision.activate else f"not activated, {self.active} stays"
         return f"version {self.version} {verdict}: " + "; ".join(self.decision.reasons)

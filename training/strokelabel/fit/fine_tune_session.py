@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 import torch
 from pydantic import ValidationError
 
-from strokelabel.fit.activation import Scores, decide
+from strokelabel.fit.activation import Decision, Scores, decide
 from strokelabel.fit.devices import make_fabric
 from strokelabel.fit.export import export_weights
+from strokelabel.fit.fine_tune_blend import SHARES, blend
 from strokelabel.fit.fine_tune_cases import CaseSplit
 from strokelabel.fit.fine_tune_freeze import freeze
 from strokelabel.fit.fine_tune_lesions import submitted_lesions
@@ -36,7 +37,7 @@ from strokelabel.fit.versions import ORIGIN, ModelVersions, VersionRecord
 from strokelabel.inference.predictor import LESION, Predictor
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.networks.unet import UNetConfig
-from strokelabel.networks.weights import load_weights
+from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
 from strokelabel.synthesis.lesion_bank import Lesion
 
@@ -141,17 +142,36 @@ class Session:
         """Make a version of the best checkpoint and let it take over if it may."""
         versions = self.versions
         draft = self.folder / "candidate.safetensors"
-        described = replace(self.spec, version=f"{versions.origin.version}+candidate")
-        spec = export_weights(self.folder, described, draft)
-        before = self.score(self.spec)
-        origin = before if self.parent == ORIGIN else self.score(versions.origin)
-        decision = decide(before, self.score(spec), origin, self.options.margin)
-        judged = self.result(result, None).model_copy(update={"judged": True, "decision": decision})
-        record = self._keep(judged)
+        spec, share, decision = self._choose(draft)
+        judged = self.result(result, None).model_copy(
+            update={"judged": True, "decision": decision, "share": share}
+        )
+        record = self._keep(judged, spec)
         draft.unlink(missing_ok=True)
         if decision.activate:
             versions.activate(record.name)
         return judged.model_copy(update={"version": record.name, "active": versions.active()[0]})
+
+    def _choose(self, draft: Path) -> tuple[ModelSpec, float, Decision]:
+        """The weights to keep, written to `draft`: all of the way that training went, or the part that may take over.
+
+        Where no part may, all of the way is kept.
+        """
+        versions = self.versions
+        described = replace(self.spec, version=f"{versions.origin.version}+candidate")
+        before = self.score(self.spec)
+        origin = before if self.parent == ORIGIN else self.score(versions.origin)
+        refused: Decision | None = None
+        for share in SHARES:
+            spec = export_weights(self.folder, described, draft)
+            if share < 1:
+                spec = blend(self.spec, spec, share, draft)
+            decision = decide(before, self.score(spec), origin, self.options.margin)
+            if decision.activate:
+                return spec, share, decision
+            refused = refused or decision
+        assert refused is not None
+        return export_weights(self.folder, described, draft), SHARES[0], refused
 
     def score(self, spec: ModelSpec) -> Scores:
         """Dice of some weights on the held-out labels and the benchmark."""
@@ -194,13 +214,13 @@ class Session:
             benchmark=self.synthetic.identity(per_family) if self.synthetic else None,
         )
 
-    def _keep(self, judged: FineTuneResult) -> VersionRecord:
+    def _keep(self, judged: FineTuneResult, chosen: ModelSpec) -> VersionRecord:
         """A version of this session; the one that a killed end of this session left, if its weights are the same."""
         versions = self.versions
 
         def write(path: Path, name: str) -> ModelSpec:
-            spec = replace(self.spec, version=f"{versions.origin.version}+{name}")
-            return export_weights(self.folder, spec, path)
+            spec = replace(chosen, version=f"{versions.origin.version}+{name}")
+            return save_weights(path, load_weights(chosen)[0], spec)
 
         def describe(name: str, spec: ModelSpec) -> VersionRecord:
             return VersionRecord(
