@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from StrokeLabelLib.client.jobs import ThreadRunner
-from StrokeLabelLib.errors import StrokeLabelLibError
+from StrokeLabelLib.errors import ServerUnavailableError, StrokeLabelLibError
 from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.session.connection import normal_url
 from StrokeLabelLib.session.presenter import Presenter
@@ -103,10 +103,15 @@ class PageApp:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SERVER_START_S
         while loop.time() < deadline and session.client is None and session.job is None:
-            with contextlib.suppress(StrokeLabelLibError):
+            try:
                 await loop.run_in_executor(None, client.info)
                 break
-            await asyncio.sleep(1.0)
+            except ServerUnavailableError:
+                await asyncio.sleep(1.0)
+            except (
+                StrokeLabelLibError
+            ):  # it answers, but wants a token, or is another server: connecting says so
+                break
         if session.client is None and session.job is None:
             self.presenter.connection.connect()
 
