@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class PageApp:
         settings = load_settings(settings_file)
         settings.server = url or settings.server
         self._runner = ThreadRunner()
-        self._scene = Scene(slicer_app, self._painted, self._clicked)
+        self._scene = Scene(slicer_app, self._painted, self._clicked, _later)
         view = PageView(self.server.state, self._scene)
         self.presenter = Presenter(view, self._runner, settings, folder, MrmlFiles())
         state.set_defaults(self.server.state, self.presenter)
@@ -128,6 +128,10 @@ class PageApp:
                     self.presenter.tick()
             except Exception:  # one fault must not stop all that follows
                 logging.getLogger(__name__).exception("Delivering a result failed")
+
+
+def _later(seconds: float, run: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, run)
 
 
 def layouts() -> dict[str, Layout]:
