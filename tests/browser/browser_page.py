@@ -148,6 +148,23 @@ class Page:
         self.window.wait_for_timeout(150)
         self.window.mouse.up()
 
+    def drop(self, path: Path) -> None:
+        """Drop a file or folder on the page as the desktop does."""
+        session = self.window.context.new_cdp_session(self.window)
+        x, y = self.at((0.5, 0.5))
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+        session.detach()
+
+    def download(self, name: str, folder: Path) -> Path:
+        """Follow the link "mask" or "report"; return the file."""
+        with self.window.expect_download() as waiting:
+            self.window.click(f'[href="download/{name}"]')
+        path = folder / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
+
     def press_at(self, point: tuple[float, float]) -> None:
         """Click in the axial view at a point given as shares of its size."""
         self.window.mouse.move(*self.at(point))
