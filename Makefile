@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# Of the browser page; the next free one if it is taken.
+PAGE_PORT ?= 8080
 STUDIES ?=
 # Two workers; each file stays with one of them, so that its servers and data are made once.
 PYTEST_ARGS ?= -n 2 --dist loadfile
@@ -36,11 +38,12 @@ help: ## Show this help
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  make start HOST=$(HOST) PORT=$(PORT) STUDIES=folder/of/scans VENV=$(VENV)"
+	@echo "  make start HOST=$(HOST) PORT=$(PORT) PAGE_PORT=$(PAGE_PORT) STUDIES=folder/of/scans VENV=$(VENV)"
 
 .PHONY: start
-start: $(SERVER) ## Install what is missing and serve the MONAI Label app on the sample data until Ctrl-C
-	@exec "$(BIN)/python" monailabel_app/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)"
+start: $(SERVER) ## Install what is missing and serve the app and its browser page on the sample data until Ctrl-C
+	@exec "$(BIN)/python" monailabel_app/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)" \
+		--page-port "$(PAGE_PORT)"
 
 .PHONY: test
 # One thread each: small tensors gain nothing from more, and lose much when the cores are busy.
@@ -74,10 +77,12 @@ $(VENV)/bin/python:
 	"$(PYTHON)" -m venv "$(VENV)"
 
 $(VENV)/.installed-server: pyproject.toml constraints.txt | $(VENV)/bin/python
-	"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[server]"
+	"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[server,browser]" || { \
+		echo "The browser page's packages cannot be installed here: trying the server alone." >&2; \
+		"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[server]"; }
 	@touch $@
 
-# Everything of the server is in it too.
+# Everything of the server and the page is in it too.
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	"$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.installed-server $@

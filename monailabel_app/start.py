@@ -1,6 +1,6 @@
-"""Serve the MONAI Label app on a copy of sample scans, until Ctrl-C: what `make start` calls.
+"""Serve the MONAI Label app on a copy of sample scans, and the browser page, until Ctrl-C: what `make start` calls.
 
-`strokelabel serve` does the same for scans of one's own.
+`strokelabel serve` and `strokelabel browse` do the same apart, for scans of one's own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from strokelabel.cli.browse import PageError, free_page_port, page_command, page_process
 from strokelabel.cli.server_process import (
+    LOOPBACK,
     StartError,
     check_port,
     instructions,
@@ -23,7 +26,15 @@ from strokelabel.cli.server_process import (
     stop_signals,
 )
 
-__all__ = ["StartError", "copy_scans", "instructions", "stop_group", "stop_signals"]
+__all__ = [
+    "PageError",
+    "StartError",
+    "copy_scans",
+    "free_page_port",
+    "instructions",
+    "stop_group",
+    "stop_signals",
+]
 
 
 def copy_scans(source: Path, folder: Path) -> int:
@@ -63,7 +74,35 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--page-port",
+        type=int,
+        default=8080,
+        help="port of the browser page, or the next free (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
+
+
+@contextmanager
+def browser_page(server: str, host: str, port: int) -> Iterator[str]:
+    """Run the browser page beside the server, if it can be run.
+
+    Args:
+        server: address of the MONAI Label server.
+        host: address that the page listens on.
+        port: first port to try.
+
+    Yields:
+        Its address, or in one sentence why there is none: the server is of use without it.
+    """
+    try:
+        port = free_page_port(host, port)
+        page_command(server, host, port)
+    except PageError as error:
+        yield f"not started: {error}"
+        return
+    with page_process(server, host, port):
+        yield local_url(host, port)
 
 
 def main() -> int:
@@ -82,7 +121,10 @@ def main() -> int:
     url = local_url(options.host, options.port)
     command = server_command(options.app.resolve(), studies, options.host, options.port)
     token = bool(os.environ.get("STROKELABEL_TOKEN"))
-    return run_server(command, url, instructions(url, options.host, studies, token))
+    # The page asks for no password: where the server asks for one, only this machine can reach the page.
+    page_host = LOOPBACK[0] if token else options.host
+    with browser_page(url, page_host, options.page_port) as page:
+        return run_server(command, url, instructions(url, options.host, studies, token, page))
 
 
 if __name__ == "__main__":

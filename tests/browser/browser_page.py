@@ -82,9 +82,9 @@ def stop_page(running: Process, how: signal.Signals = signal.SIGINT) -> None:
         running.process.wait()
 
 
-def read_state(running: Process) -> dict[str, Any]:
+def read_state(running: Process, query: str = "") -> dict[str, Any]:
     """What the page's process says about itself."""
-    with urllib.request.urlopen(running.url + "/state", timeout=30) as answer:
+    with urllib.request.urlopen(f"{running.url}/state{query}", timeout=30) as answer:
         state: dict[str, Any] = json.load(answer)
     return state
 
@@ -116,16 +116,15 @@ class Page:
         self.window.wait_for_selector(".layout-grid-item img", timeout=PATIENCE_S * 1000)
 
     def state(self) -> dict[str, Any]:
-        """What the page's process says."""
-        return read_state(self.running)
+        """What the page's process says, also about the mask in the views."""
+        return read_state(self.running, "?views=yes")
 
     def wait(self, until: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """Wait for a state; it is returned."""
+        """Wait for a state, without asking for the views' mask; it is returned with it."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            state = self.state()
-            if until(state):
-                return state
+            if until(read_state(self.running)):
+                return self.state()
             time.sleep(0.1)
         raise AssertionError(f"Waited in vain; the state is {self.state()}")
 
@@ -148,6 +147,23 @@ class Page:
             self.window.mouse.move(*place, steps=6)
         self.window.wait_for_timeout(150)
         self.window.mouse.up()
+
+    def drop(self, path: Path) -> None:
+        """Drop a file or folder on the page as the desktop does."""
+        session = self.window.context.new_cdp_session(self.window)
+        x, y = self.at((0.5, 0.5))
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+        session.detach()
+
+    def download(self, name: str, folder: Path) -> Path:
+        """Follow the link "mask" or "report"; return the file."""
+        with self.window.expect_download() as waiting:
+            self.window.click(f'[href="download/{name}"]')
+        path = folder / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
 
     def press_at(self, point: tuple[float, float]) -> None:
         """Click in the axial view at a point given as shares of its size."""

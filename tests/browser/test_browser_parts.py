@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from StrokeLabelLib.session.view import Measurements, ViewState
 
 from strokelabel.cli import browse
 from strokelabel.cli.browse import PageError, page_command
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,33 @@ def test_every_key_runs_a_command_and_no_key_runs_two() -> None:
         MagicMock(), MagicMock(), MagicMock(), MagicMock(), MagicMock(), Path("settings.json")
     )
     assert {command for _, _, command, _ in SHORTCUTS} <= commands.names
+
+
+def test_the_page_and_the_module_of_slicer_have_the_same_keys() -> None:
+    same = {
+        "segment": ("segment",),
+        "submit_and_next": ("submit_and_next",),
+        "next_uncertain": ("next_uncertain",),
+        "undo": ("undo",),
+        "redo": ("redo",),
+        "lesion_point": ("tool", "lesion"),
+        "not_lesion_point": ("tool", "not_lesion"),
+        "toggle_mask": ("toggle_mask",),
+        "cancel": ("cancel",),
+    }
+    here = {(command, *arguments): key.lower() for key, _, command, arguments in SHORTCUTS}
+    names = {"ctrl+return": "ctrl+enter", "esc": "escape"}
+    there = {name: names.get(key.lower(), key.lower()) for name, (key, _) in _keys_of_the_module().items()}
+    assert {name: here[command] for name, command in same.items()} == there
+
+
+def _keys_of_the_module() -> dict[str, tuple[str, str]]:
+    """The table of the desktop module, which cannot be imported without Qt."""
+    path = REPOSITORY / "slicer_extension/StrokeLabel/StrokeLabelLib/desktop/shortcuts.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "SHORTCUTS" and node.value:
+            return dict(ast.literal_eval(node.value))
+    raise AssertionError("the module has no SHORTCUTS")
 
 
 def test_every_blocked_command_of_the_presenter_reaches_the_page() -> None:

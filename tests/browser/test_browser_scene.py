@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -91,18 +91,22 @@ def test_an_empty_mask_empties_the_segment(opened: tuple[Scene, Recorder, Grid])
     assert not shown.any()
 
 
-def test_the_surface_rests_while_a_slider_moves_and_follows_at_the_end(
-    opened: tuple[Scene, Recorder, Grid],
+def test_the_surface_follows_when_the_mask_has_come_to_rest(
+    opened: tuple[Scene, Recorder, Grid], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene, _, grid = opened
-    editor, mask = scene.app.segmentation_editor, Volume(_box(grid).astype(np.uint8), grid.affine)
-    scene.set_dragging(True)
-    scene.show_mask(mask)
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(scene, "_later", lambda _, run: waiting.append(run))
+    editor = scene.app.segmentation_editor
+    scene.show_mask(Volume((~_box(grid)).astype(np.uint8), grid.affine))
+    scene.show_mask(Volume(_box(grid).astype(np.uint8), grid.affine))
     shown = scene.mask()
     assert shown is not None
     assert (shown == _box(grid)).all()
-    assert not editor.is_3d_shown()
-    scene.set_dragging(False)
+
+    waiting[0]()
+    assert not editor.is_3d_shown()  # the mask has changed since
+    waiting[1]()
     assert editor.is_3d_shown()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import app_server
@@ -10,10 +12,14 @@ import numpy as np
 import pytest
 from browser_page import Page
 
+from bright_network import centred_affine, rotation
+from dicom_writer import write_series
+
 SCAN = "sub-01_T1w"
 BESIDE_THE_HEAD = (0.10, 0.14)
 IN_THE_LESION = (0.72, 0.45)
-OTHER_SIDE = (0.30, 0.45)
+DROPPED, DICOM = "sub-07_T1w", "series-of-sub-08"
+AFFINE = centred_affine(rotation((8, -5, 3)) @ np.diag([-5.1, 6.2, 7.3]), (30, 26, 18))
 
 
 @pytest.mark.server
@@ -82,6 +88,10 @@ def test_a_scan_is_segmented_corrected_and_submitted_and_the_next_one_opens(
     assert not following["dirty"]
     page.picture("09-next")
 
+    page.window.click('button[title^="Let the model learn"]')
+    page.picture("13-train")
+    page.window.keyboard.press("Escape")
+
     assert page.faults == []
     _is_stored_where_the_scan_is(server, studies, final["voxels"])
 
@@ -112,3 +122,104 @@ def _is_stored_where_the_scan_is(server: app_server.Server, studies: Path, voxel
     assert len(inside) == voxels
     centre_mm = nib.affines.apply_affine(label.affine, inside.mean(axis=0))
     assert centre_mm[0] < -20  # left in RAS: the lesion is in the left middle cerebral artery's territory
+
+
+@pytest.mark.server
+def test_a_nifti_that_is_dropped_on_the_page_is_uploaded_and_opened(
+    page: Page, server: app_server.Server, tmp_path: Path
+) -> None:
+    dropped = tmp_path / f"{DROPPED}.nii.gz"
+    nib.save(nib.Nifti1Image(_phantom(), AFFINE), dropped)
+    page.drop(dropped)
+    page.wait(lambda s: s["image"] == DROPPED and not s["busy"])
+    answer = server.get("/datastore/image", params={"image": DROPPED})
+    stored = nib.Nifti1Image.from_bytes(gzip.decompress(answer.content))
+    np.testing.assert_array_equal(np.asarray(stored.dataobj), _phantom())
+    np.testing.assert_allclose(stored.affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.server
+def test_mask_and_report_are_downloaded_as_they_are_shown(page: Page, tmp_path: Path) -> None:
+    page.click("tool paint")
+    page.drag((0.45, 0.5), (0.55, 0.5))
+    voxels = page.wait(lambda s: s["undo"] == "Paint")["voxels"]
+    page.click("tool navigate")
+
+    mask = nib.load(page.download("mask", tmp_path))
+    assert np.count_nonzero(np.asarray(mask.dataobj)) == voxels
+    assert mask.shape == _phantom().shape
+    np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-4)
+
+    report = json.loads(page.download("report", tmp_path).read_text())
+    assert (report["image"], report["lesion_count"], report["submitted"]) == (DROPPED, 1, False)
+    voxel_ml = abs(np.linalg.det(AFFINE[:3, :3])) / 1000
+    assert report["lesion_volume_ml"] == pytest.approx(voxels * voxel_ml, abs=1e-3)
+
+
+@pytest.mark.server
+def test_a_dicom_folder_that_is_dropped_on_the_page_is_uploaded_and_opened(
+    page: Page, server: app_server.Server, tmp_path: Path
+) -> None:
+    write_series(tmp_path / DICOM, _phantom(), AFFINE)
+    page.drop(tmp_path / DICOM)
+    page.wait(lambda s: s["image"] == DICOM and not s["busy"])
+    answer = server.get("/datastore/image", params={"image": DICOM})
+    stored = nib.Nifti1Image.from_bytes(gzip.decompress(answer.content))
+    in_order = nib.as_closest_canonical(stored)
+    expected = nib.as_closest_canonical(nib.Nifti1Image(_phantom(), AFFINE))
+    np.testing.assert_allclose(np.asarray(in_order.dataobj), np.asarray(expected.dataobj))
+    np.testing.assert_allclose(in_order.affine, expected.affine, atol=1e-3)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("image_id", "button", "status"), [(DROPPED, "accept", "accepted"), (DICOM, "reject", "rejected")]
+)
+def test_a_models_mask_is_accepted_or_rejected(
+    page: Page, server: app_server.Server, tmp_path: Path, image_id: str, button: str, status: str
+) -> None:
+    _give_a_models_mask(server, image_id, tmp_path)
+    page.click("refresh")
+    page.window.wait_for_selector(f'[data-case="{image_id}"].pseudo-label')
+    page.window.click(f'[data-case="{image_id}"]')
+    page.window.wait_for_selector(f'[data-command="{button}"]')
+    _decide_later_if_asked(page)
+    page.window.click(f'[data-command="{button}"]')
+    page.window.wait_for_selector(f'[data-case="{image_id}"]:not(.pseudo-label)')
+    page.wait(lambda s: not s["busy"])
+    info = server.get("/datastore/", params={"output": "all"}).json()["objects"][image_id]["labels"]
+    assert info["original"]["info"]["status"] == status
+    assert ("final" in info) == (status == "accepted")
+    assert page.faults == []
+
+
+def _phantom() -> np.ndarray:
+    values = np.random.default_rng(7).normal(40, 5, (30, 26, 18))
+    values[6:24, 5:21, 3:15] += 300
+    return values.astype(np.int16)
+
+
+def _give_a_models_mask(server: app_server.Server, image_id: str, folder: Path) -> None:
+    """Store a label as a cohort's pseudo-labelling does."""
+    scan = nib.Nifti1Image.from_bytes(
+        gzip.decompress(server.get("/datastore/image", params={"image": image_id}).content)
+    )
+    mask = np.zeros(scan.shape, np.uint8)
+    mask[10:16, 9:14, 6:10] = 1
+    path = folder / "label.nii.gz"
+    nib.save(nib.Nifti1Image(mask, scan.affine), path)
+    answer = server.put(
+        "/datastore/label",
+        params={"image": image_id, "tag": "original"},
+        data={"params": "{}"},
+        files={"label": (path.name, path.read_bytes())},
+    )
+    assert answer.ok, answer.text
+
+
+def _decide_later_if_asked(page: Page) -> None:
+    """Work on the same scan that was painted before is offered again first."""
+    page.wait(lambda s: not s["busy"])
+    later = page.window.locator('[data-answer="discard"]')
+    if later.count():
+        later.click()

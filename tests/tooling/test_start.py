@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -101,6 +102,30 @@ def test_a_warning_is_shown_when_other_machines_can_connect(start: ModuleType) -
     assert "WARNING" not in start.instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"))
 
 
+def test_the_instructions_say_where_the_page_is_or_why_there_is_none(
+    start: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strokelabel.cli.browse.NEEDED", ("no_such_module",))
+
+    with start.browser_page("http://127.0.0.1:8000", "127.0.0.1", 8080) as page:
+        text = start.instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"), page=page)
+
+    (line,) = (line for line in text.splitlines() if line.startswith("  browser "))
+    assert "not started" in line
+    assert "no_such_module" in line
+    assert "strokelabel[browser]" in line
+
+
+def test_a_taken_port_of_the_page_is_not_in_the_way(start: ModuleType) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert start.free_page_port("127.0.0.1", taken) > taken
+    with pytest.raises(start.PageError, match="PAGE_PORT"):
+        start.free_page_port("127.0.0.1", 70000)
+
+
 def test_children_that_ignore_an_interrupt_are_ended_too(start: ModuleType) -> None:
     leader = subprocess.Popen(
         [sys.executable, "-c", A_SERVER_WITH_A_STUBBORN_CHILD], start_new_session=True, stdout=subprocess.PIPE
@@ -138,9 +163,9 @@ def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
     log = tmp_path / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            start_command(tmp_path, "--port", str(free_port)),
+            start_command(tmp_path, "--port", str(free_port), "--page-port", str(free_port + 1)),
             cwd=repository,
-            env={**os.environ, "STROKELABEL_HOME": str(tmp_path / "home")},
+            env={**os.environ, "STROKELABEL_HOME": str(tmp_path / "home"), "HOME": str(tmp_path / "home")},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -148,6 +173,11 @@ def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
         wait_for("StrokeLabel is ready.", log, process)
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/info/", timeout=60) as answer:
             info = json.load(answer)
+        page = re.search(r"browser +(http://\S+)", log.read_text())
+        assert page, log.read_text()[-3000:]
+        wait_for(f"StrokeLabel page: {page[1]}", log, process)
+        with urllib.request.urlopen(page[1], timeout=60) as answer:
+            assert b"StrokeLabel" in answer.read()
         started = [process_.pid for process_ in psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0

@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from StrokeLabelLib.client.jobs import ThreadRunner
-from StrokeLabelLib.errors import StrokeLabelLibError
+from StrokeLabelLib.errors import ServerUnavailableError, StrokeLabelLibError
 from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.session.connection import normal_url
 from StrokeLabelLib.session.presenter import Presenter
@@ -64,7 +64,7 @@ class PageApp:
         settings = load_settings(settings_file)
         settings.server = url or settings.server
         self._runner = ThreadRunner()
-        self._scene = Scene(slicer_app, self._painted, self._clicked)
+        self._scene = Scene(slicer_app, self._painted, self._clicked, _later)
         view = PageView(self.server.state, self._scene)
         self.presenter = Presenter(view, self._runner, settings, folder, MrmlFiles())
         state.set_defaults(self.server.state, self.presenter)
@@ -103,10 +103,15 @@ class PageApp:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SERVER_START_S
         while loop.time() < deadline and session.client is None and session.job is None:
-            with contextlib.suppress(StrokeLabelLibError):
+            try:
                 await loop.run_in_executor(None, client.info)
                 break
-            await asyncio.sleep(1.0)
+            except ServerUnavailableError:
+                await asyncio.sleep(1.0)
+            except (
+                StrokeLabelLibError
+            ):  # it answers, but wants a token, or is another server: connecting says so
+                break
         if session.client is None and session.job is None:
             self.presenter.connection.connect()
 
@@ -123,6 +128,10 @@ class PageApp:
                     self.presenter.tick()
             except Exception:  # one fault must not stop all that follows
                 logging.getLogger(__name__).exception("Delivering a result failed")
+
+
+def _later(seconds: float, run: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, run)
 
 
 def layouts() -> dict[str, Layout]:

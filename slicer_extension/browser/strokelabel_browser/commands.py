@@ -138,7 +138,6 @@ class Commands:
         self._presenter.session.render()
 
     def _drag_threshold(self, value: float) -> None:
-        self._scene.set_dragging(True)
         waiting, self._dragged = self._dragged is not None, float(value)
         if not waiting:
             asyncio.get_running_loop().create_task(self._drag())
@@ -152,7 +151,6 @@ class Commands:
     def _threshold(self, value: float) -> None:
         self._dragged = None
         self._presenter.segmentation.set_threshold(float(value))
-        self._scene.set_dragging(False)
 
     def _overlay(self, name: str) -> None:
         self._presenter.overlays.show("" if name == self._state.ui["overlay"] else name)

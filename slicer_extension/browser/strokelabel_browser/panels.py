@@ -98,7 +98,7 @@ def _segment() -> None:
     button(
         "segment",
         "mdi-auto-fix",
-        "Let the model find the lesion (S)",
+        "Let the model find the lesion (G)",
         text="Segment",
         classes="big wide",
     )
@@ -136,20 +136,20 @@ def _tools() -> None:
     with html.Div(classes="tools"):
         for tool, icon, text, tip in (
             ("navigate", "mdi-cursor-default-outline", "Look", "Look only: scroll, zoom, pan (V)"),
-            ("paint", "mdi-brush", "Brush", "Paint lesion (B)"),
+            ("paint", "mdi-brush", "Brush", "Paint lesion (P)"),
             ("erase", "mdi-eraser", "Eraser", "Erase lesion (E)"),
             ("scissors", "mdi-content-cut", "Scissors", "Cut away what you circle, through all slices (X)"),
             (
                 "lesion",
                 "mdi-plus-circle-outline",
                 "Lesion",
-                "Click on lesion that is missing; the model redraws (+)",
+                "Click on lesion that is missing; the model redraws (F)",
             ),
             (
                 "not_lesion",
                 "mdi-minus-circle-outline",
                 "Not lesion",
-                "Click on what is no lesion; the model redraws (-)",
+                "Click on what is no lesion; the model redraws (B)",
             ),
             (
                 "add_region",
@@ -216,16 +216,16 @@ def _clean_up() -> None:
 def _overlays() -> None:
     section("Show")
     with html.Div(classes="row operations"):
-        button("toggle_mask", "mdi-eye-outline", "Show or hide the mask (M)", on="mask_visible")
+        button("toggle_mask", "mdi-eye-outline", "Show or hide the mask (H)", on="mask_visible")
         for name, icon, tip in (
-            ("uncertainty", "mdi-help-rhombus-outline", "Where the model is unsure (U)"),
+            ("uncertainty", "mdi-help-rhombus-outline", "Where the model is unsure (O)"),
             ("tissues", "mdi-brain", "Tissues (T)"),
             ("probability", "mdi-gradient-vertical", "The model’s probability of lesion"),
             ("model", "mdi-robot-outline", "What the model answered, beside your mask"),
             ("asymmetry", "mdi-compare-horizontal", "Where this hemisphere differs from the other"),
         ):
             button("overlay", icon, tip, args=[name], on=f"ui.overlay === '{name}'")
-        button("next_uncertain", "mdi-crosshairs-question", "Next region where the model is unsure (J)")
+        button("next_uncertain", "mdi-crosshairs-question", "Next region where the model is unsure (U)")
     with html.Div(classes="row", v_if=("ui.overlay",)):
         html.Span("{{ ui.overlay }}", classes="label")
         slider(
@@ -288,7 +288,7 @@ def _hand_in() -> None:
         button(
             "submit_and_next",
             "mdi-skip-next",
-            "Hand in, then open the next scan (Enter)",
+            "Hand in, then open the next scan (Ctrl Enter)",
             text="Submit + next",
             classes="half main",
         )

@@ -81,10 +81,11 @@ class Routes:
         text = json.dumps(report(session.case, session.measurements), indent=2)
         return _attachment(f"{session.case.image.image_id}_report.json", "application/json", text.encode())
 
-    async def state(self, _: web.Request) -> web.Response:
-        """What a test asks for: voxels of the mask in the presenter and in the views, and what is going on."""
-        session, shown = self._presenter.session, self._scene.mask()
+    async def state(self, request: web.Request) -> web.Response:
+        """What a test asks for: voxels of the mask, and what is going on; with ?views=yes also the views' mask."""
+        session = self._presenter.session
         case = session.case
+        shown = self._scene.mask() if request.query.get("views") else None
         return web.json_response(
             {
                 "image": case.image.image_id if case else "",

@@ -19,6 +19,9 @@ from trame_slicer.views import AbstractView, ViewLayoutDefinition
 from . import head
 from .tools import Tools
 
+REST_S = 0.25
+"""How long the mask stays the same before the 3D view gets its surface."""
+
 AXIAL, CORONAL, SAGITTAL, THREED = "Axial", "Coronal", "Sagittal", "ThreeD"
 
 
@@ -36,6 +39,7 @@ class Scene:
         app: with a view factory registered already.
         painted: called with the mask (uint8, on the scan's grid) and the tool's name after each stroke.
         clicked: called with the tool and the point (RAS, mm) after each click of a click tool.
+        later: runs a function after so many seconds; at once by default.
 
     Attributes:
         mask_changes: how many times another mask was shown, for benchmarks.
@@ -46,7 +50,10 @@ class Scene:
         app: SlicerApp,
         painted: Callable[[Volume, str], None],
         clicked: Callable[[str, tuple[float, float, float]], None],
+        later: Callable[[float, Callable[[], None]], object] = lambda _, run: run(),
     ) -> None:
+        self._later = later
+        self._resting = 0  # counts what has changed since the 3D view was last up to date
         self.app = app
         self._painted = painted
         self._editor = app.segmentation_editor
@@ -63,7 +70,6 @@ class Scene:
         self._prompts = _locked(add_prompt_lists(app.scene))
         self._shown: np.ndarray | None = None
         self._writing = False
-        self._dragging = False
         self.mask_changes = 0
         self._editor.segmentation_modified.connect(self._segmentation_modified)
 
@@ -105,27 +111,29 @@ class Scene:
         self._shown = values
         self.mask_changes += 1
         self._writing = True
+        self._rest_3d()
         try:
             if values.any():
                 show_mask(self._segmentation, mask)
-                self._editor.show_3d(not self._dragging)
             else:
-                self._editor.show_3d(False)  # VTK complains about surfaces of nothing
                 slicer.vtkSlicerSegmentationsModuleLogic.ClearSegment(self._segmentation, LESION_ID)
         finally:
             self._writing = False
 
-    def set_dragging(self, on: bool) -> None:
-        """While a slider moves, the slices follow and the 3D view rests: its surface costs more than all else."""
-        if on == self._dragging:
-            return
-        self._dragging = on
-        if on:
-            self._views[3].set_render_blocked(True)
-            self._editor.show_3d(False)
-        else:
-            self._editor.show_3d(bool(self._shown is not None and self._shown.any()))
-            self._views[3].set_render_blocked(False)
+    def _rest_3d(self) -> None:
+        """Let the slices follow the mask at once, and the 3D view when it has rested: its surface costs most."""
+        self._resting += 1
+        changes = self._resting
+        self._views[3].set_render_blocked(True)
+        self._editor.show_3d(False)
+        self._later(REST_S, lambda: self._wake_3d(changes))
+
+    def _wake_3d(self, changes: int) -> None:
+        if changes != self._resting:
+            return  # the mask has changed again
+        # VTK complains about surfaces of nothing
+        self._editor.show_3d(bool(self._shown is not None and self._shown.any()))
+        self._views[3].set_render_blocked(False)
 
     def mask(self) -> np.ndarray | None:
         """The mask as it is in the views: booleans (i, j, k) on the scan's grid; None without a case."""
@@ -185,7 +193,7 @@ class Scene:
         if mask is None or (self._shown is not None and np.array_equal(mask, self._shown)):
             return
         self._shown = mask
-        self._editor.show_3d(bool(mask.any()))
+        self._rest_3d()
         self._painted(Volume(mask.astype(np.uint8), self._grid.affine), name)
 
     def _make_segmentation(self, scan: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:

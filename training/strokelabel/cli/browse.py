@@ -6,12 +6,13 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from strokelabel.cli.server_process import StartError, check_port
 from strokelabel.errors import StrokeLabelError
 
 PAGE = Path(__file__).resolve().parents[3] / "slicer_extension" / "browser" / "start.py"
@@ -19,6 +20,7 @@ PAGE = Path(__file__).resolve().parents[3] / "slicer_extension" / "browser" / "s
 
 NEEDED = ("trame_slicer", "slicer", "vtk")
 PATIENCE_S = 10.0
+PORTS_TRIED = 10
 
 
 class PageError(StrokeLabelError):
@@ -50,6 +52,22 @@ def page_command(server: str, host: str, port: int, *options: str) -> list[str]:
         )
     command = [sys.executable, str(PAGE), "--host", host, "--port", str(port), *options]
     return [*command, "--server", server] if server else command
+
+
+def free_page_port(host: str, first: int) -> int:
+    """The first free port from `first` on, so that a second server gets a page of its own.
+
+    Raises:
+        PageError: none of the next ports can be had.
+    """
+    for port in range(first, first + PORTS_TRIED):
+        with suppress(StartError):
+            check_port(host, port)
+            return port
+    raise PageError(
+        f"expected a free port from {first} to {first + PORTS_TRIED - 1} on {host}, found none; for example: "
+        "make start PAGE_PORT=8180"
+    )
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def local_url(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-def instructions(url: str, host: str, studies: str | Path, token: bool = False) -> str:
+def instructions(url: str, host: str, studies: str | Path, token: bool = False, page: str = "") -> str:
     """Where the server is and what to do with it.
 
     Args:
@@ -158,6 +158,7 @@ def instructions(url: str, host: str, studies: str | Path, token: bool = False) 
         host: what it listens on.
         studies: what it serves.
         token: whether it asks for one.
+        page: address of the browser page, or why there is none; "" to say nothing about it.
     """
     lines = [
         "",
@@ -171,7 +172,9 @@ def instructions(url: str, host: str, studies: str | Path, token: bool = False) 
     ]
     if token:
         lines.insert(4, "  token        asked for; 3D Slicer asks for user (any) and password (the token)")
-    elif host not in LOOPBACK:
+    if page:
+        lines.insert(3, f"  browser      {page}")
+    if not token and host not in LOOPBACK:
         lines.append(f"  WARNING      anybody who can reach {host} can read the scans: there is no password")
     return "\n".join(lines) + "\n"
 

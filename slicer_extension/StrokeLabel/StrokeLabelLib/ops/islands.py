@@ -46,12 +46,13 @@ def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 def middle_of_largest(mask: np.ndarray) -> tuple[int, int, int] | None:
     """A voxel of the largest part, close to its centre; None for an empty mask."""
-    labels, count = label_islands(mask)
-    if not count:
+    box = bounding_box(mask)
+    if box is None:
         return None
+    labels, _ = label_islands(mask[box])
     inside = np.argwhere(labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1)
     i, j, k = inside[np.argmin(((inside - inside.mean(axis=0)) ** 2).sum(axis=1))]
-    return int(i), int(j), int(k)
+    return int(i) + box[0].start, int(j) + box[1].start, int(k) + box[2].start
 
 
 def remove_island(mask: np.ndarray, voxel: tuple[int, int, int], near: int = 2) -> np.ndarray:

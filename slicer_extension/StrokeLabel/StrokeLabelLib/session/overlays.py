@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..client.models import InferResult
+from ..client.jobs import Job
 from ..errors import OperationError
 from ..ops.mirror import asymmetry
 from ..ops.uncertain import uncertain_regions
@@ -117,11 +117,13 @@ class Overlays:
         options = {} if name == "tissues" else {"result": name}
         image_id = case.image.image_id
 
-        def done(result: InferResult) -> None:
-            values = on_scan(result.volume, case.grid)
+        def work(job: Job) -> np.ndarray:
+            return on_scan(client.infer(model, image_id, options, job=job).volume, case.grid)
+
+        def done(values: np.ndarray) -> None:
             if name != "tissues" and values.dtype.kind != "f":
                 raise OperationError(f"This server gives no {name} map; it needs a newer StrokeLabel.")
             setattr(case, name, values)
             self._put_known(case, name)
 
-        session.run(f"Fetching the {name}", lambda job: client.infer(model, image_id, options, job=job), done)
+        session.run(f"Fetching the {name}", work, done)

@@ -44,23 +44,26 @@ class Segmentation:
         name, image_id = model or session.settings.model, case.image.image_id
         session.settings.model = name
 
-        def work(job: Job) -> InferResult:
-            return client.infer(name, image_id, options, job=job)
+        def work(job: Job) -> tuple[InferResult, np.ndarray]:
+            result = client.infer(name, image_id, options, job=job)
+            return result, _lesion_of(result, case.grid)
 
-        def done(result: InferResult) -> None:
-            self._segmented(case, name, result)
+        def done(found: tuple[InferResult, np.ndarray]) -> None:
+            self._segmented(case, name, *found)
             self._fetch_probability(case, name, dict(options or {}))
 
         session.run(f"Segmenting {image_id}", work, done)
 
     def drag_threshold(self, threshold: float) -> None:
-        """Show the mask at a threshold while the slider moves; no step of its own."""
+        """Show the mask at a threshold while the slider moves; no step of its own.
+
+        Texts and measurements follow when it is released: they would make the mask lag behind the slider.
+        """
         case = self._session.case
         if case is not None and case.probability is not None:
             case.mask = case.mask.at_threshold(case.probability, threshold)
             case.provenance.threshold = threshold
-            self._session.mask_changed()
-            self._session.render()
+            self._session.view.show_mask(case.mask_volume)
 
     def set_threshold(self, threshold: float) -> None:
         """Take a threshold: one step that can be undone. Call it when the slider is released."""
@@ -109,8 +112,10 @@ class Segmentation:
         image_id, mask = case.image.image_id, case.mask_volume
         before = case.mask.current
 
-        def done(result: InferResult) -> None:
-            after = on_scan(result.volume, case.grid) > 0
+        def work(job: Job) -> np.ndarray:
+            return on_scan(client.infer(REFINE, image_id, clicks, mask, job).volume, case.grid) > 0
+
+        def done(after: np.ndarray) -> None:
             # strokes painted meanwhile are newer than the answer
             painted = case.mask.current != before
             case.mask = case.mask.edited(np.where(painted, case.mask.current, after))
@@ -122,13 +127,10 @@ class Segmentation:
                 "Refine by a click" if len(prompts) == 1 else f"Refine by {len(prompts)} clicks",
             )
 
-        session.run("Refining", lambda job: client.infer(REFINE, image_id, clicks, mask, job), done)
+        session.run("Refining", work, done)
 
-    def _segmented(self, case: Case, name: str, result: InferResult) -> None:
+    def _segmented(self, case: Case, name: str, result: InferResult, base: np.ndarray) -> None:
         session = self._session
-        answer = on_scan(result.volume, case.grid)
-        values = result.params.get("label_names") or {}
-        base = answer == int(values.get("lesion", 1))
         first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
         case.probability = case.uncertainty = None
@@ -150,17 +152,26 @@ class Segmentation:
             return
         image_id = case.image.image_id
 
-        def done(result: InferResult) -> None:
-            if result.volume.data.dtype.kind == "f":  # a server that knows no probability answers the mask
-                case.probability = on_scan(result.volume, case.grid)
-
         asked = {**options, "result": "probability"}
-        session.run(
-            "Fetching the probability map",
-            lambda job: client.infer(name, image_id, asked, job=job),
-            done,
-            quietly=True,
-        )
+
+        def work(job: Job) -> np.ndarray:
+            return on_scan(client.infer(name, image_id, asked, job=job).volume, case.grid)
+
+        def done(values: np.ndarray) -> None:
+            if values.dtype.kind == "f":  # a server that knows no probability answers the mask
+                case.probability = values
+
+        session.run("Fetching the probability map", work, done, quietly=True)
+
+
+def _lesion_of(result: InferResult, grid: Grid) -> np.ndarray:
+    """Where an answer says lesion: booleans in the scan's order.
+
+    Raises:
+        GeometryError: the answer does not lie on the scan.
+    """
+    values = result.params.get("label_names") or {}
+    return on_scan(result.volume, grid) == int(values.get("lesion", 1))
 
 
 def on_scan(volume: Volume, grid: Grid) -> np.ndarray:

@@ -124,10 +124,10 @@ class Session:
         return True
 
     def mask_changed(self) -> None:
-        """Show the mask and its measurements anew."""
+        """Show the mask anew, and measure it; `render` shows the measurements."""
         if self.case is not None:
-            self.measurements = measure(self.case)
             self.view.show_mask(self.case.mask_volume)
+            self.measurements = measure(self.case)
 
     def render(self) -> None:
         """Show the small things anew."""

@@ -65,7 +65,7 @@
     const entries = [...event.dataTransfer.items].map((i) => i.webkitGetAsEntry?.()).filter(Boolean);
     const found = [];
     for (const entry of entries) found.push(...(await filesOf(entry)));
-    send(found);
+    await send(found);
   });
 
   window.addEventListener("beforeunload", (event) => {
