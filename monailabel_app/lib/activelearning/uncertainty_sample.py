@@ -16,8 +16,8 @@ class UncertaintySample(SampleStrategy):
     """Offers the scan with the highest score of the scoring method `uncertainty`.
 
     A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
-    others: it goes before those that are known to be rather certain, and after those known to be uncertain. Equal ones
-    are drawn by chance; so are all, as long as there are no scores.
+    others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals the
+    one without a score goes first, else chance decides; so it does as long as there are no scores.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,6 @@ class UncertaintySample(SampleStrategy):
         scores = [record.score if record else None for record in records]
         known = [score for score in scores if score is not None]
         usual = median(known) if known else 0.0
-        order = [usual if score is None else score for score in scores]
+        order = [(usual, True) if score is None else (score, False) for score in scores]
         best = random.choice([index for index, score in enumerate(order) if score == max(order)])
         return candidates[best], {"score": scores[best]}
