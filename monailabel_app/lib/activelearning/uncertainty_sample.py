@@ -16,8 +16,8 @@ class UncertaintySample(SampleStrategy):
     """Offers the scan with the highest score of the scoring method `uncertainty`.
 
     A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
-    others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals the
-    one without a score goes first, else chance decides; so it does as long as there are no scores.
+    others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals
+    the one without a score goes first, else chance decides; so it does as long as there are no scores.
     """
 
     def __init__(self) -> None:
