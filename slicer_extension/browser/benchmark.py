@@ -4,7 +4,7 @@
 
 Prints the time from the click on Segment to the picture with the mask (first, and with the server's cache), from a turn
 of the wheel to the new picture, and how often the mask follows the threshold's slider. Run it on an idle machine;
-it says how busy the machine was. Needs the packages `playwright` and `psutil`, and Chromium.
+it says how busy the machine was. Needs the package `playwright`, and Chromium.
 """
 
 from __future__ import annotations
