@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_writer import decimals, write_multi_frame, write_series
 from scipy.spatial.transform import Rotation
 
+from dicom_writer import decimals, write_multi_frame, write_series
 from strokelabel.errors import (
     ConstantImageError,
     DimensionError,
