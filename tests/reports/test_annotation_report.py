@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from strokelabel.cli.main import app
 from strokelabel.errors import DataError, LabelMapError
-from strokelabel.reports.annotations.changes import LesionLabel, compare, lesion_value
+from strokelabel.io.label_files import lesion_value
+from strokelabel.reports.annotations.changes import LesionLabel, compare
 from strokelabel.reports.annotations.page import report_page, write_report
 from strokelabel.reports.annotations.report import annotation_rows, version_rows
 

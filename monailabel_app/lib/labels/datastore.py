@@ -78,6 +78,8 @@ class LabelDatastore(LocalDatastore):
         with self._table.change() as table:
             self._require_image(image_id)
             labels = table.objects[image_id].labels
+            if reason == "accepted":
+                _refuse_in_the_place_of_a_persons(labels.get(tag), image_id)
             pseudo = labels.get(ORIGINAL)
             by_person = reason == "submitted" and label.info.get("status") != PSEUDO
             if tag == FINAL and by_person and pseudo is not None and "status" in pseudo.info:
@@ -175,8 +177,6 @@ class LabelDatastore(LocalDatastore):
         entry = _label(self._datastore, image_id, tag)
         final = self._datastore.label(image_id, FINAL)
         if decision["status"] == ACCEPTED and tag != FINAL:
-            if final is not None and final.info.get("status") not in (ACCEPTED, REJECTED, PSEUDO):
-                raise NameTakenError(f"{image_id!r} has a final label that was submitted; delete that first.")
             scan, file = Path(self.get_image_uri(image_id)), self._kept.path(tag, image_id, entry.ext)
             info = {key: value for key, value in entry.info.items() if key not in ("ts", "name")}
             self._put(image_id, FINAL, check_label(file, scan, image_id, {**info, **news}), "accepted")
@@ -187,6 +187,11 @@ class LabelDatastore(LocalDatastore):
     def _require_image(self, image_id: str) -> None:
         if not self.get_image_uri(image_id):
             raise UnknownNameError(f"No image {image_id!r} in this datastore.")
+
+
+def _refuse_in_the_place_of_a_persons(label: DataModel | None, image_id: str) -> None:
+    if label is not None and label.info.get("status") not in (ACCEPTED, REJECTED, PSEUDO):
+        raise NameTakenError(f"{image_id!r} has a final label that was submitted; delete that first.")
 
 
 def _label(table: LocalDatastoreModel, label_id: str, tag: str) -> DataModel:

@@ -10,6 +10,7 @@ from monailabel.interfaces.datastore import Datastore
 
 from lib.labels.names import LESION_NAME, lesion_value
 from lib.labels.review import Policy, training_tag
+from strokelabel.errors import LabelMapError
 from strokelabel.fit.fine_tune_cases import SubmittedLabel
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[
             continue
         try:
             value = lesion_value(infos[tag])
-        except LookupError:
+        except LabelMapError:
             logger.warning(f"{image} is left out: its label has no class named {LESION_NAME!r}")
             continue
         try:

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.real_data import RealScan, canonical_pair, store_scan
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.nifti import is_nifti_name, read_nifti
+from strokelabel.io.label_files import read_label_values
 from strokelabel.synthesis.lesion_mask import place_on_grid
 from strokelabel.synthesis.sources import fingerprint
-from strokelabel.types import Affine, Mask
+from strokelabel.types import Mask
 
 FORMAT_VERSION = 1
 """Version of the stored scans; those of another version are made anew."""
@@ -138,7 +137,7 @@ def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
         LabelMapError: the label is not on the scan's grid.
     """
     image = read_image(label.image)
-    values, affine = _read_label(label.label)
+    values, affine = read_label_values(label.label)
     wanted = values > 0 if label.lesion_value is None else values == label.lesion_value
     to_image = np.linalg.inv(image.affine) @ affine
     whole = np.round(to_image)
@@ -167,26 +166,6 @@ def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneC
     except DataError:
         store_scan(path, *canonical_pair(*read_submitted(label), spacing_mm))
     return FineTuneCase(label, scan, image_sha256, label_sha256)
-
-
-def _read_label(path: Path) -> tuple[np.ndarray, Affine]:
-    """Values (i, j, k), and voxel index to RAS mm."""
-    if is_nifti_name(path):
-        volume = read_nifti(path, np.int32)
-        return volume.data, volume.affine
-    try:
-        read = SimpleITK.ReadImage(str(path))
-        values = np.asarray(SimpleITK.GetArrayFromImage(read)).T
-    except RuntimeError as error:
-        raise ImageError(f"{path}: expected a label as NIfTI or NRRD, which could not be read") from error
-    if values.ndim != 3:
-        raise LabelMapError(
-            f"{path}: expected one label map, found {values.ndim} axes; save segments without overlap"
-        )
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(read.GetDirection()).reshape(3, 3) * read.GetSpacing()
-    affine[:3, 3] = read.GetOrigin()
-    return values, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
 
 
 def _position(subject: str) -> float:

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from strokelabel.errors import ImageError, LabelMapError
-from strokelabel.io.nifti import is_nifti_name, read_nifti
-from strokelabel.labels import CLASS_NAMES, TissueClass
+from strokelabel.errors import LabelMapError
+from strokelabel.io.label_files import lesion_value, read_label_values
 from strokelabel.metrics import dice
 from strokelabel.types import Affine, Mask
 
-_LESION = CLASS_NAMES[TissueClass.LESION]
 _SAME_GRID = 0.1
 """Voxels that the corners of two grids may lie apart and still be one: viewers round affines to float32."""
 
@@ -67,13 +65,13 @@ def read_lesion(path: Path, info: Mapping[str, Any]) -> LesionLabel:
 
     Args:
         path: NIfTI or NRRD.
-        info: what its viewer or the infer task said about it; see `lesion_value`.
+        info: what its viewer or the infer task said about it; see `strokelabel.io.label_files.lesion_value`.
 
     Raises:
         ImageError: the file cannot be read.
         LabelMapError: it is not one label map, or names classes of which none is the lesion.
     """
-    values, affine = _read(path)
+    values, affine = read_label_values(path)
     value = lesion_value(info)
     return LesionLabel(values > 0 if value is None else values == value, affine)
 
@@ -93,27 +91,6 @@ def compare(predicted: LesionLabel, submitted: LesionLabel) -> LabelChange:
         added_ml=float(np.count_nonzero(after & ~before)) * voxel_ml,
         removed_ml=float(np.count_nonzero(before & ~after)) * voxel_ml,
     )
-
-
-def lesion_value(info: Mapping[str, Any]) -> int | None:
-    """Value of the lesion in a label; None: everything above zero.
-
-    3D Slicer sends [{"name": "lesion", "idx": 1}, ...] as `label_info`; infer tasks leave `params.label_names`.
-
-    Raises:
-        LabelMapError: several classes are named, and none is the lesion.
-    """
-    names: dict[str, Any] = {}
-    params, listed = info.get("params"), info.get("label_info")
-    if isinstance(params, dict) and isinstance(params.get("label_names"), dict):
-        names.update(params["label_names"])
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, dict):
-            names[str(entry.get("name"))] = entry.get("idx", entry.get("id"))
-    values = {name.lower(): value for name, value in names.items() if isinstance(value, int)}
-    if _LESION not in values and len(values) > 1:
-        raise LabelMapError(f"expected a class named {_LESION!r}, found {', '.join(sorted(values))}")
-    return values.get(_LESION)
 
 
 def _on_grid(label: LesionLabel, like: LesionLabel) -> Mask:
@@ -136,25 +113,3 @@ def _on_grid(label: LesionLabel, like: LesionLabel) -> Mask:
         f"expected prediction and label on one grid, found shapes {label.mask.shape} and {like.mask.shape} "
         "or different places"
     )
-
-
-def _read(path: Path) -> tuple[np.ndarray, Affine]:
-    """Values (i, j, k), and voxel index to RAS mm."""
-    if is_nifti_name(path):
-        volume = read_nifti(path, np.int32)
-        return volume.data, volume.affine
-    import SimpleITK
-
-    try:
-        read = SimpleITK.ReadImage(str(path))
-        values = np.asarray(SimpleITK.GetArrayFromImage(read)).T
-    except RuntimeError as error:
-        raise ImageError(
-            f"{path.name}: expected a label as NIfTI or NRRD, which could not be read"
-        ) from error
-    if values.ndim != 3:
-        raise LabelMapError(f"{path.name}: expected one label map, found {values.ndim} axes")
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(read.GetDirection()).reshape(3, 3) * read.GetSpacing()
-    affine[:3, 3] = read.GetOrigin()
-    return values, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
