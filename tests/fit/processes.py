@@ -20,6 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from strokelabel.errors import CheckpointError
+from strokelabel.fit.checkpoint import list_checkpoints
 
 PAIR = {"steps": 12, "checkpoint_every": 4}
 """Settings of the runs in two processes."""
@@ -76,7 +77,7 @@ def in_one_process(work: Callable[[], None]) -> int:
 
 
 def in_two_processes(work: Callable[..., object], *arguments: object) -> list[object]:
-    """What the two processes return, or the exit code of the one that failed first."""
+    """What the two processes return, or the exit code of the one whose failure the launcher noticed first."""
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -105,6 +106,7 @@ def main(folder: Path) -> dict[str, list[object]]:
         ],
         "pair": in_two_processes(run_pair, pair),
         "killed-pair": in_two_processes(run_pair, killed_pair, 13),
+        "killed-pair-checkpoints": [checkpoint.name for checkpoint in list_checkpoints(killed_pair)],
         "restarted-pair": in_two_processes(run_pair, killed_pair),
         "two-folders": in_two_processes(run_pair_in_two_folders, folder / "fresh", pair),
     }

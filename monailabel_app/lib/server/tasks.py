@@ -1,7 +1,8 @@
 """Training, scoring and batch inference: started once at a time, stopped, and looked at.
 
-MONAI Label asks whether a task runs before its process exists, so that requests at the same moment are all let in;
-and a task whose process cannot be started is "SUBMITTED" for ever.
+MONAI Label asks whether a task runs before its process exists, so that requests at the same moment are all let in, and
+a client that asks right after it has started a task is told that none runs; and a task whose process cannot be started
+is "SUBMITTED" for ever.
 """
 
 from __future__ import annotations
@@ -69,13 +70,12 @@ def under_way(kind: str) -> list[dict[str, Any]]:
 
 
 def status(kind: str, everything: bool = False, only_running: bool = False) -> Any:  # noqa: ANN401
-    """The latest task, or all, as MONAI Label answers.
+    """The latest task, or all, as MONAI Label answers; of those under way, the one that runs or will run next.
 
     Raises:
         HTTPException: 404 when there is none.
     """
-    found = [task for task in under_way(kind) if task["status"] == "RUNNING"] if only_running else None
-    found = list(utils.tasks(kind)) if found is None else found
+    found = under_way(kind) if only_running else list(utils.tasks(kind))
     if not found:
         what = f"{kind.replace('_', ' ')} task"
         raise HTTPException(404, f"No {what} is running." if only_running else f"No {what} was started yet.")
@@ -87,12 +87,18 @@ def status(kind: str, everything: bool = False, only_running: bool = False) -> A
 def stop(kind: str) -> dict[str, Any] | None:
     """Stop the task that runs; None when there is none."""
     deadline = time.monotonic() + _STOP_SECONDS
-    while under_way(kind) and not utils.processes(kind) and time.monotonic() < deadline:
-        time.sleep(0.05)  # it was just submitted: its process does not exist yet
+    while _is_about_to_start(kind) and time.monotonic() < deadline:
+        time.sleep(0.05)
     try:
         return shown(utils.stop_background_task(kind))
     except (psutil.Error, LookupError, RuntimeError):  # it ended by itself meanwhile
         return None
+
+
+def _is_about_to_start(kind: str) -> bool:
+    """Whether tasks wait and none runs: the process of one just submitted does not exist yet, or is not yet noted."""
+    waiting = under_way(kind)
+    return bool(waiting) and all(task["status"] != "RUNNING" for task in waiting)
 
 
 def shown(task: Any) -> Any:  # noqa: ANN401
