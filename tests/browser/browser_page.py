@@ -119,9 +119,9 @@ class Page:
         """What the page's process says, also about the mask in the views."""
         return read_state(self.running, "?views=yes")
 
-    def wait(self, until: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    def wait(self, until: Callable[[dict[str, Any]], object], seconds: float = PATIENCE_S) -> dict[str, Any]:
         """Wait for a state, without asking for the views' mask; it is returned with it."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if until(read_state(self.running)):
                 return self.state()

@@ -12,8 +12,8 @@ import pytest
 from strokelabel_browser.commands import Commands
 from strokelabel_browser.routes import image_id_for
 from strokelabel_browser.shortcuts import SHORTCUTS
-from strokelabel_browser.view import as_page_state
-from StrokeLabelLib.client.models import ImageEntry, LabelEntry
+from strokelabel_browser.view import as_page_state, train_options
+from StrokeLabelLib.client.models import ImageEntry, LabelEntry, ModelInfo
 from StrokeLabelLib.session.availability import COMMANDS
 from StrokeLabelLib.session.view import Measurements, ViewState
 
@@ -92,6 +92,17 @@ def test_the_list_says_what_each_scan_waits_for() -> None:
     row = _row(image)
     assert (row["title"], row["detail"], row["status"]) == ("sub-07", "ses-2 · T1w", "pseudo-label")
     assert "waits" in row["status_text"]
+
+
+def test_the_options_of_training_become_fields_of_a_form() -> None:
+    options = {"freeze": ["none", "encoder"], "steps": 200, "paste_lesions": True, "odd": {"a": 1}}
+    fields = train_options(ModelInfo("segment", options=options))
+    assert [(f["name"], f["text"], f["kind"], f["value"]) for f in fields] == [
+        ("freeze", "freeze", "choice", "none"),
+        ("steps", "steps", "number", 200),
+        ("paste_lesions", "paste lesions", "flag", True),
+    ]
+    assert fields[0]["choices"] == ["none", "encoder"]
 
 
 def test_the_command_starts_the_page_on_this_machine_only() -> None:

@@ -88,10 +88,6 @@ def test_a_scan_is_segmented_corrected_and_submitted_and_the_next_one_opens(
     assert not following["dirty"]
     page.picture("09-next")
 
-    page.window.click('button[title^="Let the model learn"]')
-    page.picture("13-train")
-    page.window.keyboard.press("Escape")
-
     assert page.faults == []
     _is_stored_where_the_scan_is(server, studies, final["voxels"])
 

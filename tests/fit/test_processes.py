@@ -92,7 +92,10 @@ def test_a_larger_batch_trains_as_accumulated_ones(tmp_path, accumulated):
 
 
 def test_when_one_of_two_processes_is_killed_both_end_and_a_restart_ends_as_if_undisturbed(folder, ends):
-    assert ends["killed-pair"][0] in (-signal.SIGKILL, 1)  # the killed one, or the other that missed it: a race
+    assert ends["killed-pair"][0] in (
+        -signal.SIGKILL,
+        1,
+    )  # the killed one, or the other that missed it: a race
     assert ends["killed-pair-checkpoints"][-1] == "step-00000004.pt"
     assert ends["restarted-pair"] == [PAIR["steps"]] * 2
     assert (folder / "killed-pair" / "metrics.csv").read_text() == (

@@ -207,6 +207,31 @@ def test_answers_with_holes_are_read_as_far_as_they_go() -> None:
 
 
 @pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (["step 3/9  loss 0.5", ""], "step 3/9  loss 0.5"),
+        (
+            [
+                "[2026-11-25 07:03:27,314] [765] [MainThread] [INFO] (strokelabel.fit:101) - aligning sub-01_T1w, once"
+            ],
+            "aligning sub-01_T1w, once",
+        ),
+        (
+            [
+                "version 0001 activated",
+                '[2026-11-25 07:04:17,324] [7] [Main] [INFO] (__main__:61) - Result: {"a": 1}',
+            ],
+            "version 0001 activated",
+        ),
+    ],
+)
+def test_what_training_said_last_is_shown_without_the_logs_own_marks(
+    details: list[str], message: str
+) -> None:
+    assert read_train_status({"status": "DONE", "details": details}, {}).message == message
+
+
+@pytest.mark.parametrize(
     ("name", "image_id"), [("a.b.nii.gz", "a.b"), ("x.NII", "x"), ("y.mha", "y"), ("folder", "folder")]
 )
 def test_files_are_uploaded_under_their_name(name: str, image_id: str) -> None:

@@ -90,7 +90,7 @@ class Commands:
             "reject": lambda: p.submission.reject(then_next=True),
             "submit": p.submission.submit,
             "submit_and_next": lambda: p.submission.submit(then_next=True),
-            "train": p.training.start,
+            "train": self._train,
             "stop_training": p.training.stop,
             "cancel": p.cancel,
             "answer": self._view.answer,
@@ -132,6 +132,11 @@ class Commands:
             save_settings(settings, self._settings_file)
         except StrokeLabelLibError as error:
             self._view.show_error(str(error))
+
+    def _train(self) -> None:
+        """Train with what the form says; fields left empty are the server's business."""
+        values: dict[str, Any] = self._state.train_values
+        self._presenter.training.start({name: value for name, value in values.items() if value != ""})
 
     def _choose_model(self, name: str) -> None:
         self._presenter.settings.model = name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
@@ -100,6 +101,24 @@ def _training() -> None:
             height=4,
         )
         html.Div("{{ ui.training.message }}", classes="log")
+    _training_options()
     with html.Div(classes="dialog-actions"):
         button("stop_training", "mdi-stop", "Stop; starting again goes on from there", text="Stop")
         button("train", "mdi-school-outline", "Start fine-tuning", text="Start training", classes="main")
+
+
+def _training_options() -> None:
+    """What the server's train task lets be chosen; most people never open it."""
+    field: dict[str, Any] = {
+        "v_model": ("train_values[o.name]",),
+        "change": "flushState('train_values')",
+        "raw_attrs": [':name="o.name"'],
+    }
+    with html.Details(v_if=("train_options.length",), classes="options", raw_attrs=['data-test="options"']):
+        html.Summary("Options")
+        with html.Div(classes="option-grid"), html.Label(v_for=("o in train_options",), key="o.name"):
+            html.Span("{{ o.text }}")
+            with html.Select(v_if=("o.kind === 'choice'",), **field):
+                html.Option("{{ c }}", v_for=("c in o.choices",), key="c", value=("c",))
+            html.Input(v_else_if=("o.kind === 'flag'",), type="checkbox", **field)
+            html.Input(v_else=True, type="text", **field)

@@ -100,6 +100,7 @@ class Routes:
                 "busy": session.job.message if session.job else "",
                 "status": session.status,
                 "overlay": session.overlay,
+                "training": {"running": session.training.running, "epoch": session.training.epoch},
                 "connected": session.client is not None,
                 "mask_changes": self._scene.mask_changes,
             }

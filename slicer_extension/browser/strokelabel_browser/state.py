@@ -41,6 +41,8 @@ def set_defaults(state: State, presenter: Presenter) -> None:
         "show_settings": False,
         "show_cases": True,
         "show_train": False,
+        "train_options": [],
+        "train_values": {},
         "server_url": settings.server,
         "servers": list(settings.servers),
         "token": "",

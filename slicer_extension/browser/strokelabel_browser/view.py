@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from StrokeLabelLib.client.models import ImageEntry
+from StrokeLabelLib.client.models import ImageEntry, ModelInfo
 from StrokeLabelLib.session.case import Case
 from StrokeLabelLib.session.view import Overlay, Prompt, Question, ViewState
 from StrokeLabelLib.volume import Volume
@@ -39,6 +39,10 @@ class PageView:
         with self._state:
             self._state.ui = as_page_state(state)
             self._state.cases = [_row(image) for image in state.images]
+            options = train_options(state.trainer)
+            if options != self._state.train_options:
+                self._state.train_options = options
+                self._state.train_values = {option["name"]: option["value"] for option in options}
             if state.threshold is not None:
                 self._state.threshold = round(state.threshold, 2)
 
@@ -128,6 +132,26 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
             "message": training.message,
         },
     }
+
+
+def train_options(trainer: ModelInfo) -> list[dict[str, Any]]:
+    """The options of a train task as fields of a form; of a list, the first item is the default."""
+    fields = []
+    for name, default in trainer.options.items():
+        choices = [str(choice) for choice in default] if isinstance(default, list) else []
+        kind = "choice" if choices else "flag" if isinstance(default, bool) else "number"
+        value = choices[0] if choices else default
+        if isinstance(value, (str, bool, int, float)):
+            fields.append(
+                {
+                    "name": name,
+                    "text": name.replace("_", " "),
+                    "kind": kind,
+                    "value": value,
+                    "choices": choices,
+                }
+            )
+    return fields
 
 
 def _row(image: ImageEntry) -> dict[str, str]:

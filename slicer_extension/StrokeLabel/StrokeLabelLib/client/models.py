@@ -128,7 +128,7 @@ class TrainStatus:
         state: MONAI Label's word: "RUNNING", "DONE", "ERROR", ...; "" if nothing was trained yet.
         epoch, epochs: reached and planned.
         best_metric: best validation Dice so far, or 0.
-        message: the last line that training wrote, for people.
+        message: the last thing that training said, for people.
     """
 
     running: bool = False
@@ -142,6 +142,9 @@ class TrainStatus:
 _ENTITIES = re.compile(
     r"^sub-([A-Za-z0-9]+)(?:_ses-([A-Za-z0-9]+))?(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*_([A-Za-z0-9]+)$"
 )
+
+_LOGGED = re.compile(r"^\[[^\]]*\] (?:\[[^\]]*\] )*\([^)]*\) - ")
+"""What MONAI Label puts before a line of its log: time, process, thread, level, place."""
 
 
 def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
@@ -173,14 +176,15 @@ def read_info(answer: Mapping[str, Any]) -> ServerInfo:
 def read_train_status(answer: Mapping[str, Any], stats: Mapping[str, Any]) -> TrainStatus:
     """GET /train/ and the trainer's stats of GET /info/ as one."""
     state = str(answer.get("status", ""))
-    lines = [str(line).strip() for line in answer.get("details") or [] if str(line).strip()]
+    said = [_LOGGED.sub("", str(line).strip()) for line in answer.get("details") or []]
+    said = [line for line in said if line and not line.startswith("Result: ")]  # the same as JSON
     return TrainStatus(
         running=state in ("RUNNING", "SUBMITTED"),
         state=state,
         epoch=_whole(stats.get("epoch")),
         epochs=_whole(stats.get("total_epochs")),
         best_metric=_number(stats.get("best_metric")),
-        message=lines[-1] if lines else "",
+        message=said[-1] if said else "",
     )
 
 

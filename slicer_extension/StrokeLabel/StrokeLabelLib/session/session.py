@@ -10,7 +10,7 @@ from typing import Any
 
 from ..client.api import Client
 from ..client.jobs import Job, Runner, Work
-from ..client.models import ImageEntry, ServerInfo, TrainStatus
+from ..client.models import ImageEntry, ModelInfo, ServerInfo, TrainStatus
 from ..errors import ServerUnavailableError, StrokeLabelLibError
 from ..files import VolumeFiles
 from ..ops.strokes import LesionMask
@@ -158,6 +158,7 @@ class Session:
             dirty=bool(case and case.dirty),
             is_pseudo_label=bool(case and case.is_pseudo_label),
             overlay=self.overlay,
+            trainer=next(iter(info.trainers.values()), ModelInfo("")),
             training=self.training,
         )
 

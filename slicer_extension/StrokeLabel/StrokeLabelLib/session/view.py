@@ -50,6 +50,7 @@ class ViewState:
         dirty: whether there is work that was not submitted.
         is_pseudo_label: whether accept and reject make sense.
         overlay: name of the overlay that is shown, "" if none.
+        trainer: the train task, whose options `Training.start` takes; one without a name where there is none.
         training: how it goes.
     """
 
@@ -74,6 +75,7 @@ class ViewState:
     dirty: bool = False
     is_pseudo_label: bool = False
     overlay: str = ""
+    trainer: ModelInfo = field(default_factory=lambda: ModelInfo(""))
     training: TrainStatus = field(default_factory=TrainStatus)
 
     def can(self, command: str) -> bool:
