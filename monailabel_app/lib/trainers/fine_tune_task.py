@@ -78,9 +78,11 @@ class FineTuneTask(TrainTask):
         return result.model_dump(mode="json")
 
     def _train(self, options: TrainOptions, datastore: Datastore, stats: StatsWriter) -> FineTuneResult:
+        from strokelabel.fit.devices import gpus_of
         from strokelabel.fit.fine_tune import FineTuning
 
-        tuning = FineTuning(self._versions, self._folder, self._prepared, options.device)
+        processes = max(1, gpus_of(options.device)) if options.multi_gpu else 1
+        tuning = FineTuning(self._versions, self._folder, self._prepared, options.device, processes)
         labels = submitted_labels(datastore, options.pseudo_labels)
         return tuning.run(
             labels, options.tuning, on_progress=stats.progress, should_stop=_parent_is_gone(os.getppid())

@@ -26,12 +26,14 @@ class TrainOptions:
     Attributes:
         action: `TRAIN`, or `ROLLBACK` to the version that was active before.
         device: "cpu", "cuda" or "cuda:<n>".
+        multi_gpu: train on all GPUs that "cuda" means. MONAI Label's own option `gpus` says which are visible.
         pseudo_labels: "reviewed" trains on what a person drew, accepted or corrected; "all" on models' labels too.
         tuning: everything else.
     """
 
     action: str
     device: str
+    multi_gpu: bool
     pseudo_labels: Policy
     tuning: FineTuneOptions
 
@@ -61,6 +63,7 @@ class TrainOptions:
         return cls(
             action=as_choice(request.get("action"), "action", (TRAIN, ROLLBACK)),
             device=as_device(request.get("device")),
+            multi_gpu=as_flag(request.get("multi_gpu"), "multi_gpu", True),
             pseudo_labels=cast(
                 Policy, as_choice(request.get("pseudo_labels"), "pseudo_labels", get_args(Policy))
             ),
@@ -79,6 +82,7 @@ def default_config() -> dict[str, Any]:
         "val_split": _DEFAULTS.validation_fraction,
         "train_batch_size": _DEFAULTS.batch_size,
         "device": device_list(),
+        "multi_gpu": True,
         "synthetic_ratio": _DEFAULTS.synthetic_fraction,
         "paste_lesions": _DEFAULTS.paste_lesions,
         "pseudo_labels": list(get_args(Policy)),

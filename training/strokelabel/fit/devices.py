@@ -60,6 +60,18 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = before
 
 
+def gpus_of(device: str) -> int:
+    """How many GPUs a device's name means: all that are visible for "auto" and "cuda", one for "cuda:1", 0 for "cpu".
+
+    Raises:
+        TrainingError: no such device.
+    """
+    place = resolve_device(device)
+    if place.type != "cuda":
+        return 0
+    return torch.cuda.device_count() if place.index is None else 1
+
+
 def resolve_device(device: str) -> torch.device:
     """Check a device's name and settle "auto".
 

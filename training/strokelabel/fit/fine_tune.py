@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from strokelabel.fit.devices import resolve_device
@@ -16,6 +17,8 @@ from strokelabel.fit.fine_tune_options import FineTuneOptions
 from strokelabel.fit.fine_tune_result import FineTuneResult
 from strokelabel.fit.fine_tune_session import OnProgress, Session
 from strokelabel.fit.fine_tune_synthetic import synthetic_part
+from strokelabel.fit.loop import TrainingResult
+from strokelabel.fit.together import train_together
 from strokelabel.fit.versions import ModelVersions
 from strokelabel.io.atomic import atomic_write_json
 
@@ -34,12 +37,14 @@ class FineTuning:
         folder: of sessions, prepared scans and synthetic data.
         prepared: folder of `strokelabel prepare`; None for synthetic data from the ICBM template.
         device: "auto", "cpu", "cuda" or "cuda:1".
+        processes: that share each step's items; with the device "cuda", one for each GPU (see `gpus_of`).
     """
 
     versions: ModelVersions
     folder: Path
     prepared: Path | None = None
     device: str = "auto"
+    processes: int = 1
 
     def run(
         self,
@@ -68,7 +73,7 @@ class FineTuning:
         if earlier := session.recorded():
             return earlier.model_copy(update={"repeated": True, "active": self.versions.active()[0]})
         _LOG.info("%s", session)
-        result = session.train(on_progress, should_stop)
+        result = self._train(session, labels, options, on_progress, should_stop)
         if result.stopped_by == "request":
             return session.result(result, None)
         finished = session.judge(result)
@@ -76,6 +81,20 @@ class FineTuning:
             atomic_write_json(session.folder / "result.json", finished.model_dump(mode="json"))
         self._prune(session.folder)
         return finished
+
+    def _train(
+        self,
+        session: Session,
+        labels: Sequence[SubmittedLabel],
+        options: FineTuneOptions,
+        on_progress: OnProgress | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> TrainingResult:
+        if self.processes == 1:
+            return session.train(on_progress, should_stop)
+        session.lesions_to_paste()  # once, and kept: the processes find them
+        work = partial(_train_alike, self, tuple(labels), options)
+        return train_together(work, self.processes, on_progress, should_stop)
 
     def _begin(self, labels: Sequence[SubmittedLabel], options: FineTuneOptions) -> Session:
         parent, spec = self.versions.active()
@@ -90,6 +109,7 @@ class FineTuning:
             ],
             "options": options.model_dump(mode="json", exclude={"max_minutes", "threads"}),
             "synthetic": synthetic.identity(options.benchmark_per_family) if synthetic else None,
+            **({"processes": self.processes} if self.processes > 1 else {}),
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.folder / "sessions" / name
@@ -104,6 +124,7 @@ class FineTuning:
             refused,
             synthetic,
             device,
+            self.processes,
         )
 
     def _prune(self, current: Path) -> None:
@@ -112,3 +133,14 @@ class FineTuning:
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in others[_KEPT_SESSIONS - 1 :]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _train_alike(
+    tuning: FineTuning,
+    labels: Sequence[SubmittedLabel],
+    options: FineTuneOptions,
+    on_progress: OnProgress,
+    should_stop: Callable[[], bool],
+) -> TrainingResult:
+    """In one of several processes: the session that all of them have part in."""
+    return tuning._begin(labels, options).train(on_progress, should_stop)

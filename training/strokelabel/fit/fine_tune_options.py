@@ -58,11 +58,11 @@ class FineTuneOptions(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
-    def total_steps(self, scans: int, synthetic_fraction: float) -> int:
-        """Optimiser steps of a session with so many submitted scans to train on."""
+    def total_steps(self, scans: int, synthetic_fraction: float, processes: int = 1) -> int:
+        """Optimiser steps of a session with so many submitted scans to train on, `batch_size` in each process."""
         if self.steps:
             return self.steps
-        return math.ceil(self.epochs * scans / (self.batch_size * (1 - synthetic_fraction)))
+        return math.ceil(self.epochs * scans / (processes * self.batch_size * (1 - synthetic_fraction)))
 
     def training(self, steps: int, lesion_weight: float) -> TrainingConfig:
         """The training settings of a session.

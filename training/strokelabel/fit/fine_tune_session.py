@@ -81,6 +81,7 @@ class Session:
         refused: name → why a submitted label was left out.
         synthetic: synthetic samples and the benchmark; None where there are none.
         device: where everything is computed.
+        processes: that train together.
     """
 
     versions: ModelVersions
@@ -93,6 +94,7 @@ class Session:
     refused: dict[str, str]
     synthetic: SyntheticPart | None
     device: torch.device
+    processes: int = 1
 
     def __str__(self) -> str:
         share = f"{self.synthetic_fraction:.0%} synthetic samples"
@@ -107,7 +109,7 @@ class Session:
     @property
     def total_steps(self) -> int:
         """Of the schedule."""
-        return self.options.total_steps(len(self.split.train), self.synthetic_fraction)
+        return self.options.total_steps(len(self.split.train), self.synthetic_fraction, self.processes)
 
     def recorded(self) -> FineTuneResult | None:
         """The result of this session, if it ended before."""
@@ -121,7 +123,7 @@ class Session:
         config = self.options.training(self.total_steps, self._lesion_weight)
         network, _ = load_weights(self.spec)
         freeze(network, self.options.freeze)
-        stream = PrefetchStream(self._stream())
+        stream = PrefetchStream(self._stream(), stride=self.processes)
         validation = self.validation
         try:
             return train(
@@ -267,12 +269,13 @@ class Session:
         real = RealStream(scans, augmentation, self._lesion, options.batch_size, options.seed)
         if self.synthetic is None or not options.synthetic_fraction:
             return real
-        lesions = self._lesions_to_paste()
+        lesions = self.lesions_to_paste()
         atomic_write_json(self.folder / "pasted.json", [lesion.name for lesion in lesions])
         synthetic = self.synthetic.training(lesions, options)
         return MixedStream(synthetic, real, 1 - options.synthetic_fraction, options.batch_size)
 
-    def _lesions_to_paste(self) -> list[Lesion]:
+    def lesions_to_paste(self) -> list[Lesion]:
+        """Submitted lesions in ICBM space; the alignment of each scan is computed once, and kept."""
         if not self.options.paste_lesions:
             return []
         predictor = Predictor.from_model(self.spec.path, str(self.device))

@@ -1,0 +1,113 @@
+"""Fine-tuning in several processes that the training process starts itself, as a server with several GPUs does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+
+from new_contrast import small_model, write_scans
+from strokelabel.errors import DataError, TrainingError
+from strokelabel.fit.checkpoint import list_checkpoints
+from strokelabel.fit.devices import gpus_of
+from strokelabel.fit.fine_tune import FineTuning
+from strokelabel.fit.fine_tune_cases import SubmittedLabel
+from strokelabel.fit.fine_tune_options import FineTuneOptions
+from strokelabel.fit.loop import TrainingResult
+from strokelabel.fit.together import OnProgress, train_together
+from strokelabel.fit.versions import ModelVersions
+from strokelabel.registry import read_spec
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> list[SubmittedLabel]:
+    """Three scans of a new contrast, with the truth as submitted labels."""
+    folder = tmp_path_factory.mktemp("submitted")
+    found = []
+    for name, lesion in write_scans(folder, prepared_folder, 3).items():
+        image, label = folder / f"{name}.nii.gz", folder / f"{name}-label.nii.gz"
+        nib.Nifti1Image(lesion.astype(np.uint8), nib.load(image).affine).to_filename(label)
+        found.append(SubmittedLabel(name, name.split("_")[0], image, label))
+    return found
+
+
+def children() -> list[psutil.Process]:
+    return [
+        p for p in psutil.Process().children(recursive=True) if "resource_tracker" not in str(p.cmdline())
+    ]
+
+
+def test_two_processes_share_a_session_that_is_stopped_resumed_and_judged(
+    tmp_path: Path, prepared_folder: Path, labels: list[SubmittedLabel]
+) -> None:
+    versions = ModelVersions(tmp_path / "versions", read_spec(small_model()))
+    tuning = FineTuning(versions, tmp_path / "work", prepared_folder, "cpu", processes=2)
+    options = FineTuneOptions(
+        steps=4, learning_rate=1e-3, benchmark_per_family=1, threads=1, paste_lesions=False, margin=1.0
+    )
+    seen: list[int] = []
+    stopped = tuning.run(
+        labels, options, on_progress=lambda at: seen.append(at.step), should_stop=lambda: len(seen) > 0
+    )
+    assert stopped.stopped_by == "request" and 1 <= stopped.steps < 4 and not stopped.judged
+    result = tuning.run(labels, options, on_progress=lambda at: seen.append(at.step))
+    assert result.judged and result.steps == 4 and result.session == stopped.session
+    assert seen == [1, 2, 3, 4], "each step was reported once, by one of the processes"
+    assert versions.spec(result.version or "").training_step <= 4
+    assert list_checkpoints(tuning.folder / "sessions" / result.session)
+    assert not children()
+
+
+def test_the_steps_of_an_epoch_are_shared_out_among_processes() -> None:
+    options = FineTuneOptions(epochs=10, batch_size=2)
+    assert options.total_steps(8, 0.5) == 80
+    assert options.total_steps(8, 0.5, processes=4) == 20
+
+
+def fall_ill(on_progress: OnProgress, should_stop: Callable[[], bool]) -> TrainingResult:
+    """The second process refuses; the first waits for it."""
+    if os.environ["RANK"] == "1":
+        raise DataError("expected a brain, found none")
+    return wait(on_progress, should_stop)
+
+
+def be_killed(on_progress: OnProgress, should_stop: Callable[[], bool]) -> TrainingResult:
+    """The second process is killed; the first waits for it."""
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return wait(on_progress, should_stop)
+
+
+def wait(_: OnProgress, should_stop: Callable[[], bool]) -> TrainingResult:
+    """For what another process would send, or until somebody wishes to stop."""
+    import torch.distributed
+
+    torch.distributed.barrier()
+    raise AssertionError("the other process has come after all")
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [(fall_ill, "expected a brain, found none"), (be_killed, "SIGKILL.*start it again to go on")],
+)
+def test_when_one_process_fails_the_others_end_and_one_sentence_says_why(
+    work: Callable[[OnProgress, Callable[[], bool]], TrainingResult], sentence: str
+) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        train_together(work, 2)
+    assert not children()
+
+
+@pytest.mark.parametrize(("device", "count"), [("cpu", 0), ("auto", 4), ("cuda", 4), ("cuda:2", 1)])
+def test_cuda_means_all_gpus_and_a_number_means_one(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert gpus_of(device) == count
