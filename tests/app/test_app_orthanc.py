@@ -107,6 +107,36 @@ def get_label(server: Server, image: str, tag: str = "final") -> np.ndarray:
     return voxels(answer.content)
 
 
+def test_ohif_searches_reads_and_stores_through_the_server(pacs: Pacs, pacs_server: Server) -> None:
+    found = pacs_server.get("/proxy/dicom/qido/studies").json()
+    study = found[0]["0020000D"]["Value"][0]
+    series = f"/proxy/dicom/wado/studies/{study}/series/{pacs.oblique}"
+    metadata = pacs_server.get(f"{series}/metadata").json()
+    assert len(metadata) == len(list(pacs.series_folder(pacs.oblique).iterdir()))
+    whole = pacs_server.get(series, headers={"Accept": 'multipart/related; type="application/dicom"'})
+    assert whole.status_code == 200 and whole.headers["Content-Type"].startswith("multipart/related")
+
+    stored = pydicom.dcmread(next(pacs.series_folder(pacs.oblique).iterdir()))
+    stored.SOPInstanceUID = stored.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    stored.SeriesInstanceUID, stored.StudyInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    stored.Rows, stored.Columns = 1200, 1100
+    stored.PixelData = np.arange(1200 * 1100, dtype=np.uint16).tobytes()  # 2.6 MB: more than a small request
+    content = pydicom.filebase.DicomBytesIO()
+    pydicom.dcmwrite(content, stored)
+    body = (
+        b"--cut\r\nContent-Type: application/dicom\r\n\r\n" + content.parent.getvalue() + b"\r\n--cut--\r\n"
+    )
+    answer = pacs_server.post(
+        "/proxy/dicom/stow/studies",
+        data=body,
+        headers={"Content-Type": 'multipart/related; type="application/dicom"; boundary=cut'},
+    )
+    assert answer.status_code == 200, answer.text
+    ids = requests.post(f"{pacs.orthanc.url}/tools/lookup", data=stored.SOPInstanceUID, timeout=30).json()
+    assert [found["Type"] for found in ids] == ["Instance"]
+    requests.delete(f"{pacs.orthanc.url}/instances/{ids[0]['ID']}", timeout=30).raise_for_status()
+
+
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

@@ -11,11 +11,15 @@ from lib.server.answers import refuse
 from lib.server.json_text import read_json
 from lib.server.options import MOST_SMALL_BODY_BYTES
 
+UPLOADS = ("multipart/form-data", "multipart/related")
+"""Content types of forms with files, and of DICOM instances that are stored."""
+
 
 class BodyLimit:
     """Refuses bodies that are too large, and JSON that is none.
 
-    Uploads (multipart) stream through and are counted; everything else is small and read as a whole.
+    Uploads (multipart, of forms and of DICOMweb) stream through and are counted; everything else is small and read as
+    a whole.
 
     Args:
         app: what is asked next.
@@ -32,7 +36,7 @@ class BodyLimit:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        is_upload = kind == "multipart/form-data"
+        is_upload = kind in UPLOADS
         most = self._most_upload_bytes if is_upload else MOST_SMALL_BODY_BYTES
         announced = headers.get("content-length", "0")
         if announced.isdigit() and int(announced) > most:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from typing import IO
 
 import requests
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 from monailabel.config import settings
 from monailabel.endpoints import proxy
+from starlette.background import BackgroundTask
 
 from lib.refusals import UnknownNameError
 from lib.server.answers import refusal
 
 _PATH = re.compile(r"(studies|series|instances)(/[\w.\-]+)*/?")
 _PASSED_ON = ("accept", "content-type")
+_PART = 2**20
+_MOST_IN_MEMORY = 16 * _PART
+"""Bytes of a body that are kept in memory; a study of any size passes through."""
+
 _PREFIX = {
     "wado": "MONAI_LABEL_WADO_PREFIX",
     "qido": "MONAI_LABEL_QIDO_PREFIX",
@@ -50,10 +58,15 @@ async def _ask(request: Request, service: str, path: str) -> Response:
         raise UnknownNameError("Only addresses of DICOMweb (studies/...) are passed on.")
     prefix = getattr(settings, _PREFIX.get(service, ""), None)
     url = "/".join(part for part in (root, prefix and prefix.strip("/"), path) if part)
-    return await run_in_threadpool(_send, request, url, await request.body())
+    with tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY) as body:
+        async for part in request.stream():
+            await run_in_threadpool(body.write, part)
+        length = body.tell()
+        body.seek(0)
+        return await run_in_threadpool(_send, request, url, body if length else None)
 
 
-def _send(request: Request, url: str, body: bytes) -> Response:
+def _send(request: Request, url: str, body: IO[bytes] | None) -> Response:
     user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
     # not the client's Authorization, which is for this server
     headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
@@ -62,7 +75,8 @@ def _send(request: Request, url: str, body: bytes) -> Response:
             request.method,
             url,
             params=request.query_params.multi_items(),
-            data=body or None,
+            data=body,
+            stream=True,
             headers=headers,
             auth=(user, password) if user and password else None,
             timeout=(5, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT),
@@ -70,7 +84,12 @@ def _send(request: Request, url: str, body: bytes) -> Response:
     except requests.RequestException as error:
         return refusal(503, f"The DICOMweb server of the studies does not answer ({type(error).__name__}).")
     kind = answer.headers.get("Content-Type")
-    return Response(answer.content, answer.status_code, {"Content-Type": kind} if kind else None)
+    return StreamingResponse(
+        answer.iter_content(_PART),
+        answer.status_code,
+        {"Content-Type": kind} if kind else None,
+        background=BackgroundTask(answer.close),
+    )
 
 
 INSTEAD_OF = {
