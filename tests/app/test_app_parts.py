@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from app_scans import head, lesion, save
+from fastapi import HTTPException
+from monailabel.utils.async_tasks import utils
 
 from lib.activelearning.first_sample import FirstSample
 from lib.activelearning.random_sample import RandomSample
@@ -16,8 +18,14 @@ from lib.datastore import StudiesDatastore
 from lib.infers.options import InferOptions
 from lib.model import ServedModel
 from lib.refusals import InvalidRequestError
+from lib.server import tasks
 from lib.studies import check_name, find_studies, split_suffix
-from strokelabel.errors import UnknownModelError
+from lib.trainers.fine_tune_task import FineTuneTask
+from new_contrast import small_model
+from strokelabel.errors import DataError, UnknownModelError
+from strokelabel.fit.fine_tune import FineTuning
+from strokelabel.fit.versions import ModelVersions
+from strokelabel.registry import read_spec
 
 
 def touch(folder: Path, *files: str) -> Path:
@@ -145,3 +153,34 @@ def test_empty_options_are_the_defaults() -> None:
 def test_a_model_that_does_not_exist_stops_the_start_with_the_names_that_do() -> None:
     with pytest.raises(UnknownModelError, match="'nobody'"):
         ServedModel("nobody")
+
+
+@pytest.mark.parametrize(
+    ("request_", "processes"),
+    [({"device": "cpu"}, 3), ({"device": "cpu", "multi_gpu": "false"}, 1)],
+)
+def test_training_takes_a_process_for_each_gpu_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request_: dict[str, object], processes: int
+) -> None:
+    taken: list[int] = []
+
+    def run(tuning: FineTuning, *_: object, **__: object) -> None:
+        taken.append(tuning.processes)
+        raise DataError("nothing is trained here")
+
+    monkeypatch.setattr(FineTuning, "run", run)
+    monkeypatch.setattr("strokelabel.fit.devices.gpus_of", lambda device: 3)
+    monkeypatch.setattr("lib.trainers.fine_tune_task.submitted_labels", lambda *_: [])
+    task = FineTuneTask(ModelVersions(tmp_path, read_spec(small_model())))
+    with pytest.raises(HTTPException, match="nothing is trained here"):
+        task(dict(request_), datastore=None)
+    assert taken == [processes]
+
+
+@pytest.mark.parametrize(("only_running", "shown"), [(True, "next"), (False, "last")])
+def test_a_task_that_was_just_submitted_counts_as_running(
+    monkeypatch: pytest.MonkeyPatch, only_running: bool, shown: str
+) -> None:
+    rows = [("done", "DONE"), ("next", "SUBMITTED"), ("last", "SUBMITTED")]
+    monkeypatch.setattr(utils, "background_tasks", {"train": [{"id": i, "status": s} for i, s in rows]})
+    assert tasks.status("train", only_running=only_running)["id"] == shown
