@@ -176,3 +176,37 @@ def test_a_bound_that_is_none_is_refused(given: str) -> None:
 
     with pytest.raises(OptionError, match="dicomweb_cache_gb"):
         open_dicomweb("http://127.0.0.1/dicom-web", {"dicomweb_cache_gb": given}, make_spec)
+
+
+def test_a_listing_that_breaks_off_half_way_goes_on_from_there(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    from lib.dicomweb.listing import PacsListing
+    from lib.dicomweb.pacs import PacsError
+
+    class SlowOnce:
+        """Describes one of three SEGs, then fails once."""
+
+        asked: list[str] = []
+
+        def series(self, search: dict[str, str]) -> list[Dataset]:
+            found = []
+            for uid in ("1.1", "1.2", "1.3") if search.get("Modality") == "SEG" else ():
+                item = Dataset()
+                item.SeriesInstanceUID, item.StudyInstanceUID = uid, "1"
+                found.append(item)
+            return found
+
+        def metadata(self, study: str, series: str) -> list[Dataset]:
+            self.asked.append(series)
+            if self.asked == ["1.1", "1.2"]:
+                raise PacsError("did not answer in time")
+            return []
+
+    pacs = SlowOnce()
+    listing = PacsListing(pacs, [{"Modality": "MR"}], tmp_path / "record.json")
+    with pytest.raises(PacsError):
+        listing.get(0.0)
+    listing._problem = None  # the moment in which the server is left alone is over
+    assert listing.get(0.0).labels == {}
+    assert pacs.asked == ["1.1", "1.2", "1.2", "1.3"]

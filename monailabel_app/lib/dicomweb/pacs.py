@@ -77,13 +77,13 @@ class Pacs:
             return [Dataset.from_json(item) for item in found]
 
     def metadata(self, study: str, series: str) -> list[Dataset]:
-        """The headers of a series' instances, without bulk data (WADO-RS).
+        """The headers of a series' instances, without bulk data (WADO-RS). Those of a SEG with many frames take long.
 
         Raises:
             PacsError: see there.
         """
         with self._asked("describe a series"):
-            found = self._search.retrieve_series_metadata(study, series)
+            found = self._transfer.retrieve_series_metadata(study, series)
             return [Dataset.from_json(item, bulk_data_uri_handler=lambda _: None) for item in found]
 
     def download(self, study: str, series: str, folder: Path) -> None:
