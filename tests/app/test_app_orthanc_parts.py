@@ -187,7 +187,8 @@ def test_a_listing_that_breaks_off_half_way_goes_on_from_there(tmp_path: Path) -
     class SlowOnce:
         """Describes one of three SEGs, then fails once."""
 
-        asked: list[str] = []
+        def __init__(self) -> None:
+            self.asked: list[str] = []
 
         def series(self, search: dict[str, str]) -> list[Dataset]:
             found = []
