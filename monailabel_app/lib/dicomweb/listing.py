@@ -162,7 +162,10 @@ class PacsListing:
         for item in self._pacs.series({"Modality": "SEG"}):
             uid, study = str(item.SeriesInstanceUID), str(item.StudyInstanceUID)
             now[uid] = known[uid] if uid in known else self._describe(study, uid)
-            self._known = {**known, **now}  # where the server fails half-way, the next listing goes on from here
+            self._known = {
+                **known,
+                **now,
+            }  # where the server fails half-way, the next listing goes on from here
         if now != known:
             entries = {uid: [asdict(label) for label in labels] for uid, labels in now.items()}
             atomic_write_json(self._record, entries)
