@@ -37,13 +37,20 @@ def labels(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> l
     return found
 
 
+def _is_resource_tracker(process: psutil.Process) -> bool:
+    try:
+        return "resource_tracker" in " ".join(process.cmdline())
+    except psutil.Error:  # it has just ended
+        return True
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left_running() -> Iterator[None]:
     """Other tests of this process may have servers, and Python's resource tracker stays; nothing else may."""
 
-    def running() -> set[psutil.Process]:
-        found = psutil.Process().children(recursive=True)
-        return {process for process in found if "resource_tracker" not in " ".join(process.cmdline())}
+    def running() -> set[int]:
+        found = (process for process in psutil.Process().children() if process.is_running())
+        return {process.pid for process in found if not _is_resource_tracker(process)}
 
     before = running()
     yield
