@@ -1,10 +1,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import tiny_run
 import torch
 
+from new_contrast import write_scans
+from strokelabel.fit.fine_tune_cases import SubmittedLabel
 from strokelabel.fit.loop import TrainingResult
 
 
@@ -32,3 +36,15 @@ def interrupted(tmp_path: Path) -> Path:
         should_stop=lambda: len(seen) >= 11,
     )
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> list[SubmittedLabel]:
+    """Three scans of a new contrast, with the truth as submitted labels."""
+    folder = tmp_path_factory.mktemp("submitted")
+    found = []
+    for name, lesion in write_scans(folder, prepared_folder, 3).items():
+        image, label = folder / f"{name}.nii.gz", folder / f"{name}-label.nii.gz"
+        nib.Nifti1Image(lesion.astype(np.uint8), nib.load(image).affine).to_filename(label)
+        found.append(SubmittedLabel(name, name.split("_")[0], image, label))
+    return found

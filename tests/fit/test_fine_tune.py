@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from new_contrast import small_model, write_scans
+from new_contrast import small_model
 from strokelabel.fit.activation import Scores
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.fine_tune import FineTuning
@@ -28,18 +27,6 @@ from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ModelSpec, read_spec
 from strokelabel.synthesis.prepared import PreparedData
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> list[SubmittedLabel]:
-    """Three scans of a new contrast, with the truth as submitted labels."""
-    folder = tmp_path_factory.mktemp("submitted")
-    found = []
-    for name, lesion in write_scans(folder, prepared_folder, 3).items():
-        image, label = folder / f"{name}.nii.gz", folder / f"{name}-label.nii.gz"
-        nib.Nifti1Image(lesion.astype(np.uint8), nib.load(image).affine).to_filename(label)
-        found.append(SubmittedLabel(name, name.split("_")[0], image, label))
-    return found
 
 
 @pytest.fixture

@@ -7,12 +7,10 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import psutil
 import pytest
 
-from new_contrast import small_model, write_scans
+from new_contrast import small_model
 from strokelabel.errors import DataError, TrainingError
 from strokelabel.fit.checkpoint import list_checkpoints
 from strokelabel.fit.devices import gpus_of
@@ -23,18 +21,6 @@ from strokelabel.fit.loop import TrainingResult
 from strokelabel.fit.together import OnProgress, train_together
 from strokelabel.fit.versions import ModelVersions
 from strokelabel.registry import read_spec
-
-
-@pytest.fixture(scope="module")
-def labels(tmp_path_factory: pytest.TempPathFactory, prepared_folder: Path) -> list[SubmittedLabel]:
-    """Three scans of a new contrast, with the truth as submitted labels."""
-    folder = tmp_path_factory.mktemp("submitted")
-    found = []
-    for name, lesion in write_scans(folder, prepared_folder, 3).items():
-        image, label = folder / f"{name}.nii.gz", folder / f"{name}-label.nii.gz"
-        nib.Nifti1Image(lesion.astype(np.uint8), nib.load(image).affine).to_filename(label)
-        found.append(SubmittedLabel(name, name.split("_")[0], image, label))
-    return found
 
 
 def _is_resource_tracker(process: psutil.Process) -> bool:
