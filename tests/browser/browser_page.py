@@ -98,6 +98,16 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@contextmanager
+def open_page(folder: Path, server_url: str, browser: Browser, pictures: Path) -> Iterator[Page]:
+    """The page's own process and a window of 1400 x 900 on it, until the block ends."""
+    running = start_page(folder, server_url)
+    try:
+        yield Page(running, browser, pictures)
+    finally:
+        stop_page(running)
+
+
 class Page:
     """The page in a window.
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).parents[2]
 for _folder in ("tests/app", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
 import app_server  # noqa: E402 - its folder first
-from browser_page import Page, chromium, start_page, stop_page  # noqa: E402
+from browser_page import Page, chromium, open_page  # noqa: E402
 from cable import Cable  # noqa: E402
 
 
@@ -44,7 +45,7 @@ def cable(server: app_server.Server) -> Iterator[Cable]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
+def browser() -> Iterator[Browser]:
     """Headless Chromium."""
     with chromium() as running:
         yield running
@@ -60,11 +61,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(
-    tmp_path_factory: pytest.TempPathFactory, cable: Cable, browser: object, pictures: Path
+    tmp_path_factory: pytest.TempPathFactory, cable: Cable, browser: Browser, pictures: Path
 ) -> Iterator[Page]:
     """The page in a window of 1400 x 900, connected to the server."""
-    running = start_page(tmp_path_factory.mktemp("page"), cable.url)
-    try:
-        yield Page(running, browser, pictures)
-    finally:
-        stop_page(running)
+    with open_page(tmp_path_factory.mktemp("page"), cable.url, browser, pictures) as page:
+        yield page

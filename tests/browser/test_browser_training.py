@@ -10,7 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from app_train import submit
-from browser_page import Page, start_page, stop_page
+from browser_page import Page, open_page
+from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.server
 
@@ -37,14 +38,11 @@ def trainer(tmp_path_factory: pytest.TempPathFactory, studies: Path) -> Iterator
 
 @pytest.fixture
 def page(
-    tmp_path_factory: pytest.TempPathFactory, trainer: app_server.Server, browser: object, pictures: Path
+    tmp_path_factory: pytest.TempPathFactory, trainer: app_server.Server, browser: Browser, pictures: Path
 ) -> Iterator[Page]:
     """The page, connected to that server."""
-    running = start_page(tmp_path_factory.mktemp("page"), trainer.url)
-    try:
-        yield Page(running, browser, pictures)
-    finally:
-        stop_page(running)
+    with open_page(tmp_path_factory.mktemp("page"), trainer.url, browser, pictures) as page:
+        yield page
 
 
 def test_a_submitted_case_is_trained_on_from_the_page_and_the_next_mask_is_of_the_new_model(

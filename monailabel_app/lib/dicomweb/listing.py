@@ -159,18 +159,21 @@ class PacsListing:
     def _stored_labels(self) -> list[StoredLabel]:
         known = self._known if self._known is not None else self._read_record()
         now: dict[str, list[StoredLabel]] = {}
-        for item in self._pacs.series({"Modality": "SEG"}):
-            uid, study = str(item.SeriesInstanceUID), str(item.StudyInstanceUID)
-            now[uid] = known[uid] if uid in known else self._describe(study, uid)
-            self._known = {
-                **known,
-                **now,
-            }  # where the server fails half-way, the next listing goes on from here
-        if now != known:
+        try:
+            for item in self._pacs.series({"Modality": "SEG"}):
+                uid, study = str(item.SeriesInstanceUID), str(item.StudyInstanceUID)
+                now[uid] = known[uid] if uid in known else self._describe(study, uid)
+        except PacsError:
+            self._keep({**known, **now}, known)  # the next listing goes on from here
+            raise
+        self._keep(now, known)
+        return [label for labels in now.values() for label in labels]
+
+    def _keep(self, now: dict[str, list[StoredLabel]], before: dict[str, list[StoredLabel]]) -> None:
+        if now != before:
             entries = {uid: [asdict(label) for label in labels] for uid, labels in now.items()}
             atomic_write_json(self._record, entries)
         self._known = now
-        return [label for labels in now.values() for label in labels]
 
     def _describe(self, study: str, series: str) -> list[StoredLabel]:
         instances = self._pacs.metadata(study, series)

@@ -21,7 +21,7 @@ _PATH = re.compile(r"(studies|series|instances)(/[\w.\-]+)*/?")
 _PASSED_ON = ("accept", "content-type")
 _PART = 2**20
 _MOST_IN_MEMORY = 16 * _PART
-"""Bytes of a body that are kept in memory; a study of any size passes through."""
+"""Bytes of a body to store that are kept in memory; what is more goes through a temporary file."""
 
 _PREFIX = {
     "wado": "MONAI_LABEL_WADO_PREFIX",
