@@ -3,6 +3,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from strokelabel.networks.subpixel import fold_voxels, unfold_voxels
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
 
 
@@ -94,3 +95,25 @@ def test_the_plain_network_is_saved_and_loaded_like_any_other(tmp_path):
 
     torch.testing.assert_close(other(image), network(image))
     torch.testing.assert_close(deepcopy(network)(image), network(image))
+
+
+def test_the_subpixel_network_has_the_base_models_size_and_asks_for_multiples_of_16():
+    config = UNetConfig(
+        architecture="subpixel", channels=(32, 64, 128, 256), strides=(2, 2, 2), dropout=0.0
+    )
+    network = build_network(config)
+
+    assert count_parameters(network) == 5_611_248
+    assert config.multiple == 16
+    assert network(torch.zeros(1, 1, 16, 32, 48)).shape == (1, 6, 16, 32, 48)
+    assert all(key.startswith("model.model.") for key in network.state_dict())
+
+
+def test_folding_puts_each_block_of_eight_voxels_into_one_and_unfolding_puts_it_back():
+    volume = torch.arange(2 * 3 * 4 * 6 * 8, dtype=torch.float32).view(2, 3, 4, 6, 8)
+
+    folded = fold_voxels(volume)
+
+    assert folded.shape == (2, 24, 2, 3, 4)
+    assert torch.equal(folded[1, 8:16, 1, 2, 3], volume[1, 1, 2:4, 4:6, 6:8].flatten())
+    assert torch.equal(unfold_voxels(folded), volume)

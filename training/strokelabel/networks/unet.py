@@ -16,6 +16,8 @@ from monai.networks.nets import DynUNet, UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from strokelabel.networks.subpixel import FOLD, SubpixelNetwork
+
 
 class UNetConfig(BaseModel):
     """Everything needed to build the network again; stored with its weights.
@@ -23,7 +25,9 @@ class UNetConfig(BaseModel):
     Attributes:
         architecture: "residual" is the paper's (MONAI's UNet, halving the grid at once); "plain" works at full
             resolution on both sides, two convolutions a level, as nnU-Net does (MONAI's DynUNet), which suits
-            coarse voxels. For "plain", kernel sizes are 3 and 2, and the settings of residual units do not count.
+            coarse voxels; "subpixel" is "plain" on a grid of half the resolution, with blocks of 2 × 2 × 2 voxels
+            folded into channels and the logits unfolded, which suits CPUs. For the last two, kernel sizes are 3
+            and 2, and the settings of residual units do not count.
         in_channels: image channels.
         out_channels: classes; 6 for tissues and lesion, 2 for lesion only.
         channels: feature channels of each level, finest first.
@@ -37,7 +41,7 @@ class UNetConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Literal["residual", "plain"] = "residual"
+    architecture: Literal["residual", "plain", "subpixel"] = "residual"
     in_channels: int = Field(default=1, ge=1)
     out_channels: int = Field(default=6, ge=2)
     channels: tuple[int, ...] = (16, 32, 64, 128, 320, 320)
@@ -63,7 +67,7 @@ class UNetConfig(BaseModel):
     @property
     def multiple(self) -> int:
         """The sides of an input must be multiples of this many voxels."""
-        return prod(self.strides)
+        return prod(self.strides) * (FOLD if self.architecture == "subpixel" else 1)
 
 
 PRESETS: dict[str, UNetConfig] = {
@@ -85,6 +89,8 @@ def build_network(config: UNetConfig) -> nn.Module:
     """
     if config.architecture == "plain":
         return _plain_network(config)
+    if config.architecture == "subpixel":
+        return _subpixel_network(config)
     return UNet(
         spatial_dims=3,
         in_channels=config.in_channels,
@@ -100,6 +106,12 @@ def build_network(config: UNetConfig) -> nn.Module:
         bias=True,
         adn_ordering=config.adn_ordering,
     )
+
+
+def _subpixel_network(config: UNetConfig) -> nn.Module:
+    """The plain network on folded voxels."""
+    channels = {"in_channels": config.in_channels * FOLD**3, "out_channels": config.out_channels * FOLD**3}
+    return SubpixelNetwork(_plain_network(config.model_copy(update=channels)))
 
 
 def _plain_network(config: UNetConfig) -> nn.Module:
