@@ -8,7 +8,8 @@ import torch
 from heads import CENTER_MM, SHAPE, SPACING_MM, phantom_affine, phantom_brain, phantom_head, phantom_ids
 
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.head import make_head, stack_heads
+from strokelabel.synthesis.deformation import sample_volume
+from strokelabel.synthesis.head import crop_to_view, make_head, stack_heads
 from strokelabel.synthesis.prepared import PreparedBrain
 
 TABLE = default_label_table()
@@ -78,3 +79,30 @@ def test_heads_of_unequal_size_share_a_batch_without_moving():
     assert torch.equal(batch.first[0, :x, :y, :z], small.first)
     assert torch.equal(batch.first[1], large.first)
     assert batch.tissues.shape == (2, 4, *large.first.shape)
+
+
+def test_the_part_of_a_head_that_an_image_shows_gives_the_same_image():
+    head = stack_heads([phantom_head(), phantom_head(spacing_mm=4.5)])
+    axes = [(torch.arange(n) - (n - 1) / 2) * 3.0 for n in (20, 24, 16)]
+    turn = torch.tensor([[0.9, 0.3, 0.1], [-0.3, 0.9, 0.2], [0.0, -0.2, 1.0]])
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) @ turn + torch.tensor([20.0, -30.0, 25.0])
+    coordinates = torch.stack([grid, 1.2 * grid])
+
+    part = crop_to_view(head, coordinates)
+
+    assert part.first.numel() < 0.7 * head.first.numel()
+    whole_view, view = (
+        sample_volume(h.brain[:, None].float(), coordinates, h.matrix, h.offset) for h in (head, part)
+    )
+    torch.testing.assert_close(view, whole_view, atol=0.05, rtol=0)
+    assert view.std() > 10
+
+
+def test_a_view_beside_the_head_shows_air():
+    head = stack_heads([phantom_head()])
+    grid = torch.rand(1, 8, 9, 10, 3) + torch.tensor([900.0, 0.0, 0.0])
+
+    part = crop_to_view(head, grid)
+
+    assert min(part.first.shape[1:]) >= 2
+    assert sample_volume(part.brain[:, None].float(), grid, part.matrix, part.offset).max() == 0

@@ -141,9 +141,9 @@ def rician(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
     """
     shape = _shape(images)
     field = evaluate_fields([p.noise_field for p in parameters], shape, images.device)
-    level = column([p.noise_deviation for p in parameters], images.device) * (1 + field)
-    noise = voxel_noise([p.noise_seed for p in parameters], (2, *shape), images.device) * level
-    signal = images + noise[:, :1]
+    level = (1 + field).mul_(column([p.noise_deviation for p in parameters], images.device))
+    noise = voxel_noise([p.noise_seed for p in parameters], (2, *shape), images.device).mul_(level)
+    signal = noise[:, :1].add_(images)
     magnitude = torch.hypot(signal, noise[:, 1:])
     for item in _without_magnitude(parameters):
         magnitude[item] = signal[item]

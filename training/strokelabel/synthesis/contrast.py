@@ -171,14 +171,14 @@ def look_up(values: Tensor, first: Tensor, second: Tensor, fraction: Tensor) -> 
     Returns:
         (batch, features, x, y, z) float32.
     """
-    items = []
-    for table, a, b, f in zip(values, first, second, fraction, strict=True):
+    batch, _, features = values.shape
+    mixed = values.new_empty((batch, features, *first.shape[1:]))
+    for item, table, a, b, f in zip(mixed, values, first, second, fraction, strict=True):
         first_label, second_label, share = a.flatten().int(), b.flatten().int(), f.flatten() / 255.0
-        rows = [
-            torch.lerp(column[second_label], column[first_label], share) for column in table.T.contiguous()
-        ]
-        items.append(torch.stack(rows).view(-1, *a.shape))
-    return torch.stack(items)
+        for row, column in zip(item, table.T.contiguous(), strict=True):
+            others = column.index_select(0, second_label)
+            torch.lerp(others, column.index_select(0, first_label), share, out=row.view(-1))
+    return mixed
 
 
 def texture(

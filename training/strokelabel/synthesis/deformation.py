@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from strokelabel.synthesis.axes import apply_along_axes, linear_matrix
 from strokelabel.synthesis.config import DeformationConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.sampling import Sampler
@@ -122,8 +123,12 @@ def displacement(
     to_unit = (2 / extent).view(1, 3, 1, 1, 1)
     for _ in range(_SQUARINGS):
         field = field + _warp(field, field * to_unit)
-    full = F.interpolate(field, size=shape, mode="trilinear", align_corners=True)
-    return full.permute(0, 2, 3, 4, 1)
+    ends = [
+        linear_matrix(torch.linspace(0, n - 1, m, device=device), n)[None]
+        for n, m in zip(coarse, shape, strict=True)
+    ]
+    full = apply_along_axes(field.flatten(0, 1).unsqueeze(1), ends)
+    return full.view(len(velocities_mm), 3, *shape).permute(0, 2, 3, 4, 1)
 
 
 def _warp(volume: Tensor, offset: Tensor) -> Tensor:
@@ -157,5 +162,6 @@ def sample_volume(
     # Fold the change to grid_sample's [-1, 1] and its reversed axis order into the matrix.
     matrix = (matrix * scale.view(1, 3, 1)).flip(1)
     offset = (offset * scale - 1).flip(1)
-    grid = (coordinates.flatten(1, 3) @ matrix.transpose(1, 2) + offset.unsqueeze(1)).view_as(coordinates)
+    points = coordinates.flatten(1, 3)
+    grid = torch.baddbmm(offset.unsqueeze(1), points, matrix.transpose(1, 2)).view_as(coordinates)
     return F.grid_sample(volume, grid, mode=mode, padding_mode="zeros", align_corners=True)

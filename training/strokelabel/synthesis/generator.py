@@ -31,7 +31,7 @@ from strokelabel.synthesis.deformation import (
     sample_deformation,
     sample_volume,
 )
-from strokelabel.synthesis.head import Head, stack_heads
+from strokelabel.synthesis.head import Head, crop_to_view, stack_heads
 from strokelabel.synthesis.lesion import (
     COMPONENTS,
     OWN_COMPONENTS,
@@ -250,13 +250,22 @@ class Synthesizer:
         )
         values = torch.cat([means, deviations], dim=2)
         air = values[:, self._air : self._air + 1]
+        sizes = [means.shape[2], deviations.shape[2], head.tissues.shape[1], 1, 1]
+        head = crop_to_view(head, coordinates)
+        # On a CPU, the channels of a voxel lie together: they are read together.
+        layout = torch.contiguous_format if values.is_cuda else torch.channels_last_3d
+        shape = (len(parameters), sum(sizes), *head.first.shape[1:])
+        volume = torch.empty(shape, device=values.device, memory_format=layout)
         # Air goes on outside the label map, where interpolation reads zero.
-        maps = head.voxels(values, air)
-        masks = torch.cat([head.tissues, torch.stack([head.brain, head.lesion_allowed], dim=1)], dim=1)
-        volume = torch.cat([maps, masks.float() / 255], dim=1)
+        volume[:, : values.shape[2]] = head.voxels(values, air)
+        for channels, mask in zip(
+            volume[:, values.shape[2] :].split(sizes[2:], dim=1),
+            (head.tissues, head.brain[:, None], head.lesion_allowed[:, None]),
+            strict=True,
+        ):
+            channels.copy_(mask).mul_(1 / 255)
         warped = sample_volume(volume, coordinates, head.matrix, head.offset)
         warped[:, : values.shape[2]] += air[:, 0, :, None, None, None]
-        sizes = [means.shape[2], deviations.shape[2], head.tissues.shape[1], 1, 1]
         return _Anatomy(*warped.split(sizes, dim=1))
 
     def _realism_maps(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from strokelabel.geometry.dilation import dilate_cross
 from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
 from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.deformation import sample_volume
@@ -66,6 +67,11 @@ class LesionParameters:
     def count(self) -> int:
         """Number of lesions."""
         return len(self.draws) + len(self.fragments)
+
+    @property
+    def fades(self) -> bool:
+        """True if any of the lesions has a penumbra."""
+        return any(lesion.penumbra.floor < 1 for lesion in (*self.draws, *self.fragments))
 
 
 @dataclass(frozen=True)
@@ -136,24 +142,20 @@ def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> Tensor:
     Returns:
         (x, y, z) float32 in [0, 1]. The largest value is one, so that a small lesion does not vanish by being blurred.
     """
-    volume = mask[None, None].float()
     if erosion:
-        eroded = -_dilate(-volume, erosion)
-        volume = torch.where(eroded.any(), eroded, volume)
-    volume = _dilate(volume, dilation)
+        eroded = ~_dilate(~mask, erosion)
+        mask = torch.where(eroded.any(), eroded, mask)
+    volume = _dilate(mask, dilation)[None, None].float()
     matrices = [gaussian_matrix(n, 2.3548 * sigma, mask.device)[None] for n in mask.shape]
     soft = apply_along_axes(volume, matrices)[0, 0]
     return (soft / soft.amax().clamp_min(1e-6)).clamp(0, 1)
 
 
-def _dilate(volume: Tensor, radius: int) -> Tensor:
-    """Grey dilation by a ball of the city-block metric, (1, 1, x, y, z); radius 0 changes nothing."""
+def _dilate(mask: Tensor, radius: int) -> Tensor:
+    """Dilation of a bool mask (x, y, z) by a ball of the city-block metric; radius 0 changes nothing."""
     for _ in range(radius):
-        x = F.max_pool3d(volume, (3, 1, 1), 1, (1, 0, 0))
-        y = F.max_pool3d(volume, (1, 3, 1), 1, (0, 1, 0))
-        z = F.max_pool3d(volume, (1, 1, 3), 1, (0, 0, 1))
-        volume = torch.maximum(torch.maximum(x, y), z)
-    return volume
+        mask = dilate_cross(mask)
+    return mask
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,8 @@ def place_lesions(
     device = coordinates_mm.device
     patches = [_join(_patches(p, bank, device), device) for p in parameters]
     values = pad_stack([patch.values for patch in patches])
+    if not any(p.fades for p in parameters):
+        values = values[:, :1]
     index = torch.linalg.inv(torch.as_tensor(bank.affine, dtype=torch.float32)).to(device)
     moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
     total = torch.stack(moves).to(device) @ index @ to_icbm
@@ -260,7 +264,7 @@ def place_lesions(
         owner = sample_volume(owners, within, matrix, offset, mode="nearest")[:, 0].long()
     soft = coordinates_mm.new_zeros((len(parameters), 1, *coordinates_mm.shape[1:4]))
     soft[(..., *region)] = sampled[:, :1]
-    return PlacedLesions(soft, sampled[:, 1:], owner, region)
+    return PlacedLesions(soft, sampled[:, -1:], owner, region)
 
 
 def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:

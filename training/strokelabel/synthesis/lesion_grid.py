@@ -48,16 +48,31 @@ class CoarseGrid:
 
     def up(self, volume: Tensor, region: tuple[slice, slice, slice] | None = None) -> Tensor:
         """(batch, c, *coarse) interpolated to (batch, c, *full), or to a box of that."""
-        if self.shape != self.full:
-            return _resample(volume, self.full, region or (slice(None),) * 3)
-        return volume if region is None else volume[(..., *region)]
+        region = region or (slice(None), slice(None), slice(None))
+        if self.shape == self.full:
+            return volume[(..., *region)]
+        axes = zip(self.shape, self.full, region, strict=True)
+        matrices = [linear_matrix(self._centre_positions(n, m)[part], n)[None] for n, m, part in axes]
+        moved = apply_along_axes(volume.flatten(0, 1).unsqueeze(1), matrices)
+        return moved.view(*volume.shape[:2], *moved.shape[2:])
 
     def points(self, coordinates: Tensor) -> Tensor:
         """Positions (batch, *full, 3) at the coarse voxels' centres, (batch, 3, *coarse)."""
-        channels = coordinates.permute(0, 4, 1, 2, 3)
         if self.shape == self.full:
-            return channels
-        return _resample(channels, self.shape, (slice(None),) * 3)
+            return coordinates.permute(0, 4, 1, 2, 3)
+        for axis, (n, m) in enumerate(zip(self.full, self.shape, strict=True), start=1):
+            centres = self._centre_positions(n, m)
+            before = centres.floor().long()
+            first = coordinates.index_select(axis, before)
+            second = coordinates.index_select(axis, (before + 1).clamp(max=n - 1))
+            share = (centres - before).view([-1 if i == axis else 1 for i in range(5)])
+            coordinates = torch.lerp(first, second, share)
+        return coordinates.permute(0, 4, 1, 2, 3)
+
+    def _centre_positions(self, source: int, target: int) -> Tensor:
+        """Where the centres of other voxels lie along an axis of so many voxels, edges held, (target,)."""
+        centres = (torch.arange(target, device=self.device) + 0.5) * (source / target) - 0.5
+        return centres.clamp_(0, source - 1)
 
     def blur(
         self, volume: Tensor, sigmas_mm: Sequence[float], stretch_y: Sequence[float] | None = None
@@ -87,16 +102,6 @@ class CoarseGrid:
 
     def _kernel(self, size: int, sigma_mm: float) -> Tensor:
         return gaussian_matrix(size, _SIGMA_TO_FWHM * sigma_mm / self.spacing_mm, self.device)
-
-
-def _resample(volume: Tensor, shape: tuple[int, int, int], region: tuple[slice, slice, slice]) -> Tensor:
-    """Linear interpolation of (batch, c, x, y, z) between voxel centres, edges held, to a box of another grid."""
-    matrices = []
-    for n, m, part in zip(volume.shape[2:], shape, region, strict=True):
-        centres = (torch.arange(m, device=volume.device)[part] + 0.5) * (n / m) - 0.5
-        matrices.append(linear_matrix(centres, n)[None])
-    moved = apply_along_axes(volume.flatten(0, 1).unsqueeze(1), matrices)
-    return moved.view(*volume.shape[:2], *moved.shape[2:])
 
 
 def ramp(values: Tensor, start: Tensor | float, width: float) -> Tensor:

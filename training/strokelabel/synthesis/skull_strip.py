@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from strokelabel.geometry.dilation import dilate_box, dilate_cross
 from strokelabel.labels import LabelTable
 from strokelabel.structures import CSF_ID, EXTRACEREBRAL_IDS
 from strokelabel.synthesis.config import SkullStripConfig
@@ -96,18 +96,13 @@ def brain_masks(parameters: list[SkullStripParameters], brain: Tensor, spacing_m
 
 def _brain_mask(brain: Tensor, parameters: SkullStripParameters, spacing_mm: float) -> Tensor:
     """Brain mask, grown and then shrunk by the drawn flaws. (1, x, y, z)."""
-    mask = _grow((brain > 0.5).float()[None], parameters.dilation_mm / spacing_mm)
-    return 1 - _grow(1 - mask, parameters.erosion_mm / spacing_mm)[0]
+    mask = _grow(brain > 0.5, parameters.dilation_mm / spacing_mm)
+    return (~_grow(~mask, parameters.erosion_mm / spacing_mm)).to(brain.dtype)
 
 
 def _grow(mask: Tensor, radius: float) -> Tensor:
-    """Dilate by about this radius in voxels, rounded to whole steps."""
-    steps = round(radius)
-    for step in range(steps):
-        x = F.max_pool3d(mask, (3, 1, 1), 1, (1, 0, 0))
-        y = F.max_pool3d(mask, (1, 3, 1), 1, (0, 1, 0))
-        z = F.max_pool3d(mask, (1, 1, 3), 1, (0, 0, 1))
-        cross = torch.maximum(torch.maximum(x, y), z)
+    """Dilate a bool mask by about this radius in voxels, rounded to whole steps."""
+    for step in range(round(radius)):
         # Crosses and boxes in turn approximate a ball.
-        mask = cross if step % 2 else F.max_pool3d(mask, 3, 1, 1)
+        mask = dilate_cross(mask) if step % 2 else dilate_box(mask)
     return mask
