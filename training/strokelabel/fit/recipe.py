@@ -20,6 +20,7 @@ from pydantic import (
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.estimator_config import EstimationConfig
+from strokelabel.fit.generation.config import ReplayConfig
 from strokelabel.fit.maps_config import MapsConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
 from strokelabel.labels import CLASS_NAMES
@@ -70,6 +71,8 @@ class Recipe(_Section):
     """Lesions of an unlabelled cohort, drawn by a model, beside those of the prepared data."""
     maps: MapsConfig | None = None
     """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
+    replay: ReplayConfig | None = None
+    """How often each synthetic image is used; None for once."""
     network: UNetConfig | EstimatorConfig = UNetConfig()
     """Of the task: `networks.unet.UNetConfig`, or `networks.estimator.EstimatorConfig`."""
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -146,6 +149,20 @@ class Recipe(_Section):
             raise ValueError(
                 "target: expected parcellation with `lesion_target: underlying` or `skull_strip.method: labels`, "
                 "got tissues"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replay_is_possible(self) -> Self:
+        """Refuse to replay what there is not, or what has sides, mirrored."""
+        if self.replay is None:
+            return self
+        if self.task != "segmentation" or not self.is_synthetic:
+            raise ValueError("replay: expected synthetic images for the task segmentation, got others")
+        if self.target == "parcellation" and self.replay.flip_probability > 0:
+            raise ValueError(
+                "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
+                f"{self.replay.flip_probability}"
             )
         return self
 

@@ -11,7 +11,9 @@ import torch
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.estimator_config import EstimationConfig
 from strokelabel.fit.estimator_stream import EstimatorStream, EstimatorValidation
-from strokelabel.fit.mixed_stream import JoinedValidation, MixedStream
+from strokelabel.fit.generation.source import LocalSource
+from strokelabel.fit.generation.stream import ReplayStream
+from strokelabel.fit.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
 from strokelabel.fit.objective import ScoringStream, TrainingStream
 from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads
 from strokelabel.fit.real_augment import RealAugmentation
@@ -69,7 +71,11 @@ def make_streams(
         only = synthetic or real
         assert only is not None, "a recipe has images of some kind"
         return Streams(only.training, only.validation)
-    mixed = MixedStream(synthetic.training, real.training, recipe.real.fraction, recipe.training.batch_size)
+    fraction = recipe.real.fraction
+    made: ItemStream = synthetic.training
+    if recipe.replay is not None:
+        made = WithoutGaps(made, fraction)
+    mixed = MixedStream(made, real.training, fraction, recipe.training.batch_size)
     return Streams(mixed, JoinedValidation([synthetic.validation, real.validation]))
 
 
@@ -77,7 +83,7 @@ def make_streams(
 class _ItemStreams:
     """Streams of one kind of images, whose items can be asked for one by one."""
 
-    training: SyntheticStream | RealStream
+    training: SyntheticStream | ReplayStream | RealStream
     validation: ValidationStream
 
 
@@ -87,10 +93,18 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    return _ItemStreams(
-        kind(synthesizer, recipe.training.batch_size, recipe.seed),
-        SyntheticValidation(unseen, _validation_cases(recipe)),
-    )
+    training = _replayed(kind(synthesizer, recipe.training.batch_size, recipe.seed), recipe, device)
+    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
+
+
+def _replayed(
+    stream: SyntheticStream, recipe: Recipe, device: torch.device | str
+) -> SyntheticStream | ReplayStream:
+    """The stream with each image used as often as the recipe says."""
+    if recipe.replay is None:
+        return stream
+    source = LocalSource(stream, recipe.replay.together)
+    return ReplayStream(source, recipe.replay, recipe.training.batch_size, recipe.seed, device)
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
