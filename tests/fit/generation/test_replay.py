@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from pydantic import ValidationError
+from noise_images import SHAPE, Images, assert_equal
 from tiny_run import assert_same_training, tiny_config, tiny_run
 
 from strokelabel.fit.generation.config import ReplayConfig
@@ -19,37 +19,9 @@ from strokelabel.fit.streams import Batch
 from strokelabel.synthesis.prepared import PreparedData
 from tiny_prepared import make_recipe
 
-SHAPE = (6, 8, 10)
-
-
-class Images:
-    """Images of noise whose number can be read off; every third one is partial. Counts what it makes."""
-
-    def __init__(self) -> None:
-        self.made: list[int] = []
-
-    def items(self, indices) -> Batch:
-        self.made += indices
-        images, targets = [], []
-        for index in indices:
-            generator = torch.Generator().manual_seed(100 + index)
-            image = torch.randn(1, *SHAPE, generator=generator)
-            target = torch.zeros(SHAPE, dtype=torch.uint8)
-            target[index % 3 : 4, 2:5, 3:7] = 5
-            images.append(image)
-            targets.append(target)
-        partial = torch.tensor([index % 3 == 2 for index in indices])
-        return Batch(torch.stack(images), torch.stack(targets), partial)
-
-
 def replayed(images: Images | None = None, batch_size: int = 1, **settings) -> ReplayStream:
     config = ReplayConfig(**{"reuse": 3, "pool": 5, **settings})
     return ReplayStream(LocalSource(images or Images(), config.together), config, batch_size, seed=9)
-
-
-def assert_equal(one: Batch, other: Batch) -> None:
-    for name in ("image", "target", "partial"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_every_third_item_is_a_new_image_as_it_was_made():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.devices import process_count
 from strokelabel.fit.estimator_config import EstimationConfig
 from strokelabel.fit.estimator_stream import EstimatorStream, EstimatorValidation
-from strokelabel.fit.generation.source import LocalSource
+from strokelabel.fit.generation.config import ReplayConfig
+from strokelabel.fit.generation.processes import GeneratorProcesses
+from strokelabel.fit.generation.source import ImageSource, LocalSource
 from strokelabel.fit.generation.stream import ReplayStream
 from strokelabel.fit.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
 from strokelabel.fit.objective import ScoringStream, TrainingStream
@@ -45,6 +50,13 @@ class Streams:
 
     training: TrainingStream[Any]
     validation: ScoringStream[Any]
+    generators: ReplayStream | None = None
+    """The generated images among those of training, where they come from other processes or from a pool."""
+
+    def close(self) -> None:
+        """End the processes that make images; called when no more batches are needed."""
+        if self.generators is not None:
+            self.generators.close()
 
 
 def make_streams(
@@ -70,13 +82,18 @@ def make_streams(
     if synthetic is None or real is None or recipe.real is None:
         only = synthetic or real
         assert only is not None, "a recipe has images of some kind"
-        return Streams(only.training, only.validation)
+        return Streams(only.training, only.validation, _generators(only.training))
     fraction = recipe.real.fraction
     made: ItemStream = synthetic.training
-    if recipe.replay is not None:
+    if isinstance(synthetic.training, ReplayStream):
         made = WithoutGaps(made, fraction)
     mixed = MixedStream(made, real.training, fraction, recipe.training.batch_size)
-    return Streams(mixed, JoinedValidation([synthetic.validation, real.validation]))
+    validation = JoinedValidation([synthetic.validation, real.validation])
+    return Streams(mixed, validation, _generators(synthetic.training))
+
+
+def _generators(stream: object) -> ReplayStream | None:
+    return stream if isinstance(stream, ReplayStream) else None
 
 
 @dataclass(frozen=True)
@@ -89,22 +106,56 @@ class _ItemStreams:
 
 def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> _ItemStreams:
     check_unseen(data, recipe)
-    synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
-    kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    training = _replayed(kind(synthesizer, recipe.training.batch_size, recipe.seed), recipe, device)
+    training = _generated_stream(recipe, data, device)
     return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
 
 
-def _replayed(
-    stream: SyntheticStream, recipe: Recipe, device: torch.device | str
+def _generated_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
 ) -> SyntheticStream | ReplayStream:
-    """The stream with each image used as often as the recipe says."""
-    if recipe.replay is None:
-        return stream
-    source = LocalSource(stream, recipe.replay.together)
-    return ReplayStream(source, recipe.replay, recipe.training.batch_size, recipe.seed, device)
+    """Synthetic images for training, made where and used as often as the recipe says."""
+    places = generator_places(recipe.training, device)
+    if recipe.replay is None and not places:
+        return synthetic_stream(recipe, data, device)
+    once = ReplayConfig(reuse=1, pool=1)
+    replay, batch_size = recipe.replay or once, recipe.training.batch_size
+    source: ImageSource
+    if places:
+        load_heads(data, part_brains(data, recipe, "train"), recipe.synthesis.spacing_mm)  # into the cache, once
+        opener = partial(open_synthetic_stream, recipe, data.folder)
+        source = GeneratorProcesses(opener, places, recipe.synthesis.shape, replay.together)
+    else:
+        source = LocalSource(synthetic_stream(recipe, data, device), replay.together)
+    return ReplayStream(source, replay, batch_size, recipe.seed, device, stride=process_count())
+
+
+def generator_places(config: TrainingConfig, device: torch.device | str) -> list[str]:
+    """Devices of the processes that make images; none if the trainer makes them itself.
+
+    Raises:
+        RecipeError: processes on a GPU are asked for where there is none.
+    """
+    place = torch.device(device)
+    if config.gpu_generators and place.type != "cuda":
+        raise RecipeError(
+            f"training.gpu_generators: expected 0 where the network is trained on the {place.type}, got "
+            f"{config.gpu_generators}; use training.generators"
+        )
+    return [str(place)] * config.gpu_generators + ["cpu"] * config.generators
+
+
+def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream:
+    """The same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
+    return synthetic_stream(recipe, PreparedData.load(folder), device)
+
+
+def synthetic_stream(recipe: Recipe, data: PreparedData, device: torch.device | str) -> SyntheticStream:
+    """The synthetic images of a recipe's training, each made once."""
+    synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
+    kind = SyntheticStream if recipe.maps is None else QuantitativeStream
+    return kind(synthesizer, recipe.training.batch_size, recipe.seed)
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
@@ -135,6 +186,8 @@ def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
     """Simulated scans with their maps; validation differs in its brains and lesions alone."""
+    if generator_places(recipe.training, device):
+        raise RecipeError("training.generators: expected 0 for the task estimation, which makes its own scans")
     check_unseen(data, recipe)
     seen, unseen = (
         EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from strokelabel.fit.cuda_lane import page_locked
 from strokelabel.fit.streams import Batch
 
 
@@ -51,8 +52,9 @@ class ImagePool:
 
     def add(self, first: int, batch: Batch) -> None:
         """Keep the images of a batch under the numbers from `first` on."""
-        image = batch.image.to(self.device, self.dtype, non_blocking=True)
-        target = batch.target.to(self.device, non_blocking=True)
+        source = page_locked(batch) if self.device.type == "cuda" else batch
+        image = source.image.to(self.device, non_blocking=True).to(self.dtype)
+        target = source.target.to(self.device, non_blocking=True)
         for place, partial in enumerate(batch.partial.tolist()):
             # Copies, so that a batch can go when one of its images stays.
             self._images[first + place] = PooledImage(

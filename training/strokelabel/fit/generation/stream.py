@@ -79,7 +79,7 @@ class ReplayStream:
         self._move_to(min(indices), max(indices), needed)
         for group in needed:
             self._pending.ask(group, max(indices))
-        self._look_ahead()
+        self._look_ahead(len(needed))
         for group in needed:
             self._pool.add(group * self.config.together, self._pending.take(group))
             self.made += self.config.together
@@ -119,9 +119,9 @@ class ReplayStream:
             self._next = self._following(last)
         self._position = last
 
-    def _look_ahead(self) -> None:
-        """Ask for what the coming items lack, as long as the source is worth asking."""
-        while len(self._pending) < self.source.ahead:
+    def _look_ahead(self, needed: int) -> None:
+        """Ask for what the coming items lack, up to what the source can be ahead of those that are needed now."""
+        while len(self._pending) < self.source.ahead + needed:
             draw = self.draw(self._next)
             if draw.number not in self._pool:
                 self._pending.ask(self._group(draw), self._next)
