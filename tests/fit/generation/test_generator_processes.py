@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from strokelabel.fit.stream_factory import generator_places, make_streams
 from strokelabel.synthesis.prepared import PreparedData
 from tiny_prepared import make_recipe
 
-SCRIPT = Path(__file__).with_name("train_with_generators.py")
+SCRIPT = Path(__file__).with_name("end_trainers.py")
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,7 @@ def test_processes_that_share_a_stream_ask_for_their_own_images_alone():
 def test_an_image_that_cannot_be_made_fails_alone_and_says_why(troubled):
     with pytest.raises(DataError, match="image 3 has no lesion"):
         troubled.submit(3).result(60)
-    with pytest.raises(
-        TrainingError, match="failed at making image 5: ZeroDivisionError: five"
-    ) as caught:
+    with pytest.raises(TrainingError, match="failed at making image 5: ZeroDivisionError: five") as caught:
         troubled.submit(5).result(60)
     assert "noise_images.py" in caught.value.__notes__[0]
     assert_equal(troubled.submit(4).result(60), Images().items([4]))
@@ -152,52 +150,24 @@ def test_closing_ends_processes_that_are_busy_and_tells_who_waits():
     assert set(active_children()) == before
 
 
-def is_running(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def assert_ended(processes: list[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(is_running, processes)):
-        assert time.monotonic() < deadline, "a generator process outlives its trainer"
-        time.sleep(0.05)
-
-
-def start(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    """A trainer in a process group of its own, after its first steps; and its generator processes."""
-    trainer = subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, object]], str]:
+    """How the trainings of `end_trainers.py` ended, and what they wrote to standard error."""
+    folder = tmp_path_factory.mktemp("ends")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600, check=True
     )
-    processes = [int(word) for word in trainer.stdout.readline().split()]
-    assert len(processes) == 2 and all(map(is_running, processes))
-    for _ in range(3):
-        assert trainer.stdout.readline().strip().isdigit()
-    return trainer, processes
+    return json.loads((folder / "ends.json").read_text()), done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_all_of_a_terminal_stops_the_training_in_good_order(tmp_path, number):
-    trainer, processes = start(tmp_path)
-    os.killpg(trainer.pid, number)
-    out, errors = trainer.communicate(timeout=60)
-    assert (trainer.returncode, out.splitlines()[-1]) == (0, "request")
-    assert "KeyboardInterrupt" not in errors and "Error" not in errors
-    assert list((tmp_path / "checkpoints").glob("step-*.pt"))
-    assert_ended(processes)
+@pytest.mark.parametrize("name", ["interrupted", "terminated"])
+def test_a_signal_to_all_of_a_terminal_stops_the_training_in_good_order(ends, name):
+    assert ends[0][name] == {"ran": True, "code": 0, "stopped_by": "request"}
+    assert "KeyboardInterrupt" not in ends[1] and "Error" not in ends[1]
 
 
-def test_generator_processes_die_with_a_trainer_that_is_killed(tmp_path):
-    trainer, processes = start(tmp_path)
-    trainer.kill()
-    trainer.communicate(timeout=60)
-    assert_ended(processes)
+def test_generator_processes_die_with_a_trainer_that_is_killed(ends):
+    assert ends[0]["killed"] == {"ran": True, "code": -signal.SIGKILL, "stopped_by": ""}
 
 
 def test_a_recipe_s_images_are_made_by_its_generators(prepared_folder, tmp_path):

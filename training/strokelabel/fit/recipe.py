@@ -23,6 +23,7 @@ from strokelabel.fit.estimator_config import EstimationConfig
 from strokelabel.fit.generation.config import ReplayConfig
 from strokelabel.fit.maps_config import MapsConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
+from strokelabel.fit.real_images.config import PaintedScanConfig, SlabConfig
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
@@ -73,6 +74,12 @@ class Recipe(_Section):
     """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
     replay: ReplayConfig | None = None
     """How often each synthetic image is used; None for once."""
+    slabs: SlabConfig | None = None
+    """Real slices in every optimiser step, beside the volumes; None for none."""
+    scans: PaintedScanConfig | None = None
+    """Real scans with lesions painted in, among the volumes; None for none."""
+    physics_fraction: float = Field(0.0, ge=0, lt=1)
+    """Of the synthetic images that are made by the physics model; see `physics_synthesis`."""
     network: UNetConfig | EstimatorConfig = UNetConfig()
     """Of the task: `networks.unet.UNetConfig`, or `networks.estimator.EstimatorConfig`."""
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -165,6 +172,59 @@ class Recipe(_Section):
                 f"{self.replay.flip_probability}"
             )
         return self
+
+    def _mixture_is_possible(self) -> Self:
+        """Refuse real images and physics where there is nothing to mix them with."""
+        plain = (self.task, self.target) == ("segmentation", "tissues")
+        for name, wanted in (
+            ("slabs", self.slabs is not None),
+            ("scans", self.scans is not None),
+            ("physics_fraction", self.physics_fraction > 0),
+        ):
+            if wanted and not (plain and self.is_synthetic):
+                raise ValueError(
+                    f"{name}: expected it for the segmentation of tissues and lesions, with synthetic images, alone"
+                )
+        if self.physics_fraction and (self.synthesis.contrast.model == "physics" or self.maps is not None):
+            raise ValueError("physics_fraction: expected 0 where all images are made by physics already")
+        return self
+
+    @model_validator(mode="after")
+    def _slabs_fit(self) -> Self:
+        """Refuse slabs that the network cannot take, or that would not be in every optimiser step."""
+        if self.slabs is None:
+            return self
+        multiple, accumulate = self.network.multiple, self.training.accumulate
+        if self.slabs.thickness_voxels % multiple:
+            raise ValueError(
+                f"slabs.thickness_voxels: expected a multiple of {multiple} (the product of network.strides), got "
+                f"{self.slabs.thickness_voxels}"
+            )
+        if accumulate % 2:
+            raise ValueError(
+                "training.accumulate: expected a multiple of 2 with slabs, one batch of volumes and one of slabs, got "
+                f"{accumulate}"
+            )
+        return self
+
+    @property
+    def physics_synthesis(self) -> SynthesisConfig:
+        """Settings of the images that are made by physics: the recipe's, with half of its bias and gamma.
+
+        The physics has receive and transmit fields of its own, and gamma would undo it.
+        """
+        artefacts = self.synthesis.artefacts
+        low, high = artefacts.bias_strength
+        milder = {
+            "bias_strength": (low / 2, high / 2),
+            "gamma_log_deviation": artefacts.gamma_log_deviation / 2,
+        }
+        return self.synthesis.model_copy(
+            update={
+                "contrast": self.synthesis.contrast.model_copy(update={"model": "physics"}),
+                "artefacts": artefacts.model_copy(update=milder),
+            }
+        )
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -317,6 +377,8 @@ def shrink(recipe: Recipe) -> Recipe:
             "name": f"{recipe.name}-fast-dev-run",
             "network": network,
             "synthesis": synthesis,
+            "slabs": recipe.slabs and recipe.slabs.model_copy(update={"count": 1, "thickness_voxels": side}),
+            "scans": recipe.scans and recipe.scans.model_copy(update={"count": 1}),
             "estimation": estimation,
             "training": training,
             "validation": ValidationConfig(per_family=1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -24,10 +24,11 @@ from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative
 from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
 from strokelabel.fit.real_data import prepare_real, split_subjects
+from strokelabel.fit.real_images.factory import with_real_images
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.streams import ValidationStream
-from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.head_cache import load_heads
@@ -42,6 +43,9 @@ from strokelabel.synthesis.validation import (
     validation_cases,
     validation_config,
 )
+
+_PHYSICS = "physics"
+"""Apart, so that images of the two models are not drawn with the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +86,25 @@ def make_streams(
     if synthetic is None or real is None or recipe.real is None:
         only = synthetic or real
         assert only is not None, "a recipe has images of some kind"
-        return Streams(only.training, only.validation, _generators(only.training))
-    fraction = recipe.real.fraction
-    made: ItemStream = synthetic.training
-    if isinstance(synthetic.training, ReplayStream):
-        made = WithoutGaps(made, fraction)
-    mixed = MixedStream(made, real.training, fraction, recipe.training.batch_size)
-    validation = JoinedValidation([synthetic.validation, real.validation])
-    return Streams(mixed, validation, _generators(synthetic.training))
+        volumes, validation = only.training, only.validation
+    else:
+        volumes = _with_annotated(synthetic.training, real.training, recipe.real.fraction, recipe)
+        validation = JoinedValidation([synthetic.validation, real.validation])
+    made = synthetic.training if synthetic and isinstance(synthetic.training, ReplayStream) else None
+    if data is None or (recipe.slabs is None and recipe.scans is None):
+        return Streams(volumes, validation, made)
+    bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
+    return Streams(with_real_images(volumes, recipe, data, bank, device), validation, made)
 
 
-def _generators(stream: object) -> ReplayStream | None:
-    return stream if isinstance(stream, ReplayStream) else None
+_Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
 
 
 @dataclass(frozen=True)
 class _ItemStreams:
     """Streams of one kind of images, whose items can be asked for one by one."""
 
-    training: SyntheticStream | ReplayStream | RealStream
+    training: _Training
     validation: ValidationStream
 
 
@@ -114,21 +118,30 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
 
 def _generated_stream(
     recipe: Recipe, data: PreparedData, device: torch.device | str
-) -> SyntheticStream | ReplayStream:
+) -> SyntheticStream | MixedStream | ReplayStream:
     """Synthetic images for training, made where and used as often as the recipe says."""
-    places = generator_places(recipe.training, device)
+    places, batch_size = generator_places(recipe.training, device), recipe.training.batch_size
     if recipe.replay is None and not places:
         return synthetic_stream(recipe, data, device)
-    once = ReplayConfig(reuse=1, pool=1)
-    replay, batch_size = recipe.replay or once, recipe.training.batch_size
+    # Without replay, images are made in the batches in which the trainer would make them: the same to the last bit.
+    once = ReplayConfig(reuse=1, pool=1, together=1 if recipe.real is not None else batch_size)
+    replay = recipe.replay or once
     source: ImageSource
     if places:
-        load_heads(data, part_brains(data, recipe, "train"), recipe.synthesis.spacing_mm)  # into the cache, once
+        load_heads(
+            data, part_brains(data, recipe, "train"), recipe.synthesis.spacing_mm
+        )  # into the cache, once
         opener = partial(open_synthetic_stream, recipe, data.folder)
         source = GeneratorProcesses(opener, places, recipe.synthesis.shape, replay.together)
     else:
         source = LocalSource(synthetic_stream(recipe, data, device), replay.together)
     return ReplayStream(source, replay, batch_size, recipe.seed, device, stride=process_count())
+
+
+def _with_annotated(made: _Training, real: _Training, fraction: float, recipe: Recipe) -> MixedStream:
+    """Annotated scans among synthetic images; no image that is to be replayed is left out for them."""
+    main: ItemStream = made if recipe.replay is None else WithoutGaps(made, fraction)
+    return MixedStream(main, real, fraction, recipe.training.batch_size)
 
 
 def generator_places(config: TrainingConfig, device: torch.device | str) -> list[str]:
@@ -146,16 +159,29 @@ def generator_places(config: TrainingConfig, device: torch.device | str) -> list
     return [str(place)] * config.gpu_generators + ["cpu"] * config.generators
 
 
-def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream:
+def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream | MixedStream:
     """The same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
     return synthetic_stream(recipe, PreparedData.load(folder), device)
 
 
-def synthetic_stream(recipe: Recipe, data: PreparedData, device: torch.device | str) -> SyntheticStream:
+def synthetic_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
+) -> SyntheticStream | MixedStream:
     """The synthetic images of a recipe's training, each made once."""
     synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    return kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    plain = kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    return _with_physics(plain, synthesizer, recipe, device) if recipe.physics_fraction else plain
+
+
+def _with_physics(
+    main: SyntheticStream, synthesizer: Synthesizer, recipe: Recipe, device: torch.device | str
+) -> MixedStream:
+    """The stream with a part of its images made by the physics model, from the same heads and lesions."""
+    config = recipe.physics_synthesis
+    physics = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, device)
+    batch_size, seed = recipe.training.batch_size, stream_seed(recipe.seed, 0, _PHYSICS)
+    return MixedStream(main, SyntheticStream(physics, batch_size, seed), recipe.physics_fraction, batch_size)
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
@@ -187,7 +213,9 @@ def _estimation_streams(
 ) -> Streams:
     """Simulated scans with their maps; validation differs in its brains and lesions alone."""
     if generator_places(recipe.training, device):
-        raise RecipeError("training.generators: expected 0 for the task estimation, which makes its own scans")
+        raise RecipeError(
+            "training.generators: expected 0 for the task estimation, which makes its own scans"
+        )
     check_unseen(data, recipe)
     seen, unseen = (
         EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)

@@ -1,7 +1,7 @@
 """Processes that make images beside the training.
 
-A PyTorch `DataLoader` would do the same for an endless data set, but hands out work before it is known to be needed, and
-its workers cannot be told which device to use.
+A PyTorch `DataLoader` would do the same for an endless data set, but it hands out work before that is known to be
+needed, and its workers cannot be told which device to use.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ class GeneratorProcesses:
     """
 
     def __init__(
-        self, make_stream: StreamFactory, places: Sequence[str], shape: tuple[int, int, int], together: int = 1
+        self,
+        make_stream: StreamFactory,
+        places: Sequence[str],
+        shape: tuple[int, int, int],
+        together: int = 1,
     ) -> None:
         self.ahead = _AHEAD * len(places)
         self._waiting: deque[_Request] = deque()
@@ -95,7 +99,9 @@ class GeneratorProcesses:
 
     def _run(self) -> None:
         """In a thread of its own: hand out requests, take results, until closed or broken."""
-        error: StrokeLabelError = TrainingError("The generator processes were ended before the image was made")
+        error: StrokeLabelError = TrainingError(
+            "The generator processes were ended before the image was made"
+        )
         try:
             while not self._closing:
                 self._hand_out()

@@ -1,7 +1,7 @@
 """What runs in a generator process: it makes the groups of images that the trainer asks for, one after another.
 
-A process ends when the trainer closes its end of the connection, by dying too. It leaves the trainer's process group, so
-that Ctrl-C in a terminal and signals to the group reach the trainer alone, which then ends in good order.
+A process ends when the trainer closes its end of the connection, by dying too. It leaves the trainer's process group,
+so that Ctrl-C in a terminal and signals to the group reach the trainer alone, which then ends in good order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from strokelabel.fit.generation.slot import ImageSlot
 from strokelabel.fit.mixed_stream import ItemStream
 
 StreamFactory: TypeAlias = Callable[[str], ItemStream]
-"""Opens the stream of images on a device, "cpu" or "cuda:0"; called in the process that makes them, so it is pickled."""
+"""Opens the stream of images on a device, "cpu" or "cuda:0". It is pickled: the process that makes them calls it."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,7 +34,7 @@ _LOWER_PRIORITY = 3
 def serve(connection: Connection, make_stream: StreamFactory, place: str, slot: ImageSlot) -> None:
     """Make groups until the connection ends.
 
-    Sends None once the stream is open, and after every group that it wrote into the slot; or the error that prevented it.
+    Sends None once the stream is open, and after every group that it wrote into the slot; or what prevented it.
 
     Args:
         connection: gives the numbers of groups.
