@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PICTURES = 96
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     prepared: Annotated[
@@ -38,7 +38,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
     kind: Annotated[
         Literal["synthetic", "slabs", "scans"],
-        typer.Option(help="Which images: synthetic ones, real slices as slabs, or real scans with painted lesions."),
+        typer.Option(
+            help="Which images: synthetic ones, real slices as slabs, or real scans with painted lesions."
+        ),
     ] = "synthetic",
 ) -> None:
     """Make training images of a recipe, with a contact sheet of them (the first 96)."""
@@ -59,8 +61,12 @@ def run(
     console = Console(stderr=True)
     if kind != "synthetic":
         if volumes:
-            raise OptionError(f"Expected no --volumes with --kind {kind}: these images have no files of their own.")
-        made = real_panels(chosen.model_copy(update={"synthesis": config}), data, kind, seed, resolve_device(device))
+            raise OptionError(
+                f"Expected no --volumes with --kind {kind}: these images have no files of their own."
+            )
+        made = real_panels(
+            chosen.model_copy(update={"synthesis": config}), data, kind, seed, resolve_device(device)
+        )
         shown = min(count, _PICTURES)
         panels = list(track(islice(made, shown), description=kind, total=shown, console=console))
         save_contact_sheet(panels, output / f"{kind}.png")

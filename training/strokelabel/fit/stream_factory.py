@@ -98,9 +98,8 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    training: SyntheticStream | MixedStream = kind(synthesizer, recipe.training.batch_size, recipe.seed)
-    if recipe.physics_fraction:
-        training = _with_physics(training, synthesizer, recipe, device)
+    main = kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    training = _with_physics(main, synthesizer, recipe, device) if recipe.physics_fraction else main
     return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
 
 

@@ -68,7 +68,7 @@ class PaintedScanStream:
         DataError: there are no scans.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what the stream of any kind of images takes
+    def __init__(
         self,
         scans: Sequence[PreparedScan],
         bank: LesionBank,
@@ -136,9 +136,7 @@ class PaintedScanStream:
         # After recolouring, or a curve with few steps would hide what has just been painted.
         if parameters.lesions:
             inside = (_erode(brain) > 0.5).float()
-            image, lesion = paint(
-                image, inside, parameters.lesions, self.bank, coordinates[0], scan.to_icbm
-            )
+            image, lesion = paint(image, inside, parameters.lesions, self.bank, coordinates[0], scan.to_icbm)
         image = add_noise(expose(image, parameters.appearance), parameters.appearance)
         return normalize(image[None, None])[0, 0], lesion > 0.5
 

@@ -104,8 +104,8 @@ def prepare_real_images(
 ) -> RealPreparation:
     """Write real slices and scans into a prepared folder.
 
-    What an earlier run finished is kept where its source, the model and the options are the same. Of a kind for which no
-    folder is named, everything stays as it is.
+    What an earlier run finished is kept where its source, the model and the options are the same. Of a kind for which
+    no folder is named, everything stays as it is.
 
     Args:
         output: the prepared folder; receives `real-images/`.
@@ -163,8 +163,8 @@ def _describe(folder: Path) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: expected a list of prepared slices and scans, which could not be read ({error}); delete it and run "
-            "`strokelabel prepare` again"
+            f"{path}: expected a list of prepared slices and scans, which could not be read ({error}); delete it and "
+            "run `strokelabel prepare` again"
         ) from error
 
 

@@ -45,7 +45,7 @@ class SlabStream:
         DataError: a view has no slices.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what the stream of any kind of images takes
+    def __init__(
         self,
         slices: Sequence[RealSlices],
         config: SlabConfig,
@@ -90,7 +90,9 @@ class SlabStream:
         shape, index, parameters = self.sample(step, place)
         view = self._views[shape.view]
         voxels = shape.voxels(self.shape, self.config.thickness_voxels)
-        return render_slab(view.images[index], view.lesions[index], parameters, shape, voxels, self.spacing_mm)
+        return render_slab(
+            view.images[index], view.lesions[index], parameters, shape, voxels, self.spacing_mm
+        )
 
 
 class _View:
@@ -103,8 +105,8 @@ class _View:
     def of(cls, parts: list[RealSlices], view: View, config: SlabConfig, device: torch.device) -> _View:
         if not sum(len(part) for part in parts):
             raise DataError(
-                f"expected prepared slices of the view {view!r}, found none; run `strokelabel prepare` with --slices, or "
-                "leave the view out of slabs.views"
+                f"expected prepared slices of the view {view!r}, found none; run `strokelabel prepare` with --slices, "
+                "or leave the view out of slabs.views"
             )
         return cls(
             [image for part in parts for image in part.image.to(device)],
