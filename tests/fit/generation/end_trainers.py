@@ -69,7 +69,9 @@ def wait_until(holds) -> None:
         time.sleep(0.02)
 
 
-if __name__ == "__main__":  # each process that makes images imports this file again, and needs nothing of the rest
+if (
+    __name__ == "__main__"
+):  # each process that makes images imports this file again, and needs nothing of the rest
     sys.path.insert(0, str(Path(__file__).parents[1]))
     import tiny_run  # noqa: F401 - once for all
 

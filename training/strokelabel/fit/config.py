@@ -23,9 +23,9 @@ class TrainingConfig(BaseModel):
         learning_rate: highest learning rate of AdamW.
         weight_decay: decoupled weight decay of the kernels; biases and activation slopes have none.
         clip_norm: gradients are scaled down to this L2 norm; 0 leaves them alone.
-        largest_norm: a step whose gradients have a larger L2 norm is left out, as is one without finite gradients; 0 for
-            no limit. Now and then bfloat16 convolutions of oneDNN return garbage; the norms of sound steps of the shipped
-            models stay below 10. Not with the precision 16-mixed, where the gradient scaler judges.
+        largest_norm: a step whose gradients have a larger L2 norm is left out, as is one without finite gradients; 0
+            for no limit. Now and then bfloat16 convolutions of oneDNN return garbage. Not with the precision
+            16-mixed, where the gradient scaler judges.
         schedule: course of the rate; "polynomial" as `decay_power` says, "cosine" as `constant_fraction` and
             `final_fraction` say.
         decay_power: the rate falls as (1 - step / steps) to this power.

@@ -41,8 +41,8 @@ def update_weights(
 ) -> Tensor:
     """Clip the gradients, step, and clear them, without waiting for a GPU.
 
-    A step with an infinite, undefined or too large gradient is left out; under float16 the gradient scaler judges alone,
-    and then lowers its scale.
+    A step with an infinite, undefined or too large gradient is left out; under float16 the gradient scaler judges
+    alone, and then lowers its scale.
 
     Args:
         optimizer: as made here, and as wrapped by Fabric.

@@ -75,9 +75,7 @@ class TrainingRun:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self._accumulate_gradients(stream)
-        norm = update_weights(
-            self._optimizer, self.fabric, self.config.clip_norm, self.config.largest_norm
-        )
+        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm, self.config.largest_norm)
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)

@@ -21,9 +21,7 @@ from strokelabel.fit.generation.stream import ReplayStream
 from strokelabel.fit.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
 from strokelabel.fit.objective import ScoringStream, TrainingStream
 from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads
-from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
-from strokelabel.fit.real_data import prepare_real, split_subjects
 from strokelabel.fit.real_images.factory import with_real_images
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
@@ -194,6 +192,10 @@ def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
 def _real_streams(
     recipe: Recipe, config: RealConfig, device: torch.device | str, cache: Path
 ) -> _ItemStreams:
+    # Other recipes do without what these need: packages for DICOM files and for evaluation.
+    from strokelabel.fit.real_augment import RealAugmentation
+    from strokelabel.fit.real_data import prepare_real, split_subjects
+
     dataset = prepare_real(config, recipe.synthesis.spacing_mm, cache)
     parts = split_subjects(config, dataset.subjects)
     augmentation = RealAugmentation(

@@ -78,18 +78,19 @@ class SlabConfig(_Section):
     Attributes:
         count: slabs in a batch, all of one view.
         weight: of the slabs' loss in an optimiser step, beside 1 for the volumes.
-        thickness_voxels: of a slab, a multiple of the network's. Three voxels at the network's deepest level (48, where
-            it halves its grid four times): with one or two, bfloat16 convolutions of oneDNN return garbage now and then.
+        thickness_voxels: of a slab, a multiple of the network's. Three voxels at the network's deepest level (48,
+            where it halves its grid four times): with one or two, bfloat16 convolutions of oneDNN return garbage now
+            and then.
         views: relative frequencies.
-        lesion_free_acceptance: how often a slice with less than `lesion_mm2` of lesion is taken when it is drawn; otherwise
-            another is drawn, up to three in all.
+        lesion_free_acceptance: how often a slice with less than `lesion_mm2` of lesion is taken when it is drawn;
+            otherwise another is drawn, up to three in all.
         lesion_mm2: area from which on a slice counts as one with a lesion.
         rotation_degrees, zoom, translation_mm: in the plane.
         anisotropy: further factors along both axes, with `anisotropy_probability`.
         mirror_probability: of left and right, where the view shows both.
         partial_depth_probability: how often only `partial_depth_voxels` of the thickness are filled.
-        full_view_probability: how often a batch has the full field of view along the third axis, of which `full_view_mm`
-            are filled: a stack that covers a part of the brain, with air above and below.
+        full_view_probability: how often a batch has the full field of view along the third axis, of which
+            `full_view_mm` are filled: a stack that covers a part of the brain, with air above and below.
         appearance: changes of intensities.
     """
 
@@ -127,8 +128,8 @@ class PaintingConfig(_Section):
     )
     """Relative frequency of 1, 2, ... lesions in a scan that has any."""
     preferred_ml: float = Field(8.0, gt=0)
-    """A mask of v ml is accepted with the probability (preferred_ml / v) ** 0.35, up to 1; otherwise another is drawn, up
-    to four in all."""
+    """A mask of v ml is accepted with the probability (preferred_ml / v) ** 0.35, up to 1; otherwise another is drawn,
+    up to four in all."""
     mirror_probability: float = Field(0.5, ge=0, le=1)
     shift_mm: Range = (-6.0, 6.0)
     softening_probability: float = Field(0.6, ge=0, le=1)

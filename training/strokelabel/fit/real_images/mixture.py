@@ -26,8 +26,9 @@ class Part:
 class AlternatingStream:
     """Batches of several streams in turn.
 
-    The n-th batch of a part is the batch n of its stream. Where an optimiser step accumulates as many batches as there are
-    parts (or a multiple), it has as many of each, and its loss is the sum of the parts' mean losses times their weights.
+    The n-th batch of a part is the batch n of its stream. Where an optimiser step accumulates as many batches as there
+    are parts (or a multiple), it has as many of each, and its loss is the sum of the parts' mean losses times their
+    weights.
 
     Args:
         parts: at least one; shapes may differ from part to part.

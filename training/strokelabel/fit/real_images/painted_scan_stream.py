@@ -68,7 +68,7 @@ class PaintedScanStream:
         DataError: there are no scans.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what the stream of any kind of images takes
+    def __init__(
         self,
         scans: Sequence[PreparedScan],
         bank: LesionBank,
@@ -129,14 +129,14 @@ class PaintedScanStream:
             self.synthesis.spacing_mm,
         )
         image, brain, lesion = self._resample(self._volumes[parameters.scan], coordinates)
-        if parameters.lesions:
-            inside = (_erode(brain) > 0.5).float()
-            image, lesion = paint(
-                image, inside, parameters.lesions, self.bank, coordinates[0], scan.to_icbm
-            )
         if parameters.strip:
             image = image * (brain > 0.5)
-        image = recolour(image.clamp(0, 1), None, parameters.appearance.recolouring)
+        known = (lesion > 0.5).float() if scan.has_lesion else None
+        image = recolour(image.clamp(0, 1), known, parameters.appearance.recolouring)
+        # After recolouring, or a curve with few steps would hide what has just been painted.
+        if parameters.lesions:
+            inside = (_erode(brain) > 0.5).float()
+            image, lesion = paint(image, inside, parameters.lesions, self.bank, coordinates[0], scan.to_icbm)
         image = add_noise(expose(image, parameters.appearance), parameters.appearance)
         return normalize(image[None, None])[0, 0], lesion > 0.5
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.pseudo_alignment import has_tissues
+from strokelabel.fit.real_images.prepared_images import DESCRIPTION, FOLDER, RealImages, describe
 from strokelabel.fit.real_images.scan_preparation import bring_to_grid
 from strokelabel.fit.real_images.scans import save_scan, stored_scan
 from strokelabel.fit.real_images.slices import prepare_slices, slices_sha256
-from strokelabel.fit.real_images.prepared_images import DESCRIPTION, FOLDER, RealImages, describe
 from strokelabel.fit.real_images.sources import ScanSource, find_scans, find_slices
 from strokelabel.inference.predictor import Predictor
 from strokelabel.io.atomic import atomic_write_json
@@ -70,8 +69,8 @@ def prepare_real_images(
 ) -> RealPreparation:
     """Write real slices and scans into a prepared folder.
 
-    What an earlier run finished is kept where its source, the model and the options are the same. Of a kind for which no
-    folder is named, everything stays as it is.
+    What an earlier run finished is kept where its source, the model and the options are the same. Of a kind for which
+    no folder is named, everything stays as it is.
 
     Args:
         output: the prepared folder; receives `real-images/`.

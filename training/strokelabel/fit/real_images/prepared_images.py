@@ -66,6 +66,6 @@ def describe(folder: Path) -> dict[str, Any] | None:
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: expected a list of prepared slices and scans, which could not be read ({error}); delete it and run "
-            "`strokelabel prepare` again"
+            f"{path}: expected a list of prepared slices and scans, which could not be read ({error}); delete it and "
+            "run `strokelabel prepare` again"
         ) from error

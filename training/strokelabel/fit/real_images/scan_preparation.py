@@ -132,7 +132,9 @@ def _box_about(brain: NDArray[np.bool_]) -> CropBox:
 def _on_grid(lesion: Mask, grid: CanonicalGrid, source: str) -> NDArray[np.bool_]:
     """A mask on the canonical grid."""
     if lesion.shape != grid.source.shape:
-        raise DimensionError(f"{source}: expected a lesion mask on the scan's grid, found shape {lesion.shape}")
+        raise DimensionError(
+            f"{source}: expected a lesion mask on the scan's grid, found shape {lesion.shape}"
+        )
     return grid.forward(lesion.astype(np.float32)) > 0.5
 
 
@@ -151,9 +153,7 @@ def _index_from_mm() -> Affine:
 def _icbm_by_bounding_box(brain: NDArray[np.bool_]) -> Affine:
     """(4, 4) from mm about the grid's centre to ICBM mm: bounding box of the brain onto that of the template."""
     found = np.argwhere(brain)
-    low, high = (
-        SPACING_MM * (corner - (np.array(SHAPE) - 1) / 2) for corner in (found.min(0), found.max(0))
-    )
+    low, high = (SPACING_MM * (corner - (np.array(SHAPE) - 1) / 2) for corner in (found.min(0), found.max(0)))
     scale = (ICBM_BRAIN_MM[1] - ICBM_BRAIN_MM[0]) / np.maximum(high - low, SPACING_MM)
     matrix = np.diag([*scale, 1.0])
     matrix[:3, 3] = ICBM_BRAIN_MM[0] - scale * low

@@ -43,7 +43,7 @@ class PreparedScan:
     to_icbm: Affine
 
 
-def save_scan(  # noqa: PLR0913, PLR0917 - one argument for each stored array
+def save_scan(
     path: Path,
     sha256: str,
     image: NDArray[np.uint8],

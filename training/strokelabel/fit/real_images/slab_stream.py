@@ -45,7 +45,7 @@ class SlabStream:
         DataError: a view has no slices.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what the stream of any kind of images takes
+    def __init__(
         self,
         slices: Sequence[RealSlices],
         config: SlabConfig,
@@ -66,7 +66,7 @@ class SlabStream:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step; a pure function of the step and the stream's seed."""
-        items = [self._render(*self.sample(step, place)) for place in range(self.config.count)]
+        items = [self.render(step, place) for place in range(self.config.count)]
         return as_partial_batch([image[None] for image, _ in items], [mask for _, mask in items], self.lesion)
 
     def batch_shape(self, step: int) -> SlabShape:
@@ -81,10 +81,18 @@ class SlabStream:
         depth = shape.voxels(self.shape, self.config.thickness_voxels)[shape.axis]
         return shape, index, sample_slab(sampler, self.config, shape, depth, self.spacing_mm)
 
-    def _render(self, shape: SlabShape, index: int, parameters: SlabParameters) -> tuple[Tensor, Tensor]:
+    def render(self, step: int, place: int) -> tuple[Tensor, Tensor]:
+        """Make the item at a place of a step's batch.
+
+        Returns:
+            (x, y, z) float32, normalised as for prediction, and the lesion, (x, y, z) bool.
+        """
+        shape, index, parameters = self.sample(step, place)
         view = self._views[shape.view]
         voxels = shape.voxels(self.shape, self.config.thickness_voxels)
-        return render_slab(view.images[index], view.lesions[index], parameters, shape, voxels, self.spacing_mm)
+        return render_slab(
+            view.images[index], view.lesions[index], parameters, shape, voxels, self.spacing_mm
+        )
 
 
 class _View:
@@ -97,8 +105,8 @@ class _View:
     def of(cls, parts: list[RealSlices], view: View, config: SlabConfig, device: torch.device) -> _View:
         if not sum(len(part) for part in parts):
             raise DataError(
-                f"expected prepared slices of the view {view!r}, found none; run `strokelabel prepare` with --slices, or "
-                "leave the view out of slabs.views"
+                f"expected prepared slices of the view {view!r}, found none; run `strokelabel prepare` with --slices, "
+                "or leave the view out of slabs.views"
             )
         return cls(
             [image for part in parts for image in part.image.to(device)],

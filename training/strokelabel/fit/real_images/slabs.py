@@ -104,7 +104,10 @@ def sample_slab(
     filled = min(max(filled, 1), depth)
     return SlabParameters(
         rotation_degrees=sampler.uniform(config.rotation_degrees),
-        zoom=(zoom * _factor(sampler, config.anisotropy, uneven), zoom * _factor(sampler, config.anisotropy, uneven)),
+        zoom=(
+            zoom * _factor(sampler, config.anisotropy, uneven),
+            zoom * _factor(sampler, config.anisotropy, uneven),
+        ),
         mirror=shape.view != "sagittal" and sampler.flip(config.mirror_probability),
         translation_mm=(sampler.uniform(config.translation_mm), sampler.uniform(config.translation_mm)),
         first=sampler.integer(0, depth - filled),
@@ -119,7 +122,12 @@ def _factor(sampler: Sampler, bounds: Range, wanted: bool) -> float:
 
 
 def render_slab(
-    image: Tensor, lesion: Tensor, parameters: SlabParameters, shape: SlabShape, voxels: Triple, spacing_mm: float
+    image: Tensor,
+    lesion: Tensor,
+    parameters: SlabParameters,
+    shape: SlabShape,
+    voxels: Triple,
+    spacing_mm: float,
 ) -> tuple[Tensor, Tensor]:
     """Make a slab of a slice.
 

@@ -63,8 +63,8 @@ def prepare_slices(source: Path, target: Path) -> None:
     """Write the slices of a file at three quarters of their size; a target of the same source is left as it is.
 
     Args:
-        source: .npz with `subject` (n,), `image` (n, rows, columns) uint8 of 1 mm, and `lesion`, the masks with their last
-            axis packed into bits. Its name ends with the view: `..._axial.npz`.
+        source: .npz with `subject` (n,), `image` (n, rows, columns) uint8 of 1 mm, and `lesion`, the masks with their
+            last axis packed into bits. Its name ends with the view: `..._axial.npz`.
         target: .npz to write.
 
     Raises:
@@ -143,8 +143,8 @@ def _read_source(source: Path) -> tuple[NDArray[np.int32], NDArray[np.uint8], ND
     width = -(-image.shape[-1] // 8) if image.ndim == 3 else 0
     if image.dtype != np.uint8 or packed.shape != (*image.shape[:2], width) or len(subject) != len(image):
         raise DataError(
-            f"{source}: expected an image (n, rows, columns) of uint8, a lesion (n, rows, columns / 8) of packed bits and "
-            f"n subjects, found {image.dtype} {image.shape}, {packed.shape} and {len(subject)}"
+            f"{source}: expected an image (n, rows, columns) of uint8, a lesion (n, rows, columns / 8) of packed bits "
+            f"and n subjects, found {image.dtype} {image.shape}, {packed.shape} and {len(subject)}"
         )
     return subject.astype(np.int32), image, np.unpackbits(packed, axis=-1, count=image.shape[-1])
 
