@@ -82,4 +82,4 @@ def run(
     counts = f"{len(data.brain_names)} brains, {len(data.lesions)} lesions"
     if slices or scans:
         counts += f", {real.slices} slices, {real.scans} scans"
-    console.print(f"{output}: {counts}", highlight=False)
+    console.print(f"{output}: {counts}", soft_wrap=True, highlight=False, markup=False)

@@ -258,10 +258,25 @@ class Recipe(_Section):
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by name (one that ships with StrokeLabel) or by path.
 
+    A recipe with the key `extends` (the name of a recipe, or a file beside it) holds only what differs from that one:
+    sections are merged key by key, anything else takes the place of what was there.
+
     Raises:
         RecipeError: no such recipe, not YAML, or a value out of range; says which.
     """
     path = find_recipe(name_or_path)
+    content = _read_content(path, ())
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
+        )
+        raise RecipeError(f"{path}: {problems}") from error
+
+
+def _read_content(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of a recipe file, merged into that of the recipe that it extends."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
@@ -270,13 +285,27 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise RecipeError(
             f"{path}: expected a recipe in YAML with name, brains and training, got {content!r:.80}"
         )
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
+    if "extends" not in content:
+        return content
+    extended = str(content.pop("extends"))
+    beside = path.parent / extended
+    base = (beside if beside.is_file() else find_recipe(extended)).resolve()
+    chain = (*extended_by, path.resolve())
+    if base in chain:
+        raise RecipeError(
+            f"{path}: expected `extends` to end at a recipe without it, it comes back to {base}"
         )
-        raise RecipeError(f"{path}: {problems}") from error
+    return _merge(_read_content(base, chain), content)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Mappings key by key; anything else as changed."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        nested = isinstance(before, dict) and isinstance(value, dict)
+        merged[key] = _merge(before, value) if nested else value
+    return merged
 
 
 def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path | None = None) -> Recipe:

@@ -15,7 +15,9 @@ _MAX_SAMPLES = 40_000
 def box_mean(image: Tensor, size: int = 3) -> Tensor:
     """Mean over `size` voxels along each axis of an image (x, y) or (x, y, z); zeros lie beyond its borders."""
     pool = F.avg_pool2d if image.ndim == 2 else F.avg_pool3d
-    return pool(image[None, None], size, 1, size // 2)[0, 0]
+    # Padded beforehand, since pooling refuses an image smaller than its window.
+    padded = F.pad(image, (size // 2,) * (2 * image.ndim))
+    return pool(padded[None, None], size, 1)[0, 0]
 
 
 def smooth_field(controls: Tensor, shape: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from strokelabel.errors import DimensionError, LabelMapError
 from strokelabel.fit.pseudo_alignment import align_with_icbm
 from strokelabel.fit.real_images.scans import SHAPE, SPACING_MM
-from strokelabel.geometry import CanonicalGrid, CropBox
+from strokelabel.geometry import CanonicalGrid, CropBox, box_around
 from strokelabel.inference.intensity import prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.predictor import Predictor
@@ -24,6 +24,7 @@ ICBM_BRAIN_MM = np.array([[-72.0, -107.0, -64.0], [72.0, 74.0, 82.0]])
 """Bounding box of the template's brain, for scans that cannot be registered."""
 
 _CLOSING_VOXELS = 3
+_MEDIAN_VOXELS = 9
 _BRIGHTEST = 99.9
 _HEADROOM = 1.25
 """The brightest brain tissue is stored as 255 / 1.25, so that fat and vessels may be brighter."""
@@ -100,12 +101,21 @@ def fill_bright_spots(volume: Volume, brain: NDArray[np.bool_]) -> Volume:
         return volume
     median = float(np.median(volume[inner]))
     deviation = 1.4826 * float(np.median(np.abs(volume[inner] - median)))
-    hot = (volume > median + 2 * deviation) & inner
-    weight = ndimage.gaussian_filter((ndimage.binary_dilation(hot) & inner).astype(np.float32), 0.7)
-    around = np.minimum(ndimage.median_filter(volume, 9), median + deviation)
+    hot = ndimage.binary_dilation((volume > median + 2 * deviation) & inner) & inner
+    if not hot.any():
+        return volume
+    weight = ndimage.gaussian_filter(hot.astype(np.float32), 0.7)
+    around = np.minimum(_local_median(volume, weight > 0), median + deviation)
     noise = np.random.default_rng(0).normal(0, 0.4 * deviation, volume.shape)
     filled = volume * (1 - weight) + (around + noise) * weight
     return np.clip(filled, 0, None).astype(np.float32)
+
+
+def _local_median(volume: Volume, wanted: NDArray[np.bool_]) -> Volume:
+    """Median over 9 voxels along each axis where it is wanted, (x, y, z); elsewhere the volume itself."""
+    box = box_around(wanted, margin_vox=_MEDIAN_VOXELS // 2)
+    filtered = box.paste(ndimage.median_filter(box.crop(volume), _MEDIAN_VOXELS))
+    return np.where(wanted, filtered, volume)
 
 
 def _brain_mask(predicted: NDArray[np.bool_], source: str) -> NDArray[np.bool_]:

@@ -102,9 +102,10 @@ def _scans_at(path: Path) -> list[ScanSource]:
 
 def _not_for_validation(paths: Iterable[Path], root: Path, skipped: dict[str, str]) -> Iterator[Path]:
     """The paths without the word in their name, nor in that of a folder up to the root; the others are noted."""
+    folder = root if root.is_dir() else root.parent
     for path in paths:
-        inside = path.relative_to(root if root.is_dir() else root.parent).parts
-        if any(VALIDATION in part.lower() for part in (root.resolve().name, *inside)):
+        parts = (folder.resolve().name, *path.relative_to(folder).parts)
+        if any(VALIDATION in part.lower() for part in parts):
             skipped[str(path)] = _FOR_VALIDATION
         else:
             yield path
