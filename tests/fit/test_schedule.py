@@ -37,3 +37,15 @@ def test_the_rate_rises_first_when_asked_to():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         TrainingConfig(**({"steps": 10} | wrong))
+
+
+def test_a_cosine_stays_then_falls_to_its_floor():
+    config = tiny_config(
+        steps=100, learning_rate=0.01, schedule="cosine", constant_fraction=0.3, final_fraction=0.05
+    )
+    assert [learning_rate(step, config) for step in (0, 15, 30)] == [0.01] * 3
+    assert learning_rate(65, config) == pytest.approx(0.005), "half way down the cosine"
+    assert learning_rate(100, config) == learning_rate(500, config) == pytest.approx(0.0005)
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate(0, config.model_copy(update={"warmup_steps": 9})) == pytest.approx(0.001)

@@ -70,8 +70,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
+    skipped = f", {result.skipped} of them left out for their gradients" if result.skipped else ""
     Console(stderr=True).print(
-        f"{folder}: {result.steps} of {chosen.training.steps} steps, best {result.metric_label} {best}, "
+        f"{folder}: {result.steps} of {chosen.training.steps} steps{skipped}, best {result.metric_label} {best}, "
         f"checkpoint {result.checkpoint}",
         soft_wrap=True,
         highlight=False,

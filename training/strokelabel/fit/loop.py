@@ -52,6 +52,7 @@ class TrainingResult:
         metric_label: what that metric measures, such as "lesion Dice".
         best_step: the step of it.
         seconds: training time, earlier runs included.
+        skipped: steps of this run that were left out, because their gradient was not finite or too large.
         checkpoint: the newest checkpoint.
         best_checkpoint: the checkpoint with the best validation metric, None without a validation.
         metrics: table of losses and metrics by step (CSV).
@@ -64,6 +65,7 @@ class TrainingResult:
     metric_label: str
     best_step: int | None
     seconds: float
+    skipped: int
     checkpoint: Path
     best_checkpoint: Path | None
     metrics: Path
@@ -251,6 +253,7 @@ class _Loop:
             metric_label=run.objective.metric_label,
             best_step=run.best.step,
             seconds=self._seconds(),
+            skipped=run.skipped,
             checkpoint=checkpoint_path(self._folder, run.step),
             best_checkpoint=self._best_path if run.best.metric is not None else None,
             metrics=self._folder / "metrics.csv",

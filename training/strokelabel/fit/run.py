@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
@@ -19,12 +18,12 @@ from strokelabel.fit.early_stopping import BestValidation
 from strokelabel.fit.ema import WeightAverage
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.optimizer import load_optimizer_state, make_optimizer, update_weights
+from strokelabel.fit.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
 from strokelabel.fit.schedule import learning_rate
 from strokelabel.fit.validation import validate
 
 _MAX_SKIPPED = 20
-"""Steps in a row without a finite gradient before training is given up."""
+"""Steps in a row that are left out before training is given up."""
 
 
 class TrainingRun:
@@ -40,6 +39,7 @@ class TrainingRun:
         step: optimiser steps done.
         objective: as given, on Fabric's device.
         best: the best validation by the objective's metric.
+        skipped: steps left out since the run was started or resumed, as far as `check_gradients` has looked.
     """
 
     def __init__(
@@ -59,12 +59,13 @@ class TrainingRun:
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         chosen: Objective[Any] = objective or SegmentationObjective.from_config(config)
         self.objective = chosen.to(fabric.device)
-        self._skipped = 0
+        self._skipped_in_a_row = 0
+        self.skipped = 0
         self.step = 0
         self.best = BestValidation()
 
     def advance(self, stream: TrainingStream[Any]) -> dict[str, float | Tensor]:
-        """Do one optimiser step; a step without a finite gradient changes nothing but the step's number.
+        """Do one optimiser step; one whose gradient is not finite, or too large, changes nothing but the step's number.
 
         Returns:
             Its row of the record: step, loss, learning rate, and norm of the gradient before clipping. What the
@@ -74,24 +75,26 @@ class TrainingRun:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self._accumulate_gradients(stream)
-        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm)
+        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm, self.config.largest_norm)
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
         return {"step": self.step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
 
     def check_gradients(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Look through finished rows, in order, for steps without a finite gradient.
+        """Count the steps that were left out in finished rows, in order.
 
         Raises:
             TrainingError: too many in a row.
         """
         for row in rows:
-            self._skipped = 0 if math.isfinite(row["gradient_norm"]) else self._skipped + 1
-            if self._skipped >= _MAX_SKIPPED:
+            sound = is_sound(row["gradient_norm"], self.config.largest_norm)
+            self.skipped += not sound
+            self._skipped_in_a_row = 0 if sound else self._skipped_in_a_row + 1
+            if self._skipped_in_a_row >= _MAX_SKIPPED:
                 raise TrainingError(
-                    f"Expected finite gradients, but {self._skipped} steps in a row up to step {row['step']} had "
-                    "none; lower the learning rate, or train with the precision 32-true"
+                    f"Expected finite gradients{self._limit()}, but {self._skipped_in_a_row} steps in a row up to step "
+                    f"{row['step']} had none; lower the learning rate, or train with the precision 32-true"
                 )
 
     def score(self, validation: ScoringStream[Any]) -> tuple[dict[str, float], bool]:
@@ -141,6 +144,9 @@ class TrainingRun:
         self.best = BestValidation(
             checkpoint.best_metric, checkpoint.best_step, checkpoint.validations_since_best
         )
+
+    def _limit(self) -> str:
+        return f" up to a norm of {self.config.largest_norm:g}" if self.config.largest_norm else ""
 
     def _accumulate_gradients(self, stream: TrainingStream[Any]) -> Tensor:
         """Forward and backward over the step's batches; returns their mean loss, of all processes together."""

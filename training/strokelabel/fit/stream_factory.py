@@ -17,10 +17,11 @@ from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative
 from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
 from strokelabel.fit.real_data import prepare_real, split_subjects
+from strokelabel.fit.real_images.factory import with_real_images
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.streams import ValidationStream
-from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.head_cache import load_heads
@@ -35,6 +36,9 @@ from strokelabel.synthesis.validation import (
     validation_cases,
     validation_config,
 )
+
+_PHYSICS = "physics"
+"""Apart, so that images of the two models are not drawn with the same numbers."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,23 @@ def make_streams(
     if synthetic is None or real is None or recipe.real is None:
         only = synthetic or real
         assert only is not None, "a recipe has images of some kind"
-        return Streams(only.training, only.validation)
-    mixed = MixedStream(synthetic.training, real.training, recipe.real.fraction, recipe.training.batch_size)
-    return Streams(mixed, JoinedValidation([synthetic.validation, real.validation]))
+        volumes, validation = only.training, only.validation
+    else:
+        volumes = MixedStream(
+            synthetic.training, real.training, recipe.real.fraction, recipe.training.batch_size
+        )
+        validation = JoinedValidation([synthetic.validation, real.validation])
+    if data is None or (recipe.slabs is None and recipe.scans is None):
+        return Streams(volumes, validation)
+    bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
+    return Streams(with_real_images(volumes, recipe, data, bank, device), validation)
 
 
 @dataclass(frozen=True)
 class _ItemStreams:
     """Streams of one kind of images, whose items can be asked for one by one."""
 
-    training: SyntheticStream | RealStream
+    training: SyntheticStream | RealStream | MixedStream
     validation: ValidationStream
 
 
@@ -87,10 +98,19 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    return _ItemStreams(
-        kind(synthesizer, recipe.training.batch_size, recipe.seed),
-        SyntheticValidation(unseen, _validation_cases(recipe)),
-    )
+    main = kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    training = _with_physics(main, synthesizer, recipe, device) if recipe.physics_fraction else main
+    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
+
+
+def _with_physics(
+    main: SyntheticStream, synthesizer: Synthesizer, recipe: Recipe, device: torch.device | str
+) -> MixedStream:
+    """The stream with a part of its images made by the physics model, from the same heads and lesions."""
+    config = recipe.physics_synthesis
+    physics = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, device)
+    batch_size, seed = recipe.training.batch_size, stream_seed(recipe.seed, 0, _PHYSICS)
+    return MixedStream(main, SyntheticStream(physics, batch_size, seed), recipe.physics_fraction, batch_size)
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
