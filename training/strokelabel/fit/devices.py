@@ -28,7 +28,7 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     kind, index = place.type, place.index
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     if processes > 1:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         fabric = Fabric(
@@ -71,6 +71,11 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def process_count() -> int:
+    """How many processes share the training: more than one under `torchrun` alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gpus_of(device: str) -> int:
