@@ -68,7 +68,7 @@ def test_painted_lesions_differ_from_the_brain_by_their_contrast_and_stay_inside
     image = (0.5 + 0.1 * torch.randn(inside.shape, generator=torch.Generator().manual_seed(0))) * inside
     bank = box_bank((62, -7, 0))  # half of it beyond the brain
     new, mask = paint(image, inside, (PLAIN,), bank, points, np.eye(4))
-    assert 0 < mask.sum() and not mask[inside == 0].any()
+    assert mask.sum() > 0 and not mask[inside == 0].any()
     assert new[mask > 0.99].mean() == pytest.approx(0.5 + 2 * 0.1, abs=0.02)
     assert torch.equal(new[mask == 0], image[mask == 0])
 

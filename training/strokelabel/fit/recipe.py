@@ -303,8 +303,10 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         before = merged.get(key)
-        nested = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = _merge(before, value) if nested else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        else:
+            merged[key] = value
     return merged
 
 
