@@ -146,7 +146,8 @@ def gather_methods(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, TableMethod
+    from strokelabel.reports.evaluation.methods import FolderMethod, TableMethod
+    from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
 
     columns = dict.fromkeys(name for case in cases for name in case.predictions)
     methods: list[Method] = []
@@ -154,7 +155,9 @@ def gather_methods(
         name, place = _split_name(text)
         spec = find_model(place)
         name = name or (f"{spec.name}+TTA" if options.tta else spec.name)
-        methods.append(ModelMethod(name, spec, options, device, output / "predictions" / name))
+        methods.append(
+            ModelMethod(name, ScoringModel(spec, device), options, output / "predictions" / name)
+        )
     for text in folders:
         name, place = _split_name(text)
         methods.append(FolderMethod(name or Path(place).resolve().name, Path(place), lesion_label))
