@@ -98,9 +98,7 @@ def test_the_plain_network_is_saved_and_loaded_like_any_other(tmp_path):
 
 
 def test_the_subpixel_network_has_the_base_models_size_and_asks_for_multiples_of_16():
-    config = UNetConfig(
-        architecture="subpixel", channels=(32, 64, 128, 256), strides=(2, 2, 2), dropout=0.0
-    )
+    config = UNetConfig(architecture="subpixel", channels=(32, 64, 128, 256), strides=(2, 2, 2), dropout=0.0)
     network = build_network(config)
 
     assert count_parameters(network) == 5_611_248

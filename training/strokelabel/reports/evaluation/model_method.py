@@ -90,11 +90,11 @@ class ScoringModel:
 
         axis = None if self.slabs_as_scans else slab_axis(image.data)
         if axis is None:
-            return self._predictor.scores(image, options, progress)
-        return slab_scores(self._predictor, image, axis, options, progress)
+            return self.predictor.scores(image, options, progress)
+        return slab_scores(self.predictor, image, axis, options, progress)
 
     @cached_property
-    def _predictor(self) -> Predictor:
+    def predictor(self) -> Predictor:
         """Loaded when the first mask is to be made: a finished run needs no torch."""
         from strokelabel.inference.predictor import Predictor
 
@@ -139,7 +139,9 @@ class ModelMethod(Method):
         known = read_sidecar(self.folder, names)
         if known is None or not mask.exists() or not image.exists():
             return False
-        same = all(known.get(key) == value for key, value in provenance(self.model.spec, self.options).items())
+        same = all(
+            known.get(key) == value for key, value in provenance(self.model.spec, self.options).items()
+        )
         return (
             same
             and known.get("Sources") == [str(image.resolve())]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
-import torch
 
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.device import voxels_that_fit
@@ -22,6 +21,7 @@ from strokelabel.registry import ModelSpec
 
 if TYPE_CHECKING:
     from strokelabel.inference.predictor import Predictor
+
 
 def slab_scores(
     predictor: Predictor,
@@ -66,9 +66,7 @@ def slab_scores(
 def _sides(shape: tuple[int, ...], normal: int, spec: ModelSpec, multiple: int) -> tuple[int, int, int]:
     """Sides of the network's input: the slab along its normal, its field of view or more along the others."""
     field = [side / spec.spacing_mm for side in spec.field_of_view_mm]
-    least = [
-        size if axis == normal else max(size, field[axis]) for axis, size in enumerate(shape)
-    ]
+    least = [size if axis == normal else max(size, field[axis]) for axis, size in enumerate(shape)]
     return triple(ceil(side / multiple - 1e-6) * multiple for side in least)
 
 

@@ -83,9 +83,7 @@ def card_table(scores: Sequence[RealScore]) -> Table:
         cells = [row.text(part) if part else "–" for part in own]
         numbers = str(max((len(part) for part in own), default=0))
         rows.append(tuple(Cell(text) for text in (row.title, row.part, numbers, row.measure, *cells)))
-    caption = (
-        "Real scans. Slices are scored in 2-D, as slabs straight through the network; scans through the predictor."
-    )
+    caption = "Real scans. Slices are scored in 2-D, as slabs straight through the network; scans in 3-D."
     return Table(caption, ("Scans", "Set", "n", "Measure", *methods), tuple(rows), text_columns=2)
 
 
