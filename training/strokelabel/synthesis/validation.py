@@ -13,7 +13,7 @@ from strokelabel.synthesis.config import ContrastFamily, SynthesisConfig
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer, SyntheticBatch
 
 VALIDATION_FAMILIES: tuple[ContrastFamily, ...] = ("t1", "t2", "flair", "random")
-BENCHMARK_VERSION = "1"
+BENCHMARK_VERSION = "2"
 """Numbers are comparable within one version, on the same prepared data (`PreparedData.digest`)."""
 THICK_SLICE_MM = 5.0
 _SEED = 20_000
