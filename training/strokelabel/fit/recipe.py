@@ -173,6 +173,7 @@ class Recipe(_Section):
             )
         return self
 
+    @model_validator(mode="after")
     def _mixture_is_possible(self) -> Self:
         """Refuse real images and physics where there is nothing to mix them with."""
         plain = (self.task, self.target) == ("segmentation", "tissues")
