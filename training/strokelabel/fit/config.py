@@ -43,6 +43,10 @@ class TrainingConfig(BaseModel):
         channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
         compile: generate fused kernels with torch.compile; needs a C++ compiler. On one CPU core it saves a
             quarter of the time without dropout, and costs a quarter with it.
+        generators: processes that make synthetic images on the CPU, a core each; 0 lets the trainer make them itself.
+            The images do not depend on how many there are.
+        gpu_generators: processes that make synthetic images on the GPU where the network is trained, besides. Their
+            noise is not that of a CPU's.
         threads: CPU threads for torch; None leaves torch's own choice.
         seed: decides dropout, and by convention the initial weights.
         validate_every: steps between validations; 0 for never.
@@ -75,6 +79,8 @@ class TrainingConfig(BaseModel):
     tf32: bool = True
     channels_last: bool = False
     compile: bool = False
+    generators: int = Field(default=0, ge=0)
+    gpu_generators: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     validate_every: int = Field(default=1000, ge=0)

@@ -28,7 +28,7 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     kind, index = place.type, place.index
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     if processes > 1:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         fabric = Fabric(
@@ -38,6 +38,19 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
         fabric = Fabric(accelerator=kind, precision=precision, devices=1 if index is None else [index])
     fabric.launch()
     return fabric
+
+
+def fastest_precision(device: torch.device) -> Precision:
+    """Return "bf16-mixed" where the device computes in bfloat16 by instructions of its own, else "32-true".
+
+    Args:
+        device: a CPU or a GPU.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    # Without these, oneDNN emulates bfloat16, which is slower than float32.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 @contextmanager
@@ -58,6 +71,11 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def process_count() -> int:
+    """How many processes share the training: more than one under `torchrun` alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gpus_of(device: str) -> int:

@@ -71,6 +71,23 @@ class MixedStream:
         return floor(index * self.fraction)
 
 
+class WithoutGaps:
+    """A main stream for `MixedStream` that leaves out none of its items where the mixed stream has others.
+
+    Args:
+        stream: asked for its items in order: the n-th main item of the mixed stream is its item n.
+        fraction: of other items in the mixed stream.
+    """
+
+    def __init__(self, stream: ItemStream, fraction: float) -> None:
+        self.stream = stream
+        self.fraction = fraction
+
+    def items(self, indices: Sequence[int]) -> Batch:
+        """The items at these positions of the mixed stream, which must not be other ones."""
+        return self.stream.items([index - floor(index * self.fraction) for index in indices])
+
+
 class JoinedValidation:
     """Validation streams one after another.
 

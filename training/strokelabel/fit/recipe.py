@@ -20,6 +20,7 @@ from pydantic import (
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.estimator_config import EstimationConfig
+from strokelabel.fit.generation.config import ReplayConfig
 from strokelabel.fit.maps_config import MapsConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.real_images.config import PaintedScanConfig, SlabConfig
@@ -71,6 +72,8 @@ class Recipe(_Section):
     """Lesions of an unlabelled cohort, drawn by a model, beside those of the prepared data."""
     maps: MapsConfig | None = None
     """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
+    replay: ReplayConfig | None = None
+    """How often each synthetic image is used; None for once."""
     slabs: SlabConfig | None = None
     """Real slices in every optimiser step, beside the volumes; None for none."""
     scans: PaintedScanConfig | None = None
@@ -153,6 +156,20 @@ class Recipe(_Section):
             raise ValueError(
                 "target: expected parcellation with `lesion_target: underlying` or `skull_strip.method: labels`, "
                 "got tissues"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replay_is_possible(self) -> Self:
+        """Refuse to replay what there is not, or what has sides, mirrored."""
+        if self.replay is None:
+            return self
+        if self.task != "segmentation" or not self.is_synthetic:
+            raise ValueError("replay: expected synthetic images for the task segmentation, got others")
+        if self.target == "parcellation" and self.replay.flip_probability > 0:
+            raise ValueError(
+                "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
+                f"{self.replay.flip_probability}"
             )
         return self
 
@@ -325,6 +342,13 @@ def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path |
         chosen = folder or section.folder
         sections[name] = section.model_copy(update={"folder": chosen.expanduser().resolve()})
     return recipe.model_copy(update=sections)
+
+
+def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int | None) -> Recipe:
+    """A recipe with as many processes that make images as somebody asks for; None for the recipe's own number."""
+    asked = {"generators": generators, "gpu_generators": gpu_generators}
+    update = {name: count for name, count in asked.items() if count is not None}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
 
 
 def find_recipe(name_or_path: str | Path) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
-from strokelabel.fit.devices import resolve_device
+from strokelabel.fit.devices import process_count, resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
@@ -64,28 +64,28 @@ def train_recipe(
         UnknownModelError, WeightsError: no such weights.
         DataError: a part of the data is empty or missing.
     """
-    streams = make_streams(recipe, data, resolve_device(device), cache or folder / "real")
-    _keep_recipe(recipe, folder)
-    config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
-    torch.manual_seed(recipe.seed)
-    network = make_network(recipe.network)
-    if weights is not None:
-        _start_from(network, recipe, weights)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    stream = PrefetchStream(streams.training, stride=processes)
-    try:
-        return train(
-            network,
-            stream,
-            streams.validation,
-            config,
-            folder,
-            objective=make_objective(recipe),
-            device=device,
-            should_stop=should_stop,
-        )
-    finally:
-        stream.close()
+    with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
+        _keep_recipe(recipe, folder)
+        config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.network)
+        if weights is not None:
+            _start_from(network, recipe, weights)
+        stream = PrefetchStream(streams.training, stride=process_count())
+        try:
+            return train(
+                network,
+                stream,
+                streams.validation,
+                config,
+                folder,
+                objective=make_objective(recipe),
+                device=device,
+                should_stop=should_stop,
+            )
+        finally:
+            streams.close()  # first, so that nobody waits for an image that is not needed
+            stream.close()
 
 
 def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:

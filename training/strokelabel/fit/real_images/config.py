@@ -71,6 +71,9 @@ class SlabConfig(Section):
         partial_depth_probability: how often only `partial_depth_voxels` of the thickness are filled.
         full_view_probability: how often a batch has the full field of view along the third axis, of which
             `full_view_mm` are filled: a stack that covers a part of the brain, with air above and below.
+        stack_probability: how often a slab is a stack of several slices, each repeated over its share of the
+            thickness: more patients in as many voxels.
+        stack_slices: how many.
         appearance: changes of intensities.
     """
 
@@ -92,6 +95,8 @@ class SlabConfig(Section):
     partial_depth_voxels: tuple[int, int] = (3, 16)
     full_view_probability: float = Field(0.1, ge=0, le=1)
     full_view_mm: Range = (10.0, 60.0)
+    stack_probability: float = Field(0.0, ge=0, le=1)
+    stack_slices: int = Field(3, ge=2)
     appearance: AppearanceConfig = AppearanceConfig(
         recolouring=RecolouringConfig(kinds={"gamma": 0.3, "sorted": 0.25, "inverted": 0.2, "any": 0.25}),
         blur_probability=0.25,

@@ -7,7 +7,7 @@ import torch
 from strokelabel.errors import DataError
 from strokelabel.fit.real_images.mixture import AlternatingStream, JoinedStream, Part
 from strokelabel.fit.real_images.painted_scan_stream import PaintedScanStream
-from strokelabel.fit.real_images.preparation import RealImages
+from strokelabel.fit.real_images.prepared_images import RealImages
 from strokelabel.fit.real_images.slab_stream import SlabStream
 from strokelabel.fit.recipe import Recipe
 from strokelabel.fit.streams import BatchStream

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.pseudo_alignment import has_tissues
+from strokelabel.fit.real_images.prepared_images import DESCRIPTION, FOLDER, RealImages, describe
 from strokelabel.fit.real_images.scan_preparation import bring_to_grid
-from strokelabel.fit.real_images.scans import PreparedScan, load_scan, save_scan, stored_scan
-from strokelabel.fit.real_images.slices import RealSlices, load_slices, prepare_slices, slices_sha256
+from strokelabel.fit.real_images.scans import save_scan, stored_scan
+from strokelabel.fit.real_images.slices import prepare_slices, slices_sha256
 from strokelabel.fit.real_images.sources import ScanSource, find_scans, find_slices
 from strokelabel.inference.predictor import Predictor
 from strokelabel.io.atomic import atomic_write_json
@@ -24,46 +24,11 @@ from strokelabel.synthesis.registration import MINIMUM_SIMILARITY
 from strokelabel.synthesis.sources import fingerprint
 from strokelabel.types import Mask
 
-FOLDER = "real-images"
-"""Name of the folder inside a prepared folder."""
-
 FORMAT_VERSION = 1
 """Version of the stored scans; those of another version are made anew."""
 
-_DESCRIPTION = "dataset.json"
-
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage ("slices" or "scans"), how many are done, and how many there are."""
-
-
-@dataclass(frozen=True)
-class RealImages:
-    """Real images of a prepared folder, in memory.
-
-    Attributes:
-        slices: one entry for each file of slices.
-        scans: by name.
-        digest: SHA-256 over all sources; it changes when the data does. Empty where there are none.
-    """
-
-    slices: tuple[RealSlices, ...]
-    scans: tuple[PreparedScan, ...]
-    digest: str
-
-    @classmethod
-    def load(cls, prepared: Path) -> RealImages:
-        """Read the real images of a prepared folder; none if it was prepared without.
-
-        Raises:
-            DataError: a part of them is missing or damaged.
-        """
-        folder = Path(prepared) / FOLDER
-        content = _describe(folder)
-        if content is None:
-            return cls((), (), "")
-        slices = tuple(load_slices(folder / "slices" / f"{name}.npz") for name in content["slices"])
-        scans = tuple(load_scan(folder / "scans" / f"{name}.npz") for name in content["scans"])
-        return cls(slices, scans, content["digest"])
 
 
 @dataclass(frozen=True)
@@ -121,7 +86,7 @@ def prepare_real_images(
         OutputError: the folder cannot be written.
     """
     folder, noted = output / FOLDER, _Findings()
-    before = _describe(folder)
+    before = describe(folder)
     if before is None and not (slices or scans):
         return RealPreparation(0, 0, {}, (), "")
     slice_names, scan_names = (before["slices"], before["scans"]) if before else ([], [])
@@ -140,32 +105,9 @@ def prepare_real_images(
         "scans": scan_names,
         "left_out": noted.skipped,
     }
-    atomic_write_json(folder / _DESCRIPTION, content)
+    atomic_write_json(folder / DESCRIPTION, content)
     count = sum(len(part) for part in RealImages.load(output).slices)
     return RealPreparation(count, len(scan_names), noted.skipped, tuple(noted.warnings), digest)
-
-
-def _describe(folder: Path) -> dict[str, Any] | None:
-    """The description of real images; None where there are none.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    path = folder / _DESCRIPTION
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            "slices": [str(name) for name in content["slices"]],
-            "scans": [str(name) for name in content["scans"]],
-            "digest": str(content["digest"]),
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: expected a list of prepared slices and scans, which could not be read ({error}); delete it and "
-            "run `strokelabel prepare` again"
-        ) from error
 
 
 def _prepare_slices(

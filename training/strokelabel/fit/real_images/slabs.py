@@ -23,7 +23,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class SlabShape:
-    """What the slabs of a batch have in common.
+    """View and extent, which the slabs of a batch have in common.
 
     Attributes:
         view: plane of the slices.
