@@ -28,6 +28,8 @@ class TrainingConfig(BaseModel):
             16-mixed, where the gradient scaler judges.
         schedule: course of the rate; "polynomial" as `decay_power` says, "cosine" as `constant_fraction` and
             `final_fraction` say.
+        schedule_minutes: length of the schedule in training time, earlier runs included; it ends then, or after `steps`
+            if that is sooner, and so does the run. None for a schedule of steps, which alone makes the same run twice.
         decay_power: the rate falls as (1 - step / steps) to this power.
         constant_fraction: share of the steps before a cosine begins to fall.
         final_fraction: of the highest rate, below which a cosine does not fall.
@@ -68,6 +70,7 @@ class TrainingConfig(BaseModel):
     clip_norm: float = Field(default=12.0, ge=0, allow_inf_nan=False)
     largest_norm: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["polynomial", "cosine"] = "polynomial"
+    schedule_minutes: float | None = Field(default=None, gt=0)
     decay_power: float = Field(default=0.9, ge=0, allow_inf_nan=False)
     constant_fraction: float = Field(default=0.3, ge=0, lt=1)
     final_fraction: float = Field(default=0.01, ge=0, le=1)

@@ -32,6 +32,7 @@ from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
 from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
 from strokelabel.fit.run import TrainingRun
+from strokelabel.fit.schedule import finished_share
 
 StopReason: TypeAlias = Literal["schedule", "plateau", "time", "request"]
 """Why training ended: nothing is left to do, no better validation for long, the time is up, or somebody asked."""
@@ -154,7 +155,7 @@ class _Loop:
         with self._open_record() as record:
             self._save(record)  # so that a kill before the first checkpoint restarts from the same weights
             while stopped_by is None:
-                row = self._run.advance(stream)
+                row = self._run.advance(stream, self._agreed_seconds())
                 if validation is not None and self._is_due(self._config.validate_every):
                     row |= self._validate(validation)
                 self._keep(self._rows.add(row), record)
@@ -201,7 +202,7 @@ class _Loop:
     def _decide(self, interruption: Interruption) -> tuple[StopReason | None, bool]:
         """The reason to stop now, if there is one; and whether the clock asks for a checkpoint."""
         reason: StopReason | None = None
-        if self._run.step >= self._config.steps:
+        if finished_share(self._run.step, self._agreed_seconds(), self._config) >= 1:
             reason = "schedule"
         elif self._run.best.is_exhausted(self._config.early_stopping_patience):
             reason = "plateau"
@@ -236,6 +237,12 @@ class _Loop:
             self._run.step, self._config.steps, self._last_loss, pace, self._run.best.metric, label
         )
 
+    def _agreed_seconds(self) -> float:
+        """Training time so far, the same in all processes; 0 where the schedule does not go by it."""
+        if self._config.schedule_minutes is None:
+            return 0.0
+        return self._agreement.largest(int(1000 * self._seconds()))[0] / 1000
+
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
@@ -247,7 +254,7 @@ class _Loop:
         run = self._run
         return TrainingResult(
             steps=run.step,
-            finished=run.step >= self._config.steps,
+            finished=stopped_by == "schedule",
             stopped_by=stopped_by,
             best_metric=run.best.metric,
             metric_label=run.objective.metric_label,

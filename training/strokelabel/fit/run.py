@@ -64,14 +64,18 @@ class TrainingRun:
         self.step = 0
         self.best = BestValidation()
 
-    def advance(self, stream: TrainingStream[Any]) -> dict[str, float | Tensor]:
+    def advance(self, stream: TrainingStream[Any], seconds: float = 0.0) -> dict[str, float | Tensor]:
         """Do one optimiser step; one whose gradient is not finite, or too large, changes nothing but the step's number.
+
+        Args:
+            stream: training batches.
+            seconds: training time so far, earlier runs included, for a schedule of minutes.
 
         Returns:
             Its row of the record: step, loss, learning rate, and norm of the gradient before clipping. What the
             device has computed stays a tensor on it; see `strokelabel.fit.deferred`.
         """
-        rate = learning_rate(self.step, self.config)
+        rate = learning_rate(self.step, self.config, seconds)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self._accumulate_gradients(stream)
