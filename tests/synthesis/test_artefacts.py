@@ -13,11 +13,13 @@ from strokelabel.synthesis.artefacts import (
     acquire,
     apply_bias,
     apply_gamma,
+    clip_to_window,
     rician,
     sample_artefacts,
 )
 from strokelabel.synthesis.axes import gaussian_matrix
 from strokelabel.synthesis.config import ArtefactConfig
+from strokelabel.synthesis.fields import evaluate_fields
 from strokelabel.synthesis.sampling import Sampler
 
 NOTHING = ArtefactParameters(
@@ -108,13 +110,51 @@ def test_a_batch_of_different_acquisitions_equals_each_one_alone(image):
         torch.testing.assert_close(together[item : item + 1], acquire(image, [draw], 1.5))
 
 
-def test_the_bias_field_stays_within_its_strength(image):
-    draws = [sample_artefacts(Sampler(s), ArtefactConfig(bias_strength=(0.5, 0.5))) for s in range(8)]
+def test_the_bias_field_is_as_strong_as_it_is_said_to_be():
+    draws = [sample_artefacts(Sampler(s), ArtefactConfig(bias_strength=(0.5, 0.5))) for s in range(24)]
 
-    field = apply_bias(torch.ones(8, 1, *SHAPE), draws)
+    change = (apply_bias(torch.ones(24, 1, *SHAPE), draws) - 1).abs().amax(dim=(1, 2, 3, 4))
 
-    assert field.min() >= 0.5 - 1e-6 and field.max() <= 1.5 + 1e-6
-    assert field.std() > 0.02
+    assert change.mean() > 0.9 * 0.5
+    assert change.max() < 1.025 * 0.5
+
+
+def test_the_noise_level_varies_as_much_as_it_is_said_to():
+    config = ArtefactConfig(noise_strength=(0.5, 0.5), noise_deviation=(0.1, 0.1))
+    draws = [sample_artefacts(Sampler(s), config) for s in range(24)]
+
+    field = evaluate_fields([draw.noise_field for draw in draws], SHAPE, torch.device("cpu"))
+
+    change = field.abs().amax(dim=(1, 2, 3, 4))
+    assert change.mean() > 0.9 * 0.5
+    assert change.max() < 1.025 * 0.5
+
+
+def test_noise_is_as_strong_as_its_level_says_where_it_says_so():
+    draw = replace(
+        NOTHING,
+        noise_deviation=0.02,
+        noise_field=torch.tensor([-0.5, 0.5]).view(1, 2, 1, 1).expand(1, 2, 2, 2),
+    )
+
+    noise = rician(torch.ones(1, 1, 24, 40, 40), [draw])[0, 0] - 1
+
+    assert noise[0].std() == pytest.approx(0.01, rel=0.08)
+    assert noise[-1].std() == pytest.approx(0.03, rel=0.08)
+
+
+def test_without_magnitude_noise_is_gaussian_and_values_are_clipped_at_the_end():
+    draw = [replace(NOTHING, noise_deviation=0.05, gamma=2.0, magnitude=False)]
+    images = torch.full((1, 1, 40, 44, 42), 0.5)
+    images[..., :10], images[..., 32:] = -2.0, 1.6
+
+    noisy = acquire(apply_gamma(images, draw), draw, 1.0)
+    result = clip_to_window(noisy.clone(), draw)
+
+    assert noisy[..., :10].mean() == pytest.approx(-2, abs=0.01)
+    assert noisy[..., 10:32].mean() == pytest.approx(0.5, abs=0.002)
+    assert noisy[..., 10:32].std() == pytest.approx(0.05, rel=0.02)
+    assert (result[..., :10] == 0).all() and (result[..., 32:] == 1).all()
 
 
 def test_gamma_is_a_power_of_the_image(image):

@@ -9,9 +9,10 @@ from strokelabel.labels import default_label_table
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig
 from strokelabel.synthesis.contrast import look_up, sample_contrast, texture
 from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.tissue.families import CT_AIR
 
 TABLE = default_label_table()
-GRAY, WHITE, CSF, AIR = (TABLE.index(i) for i in (3, 2, 24, 0))
+GRAY, WHITE, CSF, AIR, BONE, SKIN = (TABLE.index(i) for i in (3, 2, 24, 0, 515, 511))
 
 
 def draws(family="random", count=60, **changes):
@@ -47,7 +48,15 @@ def test_both_sides_of_a_structure_share_mean_and_deviation():
 
 @pytest.mark.parametrize(
     ("family", "brightest_first"),
-    [("t1", (WHITE, GRAY, CSF)), ("t2", (CSF, GRAY, WHITE)), ("flair", (GRAY, WHITE, CSF))],
+    [
+        ("t1", (WHITE, GRAY, CSF)),
+        ("t2", (CSF, GRAY, WHITE)),
+        ("flair", (GRAY, WHITE, CSF)),
+        ("dwi", (GRAY, WHITE, CSF)),
+        ("adc", (CSF, GRAY, WHITE)),
+        ("ct", (BONE, GRAY, WHITE)),
+        ("ct", (GRAY, WHITE, CSF)),
+    ],
 )
 def test_clinical_families_order_the_tissues_as_their_sequence_does(family, brightest_first):
     means = torch.stack([d.means for d in draws(family)]).mean(dim=0)
@@ -57,18 +66,40 @@ def test_clinical_families_order_the_tissues_as_their_sequence_does(family, brig
 
 
 @pytest.mark.parametrize(
-    ("family", "darker"), [("t1", True), ("t2", False), ("flair", False), ("dwi", False)]
+    ("family", "darker"),
+    [("t1", True), ("t2", False), ("flair", False), ("dwi", False), ("adc", True), ("ct", True)],
 )
-def test_lesions_are_dark_on_t1_and_bright_elsewhere(family, darker):
+def test_lesions_are_dark_on_t1_adc_and_ct_and_bright_elsewhere(family, darker):
     for drawn in draws(family):
-        assert (drawn.lesion_means[0, 0] < drawn.means[WHITE]) == darker
+        assert (drawn.lesion_means[0, 0, 0] < drawn.means[WHITE]) == darker
+
+
+def test_on_ct_gray_is_barely_above_white_bone_above_the_window_and_air_far_below_it():
+    drawn = draws("ct")
+
+    difference = torch.stack([d.means[GRAY] - d.means[WHITE] for d in drawn])
+    assert 0.04 < difference.mean() < 0.14
+    assert all(d.means[BONE] > 1.3 and d.means[AIR] == CT_AIR and d.deviations[AIR] == 0 for d in drawn)
+    assert min(float(d.means[SKIN]) for d in drawn) < -0.5  # fat
+
+
+def test_the_least_contrast_of_a_lesion_may_differ_between_families():
+    lesion = LesionConfig(minimum_contrast=0.1, minimum_contrast_of={"adc": 0.05})
+
+    assert (lesion.contrast_of("adc"), lesion.contrast_of("t1")) == (0.05, 0.1)
+    config = ContrastConfig(families={"adc": 1.0})
+    drawn = [sample_contrast(Sampler(s), config, lesion, TABLE) for s in range(100)]
+    near = [min(float(d.means[i] - d.lesion_means[0, 0]) for i in (GRAY, WHITE)) for d in drawn]
+    assert sum(0.02 < n < 0.09 for n in near) > 20
+    with pytest.raises(ValueError, match="minimum_contrast_of"):
+        LesionConfig.model_validate({"minimum_contrast_of": {"swi": 0.1}})
 
 
 def test_a_lesion_differs_from_gray_and_white_matter_by_the_asked_contrast_where_it_can():
     drawn = draws(count=200, shared_mean_probability=1.0)
 
     distances = [
-        min(abs(float(d.lesion_means[0, 0]) - float(d.means[i])) for i in (GRAY, WHITE)) for d in drawn
+        min(abs(float(d.lesion_means[0, 0, 0]) - float(d.means[i])) for i in (GRAY, WHITE)) for d in drawn
     ]
     assert (
         sum(distance > 0.03 for distance in distances) / 200 > 0.97

@@ -99,6 +99,17 @@ def test_cortex_is_brightened_in_patches_and_white_matter_is_left():
     assert 0.1 < (gain[gray > 0] < 1.02).float().mean() < 0.9
 
 
+@pytest.mark.parametrize(("family", "share"), [("t1", 0.6), ("flair", 0.3)])
+def test_patches_of_cortex_may_be_darker_on_t1_more_often_than_elsewhere(family, share):
+    config = DistractorConfig(cortex_probability=1, cortex_darker_probability=0.3)
+
+    gains = [distractors(seed, family, config).cortex_gain for seed in range(200)]
+
+    assert sum(gain < 0 for gain in gains) / 200 == pytest.approx(share, abs=0.1)
+    assert min(gains) >= -0.45 and max(gains) <= 0.45 and 0 not in gains
+    assert not distractors(1, "ct", config).cortex_gain
+
+
 def test_white_matter_is_uneven_both_ways_and_nothing_else_is_touched():
     white = box((-60.0, -80.0, 0.0), (60.0, 80.0, 70.0))
     config = DistractorConfig(white_matter_probability=1)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
-from strokelabel.labels import default_label_table
-from strokelabel.synthesis.config import ContrastConfig, LesionConfig, StageConfig
+from strokelabel.labels import TISSUE_GROUPS, default_label_table
+from strokelabel.synthesis.config import ContrastConfig, ContrastFamily, LesionConfig, StageConfig
 from strokelabel.synthesis.contrast import sample_contrast
-from strokelabel.synthesis.lesion import COMPONENTS
-from strokelabel.synthesis.lesion_appearance import component_contrast
+from strokelabel.synthesis.lesion import COMPONENTS, OWN_COMPONENTS
+from strokelabel.synthesis.lesion_appearance import (
+    COMMON_RULES,
+    LESION_RULES,
+    component_contrast,
+    each_lesion,
+)
 from strokelabel.synthesis.lesion_grid import CoarseGrid
 from strokelabel.synthesis.lesion_stage import PLAIN, sample_stage, stage_weights
 from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.tissue.families import CLINICAL_MEANS
 
 TABLE = default_label_table()
 SHAPE = (40, 44, 36)
@@ -38,7 +45,10 @@ def weights_of(parameters, radius, spacing_mm=2.0):
     tissues = torch.zeros(1, 4, *SHAPE)
     tissues[:, 2] = 1
     grid = CoarseGrid(SHAPE, spacing_mm, CPU)
-    return stage_weights([parameters], soft, tissues, grid)[0], soft[0, 0]
+    everywhere = (slice(None), slice(None), slice(None))
+    weights = stage_weights([parameters], soft, tissues, grid, everywhere)
+    nothing = torch.zeros(1, 1, *SHAPE)
+    return torch.cat([weights.get(name, nothing)[0] for name in COMPONENTS[1:5]]), soft[0, 0]
 
 
 def contrast_of(stage, family, seed, **changes):
@@ -46,7 +56,7 @@ def contrast_of(stage, family, seed, **changes):
     config = ContrastConfig(families={family: 1.0})
     drawn = sample_contrast(Sampler(seed), config, lesion, TABLE)
     dressed = component_contrast(Sampler(seed + 999), drawn, config, lesion, stage, TABLE)
-    means = dict(zip(COMPONENTS, dressed.lesion_means[:, 0].tolist(), strict=True))
+    means = dict(zip(COMPONENTS, dressed.lesion_means[0, :, 0].tolist(), strict=True))
     for name, label in (("gray", 3), ("white", 2), ("ventricle", 4)):
         means[name] = float(dressed.means[TABLE.index(label), 0])
     return means
@@ -115,10 +125,47 @@ def test_clinical_contrasts_show_each_stage_as_radiologists_know_it():
     for seed in range(20):
         flair, dwi, t2, t1 = (contrast_of("acute", family, seed) for family in ("flair", "dwi", "t2", "t1"))
         assert contrast_of("chronic", "flair", seed)["rim"] > flair["gray"] > flair["cavity"]
-        assert dwi["lesion"] > dwi["gray"] + 0.25
+        assert dwi["lesion"] > dwi["gray"] + 0.05
         assert t2["lesion"] > t2["gray"] > t2["haemorrhage"]
         assert t1["white"] > t1["gray"] > t1["lesion"]
         assert flair["hyperintensity"] > flair["gray"] > flair["white"] - 0.05
+
+
+def test_stages_look_on_adc_and_ct_as_radiologists_know_them():
+    for seed in range(10):
+        acute, chronic = (contrast_of(stage, "adc", seed) for stage in ("acute", "chronic"))
+        assert acute["lesion"] < acute["gray"] < acute["ventricle"]
+        assert chronic["gray"] < chronic["lesion"] and chronic["gray"] < chronic["cavity"]
+        assert acute["hyperintensity"] > acute["white"]
+        acute, chronic = (contrast_of(stage, "ct", seed) for stage in ("acute", "chronic"))
+        assert acute["ventricle"] < acute["lesion"] < acute["white"] < acute["gray"] < acute["haemorrhage"]
+        assert chronic["lesion"] < chronic["ventricle"] + 0.12 < chronic["white"]
+        assert acute["hyperintensity"] < acute["white"] and acute["oedema"] < acute["white"]
+
+
+def test_every_family_has_a_rule_for_every_component_and_stage_and_a_range_for_every_group():
+    for family, groups in CLINICAL_MEANS.items():
+        assert set(groups) == set(TISSUE_GROUPS) - {"background"} | {"lesion"}
+        assert set(COMMON_RULES[family]) == set(COMPONENTS[1:])
+        assert set(LESION_RULES[family]) == set(StageConfig().weights)
+    assert set(CLINICAL_MEANS) == set(get_args(ContrastFamily)) - {"random"}
+    assert set(COMMON_RULES) == set(LESION_RULES) == set(CLINICAL_MEANS)
+
+
+@pytest.mark.parametrize("family", ["t2", "ct", "random"])
+def test_each_lesion_of_a_head_has_means_of_its_own_and_shares_what_lies_outside(family):
+    config, lesion = ContrastConfig(families={family: 1.0}), LesionConfig()
+    drawn = sample_contrast(Sampler(1), config, lesion, TABLE)
+    dressed = component_contrast(Sampler(2), drawn, config, lesion, "chronic", TABLE)
+
+    means = each_lesion(Sampler(3), dressed, config, lesion, "chronic", TABLE, 4).lesion_means[..., 0]
+
+    assert means.shape == (4, len(COMPONENTS))
+    assert torch.equal(means[0], dressed.lesion_means[0, :, 0])
+    for component in range(OWN_COMPONENTS):
+        assert len(means[:, component].unique()) == 4
+    for component in range(OWN_COMPONENTS, len(COMPONENTS)):
+        assert len(means[:, component].unique()) == 1
 
 
 @pytest.mark.parametrize(("probability", "share"), [(0.0, 0.1), (1.0, 1.0)])

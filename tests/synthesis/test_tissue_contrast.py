@@ -64,7 +64,7 @@ def test_values_are_physical_and_air_has_no_protons():
         assert bool((contrast.means >= 0).all()) and bool((contrast.deviations >= 0).all())
         assert float(contrast.means[AIR, 0]) == 0
         assert contrast.means.shape == (len(TABLE.labels), 5)
-        assert contrast.lesion_means.shape == (len(COMPONENTS), 5)
+        assert contrast.lesion_means.shape == (1, len(COMPONENTS), 5)
 
 
 def test_presets_protocols_and_stages_are_drawn_as_often_as_asked():
@@ -74,14 +74,14 @@ def test_presets_protocols_and_stages_are_drawn_as_often_as_asked():
     paper = sum(d.scan.protocol.startswith("paper/") for d in drawn)
     assert paper == pytest.approx(50, abs=20)
     assert not any("flair" in d.scan.protocol for d in drawn)
-    assert all(d.family.endswith(" cavity") and d.lesion_means[0, 1] < 0.4 for d in drawn)
+    assert all(d.family.endswith(" cavity") and d.lesion_means[0, 0, 1] < 0.4 for d in drawn)
 
 
 def test_a_stage_changes_the_lesion_proper_and_nothing_else():
     (before,) = draws(1, stages={"cavity": 1})
     after = with_stage(Sampler(3), PhysicsConfig(), before, "acute")
-    assert after.lesion_means[0, 1] > before.lesion_means[0, 1]
-    assert torch.equal(after.lesion_means[1:], before.lesion_means[1:])
+    assert after.lesion_means[0, 0, 1] > before.lesion_means[0, 0, 1]
+    assert torch.equal(after.lesion_means[:, 1:], before.lesion_means[:, 1:])
     assert torch.equal(after.means, before.means) and after.scan is before.scan
     assert after.family == f"{before.scan.protocol} acute"
     assert with_stage(Sampler(3), PhysicsConfig(), before, "plain") is before

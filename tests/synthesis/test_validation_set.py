@@ -124,7 +124,7 @@ def test_lesion_free_heads_have_every_contrast_thin_and_thick_slices_and_no_lesi
 
 
 def essentials(parameters):
-    """What version 1 of the benchmark draws, rounded to what any machine agrees on."""
+    """What version 2 of the benchmark draws, rounded to what any machine agrees on."""
     contrast, lesions, artefacts = parameters.contrast, parameters.lesions, parameters.artefacts
     numbers = [
         *contrast.means.flatten().tolist(),
@@ -132,18 +132,18 @@ def essentials(parameters):
         *parameters.deformation.velocity_mm.flatten().tolist()[:20],
         *artefacts.bias.flatten().tolist()[:8],
         artefacts.noise_deviation,
-        lesions.penumbra_floor,
+        *(draw.penumbra.floor for draw in lesions.draws),
         lesions.zoom,
     ]
     draws = [(d.index, d.mirror, d.erosion_voxels, d.dilation_voxels) for d in lesions.draws]
     return (parameters.seed, parameters.head, contrast.family, draws, [round(n, 4) for n in numbers])
 
 
-def test_version_1_of_the_benchmark_is_what_it_has_always_been(sixty, unseen):
+def test_version_2_of_the_benchmark_is_what_it_has_always_been(sixty, unseen):
     cases = [case for case, _ in sixty] + lesion_free_cases(15)
     drawn = [essentials(case_parameters(unseen, case)) for case in cases]
 
     digest = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()
 
     # If this fails, the draws of the benchmark have changed: undo that, or make it a new version, with new results.
-    assert (BENCHMARK_VERSION, digest[:16]) == ("1", "9d563f2ee929e954")
+    assert (BENCHMARK_VERSION, digest[:16]) == ("2", "80367f21f2db1fde")

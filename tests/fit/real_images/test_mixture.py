@@ -20,6 +20,8 @@ from strokelabel.fit.synthetic_stream import SyntheticStream
 from strokelabel.synthesis.prepared import PreparedData
 from tiny_prepared import make_recipe, write_prepared
 
+PHYSICS = {"shape": [32, 40, 36], "contrast": {"model": "physics"}}
+
 
 def mixture_recipe(**changes: object) -> Recipe:
     training = {"steps": 4, "validate_every": 0, "checkpoint_every": 1, "threads": 1, "accumulate": 2}
@@ -126,7 +128,7 @@ def test_a_folder_without_real_images_is_named_what_is_missing(tmp_path: Path) -
     [
         ({"slabs": {"thickness_voxels": 9}}, "slabs.thickness_voxels: expected a multiple of 2"),
         ({"training": {"steps": 4, "accumulate": 3}}, "training.accumulate: expected a multiple of 2"),
-        ({"maps": {}, "synthesis": {"shape": [32, 40, 36], "contrast": {"model": "physics"}}}, "physics_fraction: expected 0"),
+        ({"maps": {}, "synthesis": PHYSICS}, "physics_fraction: expected 0"),
         ({"brains": None, "real": {"fraction": 1.0}}, "slabs: expected it for the segmentation of tissues and lesions"),
     ],
 )  # fmt: skip

@@ -141,10 +141,25 @@ def test_views_and_slices_with_lesion_come_as_often_as_they_should(images: RealI
     shapes = [stream.batch_shape(step) for step in range(400)]
     assert sum(shape.view == "axial" for shape in shapes) == pytest.approx(300, abs=30)
     assert sum(shape.full_view for shape in shapes) == pytest.approx(200, abs=40)
-    drawn = [stream.sample(step, 0)[1] for step in range(400)]
+    drawn = [stream.sample(step, 0)[1][0].index for step in range(400)]
     # A third of the slices has no lesion; it is taken in 0.3 of the draws, or after three of them.
     free = sum(0.3 * (0.7 / 3) ** k / 3 for k in range(3)) + (0.7 / 3) ** 3
     assert sum(index == 2 for index in drawn) == pytest.approx(400 * free, abs=35)
+
+
+def test_a_stack_holds_several_slices_one_after_another_and_no_air_between_them(images: RealImages) -> None:
+    stream = make_stream(images, views={"coronal": 1}, stack_probability=1.0, full_view_probability=0.0)
+
+    shape, parts = stream.sample(5, 1)
+    slab, mask = stream.render(5, 1)
+
+    assert [part.depth for part in parts] == [6, 5, 5]
+    assert all((part.parameters.first, part.parameters.filled) == (0, part.depth) for part in parts)
+    assert len({part.parameters.rotation_degrees for part in parts}) == 3
+    assert tuple(slab.shape) == tuple(mask.shape) == shape.voxels(SHAPE, 16)
+    within = [(slab[:, k] - slab[:, k + 1]).abs().mean() for k in (0, 3, 7, 9, 12, 14)]
+    across = [(slab[:, k] - slab[:, k + 1]).abs().mean() for k in (5, 10)]
+    assert min(across) > 1.5 * max(within)
 
 
 def test_a_view_without_slices_is_named(images: RealImages) -> None:

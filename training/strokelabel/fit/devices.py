@@ -40,6 +40,19 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     return fabric
 
 
+def fastest_precision(device: torch.device) -> Precision:
+    """Return "bf16-mixed" where the device computes in bfloat16 by instructions of its own, else "32-true".
+
+    Args:
+        device: a CPU or a GPU.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    # Without these, oneDNN emulates bfloat16, which is slower than float32.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
 @contextmanager
 def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
     """Within the block, convolutions on NVIDIA GPUs use the fastest algorithm found for their shape.

@@ -173,6 +173,7 @@ class Recipe(_Section):
             )
         return self
 
+    @model_validator(mode="after")
     def _mixture_is_possible(self) -> Self:
         """Refuse real images and physics where there is nothing to mix them with."""
         plain = (self.task, self.target) == ("segmentation", "tissues")
@@ -303,8 +304,10 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         before = merged.get(key)
-        nested = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = _merge(before, value) if nested else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        else:
+            merged[key] = value
     return merged
 
 

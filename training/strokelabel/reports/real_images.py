@@ -22,7 +22,8 @@ def slab_panels(stream: SlabStream, first: int = 0) -> Iterator[Panel]:
     """
     for index in count(first):
         step, place = divmod(index, stream.config.count)
-        shape, _, parameters = stream.sample(step, place)
+        shape, (part, *_) = stream.sample(step, place)
+        parameters = part.parameters
         image, lesion = stream.render(step, place)
         middle = parameters.first + parameters.filled // 2
         title = f"{shape.view}, {parameters.appearance.recolouring.kind}"

@@ -23,15 +23,17 @@ class ArtefactParameters:
     """One draw.
 
     Attributes:
-        bias: (1, kx, ky, kz) control values of the bias field minus one, or of its logarithm.
+        bias: (1, kx, ky, kz) node values of the bias field minus one, or of its logarithm.
         gamma: exponent.
         motion_fwhm_mm: per axis.
         resolution_mm: spacing of the acquired voxels or slices per axis; 0 keeps the axis as it is.
         thickness_mm: slice thickness per axis.
         phase: position of the first slice within its spacing, in [0, 1), per axis.
         noise_deviation: on the image scaled to [0, 1].
-        noise_field: (1, kx, ky, kz) control values of the relative noise level minus one.
+        noise_field: (1, kx, ky, kz) node values of the relative noise level minus one.
         noise_seed: seed of the noise.
+        magnitude: true for the magnitude of a complex signal, as in magnetic resonance. If not, as on CT, noise is
+            Gaussian, gamma changes nothing, and values may be negative until `clip_to_window`.
     """
 
     bias: Tensor
@@ -43,6 +45,7 @@ class ArtefactParameters:
     noise_deviation: float
     noise_field: Tensor
     noise_seed: int
+    magnitude: bool = True
 
 
 def sample_artefacts(sampler: Sampler, config: ArtefactConfig) -> ArtefactParameters:
@@ -78,7 +81,7 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
 
 
 def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False) -> Tensor:
-    """Multiply by a smooth field within U(1 - strength, 1 + strength). Shapes (batch, 1, x, y, z).
+    """Multiply by a smooth field from 1 - strength to 1 + strength. Shapes (batch, 1, x, y, z).
 
     Args:
         images: what to multiply.
@@ -92,21 +95,36 @@ def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponent
 
 def apply_gamma(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
     """Raise images in [0, 1] to the drawn power. Shapes (batch, 1, x, y, z)."""
-    return images.clamp_min(0) ** column([p.gamma for p in parameters], images.device)
+    powers = images.clamp_min(0) ** column([p.gamma for p in parameters], images.device)
+    for item in _without_magnitude(parameters):
+        powers[item] = images[item]
+    return powers
+
+
+def clip_to_window(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+    """Clip images that are no magnitudes to [0, 1], in place. Shapes (batch, 1, x, y, z)."""
+    for item in _without_magnitude(parameters):
+        images[item].clamp_(0, 1)
+    return images
+
+
+def _without_magnitude(parameters: list[ArtefactParameters]) -> list[int]:
+    """Positions in the batch of images that are no magnitudes."""
+    return [item for item, p in enumerate(parameters) if not p.magnitude]
 
 
 def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: float) -> Tensor:
-    """Motion blur, slice profile, sampling in slices, Rician noise, and interpolation back to the full grid.
+    """Motion blur, slice profile, sampling in slices, noise, and interpolation back to the full grid.
 
     Noise is added to the acquired slices, before interpolation, as a scanner would.
 
     Args:
-        images: (batch, 1, x, y, z) in [0, 1].
+        images: (batch, 1, x, y, z) in [0, 1], or any values without magnitude.
         parameters: one draw per item.
         spacing_mm: voxel size of the grid.
 
     Returns:
-        (batch, 1, x, y, z), not negative.
+        (batch, 1, x, y, z); magnitudes are not negative.
     """
     down, up = [], []
     for axis, size in enumerate(_shape(images)):
@@ -117,12 +135,19 @@ def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: fl
 
 
 def rician(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
-    """Magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y, z)."""
+    """Magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y, z).
+
+    Without magnitude, the signal with Gaussian noise.
+    """
     shape = _shape(images)
     field = evaluate_fields([p.noise_field for p in parameters], shape, images.device)
     level = column([p.noise_deviation for p in parameters], images.device) * (1 + field)
     noise = voxel_noise([p.noise_seed for p in parameters], (2, *shape), images.device) * level
-    return torch.sqrt((images + noise[:, :1]) ** 2 + noise[:, 1:] ** 2)
+    signal = images + noise[:, :1]
+    magnitude = torch.hypot(signal, noise[:, 1:])
+    for item in _without_magnitude(parameters):
+        magnitude[item] = signal[item]
+    return magnitude
 
 
 def _acquisition_matrices(

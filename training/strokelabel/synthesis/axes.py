@@ -43,13 +43,13 @@ def apply_along_axes(images: Tensor, matrices: list[Tensor]) -> Tensor:
 
     Args:
         images: (batch, 1, x, y, z).
-        matrices: three of (batch, m, n), from n voxels to m.
+        matrices: three of (batch, m, n), from n voxels to m; a batch of one serves all images.
 
     Returns:
         (batch, 1, X, Y, Z).
     """
     batch, _, nx, ny, nz = images.shape
-    out = torch.bmm(matrices[0], images.reshape(batch, nx, ny * nz)).view(batch, -1, ny, nz)
+    out = torch.matmul(matrices[0], images.reshape(batch, nx, ny * nz)).view(batch, -1, ny, nz)
     out = torch.matmul(matrices[1].unsqueeze(1), out)
     out = torch.matmul(out, matrices[2].transpose(1, 2).unsqueeze(1))
     return out.unsqueeze(1)

@@ -1,24 +1,23 @@
-"""Settings of the SynthStroke generator; every range that a recipe may change, with the paper's value beside it.
+"""Settings of the SynthStroke generator: every range that a recipe may change.
 
 "Paper" is Chalcroft et al. 2025 (SynthStroke), section 3.1. Ranges are (low, high) of a uniform distribution.
+
+Defaults are the paper's for rotation, zoom, flips, elastic fraction, means, deviations, texture, nodes and strength of the
+bias, motion, resolution, nodes of the noise, and the flaws of skull-stripping. They read the paper where it cannot be meant
+as it stands: shear on both sides, gamma with the natural logarithm, noise as a deviation rather than a signal-to-noise
+ratio. All others are ours, since the paper has no number: translation, air, lesions, slices, the g-factor's strength.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from strokelabel.physics.presets import PRESETS, PresetName
-
-Range = tuple[float, float]
-
-
-def _some_weight(weights: dict[Any, float]) -> dict[Any, float]:
-    """Refuse relative frequencies that nothing can be drawn with."""
-    if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-        raise ValueError(f"expected frequencies of at least 0, one of them above 0, got {weights}")
-    return weights
+from strokelabel.synthesis.settings.scanner import CoilConfig, CoverageConfig
+from strokelabel.synthesis.settings.section import Range, Section, some_weight
+from strokelabel.synthesis.settings.tissue import PocketConfig, StructureConfig, SurroundingsConfig
 
 
 def _known_protocols(weights: dict[str, float]) -> dict[str, float]:
@@ -30,29 +29,11 @@ def _known_protocols(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
-ContrastFamily = Literal["random", "t1", "t2", "flair", "dwi"]
+ContrastFamily = Literal["random", "t1", "t2", "flair", "dwi", "adc", "ct"]
 LesionStage = Literal["acute", "subacute", "gliosis", "cavity", "haemorrhage"]
 
 
-class _Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, so that a typing slip cannot pass unnoticed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> _Section:
-        for name, value in self:
-            if (
-                isinstance(value, tuple)
-                and len(value) == 2
-                and all(isinstance(v, int | float) for v in value)
-                and value[0] > value[1]
-            ):
-                raise ValueError(f"{name}: expected (low, high) with low <= high, got {value}")
-        return self
-
-
-class DeformationConfig(_Section):
+class DeformationConfig(Section):
     """Affine and diffeomorphic deformation of the head."""
 
     rotation_degrees: Range = (-15.0, 15.0)
@@ -61,23 +42,23 @@ class DeformationConfig(_Section):
     translation_mm: Range = (-10.0, 10.0)
     """How far the brain's centre may lie from the centre of the field of view (paper: random crops)."""
     elastic_fraction: Range = (0.0, 0.05)
-    """Greatest displacement as a fraction of the field of view."""
+    """Greatest velocity, and nearly the greatest displacement, along an axis as a fraction of the field of view."""
     elastic_nodes: tuple[int, int] = (2, 10)
-    """Control nodes per axis."""
+    """Nodes per axis (paper: 0 to 10)."""
     flip_probability: tuple[float, float, float] = (0.8, 0.8, 0.8)
     """Per canonical axis: left-right, back-front, bottom-top."""
 
 
-class PhysicsConfig(_Section):
+class PhysicsConfig(Section):
     """Quantitative tissue values and acquisitions of the physics model (qSynth, Chalcroft et al. 2025)."""
 
-    presets: Annotated[dict[PresetName, float], AfterValidator(_some_weight)] = Field(
+    presets: Annotated[dict[PresetName, float], AfterValidator(some_weight)] = Field(
         default={"paper": 0.5, "clinical": 0.5}
     )
     """Relative frequencies of the sets of protocols in `strokelabel.physics.presets`."""
     protocols: Annotated[dict[str, float], AfterValidator(_known_protocols)] = Field(default={})
     """Relative frequencies of protocols within their preset, as in {"t2-fse": 2, "mp2rage": 0}; 1 where not given."""
-    stages: Annotated[dict[LesionStage, float], AfterValidator(_some_weight)] = Field(
+    stages: Annotated[dict[LesionStage, float], AfterValidator(some_weight)] = Field(
         default={"acute": 0.25, "subacute": 0.25, "gliosis": 0.2, "cavity": 0.2, "haemorrhage": 0.1}
     )
     """Relative frequencies of what lesions are made of."""
@@ -89,11 +70,11 @@ class PhysicsConfig(_Section):
     """Factor on the priors' spread within a tissue, one for each tissue."""
     receive_nodes: tuple[int, int] = (2, 4)
     receive_strength: Range = (0.0, 0.4)
-    """Receive field (B1-) within U(1 - strength, 1 + strength)."""
+    """Receive field (B1-) from 1 - strength to 1 + strength."""
     transmit_nodes: tuple[int, int] = (2, 3)
     transmit_strength: Range = (0.0, 0.25)
     transmit_mean: Range = (0.9, 1.1)
-    """Transmit field (B1+): its mean, times U(1 - strength, 1 + strength)."""
+    """Transmit field (B1+): its mean, times 1 - strength to 1 + strength."""
 
     @model_validator(mode="after")
     def _something_to_draw(self) -> PhysicsConfig:
@@ -103,13 +84,13 @@ class PhysicsConfig(_Section):
         return self
 
 
-class ContrastConfig(_Section):
+class ContrastConfig(Section):
     """What gives each anatomical label its intensity: a Gaussian mixture, or quantitative values and a sequence."""
 
     model: Literal["mixture", "physics"] = "mixture"
     """"physics" draws quantitative values and simulates a sequence; of the rest, only the texture then counts."""
     physics: PhysicsConfig = PhysicsConfig()
-    families: Annotated[dict[ContrastFamily, float], AfterValidator(_some_weight)] = Field(
+    families: Annotated[dict[ContrastFamily, float], AfterValidator(some_weight)] = Field(
         default={"random": 1.0}
     )
     """Relative frequencies. "random" is the paper's; the others are clinical contrasts with wide margins."""
@@ -131,13 +112,16 @@ class ContrastConfig(_Section):
     """Whether a structure looks the same on both sides (SynthSeg's code: not)."""
     joined_labels: tuple[tuple[int, ...], ...] = ()
     """Ids of labels that always look the same, group by group, such as ((4, 5), (17, 18)); so do their mirrors."""
+    structures: StructureConfig = StructureConfig()
+    surroundings: SurroundingsConfig = SurroundingsConfig()
+    pockets: PocketConfig = PocketConfig()
 
 
 Stage = Literal["acute", "subacute", "chronic", "haemorrhagic"]
 Extent = Literal["territory", "hemisphere", "brain"]
 
 
-class SpatialPriorConfig(_Section):
+class SpatialPriorConfig(Section):
     """Small lesions moved to where lesions of the bank lie, rather than left where their own patient had them."""
 
     probability: float = Field(0.0, ge=0, le=1)
@@ -147,7 +131,7 @@ class SpatialPriorConfig(_Section):
     """FWHM of the kernel that makes a density of the masks."""
 
 
-class EmbolicConfig(_Section):
+class EmbolicConfig(Section):
     """Showers of small lesions: masks of the bank and random blobs, at positions drawn from the spatial prior."""
 
     probability: float = Field(0.0, ge=0, le=1)
@@ -159,18 +143,18 @@ class EmbolicConfig(_Section):
     """Volume of each; its logarithm is uniform."""
     blob_probability: float = Field(0.5, ge=0, le=1)
     """Random blobs rather than masks of the bank."""
-    extent_weights: Annotated[dict[Extent, float], AfterValidator(_some_weight)] = Field(
+    extent_weights: Annotated[dict[Extent, float], AfterValidator(some_weight)] = Field(
         default={"territory": 0.5, "hemisphere": 0.3, "brain": 0.2}
     )
     """Where the shower falls: inside one large mask of the bank, in one hemisphere, anywhere."""
 
 
-class StageConfig(_Section):
+class StageConfig(Section):
     """Lesions that look like their age."""
 
     probability: float = Field(0.0, ge=0, le=1)
     """Share of heads whose lesions have a stage; the others keep the paper's one mean per lesion."""
-    weights: Annotated[dict[Stage, float], AfterValidator(_some_weight)] = Field(
+    weights: Annotated[dict[Stage, float], AfterValidator(some_weight)] = Field(
         default={"acute": 0.4, "subacute": 0.2, "chronic": 0.3, "haemorrhagic": 0.1}
     )
     cavity_csf_probability: float = Field(0.8, ge=0, le=1)
@@ -184,7 +168,7 @@ class StageConfig(_Section):
     oedema_sigma_mm: Range = (3.0, 9.0)
 
 
-class MassEffectConfig(_Section):
+class MassEffectConfig(Section):
     """Swelling: the anatomy around large fresh lesions is pushed away from them."""
 
     probability: float = Field(0.0, ge=0, le=1)
@@ -194,7 +178,7 @@ class MassEffectConfig(_Section):
     """Greatest displacement of the anatomy."""
 
 
-class DistractorConfig(_Section):
+class DistractorConfig(Section):
     """What looks like a lesion and is none; drawn for heads with and without lesions."""
 
     hyperintensity_probability: float = Field(0.0, ge=0, le=1)
@@ -208,18 +192,20 @@ class DistractorConfig(_Section):
     susceptibility_probability: float = Field(0.0, ge=0, le=1)
     """Bright or lost signal at temporal poles and frontal base (families "dwi" and "random")."""
     cortex_probability: float = Field(0.0, ge=0, le=1)
-    """Patches of brighter cortex (all families but "t1")."""
+    """Patches of brighter cortex (all families but "t1" and "ct")."""
+    cortex_darker_probability: float = Field(0.0, ge=0, le=1)
+    """Share of these patches that are darker instead. Above 0, "t1" has patches too, twice as many of them darker."""
     white_matter_probability: float = Field(0.0, ge=0, le=1)
     """Wide patches of white matter that are brighter or darker than the rest of it, in every contrast."""
 
 
-class LesionConfig(_Section):
+class LesionConfig(Section):
     """Lesions: how many, where, and how they are blended into the tissue.
 
     The sections at the end make lesions more real than the paper's; each is off unless a recipe switches it on.
     """
 
-    count_weights: Annotated[dict[int, float], AfterValidator(_some_weight)] = Field(
+    count_weights: Annotated[dict[int, float], AfterValidator(some_weight)] = Field(
         default={0: 0.1, 1: 0.6, 2: 0.2, 3: 0.1}
     )
     """Relative frequency of 0, 1, 2, ... lesion masks in one head."""
@@ -233,11 +219,15 @@ class LesionConfig(_Section):
     dilation_voxels: tuple[int, int] = (0, 2)
     blur_sigma_voxels: Range = (0.5, 1.5)
     penumbra_floor: Range = (0.1, 1.0)
-    """Lower bound a of the field U(a, 1) that thins the lesion out; 1 means no penumbra."""
+    """Lower bound a of the field from a to 1 that thins a lesion out; 1 means no penumbra."""
     penumbra_nodes: tuple[int, int] = (3, 7)
+    """Nodes of that field along each axis of the lesion's own bounding box."""
     penumbra_probability: float = Field(0.5, ge=0, le=1)
+    """How often a lesion has a penumbra; each lesion of a head by itself."""
     minimum_contrast: float = Field(0.0, ge=0, lt=0.5)
-    """Least difference between the means of lesion, gray and white matter (random contrast; paper: none)."""
+    """Least difference between the means of lesion, gray and white matter, where the family allows (paper: none)."""
+    minimum_contrast_of: dict[ContrastFamily, Annotated[float, Field(ge=0, lt=0.5)]] = Field(default={})
+    """The same for single families, where the general one would hide lesions that are seen, as in {"adc": 0.05}."""
     volume_balance: float = Field(0.0, ge=0, le=1)
     """0 draws masks as often as they occur; 1 draws all sizes (bins of log-volume) equally often."""
     spatial_prior: SpatialPriorConfig = SpatialPriorConfig()
@@ -246,12 +236,20 @@ class LesionConfig(_Section):
     mass_effect: MassEffectConfig = MassEffectConfig()
     distractors: DistractorConfig = DistractorConfig()
 
+    def contrast_of(self, family: str) -> float:
+        """Least difference between the means of lesion, gray and white matter in a contrast family."""
+        return next(
+            (v for name, v in self.minimum_contrast_of.items() if name == family), self.minimum_contrast
+        )
 
-class ArtefactConfig(_Section):
+
+class ArtefactConfig(Section):
     """What the scanner and the processing do to an image."""
 
     bias_nodes: tuple[int, int] = (2, 7)
+    """Nodes per axis."""
     bias_strength: Range = (0.0, 0.5)
+    """Greatest difference from one of the field that multiplies the image."""
     bias_exponential: bool = False
     """Whether the field is the logarithm of the bias (SynthSeg), not the bias minus one; `bias_strength` may then
     exceed one."""
@@ -270,10 +268,12 @@ class ArtefactConfig(_Section):
     noise_deviation: Range = (0.0, 0.1)
     noise_nodes: tuple[int, int] = (2, 5)
     noise_strength: Range = (0.0, 0.5)
-    """Spatial variation of the noise level (g-factor)."""
+    """Greatest relative deviation of the local noise level from its mean (g-factor)."""
+    coil: CoilConfig = CoilConfig()
+    coverage: CoverageConfig = CoverageConfig()
 
 
-class SkullStripConfig(_Section):
+class SkullStripConfig(Section):
     """Removal of everything but the brain, with the flaws that tools leave."""
 
     probability: float = Field(0.3, ge=0, le=1)
@@ -287,7 +287,7 @@ class SkullStripConfig(_Section):
     erosion_mm: Range = (0.0, 4.0)
 
 
-class SynthesisConfig(_Section):
+class SynthesisConfig(Section):
     """The whole generator."""
 
     shape: tuple[int, int, int] = (192, 192, 192)

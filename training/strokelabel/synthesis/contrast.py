@@ -1,7 +1,7 @@
 """Gaussian-mixture contrast: an intensity and a texture for each anatomical label and for the lesions.
 
-Random contrast follows SynthSeg (Billot et al. 2023) and SynthStroke (Chalcroft et al. 2025); the clinical families
-are wide priors, written down here by us, around how each tissue looks on a T1w, T2w, FLAIR or diffusion-weighted scan.
+Random contrast follows SynthSeg (Billot et al. 2023) and SynthStroke (Chalcroft et al. 2025); `tissue.families` has the
+clinical families.
 """
 
 from __future__ import annotations
@@ -16,32 +16,9 @@ from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig
 from strokelabel.synthesis.sampling import Sampler, voxel_noise
 from strokelabel.synthesis.scan import ScanParameters
+from strokelabel.synthesis.tissue.families import CLINICAL_MEANS, CT, CT_AIR
 
 _BACKGROUND_GROUP = "background"
-
-CLINICAL_MEANS: dict[str, dict[str, tuple[float, float]]] = {
-    "t1": {
-        "gray": (0.45, 0.62), "white": (0.7, 0.95), "ventricle": (0.08, 0.25), "csf": (0.08, 0.3),
-        "vessel": (0.1, 0.7), "bone": (0.0, 0.15), "marrow": (0.4, 0.9), "soft": (0.3, 0.6),
-        "skin": (0.5, 1.0), "eye": (0.1, 0.3), "lesion": (0.1, 0.48),
-    },
-    "t2": {
-        "gray": (0.42, 0.6), "white": (0.25, 0.42), "ventricle": (0.8, 1.0), "csf": (0.7, 1.0),
-        "vessel": (0.0, 0.4), "bone": (0.0, 0.15), "marrow": (0.2, 0.6), "soft": (0.15, 0.45),
-        "skin": (0.3, 0.8), "eye": (0.7, 1.0), "lesion": (0.6, 1.05),
-    },
-    "flair": {
-        "gray": (0.45, 0.62), "white": (0.33, 0.5), "ventricle": (0.03, 0.15), "csf": (0.03, 0.25),
-        "vessel": (0.0, 0.4), "bone": (0.0, 0.15), "marrow": (0.2, 0.6), "soft": (0.2, 0.55),
-        "skin": (0.3, 0.9), "eye": (0.05, 0.2), "lesion": (0.68, 1.1),
-    },
-    "dwi": {
-        "gray": (0.3, 0.45), "white": (0.22, 0.4), "ventricle": (0.02, 0.15), "csf": (0.02, 0.2),
-        "vessel": (0.0, 0.15), "bone": (0.0, 0.08), "marrow": (0.0, 0.15), "soft": (0.0, 0.2),
-        "skin": (0.0, 0.2), "eye": (0.02, 0.2), "lesion": (0.55, 1.2),
-    },
-}  # fmt: skip
-"""Ranges of the mean intensity per tissue group, relative to a white point of about 1."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +32,8 @@ class ContrastParameters:
         family: which contrast family was drawn.
         means: (labels, features) mean of each label of the table.
         deviations: (labels, features) standard deviation of each label.
-        lesion_means: (components, features) mean of each lesion component (`lesion.COMPONENTS`).
+        lesion_means: (lesions, components, features) mean of each component (`lesion.COMPONENTS`) of each lesion; at
+            least one row, also in a head without lesions.
         lesion_deviations: (components, features) standard deviation inside each component.
         texture_fwhm_voxels: smoothness of the texture.
         texture_seed: seed of the texture.
@@ -86,7 +64,9 @@ def sample_contrast(
     for label in table.labels:
         structure = joined[label.id]
         if structure not in by_structure:
-            by_structure[structure] = _structure(sampler, config, groups[label.group], label.group, shared)
+            drawn = _structure(sampler, config, groups[label.group], label.group, shared)
+            lowest = CT_AIR if family == CT else 0.0
+            by_structure[structure] = max(drawn[0], lowest), drawn[1]
         mean, deviation = by_structure[structure]
         means.append(mean)
         deviations.append(deviation)
@@ -95,7 +75,7 @@ def sample_contrast(
         means=torch.tensor(means).unsqueeze(1),
         deviations=torch.tensor(deviations).unsqueeze(1),
         lesion_means=torch.tensor(
-            [[_lesion_mean(sampler, config, lesion, family, (groups["gray"], groups["white"]))]]
+            [[[lesion_mean(sampler, config, lesion, family, (groups["gray"], groups["white"]))]]]
         ),
         lesion_deviations=torch.tensor([[sampler.uniform(config.deviation)]]),
         texture_fwhm_voxels=sampler.uniform(config.texture_fwhm_voxels),
@@ -115,7 +95,7 @@ def _group_means(
     if config.background_random_probability and sampler.flip(config.background_random_probability):
         bounds = config.mean
     means[_BACKGROUND_GROUP] = 0.0 if zero else sampler.uniform(bounds)
-    return means
+    return means | ({_BACKGROUND_GROUP: CT_AIR} if family == CT else {})
 
 
 def _joined_ids(config: ContrastConfig, table: LabelTable) -> dict[int, int]:
@@ -136,22 +116,47 @@ def _structure(
     if group == _BACKGROUND_GROUP:
         low = group_mean <= config.background_mean[1]
         bounds = config.background_deviation if low else None
-        return group_mean, 0.0 if group_mean == 0 else sampler.uniform(bounds or config.deviation)
+        return group_mean, 0.0 if group_mean in (0, CT_AIR) else sampler.uniform(bounds or config.deviation)
     own = group_mean + sampler.normal(0, 0.02) if shared else sampler.uniform(config.mean)
-    return max(own, 0.0), sampler.uniform(config.deviation)
+    return own, sampler.uniform(config.deviation)
 
 
-def _lesion_mean(
+def group_mean(means: Tensor, table: LabelTable, group: str) -> float:
+    """Mean of a group's first label: white matter, cortex, lateral ventricle in FreeSurfer's order.
+
+    Args:
+        means: (labels, 1) intensities.
+        table: the label table that the rows follow.
+        group: "gray", say; 0.5 where the table has none of it.
+    """
+    rows = [row for row, label in enumerate(table.labels) if label.group == group]
+    return float(means[rows[0], 0]) if rows else 0.5
+
+
+def lesion_mean(
     sampler: Sampler,
     config: ContrastConfig,
     lesion: LesionConfig,
     family: str,
     parenchyma: tuple[float, float],
 ) -> float:
-    """Mean of the lesion, at least `minimum_contrast` away from gray and white matter where that is possible."""
+    """Draw the mean of a lesion, as far from gray and white matter as asked for where that is possible.
+
+    Args:
+        sampler: source of randomness.
+        config: range of random means.
+        lesion: least contrast.
+        family: of the contrast.
+        parenchyma: means of gray and white matter.
+    """
     bounds = CLINICAL_MEANS.get(family, {}).get("lesion", config.mean)
     draws = [sampler.uniform(bounds) for _ in range(8)]
-    visible = [d for d in draws if min(abs(d - mean) for mean in parenchyma) >= lesion.minimum_contrast]
+    return first_visible(draws, parenchyma, lesion.contrast_of(family))
+
+
+def first_visible(draws: list[float], parenchyma: tuple[float, float], contrast: float) -> float:
+    """The first of some means that differs from gray and white matter by a contrast, or else the first."""
+    visible = [d for d in draws if min(abs(d - mean) for mean in parenchyma) >= contrast]
     return (visible or draws)[0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class DeformationParameters:
     translation_mm: tuple[float, float, float]
     flip: tuple[bool, bool, bool]
     velocity_mm: Tensor
-    """(3, kx, ky, kz) control values of the stationary velocity field."""
+    """(3, kx, ky, kz) node values of the stationary velocity field."""
 
 
 def sample_deformation(
@@ -106,7 +107,7 @@ def displacement(
     """Displacement of the diffeomorphism that a stationary velocity field generates (scaling and squaring).
 
     Args:
-        velocities_mm: per item (3, kx, ky, kz) control values.
+        velocities_mm: per item (3, kx, ky, kz) node values.
         shape: voxels of the image.
         spacing_mm: voxel size.
         device: where to compute.
@@ -132,14 +133,21 @@ def _warp(volume: Tensor, offset: Tensor) -> Tensor:
     return F.grid_sample(volume, grid.flip(-1), mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def sample_volume(volume: Tensor, coordinates: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Linear interpolation of volumes at world coordinates; zero outside.
+def sample_volume(
+    volume: Tensor,
+    coordinates: Tensor,
+    matrix: Tensor,
+    offset: Tensor,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:
+    """Interpolation of volumes at world coordinates, linear unless told otherwise; zero outside.
 
     Args:
         volume: (batch, c, x, y, z).
         coordinates: (batch, X, Y, Z, 3) in mm.
         matrix: (batch, 3, 3) from mm to voxel index.
         offset: (batch, 3) voxel index of the origin.
+        mode: "bilinear" is torch's word for linear interpolation, in three dimensions too.
 
     Returns:
         (batch, c, X, Y, Z).
@@ -150,4 +158,4 @@ def sample_volume(volume: Tensor, coordinates: Tensor, matrix: Tensor, offset: T
     matrix = (matrix * scale.view(1, 3, 1)).flip(1)
     offset = (offset * scale - 1).flip(1)
     grid = (coordinates.flatten(1, 3) @ matrix.transpose(1, 2) + offset.unsqueeze(1)).view_as(coordinates)
-    return F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return F.grid_sample(volume, grid, mode=mode, padding_mode="zeros", align_corners=True)

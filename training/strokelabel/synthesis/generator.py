@@ -20,6 +20,7 @@ from strokelabel.synthesis.artefacts import (
     acquire,
     apply_bias,
     apply_gamma,
+    clip_to_window,
     sample_artefacts,
 )
 from strokelabel.synthesis.config import SynthesisConfig
@@ -31,12 +32,22 @@ from strokelabel.synthesis.deformation import (
     sample_volume,
 )
 from strokelabel.synthesis.head import Head, stack_heads
-from strokelabel.synthesis.lesion import LesionParameters, penumbra, place_lesions, sample_lesions
+from strokelabel.synthesis.lesion import (
+    COMPONENTS,
+    OWN_COMPONENTS,
+    LesionParameters,
+    PlacedLesions,
+    place_lesions,
+    sample_lesions,
+)
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.parcellation import ParcellationTarget
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, derived_sampler, pad_stack
 from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
+from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
+from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
+from strokelabel.synthesis.scanner.ct import as_ct
 from strokelabel.synthesis.signals import expose, signal_contrast
 from strokelabel.synthesis.skull_strip import (
     SkullStripParameters,
@@ -44,7 +55,10 @@ from strokelabel.synthesis.skull_strip import (
     sample_skull_strip,
     without_extracerebral,
 )
-from strokelabel.synthesis.tissue_contrast import sample_tissue_contrast, with_stage
+from strokelabel.synthesis.tissue.families import CT
+from strokelabel.synthesis.tissue.pockets import Pocket, fill_pockets, sample_pockets
+from strokelabel.synthesis.tissue.structures import vary_structures, vary_surroundings
+from strokelabel.synthesis.tissue_contrast import each_lesion_tissue, sample_tissue_contrast, with_stage
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,9 @@ class SampleParameters:
     skull_strip: SkullStripParameters
     artefacts: ArtefactParameters
     realism: RealismParameters | None = None
+    pockets: tuple[Pocket, ...] = ()
+    coil: CoilParameters = NO_COIL
+    coverage: CoverageParameters | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,7 @@ class Synthesizer:
             seed=seed,
             head=sampler.integer(0, len(self.heads) - 1),
             deformation=sample_deformation(sampler, config.deformation, config.field_of_view_mm),
-            contrast=self._sample_contrast(sampler),
+            contrast=self._sample_contrast(sampler, seed),
             lesions=sample_lesions(sampler, config.lesion, len(self.lesions)),
             skull_strip=sample_skull_strip(sampler, config.skull_strip),
             artefacts=sample_artefacts(sampler, config.artefacts),
@@ -131,13 +148,37 @@ class Synthesizer:
         contrast, lesions, realism = self._realism.sample(seed, parameters.contrast, parameters.lesions)
         if realism is not None:
             contrast = with_stage(sampler, config.contrast.physics, contrast, realism.stage.stage)
-        return replace(parameters, contrast=contrast, lesions=lesions, realism=realism)
+        if contrast.scan is not None and lesions.count > 1:
+            own = derived_sampler(seed, "each lesion")
+            contrast = each_lesion_tissue(own, config.contrast.physics, contrast, lesions.count)
+        parameters = replace(parameters, contrast=contrast, lesions=lesions, realism=realism)
+        return self._sample_scanner(parameters)
 
-    def _sample_contrast(self, sampler: Sampler) -> ContrastParameters:
+    def _sample_contrast(self, sampler: Sampler, seed: int) -> ContrastParameters:
         """Intensities, or quantitative values and a sequence."""
-        if self.config.contrast.model == "physics":
-            return sample_tissue_contrast(sampler, self.config.contrast, self.table)
-        return sample_contrast(sampler, self.config.contrast, self.config.lesion, self.table)
+        config = self.config.contrast
+        if config.model == "physics":
+            return sample_tissue_contrast(sampler, config, self.table)
+        contrast = sample_contrast(sampler, config, self.config.lesion, self.table)
+        own = derived_sampler(seed, "structures")
+        contrast = vary_structures(own, config.structures, contrast, self.table)
+        return vary_surroundings(own, config.surroundings, contrast, self.table)
+
+    def _sample_scanner(self, parameters: SampleParameters) -> SampleParameters:
+        """The same image with pockets, coil, coverage, and the artefacts of CT where it is one."""
+        config, family = self.config, parameters.contrast.family
+        artefacts, coil = parameters.artefacts, NO_COIL
+        if family == CT:
+            artefacts = as_ct(derived_sampler(parameters.seed, "ct"), artefacts)
+        else:
+            coil = sample_coil(derived_sampler(parameters.seed, "coil"), config.artefacts.coil)
+        pockets: tuple[Pocket, ...] = ()
+        if parameters.contrast.scan is None:
+            own = derived_sampler(parameters.seed, "pockets")
+            pockets = sample_pockets(own, config.contrast.pockets, family)
+        own = derived_sampler(parameters.seed, "coverage")
+        coverage = sample_coverage(own, config.artefacts.coverage, artefacts.resolution_mm)
+        return replace(parameters, artefacts=artefacts, coil=coil, pockets=pockets, coverage=coverage)
 
     @torch.no_grad()
     def apply(self, parameters: list[SampleParameters], keep_features: bool = False) -> SyntheticBatch:
@@ -158,23 +199,27 @@ class Synthesizer:
         shown = parameters
         if by_signal:
             shown = [replace(p, contrast=signal_contrast(p.contrast)) for p in parameters]
-        lesion = place_lesions([p.lesions for p in parameters], self.lesions, coordinates, head.to_icbm)
-        coordinates = self._realism.swollen([p.realism for p in parameters], lesion[:, 1:], coordinates, head)
+        lesions = place_lesions([p.lesions for p in parameters], self.lesions, coordinates, head.to_icbm)
+        coordinates = self._realism.swollen([p.realism for p in parameters], lesions.soft, coordinates, head)
         anatomy = self._anatomy(shown, head, coordinates)
-        lesion = lesion * (anatomy.allowed > 0.5)
+        lesions = lesions.within(anatomy.allowed > 0.5)
         mask = brain_masks([p.skull_strip for p in parameters], anatomy.brain, config.spacing_mm)
-        maps = self._realism_maps(parameters, anatomy, lesion[:, 1:], coordinates, head.to_icbm)
-        mean, textures = self._mixture(shown, anatomy, lesion[:, 1:], maps)
+        maps = self._realism_maps(parameters, anatomy, lesions, coordinates, head.to_icbm)
+        mean, textures = self._mixture(shown, anatomy, lesions, maps)
         if scans:
             image = expose(mean, textures, scans) if by_signal else scan(mean, textures, scans)
         else:
-            image = (mean + textures).clamp_min(0)
+            image = _magnitudes(mean + textures, parameters)
         image = image if maps is None or maps.gain is None else image * maps.gain
+        image = apply_coil(image, mask, [p.coil for p in parameters], config.spacing_mm)
+        mask = restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         return SyntheticBatch(
             image=image,
-            target=self._label(parameters, head, coordinates, anatomy.tissues, lesion[:, 0], mask[:, 0]),
+            target=self._label(
+                parameters, head, coordinates, anatomy.tissues, lesions.soft[:, 0], mask[:, 0]
+            ),
             parameters=tuple(parameters),
             features=textured_maps(mean, textures, scans) * mask if keep_features else None,
         )
@@ -218,7 +263,7 @@ class Synthesizer:
         self,
         parameters: list[SampleParameters],
         anatomy: _Anatomy,
-        soft: Tensor,
+        lesions: PlacedLesions,
         coordinates: Tensor,
         to_icbm: Tensor,
     ) -> RealismMaps | None:
@@ -227,49 +272,61 @@ class Synthesizer:
         if not drawn:
             return None
         return self._realism.maps(
-            drawn, soft, anatomy.tissues, anatomy.brain, anatomy.allowed, coordinates, to_icbm
+            drawn, lesions, anatomy.tissues, anatomy.brain, anatomy.allowed, coordinates, to_icbm
         )
 
     def _mixture(
         self,
         parameters: list[SampleParameters],
         anatomy: _Anatomy,
-        weights: Tensor,
+        lesions: PlacedLesions,
         realism: RealismMaps | None,
     ) -> tuple[Tensor, Tensor]:
         """Tissue and lesion components laid over each other: means, and textures as strong as the deviations."""
-        shape = self.config.shape
         contrasts = [p.contrast for p in parameters]
-        weights = weights * penumbra([p.lesions for p in parameters], shape, self.device)
-        if realism is not None:
-            weights = torch.cat([weights, realism.weights], dim=1)
-        mean = self._blend(anatomy.mean, [c.lesion_means for c in contrasts], weights)
-        deviation = self._blend(anatomy.deviation, [c.lesion_deviations for c in contrasts], weights)
+        weights = {COMPONENTS[0]: lesions.weight} | (realism.weights if realism else {})
+        means = pad_stack([c.lesion_means for c in contrasts]).to(self.device)
+        deviations = torch.stack([c.lesion_deviations for c in contrasts]).to(self.device)
+        mean = self._blend(anatomy.mean, means, weights, lesions)
+        deviation = self._blend(anatomy.deviation, deviations[:, None], weights, lesions)
+        air = torch.stack([c.means[self._air] for c in contrasts]).to(self.device)
+        pockets = [p.pockets for p in parameters]
+        mean = fill_pockets(mean, anatomy.brain, air, pockets, self.config.spacing_mm)
         channels = TEXTURES if contrasts[0].means.shape[1] == len(MAP_NAMES) else 1
-        return mean, deviation * texture(contrasts, shape, self.device, channels)
+        return mean, deviation * texture(contrasts, self.config.shape, self.device, channels)
 
-    def _blend(self, tissue: Tensor, components: list[Tensor], weights: Tensor) -> Tensor:
-        """Lay lesion components over the tissue, one after another.
+    def _blend(
+        self, tissue: Tensor, values: Tensor, weights: dict[str, Tensor], lesions: PlacedLesions
+    ) -> Tensor:
+        """Lay lesion components over the tissue, one after another, in place.
 
         Args:
             tissue: (batch, features, x, y, z).
-            components: per item, (components, features).
-            weights: (batch, components, x, y, z) in [0, 1].
+            values: (batch, lesions, components, features).
+            weights: of each component that occurs; see `RealismMaps`.
+            lesions: which voxel belongs to which lesion.
         """
-        values = torch.stack(components).to(self.device)[..., None, None, None]
-        for index in range(weights.shape[1]):
-            weight = weights[:, index : index + 1].expand_as(tissue)
-            tissue = torch.lerp(tissue, values[:, index].expand_as(tissue), weight)
+        for index, name in enumerate(COMPONENTS):
+            if name not in weights:
+                continue
+            inside = index < OWN_COMPONENTS
+            part = tissue[(..., *lesions.region)] if inside else tissue
+            owner = lesions.owner if inside else None
+            own = _of_owner(values[:, :, index], owner)
+            part.lerp_(own.expand_as(part), weights[name].expand_as(part))
         return tissue
 
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
         """Bias, gamma, blur, slices and noise."""
         image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
-        # A scan has a reference of its own: the brain, not the scalp.
+        # A scan has a reference of its own, the brain, not the scalp; so has a CT, its window.
         if self.config.contrast.model == "mixture":
-            image = image / image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
+            highest = image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
+            ct = [item for item, drawn in enumerate(artefacts) if not drawn.magnitude]
+            highest[ct] = 1.0
+            image = image / highest
         image = apply_gamma(image, artefacts)
-        return acquire(image, artefacts, self.config.spacing_mm)
+        return clip_to_window(acquire(image, artefacts, self.config.spacing_mm), artefacts)
 
 
 @dataclass(frozen=True)
@@ -281,6 +338,29 @@ class _Anatomy:
     tissues: Tensor
     brain: Tensor
     allowed: Tensor
+
+
+def _magnitudes(image: Tensor, parameters: list[SampleParameters]) -> Tensor:
+    """Images without negative values, in place; those of CT keep them until they are clipped to their window."""
+    for item, drawn in zip(image, parameters, strict=True):
+        if drawn.artefacts.magnitude:
+            item.clamp_min_(0)
+    return image
+
+
+def _of_owner(values: Tensor, owner: Tensor | None) -> Tensor:
+    """The values of the lesion that each voxel belongs to.
+
+    Args:
+        values: (batch, lesions, features).
+        owner: (batch, x, y, z), or None for the first lesion everywhere.
+
+    Returns:
+        (batch, features, x, y, z), the last three of one voxel where one value is everywhere.
+    """
+    if owner is None or values.shape[1] == 1:
+        return values[:, 0, :, None, None, None]
+    return torch.stack([rows.T[:, where] for rows, where in zip(values, owner, strict=True)])
 
 
 def _target(tissues: Tensor, lesion: Tensor, mask: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""Lesions: real masks, blended into the tissue by Soft-CP and thinned out by a penumbra field.
+"""Lesions: real masks, softened by Soft-CP and thinned out by a penumbra, brought onto the image grid.
 
-Soft-CP is Dai et al. 2022 as used by SynthStroke (Chalcroft et al. 2025, section 3.1). The public code inflates small
-lesions up to 2.6-fold; here the hard label keeps the volume of the mask it came from.
+Soft-CP is Dai et al. 2022 as used by SynthStroke (Chalcroft et al. 2025, section 3.1). The label is what is visible: a
+lesion is where its softened mask exceeds one half, wherever it has been moved, zoomed and resampled to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,23 @@ from torch import Tensor
 from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix
 from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.deformation import sample_volume
-from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_fragment import Fragment, fragment_mask, fragment_start
-from strokelabel.synthesis.sampling import Sampler, column, pad_stack
+from strokelabel.synthesis.lesions.penumbra import Penumbra, fade, sample_penumbra
+from strokelabel.synthesis.sampling import Sampler, pad_stack
 
 COMPONENTS = ("lesion", "rim", "cavity", "haemorrhage", "oedema", "hyperintensity")
 """What is laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature of the
 contrast. Plain lesions have the first one alone. The last two are not labelled lesion."""
 
+OWN_COMPONENTS = 4
+"""So many of the first components lie inside a lesion, and differ between the lesions of a head."""
+
 _MARGIN_VOXELS = 6
 """Room around a mask for dilation and blur."""
+
+Region = tuple[slice, slice, slice]
+"""A box of the image grid."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +43,52 @@ class LesionDraw:
     erosion_voxels: int
     dilation_voxels: int
     blur_sigma_voxels: float
+    penumbra: Penumbra
 
 
 @dataclass(frozen=True)
 class LesionParameters:
-    """The lesions of one head.
+    """The lesions of one head. Their order, masks first, is that of the means of `contrast.ContrastParameters`.
 
     Attributes:
         draws: the masks; may be empty.
         shift_mm: moves all of them, in ICBM space.
         zoom: scales them about their common centre.
-        penumbra_floor: lower bound a of the field U(a, 1).
-        penumbra: (1, kx, ky, kz) control values in [-1, 1].
         fragments: small lesions moved to other places; may be empty.
     """
 
     draws: tuple[LesionDraw, ...]
     shift_mm: tuple[float, float, float]
     zoom: float
-    penumbra_floor: float
-    penumbra: Tensor
     fragments: tuple[Fragment, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of lesions."""
+        return len(self.draws) + len(self.fragments)
+
+
+@dataclass(frozen=True)
+class PlacedLesions:
+    """The lesions of a batch on the image grid.
+
+    Attributes:
+        soft: (batch, 1, x, y, z) softened masks in [0, 1], not thinned out by penumbras; lesion is above one half.
+        weight: (batch, 1, *region) how much of each voxel is painted: the same, thinned out.
+        owner: (batch, *region) int64, which of its head's lesions a voxel belongs to; None if no head has two.
+        region: the box of the grid outside of which there is no lesion.
+    """
+
+    soft: Tensor
+    weight: Tensor
+    owner: Tensor | None
+    region: Region
+
+    def within(self, allowed: Tensor) -> PlacedLesions:
+        """The lesions cut off outside a (batch, 1, x, y, z) mask."""
+        allowed = allowed[(..., *self.region)]
+        self.soft[(..., *self.region)] *= allowed
+        return replace(self, weight=self.weight * allowed)
 
 
 def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionParameters:
@@ -70,7 +101,6 @@ def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> Le
     """
     counts = list(config.count_weights)
     count = counts[sampler.choice([config.count_weights[c] for c in counts])] if bank_size else 0
-    floor = sampler.uniform(config.penumbra_floor) if sampler.flip(config.penumbra_probability) else 1.0
     return LesionParameters(
         draws=tuple(_sample_draw(sampler, config, bank_size) for _ in range(count)),
         shift_mm=(
@@ -79,24 +109,23 @@ def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> Le
             sampler.uniform(config.shift_mm),
         ),
         zoom=sampler.uniform(config.zoom),
-        penumbra_floor=floor,
-        penumbra=sample_nodes(sampler, config.penumbra_nodes),
     )
 
 
 def _sample_draw(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionDraw:
-    """One mask and its edge."""
+    """One mask, its edge and its penumbra."""
     return LesionDraw(
         index=sampler.integer(0, bank_size - 1),
         mirror=sampler.flip(config.mirror_probability),
         erosion_voxels=sampler.integer(*config.erosion_voxels),
         dilation_voxels=sampler.integer(*config.dilation_voxels),
         blur_sigma_voxels=sampler.uniform(config.blur_sigma_voxels),
+        penumbra=sample_penumbra(sampler, config),
     )
 
 
-def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """Soft-CP: erode, dilate and blur a mask; and the hard label of the same volume as the mask.
+def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> Tensor:
+    """Soft-CP: erode, dilate and blur a mask.
 
     Args:
         mask: (x, y, z) bool, with room at its borders for dilation and blur.
@@ -105,25 +134,16 @@ def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> tuple[Ten
         sigma: standard deviation of the blur in voxels.
 
     Returns:
-        Soft mask in [0, 1] and hard mask {0, 1}, both (x, y, z) float32. The hard mask has as many voxels as `mask`.
+        (x, y, z) float32 in [0, 1]. The largest value is one, so that a small lesion does not vanish by being blurred.
     """
-    return _soften(mask, int(mask.sum()), erosion, dilation, sigma)
-
-
-def _soften(mask: Tensor, voxels: int, erosion: int, dilation: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """`soften` for a mask whose volume is known: nothing is read back from the device."""
     volume = mask[None, None].float()
     if erosion:
         eroded = -_dilate(-volume, erosion)
         volume = torch.where(eroded.any(), eroded, volume)
     volume = _dilate(volume, dilation)
     matrices = [gaussian_matrix(n, 2.3548 * sigma, mask.device)[None] for n in mask.shape]
-    soft = apply_along_axes(volume, matrices)[0, 0].clamp(0, 1)
-    # Ties at the threshold would change the volume: voxels of the original mask go first.
-    rank = (soft + 1e-3 * mask).flatten()
-    hard = torch.zeros_like(rank)
-    hard[torch.topk(rank, voxels).indices] = 1
-    return soft, hard.view_as(soft)
+    soft = apply_along_axes(volume, matrices)[0, 0]
+    return (soft / soft.amax().clamp_min(1e-6)).clamp(0, 1)
 
 
 def _dilate(volume: Tensor, radius: int) -> Tensor:
@@ -138,32 +158,39 @@ def _dilate(volume: Tensor, radius: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Patch:
-    """Softened lesions in a box of the ICBM grid, and its first voxel.
+    """Softened lesions in a box of the ICBM grid.
 
-    `values` is (2, x, y, z): the hard label, then the weight of the soft mask.
+    Attributes:
+        values: (2, x, y, z) soft mask, and the same thinned out by the penumbra.
+        owner: (1, x, y, z) index of the lesion with the largest soft mask.
+        start: first voxel of the box.
     """
 
     values: Tensor
+    owner: Tensor
     start: tuple[int, int, int]
+
+
+def _patch(soft: Tensor, penumbra: Penumbra, start: tuple[int, int, int]) -> _Patch:
+    """One lesion, thinned out."""
+    return _Patch(torch.stack([soft, fade(soft, penumbra)]), torch.zeros_like(soft)[None], start)
 
 
 def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Patch:
     """One lesion with its edge softened."""
-    crop = torch.from_numpy(bank.crop(draw.index))
-    mask = F.pad(crop.to(device), (_MARGIN_VOXELS,) * 6)
+    mask = F.pad(torch.from_numpy(bank.crop(draw.index)).to(device), (_MARGIN_VOXELS,) * 6)
     x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
     if draw.mirror:
         mask, x = mask.flip(0), _mirrored_start(bank, x, mask.shape[0])
-    edge = (draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
-    soft, hard = _soften(mask, int(crop.sum()), *edge)
-    return _Patch(torch.stack([hard, soft]), (x, y, z))
+    soft = soften(mask, draw.erosion_voxels, draw.dilation_voxels, draw.blur_sigma_voxels)
+    return _patch(soft, draw.penumbra, (x, y, z))
 
 
 def _fragment_patch(fragment: Fragment, bank: LesionBank, device: torch.device) -> _Patch:
     """One small lesion with its edge softened, where it was moved to. Too small to be eroded."""
-    mask = F.pad(fragment_mask(fragment, bank), (_MARGIN_VOXELS,) * 6)
-    soft, hard = soften(mask, 0, 0, fragment.blur_sigma_voxels)
-    return _Patch(torch.stack([hard, soft]).to(device), fragment_start(fragment, bank, mask.shape))
+    mask = F.pad(fragment_mask(fragment, bank).to(device), (_MARGIN_VOXELS,) * 6)
+    soft = soften(mask, 0, 0, fragment.blur_sigma_voxels)
+    return _patch(soft, fragment.penumbra, fragment_start(fragment, bank, mask.shape))
 
 
 def _patches(parameters: LesionParameters, bank: LesionBank, device: torch.device) -> list[_Patch]:
@@ -180,25 +207,32 @@ def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
 
 
 def _join(patches: list[_Patch], device: torch.device) -> _Patch:
-    """One patch around all: the larger value where lesions overlap. Without lesions, a single empty voxel."""
+    """One patch around all; the lesion with the larger soft mask where they overlap. Without lesions, empty voxels."""
     if not patches:
-        return _Patch(torch.zeros(2, 2, 2, 2, device=device), (0, 0, 0))
+        return _Patch(
+            torch.zeros(2, 2, 2, 2, device=device), torch.zeros(1, 2, 2, 2, device=device), (0, 0, 0)
+        )
+    if len(patches) == 1:
+        return patches[0]
     x, y, z = (min(p.start[axis] for p in patches) for axis in range(3))
     ends = [max(p.start[axis] + p.values.shape[axis + 1] for p in patches) for axis in range(3)]
     sides = [end - begin for begin, end in zip((x, y, z), ends, strict=True)]
-    joined = torch.zeros(2, *sides, device=device)
-    for patch in patches:
-        offsets = [a - b for a, b in zip(patch.start, (x, y, z), strict=True)]
-        view = joined
-        for axis, offset in enumerate(offsets):
-            view = view.narrow(axis + 1, offset, patch.values.shape[axis + 1])
-        torch.maximum(view, patch.values, out=view)
-    return _Patch(joined, (x, y, z))
+    joined, owner = torch.zeros(2, *sides, device=device), torch.zeros(1, *sides, device=device)
+    for number, patch in enumerate(patches):
+        box = tuple(
+            slice(begin - first, begin - first + n)
+            for begin, first, n in zip(patch.start, (x, y, z), patch.values.shape[1:], strict=True)
+        )
+        within = (slice(None), *box)
+        stronger = patch.values[:1] > joined[within][:1]
+        joined[within] = torch.where(stronger, patch.values, joined[within])
+        owner[within].masked_fill_(stronger, number)
+    return _Patch(joined, owner, (x, y, z))
 
 
 def place_lesions(
     parameters: list[LesionParameters], bank: LesionBank, coordinates_mm: Tensor, to_icbm: Tensor
-) -> Tensor:
+) -> PlacedLesions:
     """Bring each head's lesions from ICBM space onto its image grid.
 
     Args:
@@ -206,10 +240,6 @@ def place_lesions(
         bank: lesion masks on the ICBM grid.
         coordinates_mm: (batch, x, y, z, 3) position of each voxel in the head's own space.
         to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
-
-    Returns:
-        (batch, 2, x, y, z): the hard label (linear in between; threshold at one half), then the weight of the
-        first of `COMPONENTS`; `lesion_realism` adds the others.
     """
     device = coordinates_mm.device
     patches = [_join(_patches(p, bank, device), device) for p in parameters]
@@ -218,12 +248,19 @@ def place_lesions(
     moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
     total = torch.stack(moves).to(device) @ index @ to_icbm
     matrix, offset = total[:, :3, :3], total[:, :3, 3]
-    placed = coordinates_mm.new_zeros((len(parameters), values.shape[1], *coordinates_mm.shape[1:4]))
-    region = _image_region(values.shape[2:], coordinates_mm, matrix, offset)
-    if region is not None and any(p.draws or p.fragments for p in parameters):
-        within = coordinates_mm[(slice(None), *region)]
-        placed[(slice(None), slice(None), *region)] = sample_volume(values, within, matrix, offset)
-    return placed
+    region = None
+    if any(p.count for p in parameters):
+        region = _image_region(values.shape[2:], coordinates_mm, matrix, offset)
+    region = region or (slice(0, 1), slice(0, 1), slice(0, 1))
+    within = coordinates_mm[(slice(None), *region)]
+    sampled = sample_volume(values, within, matrix, offset)
+    owner = None
+    if any(p.count > 1 for p in parameters):
+        owners = pad_stack([patch.owner for patch in patches])
+        owner = sample_volume(owners, within, matrix, offset, mode="nearest")[:, 0].long()
+    soft = coordinates_mm.new_zeros((len(parameters), 1, *coordinates_mm.shape[1:4]))
+    soft[(..., *region)] = sampled[:, :1]
+    return PlacedLesions(soft, sampled[:, 1:], owner, region)
 
 
 def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
@@ -239,7 +276,7 @@ def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
 
 def _image_region(
     patch_shape: torch.Size, coordinates_mm: Tensor, matrix: Tensor, offset: Tensor
-) -> tuple[slice, slice, slice] | None:
+) -> Region | None:
     """The box of the image grid that the patches of the batch can reach: most of a head holds no lesion.
 
     On a GPU, the whole grid: interpolating all of it is faster than waiting for the answer.
@@ -262,15 +299,3 @@ def _span(occupied: Tensor, axis: int) -> slice:
     """From the first to the last occupied plane along an axis, in voxels of the full grid."""
     planes = occupied.movedim(axis, 0).flatten(1).any(dim=1).nonzero()
     return slice(2 * int(planes[0]), 2 * int(planes[-1]) + 2)
-
-
-def penumbra(parameters: list[LesionParameters], shape: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Smooth field in [a, 1] that multiplies the soft mask, so that a lesion's signal fades within it.
-
-    Returns:
-        (batch, 1, x, y, z).
-    """
-    field = evaluate_fields([p.penumbra for p in parameters], shape, device)
-    floor = column([p.penumbra_floor for p in parameters], device)
-    # Splines shrink the range of their control values; stretch it back, then bound it.
-    return floor + (1 - floor) * (0.5 + field).clamp(0, 1)

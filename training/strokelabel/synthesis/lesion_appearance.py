@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig
-from strokelabel.synthesis.contrast import ContrastParameters
-from strokelabel.synthesis.lesion import COMPONENTS
+from strokelabel.synthesis.contrast import ContrastParameters, first_visible, group_mean, lesion_mean
+from strokelabel.synthesis.lesion import COMPONENTS, OWN_COMPONENTS
 from strokelabel.synthesis.lesion_stage import PLAIN
 from strokelabel.synthesis.sampling import Sampler
 
@@ -42,6 +41,16 @@ COMMON_RULES: dict[str, dict[str, Rule]] = {
         "haemorrhage": ("ventricle", -0.02, 0.1), "oedema": ("white", 0.0, 0.12),
         "hyperintensity": ("white", 0.02, 0.15),
     },
+    "adc": {
+        "rim": ("gray", -0.1, 0.1), "cavity": ("ventricle", -0.15, 0.03),
+        "haemorrhage": ("ventricle", -0.6, 0.1), "oedema": ("white", 0.0, 0.15),
+        "hyperintensity": ("white", 0.05, 0.2),
+    },
+    "ct": {
+        "rim": ("white", -0.16, -0.04), "cavity": ("ventricle", -0.02, 0.06),
+        "haemorrhage": ("gray", 0.12, 0.45), "oedema": ("white", -0.15, -0.04),
+        "hyperintensity": ("white", -0.12, -0.03),
+    },
 }  # fmt: skip
 """Family → component → rule, whatever the stage."""
 
@@ -59,8 +68,16 @@ LESION_RULES: dict[str, dict[str, Rule]] = {
         "chronic": ("gray", 0.05, 0.35), "haemorrhagic": ("gray", 0.15, 0.5),
     },
     "dwi": {
-        "acute": ("gray", 0.3, 0.9), "subacute": ("gray", 0.12, 0.5),
+        "acute": ("gray", 0.08, 0.8), "subacute": ("gray", 0.06, 0.5),
         "chronic": ("ventricle", 0.04, 0.2), "haemorrhagic": ("gray", 0.15, 0.7),
+    },
+    "adc": {
+        "acute": ("gray", -0.22, -0.05), "subacute": ("gray", -0.18, -0.05),
+        "chronic": ("gray", 0.12, 0.5), "haemorrhagic": ("gray", -0.26, -0.05),
+    },
+    "ct": {
+        "acute": ("white", -0.12, -0.02), "subacute": ("white", -0.2, -0.06),
+        "chronic": ("ventricle", 0.0, 0.1), "haemorrhagic": ("white", -0.14, -0.02),
     },
 }  # fmt: skip
 """Family → stage → rule of the lesion proper."""
@@ -74,7 +91,7 @@ def component_contrast(
     stage: str,
     table: LabelTable,
 ) -> ContrastParameters:
-    """Give every component of `COMPONENTS` a mean and a deviation.
+    """Give every component of `COMPONENTS` a mean and a deviation, for one lesion.
 
     Args:
         sampler: source of randomness.
@@ -84,8 +101,8 @@ def component_contrast(
         stage: see `lesion_stage.StageParameters`.
         table: the label table that the contrast's rows follow.
     """
-    tissue = {name: _group_mean(contrast.means, table, name) for name in ("gray", "white", "ventricle")}
-    means = {"lesion": float(contrast.lesion_means[0, 0])}
+    tissue = {name: group_mean(contrast.means, table, name) for name in ("gray", "white", "ventricle")}
+    means = {"lesion": float(contrast.lesion_means[0, 0, 0])}
     rules = COMMON_RULES.get(contrast.family)
     if rules is None:
         means |= _random_means(
@@ -95,16 +112,45 @@ def component_contrast(
         if stage != PLAIN:
             rule = LESION_RULES[contrast.family][stage]
             draws = [_follow(sampler, rule, tissue) for _ in range(8)]
-            parenchyma = (tissue["gray"], tissue["white"])
-            seen = [d for d in draws if min(abs(d - m) for m in parenchyma) >= lesion.minimum_contrast]
-            means["lesion"] = (seen or draws)[0]
+            least = lesion.contrast_of(contrast.family)
+            means["lesion"] = first_visible(draws, (tissue["gray"], tissue["white"]), least)
         means |= {name: _follow(sampler, rule, tissue) for name, rule in rules.items()}
     deviations = [[sampler.uniform(contrast_config.deviation)] for _ in COMPONENTS[1:]]
     return replace(
         contrast,
-        lesion_means=torch.tensor([[means[name]] for name in COMPONENTS]),
+        lesion_means=torch.tensor([[[means[name]] for name in COMPONENTS]]),
         lesion_deviations=torch.cat([contrast.lesion_deviations[:1], torch.tensor(deviations)]),
     )
+
+
+def each_lesion(
+    sampler: Sampler,
+    contrast: ContrastParameters,
+    contrast_config: ContrastConfig,
+    lesion: LesionConfig,
+    stage: str | None,
+    table: LabelTable,
+    count: int,
+) -> ContrastParameters:
+    """Give each lesion of a head means of its own, by the same rules; what lies outside lesions is drawn once.
+
+    Args:
+        sampler: source of randomness.
+        contrast: with the means of one lesion.
+        contrast_config, lesion, table: as for `component_contrast`.
+        stage: of all lesions, or None where lesions have one component.
+        count: of the lesions.
+    """
+    first = contrast.lesion_means[0]
+    parenchyma = (group_mean(contrast.means, table, "gray"), group_mean(contrast.means, table, "white"))
+    rows = [first]
+    for _ in range(count - 1):
+        mean = lesion_mean(sampler, contrast_config, lesion, contrast.family, parenchyma)
+        own = replace(contrast, lesion_means=torch.tensor([[[mean]]]))
+        if stage is not None:
+            own = component_contrast(sampler, own, contrast_config, lesion, stage, table)
+        rows.append(torch.cat([own.lesion_means[0, :OWN_COMPONENTS], first[OWN_COMPONENTS:]]))
+    return replace(contrast, lesion_means=torch.stack(rows))
 
 
 def _follow(sampler: Sampler, rule: Rule, tissue: dict[str, float]) -> float:
@@ -131,9 +177,3 @@ def _random_means(
         "cavity": like_csf if sampler.flip(cavity_csf_probability) else anything["cavity"],
         "oedema": tissue["white"] + oedema * (lesion - tissue["white"]),
     }
-
-
-def _group_mean(means: Tensor, table: LabelTable, group: str) -> float:
-    """Mean of a group's first label: white matter, cortex, lateral ventricle in FreeSurfer's order."""
-    rows = [row for row, label in enumerate(table.labels) if label.group == group]
-    return float(means[rows[0], 0]) if rows else 0.5

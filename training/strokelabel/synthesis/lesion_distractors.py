@@ -15,6 +15,7 @@ from strokelabel.synthesis.config import DistractorConfig
 from strokelabel.synthesis.contrast import ContrastParameters
 from strokelabel.synthesis.lesion_grid import CoarseGrid, ramp
 from strokelabel.synthesis.sampling import Sampler, column
+from strokelabel.synthesis.tissue.families import CT
 
 SUSCEPTIBILITY_MM = (
     (-36.0, 12.0, -34.0), (36.0, 12.0, -34.0),  # temporal poles
@@ -24,6 +25,8 @@ SUSCEPTIBILITY_MM = (
 """ICBM positions near air, where echo-planar images gain or lose signal."""
 
 _BASAL_GANGLIA = {"pallidum": (13, 52), "putamen": (12, 51), "caudate": (11, 50)}
+_DARKER = 0.7
+"""How much darker cortex gets, in terms of how much brighter it would."""
 _LOWEST_HALO_MM = -8.0
 """ICBM height below which ventricles have no halo here: the third and fourth ventricle lie in gray matter and pons."""
 
@@ -47,7 +50,7 @@ class DistractorParameters:
         halo_strength, halo_sigma_mm, halo_threshold, halo_stretch: periventricular hyperintensity; `halo_stretch`
             lengthens it into caps at the horns.
         spot_strength, spot_sigma_mm, spot_level: spots in the deep white matter, where noise exceeds the level.
-        cortex_gain, cortex_sigma_mm: patches of brighter cortex.
+        cortex_gain, cortex_sigma_mm: patches of brighter cortex, or darker if negative.
         susceptibility: may be empty.
         white_gain, white_sigma_mm: patches of brighter and of darker white matter.
     """
@@ -77,7 +80,7 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
     """
     hyperintense = sampler.flip(config.hyperintensity_probability)
     spots = hyperintense and sampler.flip(config.spot_probability)
-    cortex = sampler.flip(config.cortex_probability) and family != "t1"
+    cortex = sampler.flip(config.cortex_probability) and _has_cortex_patches(config, family)
     susceptible = sampler.flip(config.susceptibility_probability) and family in ("dwi", "random")
     drawn = DistractorParameters(
         seed=sampler.seed(),
@@ -92,13 +95,20 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
         cortex_sigma_mm=sampler.uniform((4.0, 12.0)),
         susceptibility=_sample_susceptibility(sampler) if susceptible else (),
     )
-    if (
-        not config.white_matter_probability
-    ):  # nothing is drawn, so that other recipes' images stay what they were
-        return drawn
+    if config.cortex_darker_probability:
+        often = config.cortex_darker_probability * (2 if family == "t1" else 1)
+        share = -_DARKER if sampler.flip(often) else 1.0
+        drawn = replace(drawn, cortex_gain=drawn.cortex_gain * share)
+    if not config.white_matter_probability:
+        return drawn  # nothing is drawn, so that other recipes' images stay what they were
     uneven = sampler.flip(config.white_matter_probability)
     gain, sigma_mm = sampler.uniform((0.05, 0.25)), sampler.uniform((6.0, 25.0))
     return replace(drawn, white_gain=gain if uneven else 0.0, white_sigma_mm=sigma_mm)
+
+
+def _has_cortex_patches(config: DistractorConfig, family: str) -> bool:
+    """Whether cortex is uneven in a contrast family: never on CT, and on T1w only if it may be darker."""
+    return family != CT and (family != "t1" or config.cortex_darker_probability > 0)
 
 
 def _sample_susceptibility(sampler: Sampler) -> tuple[Susceptibility, ...]:
@@ -119,11 +129,12 @@ def alter_basal_ganglia(
 ) -> ContrastParameters:
     """Iron and calcium darken pallidum, putamen and caudate, more or less, and not quite alike left and right.
 
-    On T1w images they brighten; in random contrast either happens. One feature, the intensity.
+    On T1w images and CT they brighten; in random contrast either happens. One feature, the intensity.
     """
     if not sampler.flip(config.basal_ganglia_probability):
         return contrast
-    low, high = {"t1": (1.0, 1.4), "random": (0.6, 1.5)}.get(contrast.family, (0.45, 1.05))
+    ranges = {"t1": (1.0, 1.4), "random": (0.6, 1.5), CT: (0.95, 1.35)}
+    low, high = ranges.get(contrast.family, (0.45, 1.05))
     means = contrast.means.clone()
     ids = {label.id for label in table.labels}
     for sides in _BASAL_GANGLIA.values():
@@ -141,8 +152,8 @@ def hyperintensity_weight(
     white: Tensor,
     height_mm: Tensor,
     grid: CoarseGrid,
-) -> Tensor:
-    """Weight of the component "hyperintensity".
+) -> Tensor | None:
+    """Weight of the component "hyperintensity". None when no item of the batch has any.
 
     Args:
         parameters: one per batch item.
@@ -154,7 +165,7 @@ def hyperintensity_weight(
         (batch, 1, x, y, z) in [0, 1], inside white matter.
     """
     if not any(p.halo_strength for p in parameters):
-        return torch.zeros_like(white)
+        return None
 
     def value(name: str) -> Tensor:
         return column([getattr(p, name) for p in parameters], grid.device)

@@ -16,6 +16,7 @@ from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_fragment import BLOB, Fragment
 from strokelabel.synthesis.lesion_prior import SpatialPrior
 from strokelabel.synthesis.lesion_selection import BalancedSelection, masks_between
+from strokelabel.synthesis.lesions.penumbra import sample_penumbra
 from strokelabel.synthesis.sampling import Sampler
 
 _TERRITORY_ML = 20.0
@@ -80,8 +81,9 @@ class LesionArranger:
             if volume > prior.maximum_volume_ml or not sampler.flip(prior.probability):
                 stay.append(draw)
                 continue
-            center = self.prior.positions(sampler, 1)[0]
-            moved.append(Fragment(draw.index, 0, volume, draw.mirror, _three(center), draw.blur_sigma_voxels))
+            center = _three(self.prior.positions(sampler, 1)[0])
+            edge = draw.blur_sigma_voxels, draw.penumbra
+            moved.append(Fragment(draw.index, 0, volume, draw.mirror, center, *edge))
         return replace(lesions, draws=tuple(stay), fragments=lesions.fragments + tuple(moved))
 
     def _shower(self, sampler: Sampler, config: EmbolicConfig) -> tuple[Fragment, ...]:
@@ -103,6 +105,7 @@ class LesionArranger:
                     sampler.flip(0.5),
                     _three(center),
                     sampler.uniform(self.config.blur_sigma_voxels),
+                    sample_penumbra(sampler, self.config),
                 )
             )
         return tuple(fragments)

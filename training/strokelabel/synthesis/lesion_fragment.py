@@ -11,6 +11,7 @@ from torch import Tensor
 
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.lesion_bank import LesionBank
+from strokelabel.synthesis.lesions.penumbra import Penumbra
 from strokelabel.synthesis.sampling import Sampler
 
 BLOB = -1
@@ -28,6 +29,7 @@ class Fragment:
         mirror: turn the mask left to right.
         center_mm: ICBM position of the centre of its bounding box.
         blur_sigma_voxels: softness of its edge, in voxels of the bank (1 mm).
+        penumbra: how it fades within itself.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Fragment:
     mirror: bool
     center_mm: tuple[float, float, float]
     blur_sigma_voxels: float
+    penumbra: Penumbra
 
 
 def fragment_mask(fragment: Fragment, bank: LesionBank) -> Tensor:
@@ -75,7 +78,7 @@ def blob(seed: int, voxels: int) -> Tensor:
     grids = [torch.linspace(-1, 1, n) * 1.5 for n in shape]
     distance = torch.stack(torch.meshgrid(*grids, indexing="ij")).square().sum(dim=0).sqrt()
     noise = evaluate_fields([sample_nodes(sampler, (4, 5))], shape, torch.device("cpu"))[0, 0]
-    level = (distance - 0.8 * noise).flatten()
+    level = (distance - 0.45 * noise).flatten()
     chosen = torch.topk(level, min(voxels, level.numel()), largest=False).indices
     mask = torch.zeros(level.numel(), dtype=torch.bool)
     mask[chosen] = True

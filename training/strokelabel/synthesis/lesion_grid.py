@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from strokelabel.synthesis.axes import apply_along_axes, averaging_matrix, gaussian_matrix
+from strokelabel.synthesis.axes import apply_along_axes, averaging_matrix, gaussian_matrix, linear_matrix
 from strokelabel.synthesis.sampling import voxel_noise
 
 _COARSE_MM = 2.0
@@ -16,18 +15,26 @@ _SIGMA_TO_FWHM = 2.3548
 
 
 class CoarseGrid:
-    """The image's field of view in voxels of about 2 mm, or in the image's own where those are larger.
+    """The image's field of view in coarse voxels, or in the image's own where those are larger.
 
     Args:
         shape: voxels of the image.
         spacing_mm: voxel size of the image.
         device: where to compute.
+        coarse_mm: about the size of the coarse voxels.
     """
 
-    def __init__(self, shape: tuple[int, int, int], spacing_mm: float, device: torch.device) -> None:
-        factor = max(1.0, _COARSE_MM / spacing_mm)
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        spacing_mm: float,
+        device: torch.device,
+        coarse_mm: float = _COARSE_MM,
+    ) -> None:
+        factor = max(1.0, coarse_mm / spacing_mm)
         x, y, z = (max(2, round(n / factor)) for n in shape)
         self.full = shape
+        self.full_spacing_mm = spacing_mm
         self.shape = (x, y, z)
         self.spacing_mm = spacing_mm * shape[0] / x
         self.device = device
@@ -39,18 +46,18 @@ class CoarseGrid:
         pairs = zip(self.full, self.shape, strict=True)
         return apply_along_axes(volume, [averaging_matrix(n, m).to(self.device)[None] for n, m in pairs])
 
-    def up(self, volume: Tensor) -> Tensor:
-        """(batch, c, *coarse) interpolated to (batch, c, *full)."""
-        if self.shape == self.full:
-            return volume
-        return F.interpolate(volume, size=self.full, mode="trilinear", align_corners=False)
+    def up(self, volume: Tensor, region: tuple[slice, slice, slice] | None = None) -> Tensor:
+        """(batch, c, *coarse) interpolated to (batch, c, *full), or to a box of that."""
+        if self.shape != self.full:
+            return _resample(volume, self.full, region or (slice(None),) * 3)
+        return volume if region is None else volume[(..., *region)]
 
     def points(self, coordinates: Tensor) -> Tensor:
         """Positions (batch, *full, 3) at the coarse voxels' centres, (batch, 3, *coarse)."""
         channels = coordinates.permute(0, 4, 1, 2, 3)
         if self.shape == self.full:
             return channels
-        return F.interpolate(channels, size=self.shape, mode="trilinear", align_corners=False)
+        return _resample(channels, self.shape, (slice(None),) * 3)
 
     def blur(
         self, volume: Tensor, sigmas_mm: Sequence[float], stretch_y: Sequence[float] | None = None
@@ -80,6 +87,16 @@ class CoarseGrid:
 
     def _kernel(self, size: int, sigma_mm: float) -> Tensor:
         return gaussian_matrix(size, _SIGMA_TO_FWHM * sigma_mm / self.spacing_mm, self.device)
+
+
+def _resample(volume: Tensor, shape: tuple[int, int, int], region: tuple[slice, slice, slice]) -> Tensor:
+    """Linear interpolation of (batch, c, x, y, z) between voxel centres, edges held, to a box of another grid."""
+    matrices = []
+    for n, m, part in zip(volume.shape[2:], shape, region, strict=True):
+        centres = (torch.arange(m, device=volume.device)[part] + 0.5) * (n / m) - 0.5
+        matrices.append(linear_matrix(centres, n)[None])
+    moved = apply_along_axes(volume.flatten(0, 1).unsqueeze(1), matrices)
+    return moved.view(*volume.shape[:2], *moved.shape[2:])
 
 
 def ramp(values: Tensor, start: Tensor | float, width: float) -> Tensor:

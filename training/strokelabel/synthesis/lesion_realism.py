@@ -6,7 +6,6 @@ image changes, and with one switched on, everything it does not touch stays as i
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +16,8 @@ from strokelabel.synthesis.config import LesionConfig, SynthesisConfig
 from strokelabel.synthesis.contrast import ContrastParameters
 from strokelabel.synthesis.deformation import sample_volume
 from strokelabel.synthesis.head import Head
-from strokelabel.synthesis.lesion import LesionParameters
-from strokelabel.synthesis.lesion_appearance import component_contrast
+from strokelabel.synthesis.lesion import LesionParameters, PlacedLesions
+from strokelabel.synthesis.lesion_appearance import component_contrast, each_lesion
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_distractors import (
     DistractorParameters,
@@ -31,7 +30,7 @@ from strokelabel.synthesis.lesion_embolic import LesionArranger
 from strokelabel.synthesis.lesion_grid import CoarseGrid
 from strokelabel.synthesis.lesion_mass_effect import SwellingParameters, sample_swelling, swell
 from strokelabel.synthesis.lesion_stage import StageParameters, sample_stage, stage_weights
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import derived_sampler
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,12 @@ class RealismMaps:
     """What realism adds to a batch.
 
     Attributes:
-        weights: (batch, len(COMPONENTS) - 1, x, y, z), all components but the first.
+        weights: of each further component that occurs, by its name in `lesion.COMPONENTS`: (batch, 1, *region) for
+            those inside lesions, (batch, 1, x, y, z) for others.
         gain: (batch, 1, x, y, z) factor on the image, or None for one everywhere.
     """
 
-    weights: Tensor
+    weights: dict[str, Tensor]
     gain: Tensor | None
 
 
@@ -100,10 +100,10 @@ class Realism:
         """
         config = self.config.lesion
         if arranges(config):
-            lesions = self._arranger.arrange(_sampler(seed, "arrange"), lesions)
+            lesions = self._arranger.arrange(derived_sampler(seed, "arrange"), lesions)
         if not dresses(config):
-            return contrast, lesions, None
-        sampler = _sampler(seed, "dress")
+            return self._each_lesion(seed, contrast, lesions, None), lesions, None
+        sampler = derived_sampler(seed, "dress")
         stage = sample_stage(sampler, config.stages)
         distractors = sample_distractors(sampler, config.distractors, contrast.family)
         if contrast.scan is None:
@@ -112,7 +112,19 @@ class Realism:
             )
             contrast = alter_basal_ganglia(sampler, config.distractors, contrast, self.table)
         swelling = sample_swelling(sampler, config.mass_effect, stage.stage)
+        contrast = self._each_lesion(seed, contrast, lesions, stage.stage)
         return contrast, lesions, RealismParameters(stage, distractors, swelling)
+
+    def _each_lesion(
+        self, seed: int, contrast: ContrastParameters, lesions: LesionParameters, stage: str | None
+    ) -> ContrastParameters:
+        """Means of their own for all lesions of a head; quantitative values are drawn elsewhere."""
+        if contrast.scan is not None or lesions.count < 2:
+            return contrast
+        config, sampler = self.config, derived_sampler(seed, "each lesion")
+        return each_lesion(
+            sampler, contrast, config.contrast, config.lesion, stage, self.table, lesions.count
+        )
 
     def swollen(
         self, parameters: list[RealismParameters | None], soft: Tensor, coordinates_mm: Tensor, head: Head
@@ -136,7 +148,7 @@ class Realism:
     def maps(
         self,
         parameters: list[RealismParameters],
-        soft: Tensor,
+        lesions: PlacedLesions,
         tissues: Tensor,
         brain: Tensor,
         allowed: Tensor,
@@ -147,30 +159,26 @@ class Realism:
 
         Args:
             parameters: one per batch item.
-            soft: (batch, 1, x, y, z) soft mask of the lesions.
+            lesions: on the image grid.
             tissues: (batch, 4, x, y, z) gray matter, partial volume, white matter, CSF.
             brain, allowed: (batch, 1, x, y, z): the brain, and it without its ventricles.
             coordinates_mm: (batch, x, y, z, 3) position of each voxel in the head's own space.
             to_icbm: (batch, 4, 4) from the head's mm to ICBM mm.
         """
-        grid = CoarseGrid(self.config.shape, self.config.spacing_mm, soft.device)
+        grid = CoarseGrid(self.config.shape, self.config.spacing_mm, brain.device)
         coarse_mm = _icbm_on_grid(coordinates_mm, to_icbm, grid)
         distractors = [p.distractors for p in parameters]
         ventricle = (brain - allowed).clamp_min(0)
         hyperintensity = hyperintensity_weight(
             distractors, ventricle, tissues[:, 2:3], coarse_mm[:, 2:3], grid
         )
-        staged = stage_weights([p.stage for p in parameters], soft, tissues, grid)
+        weights = stage_weights([p.stage for p in parameters], lesions.soft, tissues, grid, lesions.region)
+        if hyperintensity is not None:
+            weights["hyperintensity"] = hyperintensity * (1 - lesions.soft)
         return RealismMaps(
-            weights=torch.cat([staged, hyperintensity * (1 - soft)], dim=1),
+            weights=weights,
             gain=signal_gain(distractors, tissues[:, 0:1], tissues[:, 2:3], brain, coarse_mm, grid),
         )
-
-
-def _sampler(seed: int, purpose: str) -> Sampler:
-    """A source of randomness of its own, hashed so that neighbouring seeds have nothing in common."""
-    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
-    return Sampler(int.from_bytes(digest[:7], "big"))
 
 
 def _icbm_on_grid(coordinates_mm: Tensor, to_icbm: Tensor, grid: CoarseGrid) -> Tensor:

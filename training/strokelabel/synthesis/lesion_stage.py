@@ -74,29 +74,34 @@ def sample_stage(sampler: Sampler, config: StageConfig) -> StageParameters:
 
 
 def stage_weights(
-    parameters: list[StageParameters], soft: Tensor, tissues: Tensor, grid: CoarseGrid
-) -> Tensor:
-    """Weights of rim, cavity, haemorrhage and oedema.
+    parameters: list[StageParameters],
+    soft: Tensor,
+    tissues: Tensor,
+    grid: CoarseGrid,
+    region: tuple[slice, slice, slice],
+) -> dict[str, Tensor]:
+    """Weights of rim, cavity, haemorrhage and oedema, of those that the batch has.
 
     Args:
         parameters: one per batch item.
         soft: (batch, 1, x, y, z) soft mask of the lesions.
         tissues: (batch, 4, x, y, z) gray matter, partial volume, white matter, CSF.
         grid: of the image.
+        region: box of the image that holds the lesions.
 
     Returns:
-        (batch, 4, x, y, z) in [0, 1]: the first three inside the soft mask, the fourth outside.
+        Each in [0, 1]. The first three, inside the soft mask, are (batch, 1, *region); oedema is (batch, 1, x, y, z),
+        outside of it.
     """
     mask = grid.down(soft)
-    parts = [
-        *_cavity(parameters, mask, grid),
-        _haemorrhage(parameters, mask, grid),
-        _oedema(parameters, mask, grid),
-    ]
-    rim, cavity, haemorrhage, oedema = grid.up(torch.cat(parts, dim=1)).split(1, dim=1)
-    # Water spreads along white matter.
-    tissue = tissues[:, 2:3] + 0.6 * tissues[:, 1:2] + 0.25 * tissues[:, 0:1]
-    return torch.cat([rim * soft, cavity * soft, haemorrhage * soft, oedema * tissue * (1 - soft)], dim=1)
+    inside = _cavity(parameters, mask, grid) | _haemorrhage(parameters, mask, grid)
+    weights = {name: grid.up(part, region) * soft[(..., *region)] for name, part in inside.items()}
+    oedema = _oedema(parameters, mask, grid)
+    if oedema is not None:
+        # Water spreads along white matter.
+        tissue = tissues[:, 2:3] + 0.6 * tissues[:, 1:2] + 0.25 * tissues[:, 0:1]
+        weights["oedema"] = grid.up(oedema) * tissue * (1 - soft)
+    return weights
 
 
 def _values(parameters: list[StageParameters], name: str, device: torch.device) -> Tensor:
@@ -104,32 +109,33 @@ def _values(parameters: list[StageParameters], name: str, device: torch.device) 
     return column([getattr(p, name) for p in parameters], device)
 
 
-def _cavity(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> tuple[Tensor, Tensor]:
-    """Gliotic rim and cavity, (batch, 1, *coarse) each."""
+def _cavity(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> dict[str, Tensor]:
+    """Gliotic rim and cavity, (batch, 1, *coarse) each, if there are any."""
     if not any(p.cavity_strength for p in parameters):
-        return torch.zeros_like(mask), torch.zeros_like(mask)
+        return {}
     depth = grid.blur(mask, [p.cavity_sigma_mm for p in parameters])
     noise = grid.noise([p.seed for p in parameters], [3.0] * len(parameters))
     threshold = _values(parameters, "cavity_threshold", grid.device) + 0.06 * noise
     core = ramp(depth, threshold, 0.15)
     rim = (1 - core) * _values(parameters, "rim_strength", grid.device)
-    return rim, core * _values(parameters, "cavity_strength", grid.device)
+    return {"rim": rim, "cavity": core * _values(parameters, "cavity_strength", grid.device)}
 
 
-def _haemorrhage(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> Tensor:
-    """Patches of blood inside, (batch, 1, *coarse)."""
+def _haemorrhage(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> dict[str, Tensor]:
+    """Patches of blood inside, (batch, 1, *coarse), if there are any."""
     if not any(p.haemorrhage_strength for p in parameters):
-        return torch.zeros_like(mask)
+        return {}
     noise = grid.noise([p.seed + 2 for p in parameters], [p.haemorrhage_sigma_mm for p in parameters])
     inside = ramp(grid.blur(mask, [2.0] * len(parameters)), 0.5, 0.3)
     level = _values(parameters, "haemorrhage_level", grid.device)
-    return ramp(noise, level, 0.4) * inside * _values(parameters, "haemorrhage_strength", grid.device)
+    strength = _values(parameters, "haemorrhage_strength", grid.device)
+    return {"haemorrhage": ramp(noise, level, 0.4) * inside * strength}
 
 
-def _oedema(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> Tensor:
-    """Water around the lesion, fading outwards, (batch, 1, *coarse)."""
+def _oedema(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> Tensor | None:
+    """Water around the lesion, fading outwards, (batch, 1, *coarse), if there is any."""
     if not any(p.oedema_strength for p in parameters):
-        return torch.zeros_like(mask)
+        return None
     near = grid.blur(mask, [p.oedema_sigma_mm for p in parameters])
     noise = grid.noise([p.seed + 1 for p in parameters], [4.0] * len(parameters))
     threshold = _values(parameters, "oedema_threshold", grid.device)

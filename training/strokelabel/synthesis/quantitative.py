@@ -122,7 +122,7 @@ class EstimationSynthesizer:
     def _with_acquisition(self, contrast: ContrastParameters, acquisition: Mprage) -> ContrastParameters:
         """The same tissues, scanned with an MPRAGE."""
         assert contrast.scan is not None
-        brain = torch.cat([contrast.means[self._inside], contrast.lesion_means])
+        brain = torch.cat([contrast.means[self._inside], contrast.lesion_means.flatten(0, 1)])
         signal = acquisition.magnitude(QuantitativeMaps.unstack(brain, dim=1))
         scan = replace(
             contrast.scan,

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from strokelabel.physics.distributions import Uniform
 from strokelabel.physics.presets import Protocol
-from strokelabel.synthesis.config import Range, _Section
+from strokelabel.synthesis.settings.section import Range, Section
 
 
-class MprageConfig(_Section):
+class MprageConfig(Section):
     """Ranges of uniform distributions: seconds, degrees. Impossible combinations are drawn again.
 
     The paper's (Chalcroft et al. 2025, qATLAS, section 2.1), with the train of excitations as in its code. The paper's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +43,16 @@ class Sampler:
     def seed(self) -> int:
         """A seed for randomness that is drawn on the device (one value per voxel)."""
         return int(torch.randint(0, 2**62, (), generator=self.generator))
+
+
+def derived_sampler(seed: int, purpose: str) -> Sampler:
+    """A source of randomness of its own for one purpose of an image.
+
+    What is drawn from it leaves alone what is drawn for anything else. Hashed, so that neighbouring seeds have nothing
+    in common.
+    """
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
+    return Sampler(int.from_bytes(digest[:7], "big"))
 
 
 def pad_stack(tensors: Sequence[Tensor]) -> Tensor:

@@ -31,8 +31,8 @@ class ScanParameters:
     Attributes:
         protocol: preset and name, "clinical/flair", say.
         acquisition: the parameters of the sequence.
-        receive: (1, kx, ky, kz) control values of the receive field minus one.
-        transmit: (1, kx, ky, kz) control values of the transmit field minus one.
+        receive: (1, kx, ky, kz) node values of the receive field minus one.
+        transmit: (1, kx, ky, kz) node values of the transmit field minus one.
         reference: signal that becomes 1: that of the brightest tissue of the brain.
         texture: (5, TEXTURES) how each map varies with each texture, relative to its mean, where a tissue's
             deviation is 1. Maps share their textures, since what changes one property changes others.

@@ -32,15 +32,16 @@ def signal_contrast(contrast: ContrastParameters) -> ContrastParameters:
     """
     assert contrast.scan is not None
     means, deviations = _signals(contrast.scan, contrast.means, contrast.deviations)
+    lesions, components, _ = contrast.lesion_means.shape
     lesion_means, lesion_deviations = _signals(
-        contrast.scan, contrast.lesion_means, contrast.lesion_deviations
+        contrast.scan, contrast.lesion_means.flatten(0, 1), contrast.lesion_deviations.repeat(lesions, 1)
     )
     return replace(
         contrast,
         means=means,
         deviations=deviations,
-        lesion_means=lesion_means,
-        lesion_deviations=lesion_deviations,
+        lesion_means=lesion_means.unflatten(0, (lesions, components)),
+        lesion_deviations=lesion_deviations[:components],
     )
 
 

@@ -18,7 +18,7 @@ from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.physics.priors import TissueDraw, TissuePriors, default_priors, read_priors
 from strokelabel.synthesis.config import ContrastConfig, PhysicsConfig
 from strokelabel.synthesis.contrast import ContrastParameters
-from strokelabel.synthesis.lesion import COMPONENTS
+from strokelabel.synthesis.lesion import COMPONENTS, OWN_COMPONENTS
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.scan import sample_scan
 
@@ -80,7 +80,7 @@ def sample_tissue_contrast(sampler: Sampler, config: ContrastConfig, table: Labe
         family=f"{drawn.protocol} {stage}",
         means=means,
         deviations=deviations,
-        lesion_means=torch.tensor([draw.means for draw in lesions]),
+        lesion_means=torch.tensor([[draw.means for draw in lesions]]),
         lesion_deviations=torch.tensor([[_relative_deviation(draw, priors)] for draw in lesions]),
         texture_fwhm_voxels=sampler.uniform(config.texture_fwhm_voxels),
         texture_seed=sampler.seed(),
@@ -96,10 +96,31 @@ def with_stage(
         return contrast
     draw = _sample_component(sampler, config, STAGE_TISSUES[stage])
     means, deviations = contrast.lesion_means.clone(), contrast.lesion_deviations.clone()
-    means[0] = torch.tensor(draw.means)
+    means[:, 0] = torch.tensor(draw.means)
     deviations[0] = _relative_deviation(draw, _priors(config.priors))
     family = f"{contrast.scan.protocol} {stage}"
     return replace(contrast, family=family, lesion_means=means, lesion_deviations=deviations)
+
+
+def each_lesion_tissue(
+    sampler: Sampler, config: PhysicsConfig, contrast: ContrastParameters, count: int
+) -> ContrastParameters:
+    """Give each lesion of a head values of its own, drawn from the tissues of its stage.
+
+    Args:
+        sampler: source of randomness.
+        config: priors and their spread.
+        contrast: with the values of one lesion, and the stage as the last word of its family.
+        count: of the lesions.
+    """
+    first = contrast.lesion_means[0]
+    stage = contrast.family.split()[-1]
+    made_of = {"lesion": (PLAIN_TISSUES | STAGE_TISSUES)[stage], **COMPONENT_TISSUES}
+    rows = [first]
+    for _ in range(count - 1):
+        drawn = [_sample_component(sampler, config, made_of[name]) for name in COMPONENTS[:OWN_COMPONENTS]]
+        rows.append(torch.cat([torch.tensor([draw.means for draw in drawn]), first[OWN_COMPONENTS:]]))
+    return replace(contrast, lesion_means=torch.stack(rows))
 
 
 @lru_cache(maxsize=4)

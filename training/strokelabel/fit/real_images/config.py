@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from strokelabel.synthesis.config import Range
+from strokelabel.synthesis.settings.section import Range, Section, some_weight
 
 View: TypeAlias = Literal["axial", "coronal", "sagittal"]
 """Plane of a slice."""
@@ -19,30 +19,10 @@ RecolouringKind: TypeAlias = Literal["none", "gamma", "sorted", "inverted", "any
 """Which curve maps old intensities to new ones: a power, or a polygon that rises, falls, or goes up and down."""
 
 
-def _some_weight(weights: dict[str, float]) -> dict[str, float]:
-    """Refuse relative frequencies that nothing can be drawn with."""
-    if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-        raise ValueError(f"expected frequencies of at least 0, one of them above 0, got {weights}")
-    return weights
-
-
-class _Section(BaseModel):
-    """A part of the settings: unknown keys are errors, and ranges ascend."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> _Section:
-        for name, value in self:
-            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
-                raise ValueError(f"{name}: expected (low, high) with low <= high, got {value}")
-        return self
-
-
-class RecolouringConfig(_Section):
+class RecolouringConfig(Section):
     """New intensities for a real image: anatomy and texture stay, the contrast is another."""
 
-    kinds: Annotated[dict[RecolouringKind, float], AfterValidator(_some_weight)]
+    kinds: Annotated[dict[RecolouringKind, float], AfterValidator(some_weight)]
     """Relative frequencies."""
     gamma_log_deviation: float = Field(0.25, ge=0)
     """Standard deviation of the natural logarithm of gamma."""
@@ -56,7 +36,7 @@ class RecolouringConfig(_Section):
     """Distance of that mean from the brain's, either way, where 1 is the brightest tissue."""
 
 
-class AppearanceConfig(_Section):
+class AppearanceConfig(Section):
     """What happens to the intensities of a real image after its geometry."""
 
     recolouring: RecolouringConfig
@@ -72,7 +52,7 @@ class AppearanceConfig(_Section):
     """Of Gaussian noise inside the head, where 1 is the brightest voxel."""
 
 
-class SlabConfig(_Section):
+class SlabConfig(Section):
     """Real slices, each repeated along the third axis.
 
     Attributes:
@@ -91,13 +71,16 @@ class SlabConfig(_Section):
         partial_depth_probability: how often only `partial_depth_voxels` of the thickness are filled.
         full_view_probability: how often a batch has the full field of view along the third axis, of which
             `full_view_mm` are filled: a stack that covers a part of the brain, with air above and below.
+        stack_probability: how often a slab is a stack of several slices, each repeated over its share of the
+            thickness: more patients in as many voxels.
+        stack_slices: how many.
         appearance: changes of intensities.
     """
 
     count: int = Field(3, ge=1)
     weight: float = Field(0.6, gt=0)
     thickness_voxels: int = Field(48, ge=1)
-    views: Annotated[dict[View, float], AfterValidator(_some_weight)] = Field(
+    views: Annotated[dict[View, float], AfterValidator(some_weight)] = Field(
         default={"axial": 0.55, "coronal": 0.27, "sagittal": 0.18}
     )
     lesion_free_acceptance: float = Field(0.3, ge=0, le=1)
@@ -112,6 +95,8 @@ class SlabConfig(_Section):
     partial_depth_voxels: tuple[int, int] = (3, 16)
     full_view_probability: float = Field(0.1, ge=0, le=1)
     full_view_mm: Range = (10.0, 60.0)
+    stack_probability: float = Field(0.0, ge=0, le=1)
+    stack_slices: int = Field(3, ge=2)
     appearance: AppearanceConfig = AppearanceConfig(
         recolouring=RecolouringConfig(kinds={"gamma": 0.3, "sorted": 0.25, "inverted": 0.2, "any": 0.25}),
         blur_probability=0.25,
@@ -119,11 +104,11 @@ class SlabConfig(_Section):
     )
 
 
-class PaintingConfig(_Section):
+class PaintingConfig(Section):
     """Lesions of the bank, painted into scans that have none."""
 
     probability: float = Field(0.6, ge=0, le=1)
-    count_weights: Annotated[dict[int, float], AfterValidator(_some_weight)] = Field(
+    count_weights: Annotated[dict[int, float], AfterValidator(some_weight)] = Field(
         default={1: 0.6, 2: 0.25, 3: 0.15}
     )
     """Relative frequency of 1, 2, ... lesions in a scan that has any."""
@@ -141,7 +126,7 @@ class PaintingConfig(_Section):
     opacity: Range = (0.6, 1.0)
 
 
-class PaintedScanConfig(_Section):
+class PaintedScanConfig(Section):
     """Real scans that show no stroke, or whose lesion is known.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +28,25 @@ from strokelabel.synthesis.sampling import Sampler
 
 _TRIES = 3
 _SHAPE, _ITEM = "slab batch", "slab"
+
+
+@dataclass(frozen=True)
+class SlabPart:
+    """A slice in a slab.
+
+    Attributes:
+        index: of the slice among those of its view.
+        depth: voxels of the slab along the third axis that are its share.
+        parameters: see `slabs.sample_slab`.
+    """
+
+    index: int
+    depth: int
+    parameters: SlabParameters
+
+    def filled(self) -> SlabPart:
+        """Return the same part without air before or after its slice."""
+        return replace(self, parameters=replace(self.parameters, first=0, filled=self.depth))
 
 
 class SlabStream:
@@ -73,25 +93,44 @@ class SlabStream:
         """View of a step's batch."""
         return sample_shape(Sampler(stream_seed(self.seed, step, _SHAPE)), self.config)
 
-    def sample(self, step: int, place: int) -> tuple[SlabShape, int, SlabParameters]:
-        """Draw the item at a place of a step's batch: its view, which slice of it, and what is made of that."""
+    def sample(self, step: int, place: int) -> tuple[SlabShape, tuple[SlabPart, ...]]:
+        """Draw the item at a place of a step's batch: its view, and the slices that fill it, one after another."""
         shape = self.batch_shape(step)
         sampler = Sampler(stream_seed(self.seed, step * self.config.count + place, _ITEM))
-        index = self._views[shape.view].draw(sampler, self.config.lesion_free_acceptance)
         depth = shape.voxels(self.shape, self.config.thickness_voxels)[shape.axis]
-        return shape, index, sample_slab(sampler, self.config, shape, depth, self.spacing_mm)
+        count = 1
+        if not shape.full_view and sampler.flip(self.config.stack_probability):
+            count = self.config.stack_slices
+        depths = [depth // count + (part < depth % count) for part in range(count)]
+        parts = tuple(self._sample_part(sampler, shape, share) for share in depths)
+        return shape, tuple(part.filled() for part in parts) if count > 1 else parts
+
+    def _sample_part(self, sampler: Sampler, shape: SlabShape, depth: int) -> SlabPart:
+        index = self._views[shape.view].draw(sampler, self.config.lesion_free_acceptance)
+        return SlabPart(index, depth, sample_slab(sampler, self.config, shape, depth, self.spacing_mm))
 
     def render(self, step: int, place: int) -> tuple[Tensor, Tensor]:
         """Make the item at a place of a step's batch.
 
         Returns:
-            (x, y, z) float32, normalised as for prediction, and the lesion, (x, y, z) bool.
+            (x, y, z) float32, normalised as for prediction (each slice of a stack by itself), and the lesion,
+            (x, y, z) bool.
         """
-        shape, index, parameters = self.sample(step, place)
+        shape, parts = self.sample(step, place)
+        made = [self._render_part(shape, part) for part in parts]
+        image, mask = (torch.cat([pair[kind] for pair in made], dim=shape.axis) for kind in (0, 1))
+        return image, mask
+
+    def _render_part(self, shape: SlabShape, part: SlabPart) -> tuple[Tensor, Tensor]:
         view = self._views[shape.view]
-        voxels = shape.voxels(self.shape, self.config.thickness_voxels)
+        x, y, z = (part.depth if axis == shape.axis else side for axis, side in enumerate(self.shape))
         return render_slab(
-            view.images[index], view.lesions[index], parameters, shape, voxels, self.spacing_mm
+            view.images[part.index],
+            view.lesions[part.index],
+            part.parameters,
+            shape,
+            (x, y, z),
+            self.spacing_mm,
         )
 
 

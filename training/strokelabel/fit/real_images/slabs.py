@@ -15,15 +15,15 @@ from strokelabel.fit.real_images.config import SlabConfig, View
 from strokelabel.fit.real_images.recolouring import recolour
 from strokelabel.fit.real_images.slices import PIXEL_MM, PLANES
 from strokelabel.networks.normalization import normalize
-from strokelabel.synthesis.config import Range
 from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.settings.section import Range
 
 Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class SlabShape:
-    """What the slabs of a batch have in common.
+    """View and extent, which the slabs of a batch have in common.
 
     Attributes:
         view: plane of the slices.

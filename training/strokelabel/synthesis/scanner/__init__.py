@@ -1,0 +1,1 @@
+"""Effects of the scanner beyond bias, slices and noise: coils, partial coverage, computed tomography."""
