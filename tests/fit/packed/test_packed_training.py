@@ -31,9 +31,13 @@ TORCH_NEEDS = "torchgen functorch sympy mpmath networkx jinja2 markupsafe filelo
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory, prepared_folder) -> Path:
     folder = tmp_path_factory.mktemp("packed")
+    linked = folder / "prepared"
+    linked.mkdir()
+    for part in prepared_folder.iterdir():
+        (linked / part.name).symlink_to(part)
     recipe = folder / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(tiny_recipe(physics_fraction=0.25)))
-    build_pack(folder / "pack", prepared_folder, str(recipe), wheels=False)
+    build_pack(folder / "pack", linked, str(recipe), wheels=False)
     return folder / "pack"
 
 

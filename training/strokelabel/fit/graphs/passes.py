@@ -1,8 +1,8 @@
 """Passes over batches into gradient buffers that stay where they are.
 
-A training step launches about a thousand kernels, which takes the interpreter longer than an H200 needs to run them. A
-CUDA graph launches them all at once. It reads its batch from tensors of its own, and adds to gradients at addresses that
-must never change. On a CPU the same code runs, without the recording.
+A training step launches hundreds of kernels, which takes the interpreter longer than a large GPU needs to run them. A
+CUDA graph launches them all at once. It reads its batch from tensors of its own, and adds to gradients at addresses
+that must never change. On a CPU the same code runs, without the recording.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class _Recording:
 class Passes:
     """Forward pass, loss and backward pass, recorded on a GPU.
 
-    Gradients are added to `parameter.grad`, which is there from the start; whoever clears them must fill them with zeros.
+    Gradients are added to `parameter.grad`, which is there from the start; whoever clears them must fill them with
+    zeros.
 
     Args:
         network: on its device, in training mode; neither moved nor replaced afterwards.
@@ -164,7 +165,7 @@ def _own(values: Tensor) -> Tensor:
 
 @contextmanager
 def _fastest_algorithms(*, first: bool) -> Iterator[None]:
-    """Within the block cuDNN measures its algorithms if this is the first kind of batch, which is the most frequent one.
+    """Within the block cuDNN measures its algorithms for the first kind of batch, which is the most frequent one.
 
     Measuring takes seconds for each shape.
     """

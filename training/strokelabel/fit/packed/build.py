@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -110,13 +111,13 @@ def _code() -> Iterator[tuple[str, bytes]]:
 
 def _data(prepared: Path, webp_quality: int | None) -> Iterator[tuple[str, bytes]]:
     """A prepared folder but for its caches: label maps and arrays without their own compression."""
-    for path in sorted(prepared.rglob("*")):
+    # Folders may be links, which rglob would not follow.
+    found = [
+        Path(folder) / name for folder, _, names in os.walk(prepared, followlinks=True) for name in names
+    ]
+    for path in sorted(found):
         place = path.relative_to(prepared)
-        if (
-            not path.is_file()
-            or place.parts[0] in _CACHES
-            or any(part.startswith(".") for part in place.parts)
-        ):
+        if place.parts[0] in _CACHES or any(part.startswith(".") for part in place.parts):
             continue
         name = f"prepared/{place.as_posix()}"
         if path.name.endswith(".nii.gz"):

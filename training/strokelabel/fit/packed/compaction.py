@@ -83,7 +83,7 @@ def _to_webp(picture: NDArray[np.uint8], quality: int) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=6)
+    Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()
 
 

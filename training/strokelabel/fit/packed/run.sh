@@ -14,7 +14,7 @@ mkdir -p "$work" "$out"
 if [ ! -e "$work/.unpacked" ]; then
   "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="data")' "$here/pack.tar.xz" "$work"
   if compgen -G "$here/wheels/*.whl" > /dev/null; then
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$here"/wheels/*.whl
+    "$python" -m pip install --quiet --root-user-action=ignore --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$here"/wheels/*.whl
   fi
   "$python" - "$here/pack.json" <<'CHECK'
 import importlib.util, json, sys
