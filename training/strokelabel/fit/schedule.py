@@ -36,7 +36,9 @@ def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> fl
         Learning rate, at least 0.
     """
     done = finished_share(step, seconds, config)
-    rate = config.learning_rate * (_cosine(done, config) if config.schedule == "cosine" else _polynomial(done, config))
+    rate = config.learning_rate * (
+        _cosine(done, config) if config.schedule == "cosine" else _polynomial(done, config)
+    )
     if step < config.warmup_steps:
         rate *= (step + 1) / (config.warmup_steps + 1)
     return rate
