@@ -32,7 +32,7 @@ class FineTuneOptions(BaseModel):
             the contrast that is to be learnt.
         max_minutes: stop after this long and judge what there is; None for no limit.
         margin: lesion Dice that new weights may lose on the synthetic benchmark.
-        benchmark_per_family: volumes of the benchmark for each of its four contrasts.
+        benchmark_per_family: volumes of the benchmark for each of its six contrasts.
         validations: how often a session is validated; the best of these checkpoints is kept.
         precision: arithmetic of the network; "bf16-mixed" halves the time on CPUs and GPUs that know bfloat16.
         threads: CPU threads; None leaves torch's own choice.
