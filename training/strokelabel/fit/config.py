@@ -45,6 +45,8 @@ class TrainingConfig(BaseModel):
         channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
         compile: generate fused kernels with torch.compile; needs a C++ compiler. On one CPU core it saves a
             quarter of the time without dropout, and costs a quarter with it.
+        cuda_graphs: on an NVIDIA GPU, record forward and backward pass once for each shape of batches and replay the
+            record, which costs the interpreter next to nothing; on a CPU nothing changes.
         generators: processes that make synthetic images on the CPU, a core each; 0 lets the trainer make them itself.
             The images do not depend on how many there are.
         gpu_generators: processes that make synthetic images on the GPU where the network is trained, besides. Their
@@ -82,6 +84,7 @@ class TrainingConfig(BaseModel):
     tf32: bool = True
     channels_last: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     generators: int = Field(default=0, ge=0)
     gpu_generators: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)

@@ -17,11 +17,12 @@ from strokelabel.fit.devices import process_count, resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
+from strokelabel.fit.progress import TrainingProgress
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_brains, split_lesions
+from strokelabel.fit.stream_factory import Streams, make_streams, make_synthesizer, part_brains, split_lesions
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.networks.weights import load_weights, make_network, network_config
-from strokelabel.registry import PARCELLATION, ModelSpec
+from strokelabel.registry import PARCELLATION, ModelSpec, find_model
 from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
@@ -35,7 +36,7 @@ _PRIVATE: Any = {
 """What a recipe says about the machine that it ran on, and weights that are given away must not."""
 
 
-def train_recipe(
+def train_recipe(  # noqa: PLR0913
     recipe: Recipe,
     data: PreparedData | None,
     folder: Path,
@@ -45,6 +46,8 @@ def train_recipe(
     weights: str | None = None,
     cache: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_open: Callable[[Streams], None] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
 
@@ -57,6 +60,8 @@ def train_recipe(
         weights: model name or file that a fresh run starts from; random weights if None.
         cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
         should_stop: asked after every step; true ends training with a checkpoint.
+        on_progress: called after every step, in place of the display.
+        on_open: called once with the streams, before the first step.
 
     Raises:
         RecipeError: the recipe's brains are not in the data, validation would see brains of training, the recipe
@@ -65,6 +70,8 @@ def train_recipe(
         DataError: a part of the data is empty or missing.
     """
     with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
+        if on_open is not None:
+            on_open(streams)
         _keep_recipe(recipe, folder)
         config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
         torch.manual_seed(recipe.seed)
@@ -82,6 +89,7 @@ def train_recipe(
                 objective=make_objective(recipe),
                 device=device,
                 should_stop=should_stop,
+                on_progress=on_progress,
             )
         finally:
             streams.close()  # first, so that nobody waits for an image that is not needed
@@ -94,13 +102,24 @@ def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
     Raises:
         RecipeError: the model has another network.
     """
-    trained, spec = load_weights(weights)
+    trained, _ = load_weights(check_same_network(recipe, weights))
+    network.load_state_dict(trained.state_dict())
+
+
+def check_same_network(recipe: Recipe, weights: str) -> ModelSpec:
+    """Find a model whose weights a recipe can start from.
+
+    Raises:
+        UnknownModelError, WeightsError: no such weights.
+        RecipeError: the model has another network.
+    """
+    spec = find_model(weights)
     if network_config(spec).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
         raise RecipeError(
             f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
             "copy the weights' network into the recipe, or train without --weights"
         )
-    network.load_state_dict(trained.state_dict())
+    return spec
 
 
 def _keep_recipe(recipe: Recipe, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,11 @@ class ReplayStream:
         seed: decides the replays.
         device: where images are kept, changed and delivered.
         stride: distance between the batches that will be asked for: the number of processes that share the stream.
+
+    Attributes:
+        made: images made so far.
+        delivered: items delivered so far.
+        waited_seconds: time spent waiting for images, or making them.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class ReplayStream:
         self.stride = stride
         self.device = torch.device(device)
         self.made = self.delivered = 0
+        self.waited_seconds = 0.0
         # What is never replayed is delivered exactly as it was made.
         self._pool = ImagePool(self.device, torch.float16 if config.reuse > 1 else torch.float32)
         self._pending = PendingGroups(source)
@@ -80,9 +87,11 @@ class ReplayStream:
         for group in needed:
             self._pending.ask(group, max(indices))
         self._look_ahead(len(needed))
+        start = time.monotonic()
         for group in needed:
             self._pool.add(group * self.config.together, self._pending.take(group))
             self.made += self.config.together
+        self.waited_seconds += time.monotonic() - start
         pooled = [self._pool.get(draw.number) for draw in draws]
         self.delivered += len(draws)
         newest = max(indices) // self.config.reuse
