@@ -17,6 +17,7 @@ from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
 _LITTLE_BRAIN_ML = 100.0
+_LEAST_NOTED_ML = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ def _within_brain(scores: Scores, voxel_ml: float, options: PredictionOptions) -
 
 
 def _dropped(dropped_ml: float) -> tuple[str, ...]:
-    if dropped_ml == 0:
+    if dropped_ml < _LEAST_NOTED_ML:
         return ()
     return (f"{dropped_ml:.2f} ml that looked like lesion lie outside the brain and were left out",)
 
