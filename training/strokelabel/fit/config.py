@@ -98,6 +98,13 @@ class TrainingConfig(BaseModel):
     max_minutes: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
+    def _graphs_are_possible(self) -> Self:
+        """Refuse a recording of what changes from step to step."""
+        if self.cuda_graphs and self.precision == "16-mixed":
+            raise ValueError("cuda_graphs: expected the precision bf16-mixed or 32-true, got 16-mixed")
+        return self
+
+    @model_validator(mode="after")
     def _scaler_judges_alone(self) -> Self:
         """Refuse a limit that would be looked at after the gradient scaler has decided."""
         if self.largest_norm and self.precision == "16-mixed":

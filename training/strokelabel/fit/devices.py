@@ -54,11 +54,12 @@ def fastest_precision(device: torch.device) -> Precision:
 
 
 @contextmanager
-def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """Within the block, convolutions on NVIDIA GPUs use the fastest algorithm found for their shape.
+def gpu_arithmetic(device: torch.device, *, tf32: bool, benchmark: bool = True) -> Iterator[None]:
+    """Set the arithmetic of convolutions on NVIDIA GPUs within the block.
 
     Args:
         device: nothing changes unless it is a GPU.
+        benchmark: measure the algorithms for each shape of images, which takes seconds, and use the fastest.
         tf32: let float32 products round their inputs to 10 bits of mantissa, as tensor cores do.
     """
     if device.type != "cuda":
@@ -67,7 +68,9 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=tf32, deterministic=False, enabled=True):
+        with torch.backends.cudnn.flags(
+            benchmark=benchmark, allow_tf32=tf32, deterministic=False, enabled=True
+        ):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before

@@ -112,7 +112,7 @@ def train(  # noqa: PLR0913
     fabric = make_fabric(device, config.precision)
     if isinstance(stream, PrefetchStream):
         stream.feed(fabric.device)
-    with gpu_arithmetic(fabric.device, tf32=config.tf32):
+    with gpu_arithmetic(fabric.device, tf32=config.tf32, benchmark=not config.cuda_graphs):
         run = TrainingRun(network, config, fabric, objective)
         loop = _Loop(run, config, Path(folder))
         with Interruption(should_stop).on_signals() as interruption:

@@ -75,6 +75,10 @@ class SegmentationObjective:
             return batch.weight * logit_distance(output, batch.target).mean()
         return batch.weight * self._loss(output, batch.target, batch.partial)
 
+    def loss_phase(self, step: int) -> int:
+        """0 during the warm-up, 1 after it."""
+        return int(step >= self.l2_warmup_steps)
+
     def item_scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Loss (never the warm-up's) and Dice of each item."""
         predicted = output.argmax(dim=1)

@@ -37,7 +37,12 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 
 def update_weights(
-    optimizer: Optimizer, fabric: Fabric, clip_norm: float, largest_norm: float = 0.0
+    optimizer: Optimizer,
+    fabric: Fabric,
+    clip_norm: float,
+    largest_norm: float = 0.0,
+    *,
+    keep_buffers: bool = False,
 ) -> Tensor:
     """Clip the gradients, step, and clear them, without waiting for a GPU.
 
@@ -48,6 +53,7 @@ def update_weights(
         optimizer: as made here, and as wrapped by Fabric.
         fabric: its precision may have a gradient scaler.
         clip_norm: highest L2 norm of all gradients together; 0 for any.
+        keep_buffers: fill the gradients with zeros where they lie, rather than giving their memory back.
         largest_norm: the step is left out where their norm before clipping is larger; 0 for no limit.
 
     Returns:
@@ -63,7 +69,7 @@ def update_weights(
         sound = norm <= (largest_norm or math.inf)
         fused.grad_scale, fused.found_inf = None, (~(sound & norm.isfinite())).float()
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=not keep_buffers)
     return norm.detach()
 
 

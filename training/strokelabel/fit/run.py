@@ -16,6 +16,7 @@ from strokelabel.fit.checkpoint import Checkpoint
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.early_stopping import BestValidation
 from strokelabel.fit.ema import WeightAverage
+from strokelabel.fit.graphs.passes import Passes
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.objective_segmentation import SegmentationObjective
 from strokelabel.fit.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
@@ -59,6 +60,13 @@ class TrainingRun:
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         chosen: Objective[Any] = objective or SegmentationObjective.from_config(config)
         self.objective = chosen.to(fabric.device)
+        self._passes: Passes | None = None
+        if config.cuda_graphs:
+            if fabric.world_size > 1:
+                raise TrainingError(
+                    "cuda_graphs: expected one process, got several; leave it out, or use one GPU"
+                )
+            self._passes = Passes(trained, self.objective, config.precision, config.accumulate)
         self._skipped_in_a_row = 0
         self.skipped = 0
         self.step = 0
@@ -79,7 +87,13 @@ class TrainingRun:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self._accumulate_gradients(stream)
-        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm, self.config.largest_norm)
+        norm = update_weights(
+            self._optimizer,
+            self.fabric,
+            self.config.clip_norm,
+            self.config.largest_norm,
+            keep_buffers=self._passes is not None,
+        )
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
@@ -159,19 +173,25 @@ class TrainingRun:
         for part in range(parts):
             index = (self.step * parts + part) * fabric.world_size + fabric.global_rank
             batch = stream.batch(index).to(fabric.device)
-            image = batch.image
-            if self.config.channels_last:
-                image = image.contiguous(memory_format=torch.channels_last_3d)
             # Dropout depends on the batch alone: no generator state has to be stored, and it is the same whether
             # batches are accumulated or shared out among processes.
             torch.manual_seed(_mix(self.config.seed, index))
-            with fabric.no_backward_sync(self._trained, enabled=part < parts - 1):
-                loss = self.objective.loss(self._trained(image), batch, self.step) / parts
-                fabric.backward(loss)
-            total += loss.detach()
+            total += self._pass_over(batch, last=part == parts - 1)
         if fabric.world_size > 1:
             total = cast(Tensor, fabric.all_reduce(total, reduce_op="mean"))
         return total
+
+    def _pass_over(self, batch: Any, *, last: bool) -> Tensor:  # noqa: ANN401 - whatever the objective takes
+        """Add the gradients of one of the step's batches; returns its share of the loss."""
+        if self._passes is not None:
+            return self._passes(batch, self.step)
+        image = batch.image
+        if self.config.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last_3d)
+        with self.fabric.no_backward_sync(self._trained, enabled=not last):
+            loss = self.objective.loss(self._trained(image), batch, self.step) / self.config.accumulate
+            self.fabric.backward(loss)
+        return loss.detach()
 
 
 def _mix(seed: int, index: int) -> int:
