@@ -7,8 +7,8 @@
 (b) Synthetic heads with lesions of the bank: the largest ones, and small ones of brainstem, cerebellum and cortex. True
     lesion in ml that the rule takes from the network's answer, and what it would take from a perfect answer: the true
     mask, with the brain as the network predicts it. Each head whole and as a stack of 25 mm about its lesion.
-(c) For comparison, what is lost of the true mask when all voxels outside a 12 mm closing of the predicted parenchyma
-    are dropped, and when the same rule as in (b) goes without the mirror image.
+(c) For comparison, what is lost of the network's answer when all voxels outside a 12 mm closing of the predicted
+    parenchyma are dropped, and when whole pieces outside that closing are, without mirror image.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Loss:
         found: of it, what the network finds.
         of_found: of that, what the rule drops.
         of_true: what the rule drops of the true mask.
-        without_mirror: the same with a brain region without its mirror image.
-        cut: what a cut at a closing drops of the true mask.
+        without_mirror: what the rule drops of what is found when the closed parenchyma is all of the brain.
+        cut: what a cut at the closed parenchyma drops of what is found.
         false: false lesion that the rule drops from the network's answer.
     """
 
@@ -100,7 +100,7 @@ def main() -> None:
     for scan, truth, kind in synthetic_scans(arguments.prepared, arguments.large, arguments.small):
         scores = predictor.scores(scan)
         losses.append(loss(predictor, scan, scores, truth, kind))
-        print(scan.source, losses[-1], flush=True)
+        print(f"{kind}: {scan.source}: {losses[-1].of_true:.2f} of {losses[-1].true:.1f} ml", flush=True)
         if scores.brain is not None and losses[-1].of_true > 0:
             panels.append(make_panel(scan.data, {"lime": truth, "cyan": scores.brain}, scan.source))
     save_contact_sheet(panels, arguments.output / "lost.png")
@@ -141,16 +141,11 @@ def loss(predictor: Predictor, scan: Image, scores: Scores, truth: Mask, kind: s
         true=volume_ml(truth, ml),
         found=volume_ml(truth & before, ml),
         of_found=volume_ml(truth & before & ~after, ml),
-        of_true=dropped_ml(truth, scores.brain, ml),
-        without_mirror=dropped_ml(truth, None if scores.brain is None else region, ml),
-        cut=volume_ml(truth & ~region, ml),
+        of_true=0.0 if scores.brain is None else volume_ml(outside_brain(truth, scores.brain, ml), ml),
+        without_mirror=volume_ml(truth & outside_brain(before, region, ml), ml),
+        cut=volume_ml(truth & before & ~region, ml),
         false=volume_ml(before & ~after & ~truth, ml),
     )
-
-
-def dropped_ml(truth: Mask, brain: Mask | None, voxel_ml: float) -> float:
-    """True lesion in ml that lies in components outside the brain."""
-    return 0.0 if brain is None else volume_ml(outside_brain(truth, brain, voxel_ml), voxel_ml)
 
 
 def closing_of_parenchyma(scores: Scores) -> Mask:
@@ -189,9 +184,8 @@ def synthetic_scans(prepared: Path, large: int, small: int) -> Iterator[tuple[Im
 
 def chosen_lesions(bank: LesionBank, large: int, small: int) -> list[tuple[int, str]]:
     """Indices of lesions and their kind: the largest, and small ones of the places that a rule might cut off."""
-    chosen = [
-        (int(i), "large") for i in np.argsort(-bank.volumes_ml)[:large] if bank.volumes_ml[i] > LARGE_ML
-    ]
+    largest = np.argsort(-bank.volumes_ml)[:large]
+    chosen = [(int(i), "large") for i in largest if bank.volumes_ml[i] > LARGE_ML]
     template = icbm_template()
     depth = ndimage.distance_transform_edt(template.brain)
     inside: dict[str, Callable[[np.ndarray], bool]] = {

@@ -111,11 +111,11 @@ def _within_brain(scores: Scores, voxel_ml: float, options: PredictionOptions) -
     if not dropped.any():
         return scores, 0.0
     cleared = faint_surroundings(probability, dropped, mask & ~dropped, brain, voxel_ml)
+    probability, labels = probability.copy(), scores.other_labels.copy()
+    probability[cleared], labels[dropped] = 0, BACKGROUND
+    likeliest = scores.lesion_is_likeliest & ~cleared
     confined = replace(
-        scores,
-        lesion_probability=np.where(cleared, np.float32(0), probability),
-        lesion_is_likeliest=scores.lesion_is_likeliest & ~cleared,
-        other_labels=np.where(dropped, np.uint8(BACKGROUND), scores.other_labels),
+        scores, lesion_probability=probability, lesion_is_likeliest=likeliest, other_labels=labels
     )
     return confined, volume_ml(dropped, voxel_ml)
 
