@@ -28,7 +28,7 @@ def test_masks_are_unpacked_to_the_width_of_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("slices.npz", {}, "ends with axial"),
+        ("slices.npz", {}, "as the end of its name"),
         ("x_axial.npz", {"image": np.zeros((3, 5, 11), np.float32)}, "float32"),
         ("x_axial.npz", {"lesion": np.zeros((3, 5, 11), np.uint8)}, r"packed bits"),
         ("x_axial.npz", {"subject": np.zeros(2)}, "subjects"),

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from strokelabel.reports.validation import CaseScore
     from strokelabel.synthesis.validation import ValidationCase
 
-PER_FAMILY, LESION_FREE = 10, 20
-"""Volumes of the whole benchmark: with lesions per contrast, and without."""
-
 
 def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     model: Annotated[
@@ -48,10 +45,10 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     ),
     per_family: Annotated[
         int, typer.Option(min=1, help="Volumes with lesions per contrast; half with 5 mm slices.")
-    ] = PER_FAMILY,
+    ] = 10,
     lesion_free: Annotated[
         int, typer.Option(min=0, help="Heads without lesions, to count what is false.")
-    ] = LESION_FREE,
+    ] = 20,
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts of volumes and scans.")
     ] = None,

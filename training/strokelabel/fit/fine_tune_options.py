@@ -34,7 +34,7 @@ class FineTuneOptions(BaseModel):
             the contrast that is to be learnt.
         max_minutes: stop after this long and judge what there is; None for no limit.
         margin: lesion Dice that new weights may lose on the synthetic benchmark.
-        benchmark_per_family: volumes of the benchmark for each of its four contrasts.
+        benchmark_per_family: volumes of the benchmark for each of its six contrasts.
         validations: how often a session is validated; the best of these checkpoints is kept.
         precision: arithmetic of the network; "auto" is "bf16-mixed" on CPUs and GPUs with instructions for
             bfloat16, which halves the time, and "32-true" on others.

@@ -67,9 +67,20 @@ def read_slices(path: Path) -> SliceFile:
     return SliceFile(view, subject.astype(np.int32), image, lesion)
 
 
-def _view_of(path: Path) -> View:
-    name = path.stem.rsplit("_", 1)[-1]
+def known_view(name: str) -> View:
+    """Return the view of a name.
+
+    Raises:
+        ValueError: there is no such view.
+    """
     for view in get_args(View):
         if name == view:
             return view  # type: ignore[no-any-return]
-    raise DataError(f"{path}: expected a name that ends with {', '.join(get_args(View))}, found {path.name}")
+    raise ValueError(f"expected one of the views {', '.join(get_args(View))}, found {name!r}")
+
+
+def _view_of(path: Path) -> View:
+    try:
+        return known_view(path.stem.rsplit("_", 1)[-1])
+    except ValueError as error:
+        raise DataError(f"{path}: {error}, as the end of its name (..._axial.npz)") from error

@@ -1,4 +1,7 @@
-"""One number for a model: the mean of what it scores on the synthetic benchmark and on real slices."""
+"""One number for a model: the mean of what it scores on the synthetic benchmark and on real slices.
+
+Of the real slices those of the validation set count, and those of the development set where only these were scored.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ def score_table(synthetic: Sequence[CaseScore], real: Sequence[RealScore]) -> Ta
         synthetic: scores of the benchmark; may be empty.
         real: scores of the real set; may be empty.
     """
+    reported = "validation" if any(s.group.part == "validation" for s in real) else "development"
+    real = [s for s in real if not s.group.is_slices or s.group.part == reported]
     methods = list(dict.fromkeys([*(s.method for s in synthetic), *(s.method for s in real)]))
     numbers = [
         _numbers(

@@ -25,6 +25,8 @@ from strokelabel.synthesis.validation import ValidationCase, make_case
 VALIDATION_SHAPE = (192, 240, 208)
 """Voxels of 1 mm; a whole head fits."""
 
+_HALF = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Contender:
@@ -37,11 +39,24 @@ class Contender:
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one contender did on one volume. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone."""
+    """How one contender did on one volume. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone.
+
+    Attributes:
+        case: which volume.
+        method: name of the contender.
+        dice: of its mask.
+        oracle: Dice of an observer who sees all that the scanner left of the lesion: where more than half of a voxel of
+            the blurred, noiseless image is lesion. No model can be expected to do better.
+        reference_ml: volume of the label.
+        predicted_ml: volume of its mask.
+        seconds: time that the prediction took.
+        panel: picture.
+    """
 
     case: ValidationCase
     method: str
     dice: float
+    oracle: float
     reference_ml: float
     predicted_ml: float
     seconds: float
@@ -66,7 +81,7 @@ def score_cases(
         cases: which volumes.
     """
     for case in cases:
-        yield _score(contenders, make_case(synthesizer, case), case)
+        yield score_volume(contenders, make_case(synthesizer, case, keep_visible=True), case)
 
 
 def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
@@ -76,13 +91,24 @@ def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
     return Image(data.astype(np.float32), affine, source=source)
 
 
-def _score(contenders: Sequence[Contender], batch: SyntheticBatch, case: ValidationCase) -> list[CaseScore]:
-    """Predict one volume with every contender."""
+def score_volume(
+    contenders: Sequence[Contender], batch: SyntheticBatch, case: ValidationCase
+) -> list[CaseScore]:
+    """Predict one volume with every contender.
+
+    Args:
+        contenders: as for `score_cases`.
+        batch: one volume, with what can be seen of its lesions.
+        case: which volume it is.
+    """
     kind = "lesion-free" if case.lesion_free else "validation"
     scan = as_scan(batch, 1.0, f"{kind}-{case.index:03d}")
     truth = (batch.target[0] == TissueClass.LESION).cpu().numpy()
+    assert batch.visible is not None, "it was asked for"
+    oracle = dice(truth, (batch.visible[0] > _HALF).cpu().numpy())
     known: dict[tuple[int, PredictionOptions], tuple[Scores, float]] = {}
-    return [_compare(contender, scan, truth, case, known) for contender in contenders]
+    found = [_compare(contender, scan, truth, case, known) for contender in contenders]
+    return [replace(score, oracle=oracle) for score in found]
 
 
 def _compare(
@@ -108,6 +134,7 @@ def _compare(
         case=case,
         method=contender.name,
         dice=value,
+        oracle=1.0,
         reference_ml=float(truth.sum()) / 1000,
         predicted_ml=prediction.volume_ml,
         seconds=seconds + time.perf_counter() - began,
@@ -127,13 +154,14 @@ def write_table(scores: Sequence[CaseScore], path: Path) -> None:
             "slices",
             "method",
             "dice",
+            "oracle",
             "reference_ml",
             "predicted_ml",
             "seconds",
         ]
     )
     for s in scores:
-        numbers = (s.dice, s.reference_ml, s.predicted_ml, s.seconds)
+        numbers = (s.dice, s.oracle, s.reference_ml, s.predicted_ml, s.seconds)
         facts = (s.case.index, str(s.case.lesion_free).lower(), s.case.family, s.slices, s.method)
         table.writerow([*facts, *(f"{n:.4f}" for n in numbers)])
     atomic_write_text(path, text.getvalue())

@@ -7,7 +7,7 @@ a batch with different thicknesses and directions is three batched matrix produc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -78,6 +78,11 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
         return x, y, z
     isotropic = min(resolution, config.isotropic_limit_mm)
     return isotropic, isotropic, isotropic
+
+
+def without_noise(parameters: ArtefactParameters) -> ArtefactParameters:
+    """The same acquisition by a scanner that adds no noise."""
+    return replace(parameters, noise_deviation=0.0)
 
 
 def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False) -> Tensor:

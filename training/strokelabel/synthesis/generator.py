@@ -22,6 +22,7 @@ from strokelabel.synthesis.artefacts import (
     apply_gamma,
     clip_to_window,
     sample_artefacts,
+    without_noise,
 )
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.contrast import ContrastParameters, sample_contrast, texture
@@ -88,12 +89,15 @@ class SyntheticBatch:
         parameters: what each image was made from.
         features: (batch, 5, x, y, z) the quantitative maps behind each image (`physics.maps.MAP_NAMES`), zero where the
             skull was stripped away; None unless they were asked for.
+        visible: (batch, x, y, z) how much of each voxel shows lesion, in [0, 1]: the softened masks, blurred by motion
+            and slices as the image is, without noise; None unless it was asked for.
     """
 
     image: Tensor
     target: Tensor
     parameters: tuple[SampleParameters, ...]
     features: Tensor | None = None
+    visible: Tensor | None = None
 
 
 class Synthesizer:
@@ -181,12 +185,15 @@ class Synthesizer:
         return replace(parameters, artefacts=artefacts, coil=coil, pockets=pockets, coverage=coverage)
 
     @torch.no_grad()
-    def apply(self, parameters: list[SampleParameters], keep_features: bool = False) -> SyntheticBatch:
+    def apply(
+        self, parameters: list[SampleParameters], keep_features: bool = False, keep_visible: bool = False
+    ) -> SyntheticBatch:
         """Compute the images that these parameters describe, in one batch.
 
         Args:
             parameters: see `sample`.
             keep_features: keep the quantitative maps that were scanned, too (contrast of the physics alone).
+            keep_visible: keep what of the lesions can be seen, too.
         """
         config, shape = self.config, self.config.shape
         head = stack_heads([self.heads[p.head] for p in parameters])
@@ -215,6 +222,10 @@ class Synthesizer:
         mask = restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
+        visible = None
+        if keep_visible:
+            noiseless = [without_noise(p.artefacts) for p in parameters]
+            visible = (acquire(lesions.soft, noiseless, config.spacing_mm) * mask)[:, 0]
         return SyntheticBatch(
             image=image,
             target=self._label(
@@ -222,6 +233,7 @@ class Synthesizer:
             ),
             parameters=tuple(parameters),
             features=textured_maps(mean, textures, scans) * mask if keep_features else None,
+            visible=visible,
         )
 
     def _label(

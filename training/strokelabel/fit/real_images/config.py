@@ -10,10 +10,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
+from strokelabel.io.slice_files import View
 from strokelabel.synthesis.settings.section import Range, Section, some_weight
-
-View: TypeAlias = Literal["axial", "coronal", "sagittal"]
-"""Plane of a slice."""
 
 RecolouringKind: TypeAlias = Literal["none", "gamma", "sorted", "inverted", "any"]
 """Which curve maps old intensities to new ones: a power, or a polygon that rises, falls, or goes up and down."""

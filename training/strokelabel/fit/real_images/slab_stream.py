@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_images.config import SlabConfig, View
+from strokelabel.fit.real_images.config import SlabConfig
 from strokelabel.fit.real_images.slabs import (
     SlabParameters,
     SlabShape,
@@ -24,6 +24,7 @@ from strokelabel.fit.real_images.slices import RealSlices
 from strokelabel.fit.real_stream import as_partial_batch
 from strokelabel.fit.streams import Batch
 from strokelabel.fit.synthetic_stream import stream_seed
+from strokelabel.io.slice_files import View
 from strokelabel.synthesis.sampling import Sampler
 
 _TRIES = 3

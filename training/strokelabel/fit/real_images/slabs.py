@@ -11,9 +11,10 @@ from torch import Tensor
 
 from strokelabel.fit.real_images.appearance import Appearance, add_noise, expose, sample_appearance
 from strokelabel.fit.real_images.arrays import on_device
-from strokelabel.fit.real_images.config import SlabConfig, View
+from strokelabel.fit.real_images.config import SlabConfig
 from strokelabel.fit.real_images.recolouring import recolour
-from strokelabel.fit.real_images.slices import PIXEL_MM, PLANES
+from strokelabel.fit.real_images.slices import PIXEL_MM
+from strokelabel.io.slice_files import PLANES, View
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.settings.section import Range

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_images.config import View
 from strokelabel.io.atomic import atomic_path
+from strokelabel.io.slice_files import View, known_view, read_slices
 from strokelabel.synthesis.sources import fingerprint
 
 SOURCE_MM = 1.0
@@ -30,9 +29,6 @@ FORMAT_VERSION = 1
 _AIR = 4
 """Grey values below it, of 255, are air: the pictures had been compressed."""
 
-PLANES: dict[View, tuple[int, int]] = {"axial": (0, 1), "coronal": (0, 2), "sagittal": (1, 2)}
-"""Axes (x to the right, y to the front, z to the top) along the rows and columns of a slice."""
-
 
 @dataclass(frozen=True)
 class RealSlices:
@@ -41,7 +37,7 @@ class RealSlices:
     Attributes:
         view: their plane.
         subject: (n,) whom each is of.
-        image: (n, rows, columns) uint8, air 0, pixels of `PIXEL_MM`; axes as in `PLANES`.
+        image: (n, rows, columns) uint8, air 0, pixels of `PIXEL_MM`; axes as in `io.slice_files.PLANES`.
         lesion: (n, rows, columns) bool.
     """
 
@@ -63,8 +59,7 @@ def prepare_slices(source: Path, target: Path) -> None:
     """Write the slices of a file at three quarters of their size; a target of the same source is left as it is.
 
     Args:
-        source: .npz with `subject` (n,), `image` (n, rows, columns) uint8 of 1 mm, and `lesion`, the masks with their
-            last axis packed into bits. Its name ends with the view: `..._axial.npz`.
+        source: see `io.slice_files.read_slices`; pixels of 1 mm.
         target: .npz to write.
 
     Raises:
@@ -74,17 +69,16 @@ def prepare_slices(source: Path, target: Path) -> None:
     sha256 = fingerprint(source, str(FORMAT_VERSION))
     if slices_sha256(target) == sha256:
         return
-    view = _view_of(source)
-    subject, image, lesion = _read_source(source)
-    small = _shrink(image).round().clamp(0, 255).to(torch.uint8)
+    slices = read_slices(source)
+    small = _shrink(slices.image).round().clamp(0, 255).to(torch.uint8)
     small[small < _AIR] = 0
-    mask = _shrink(lesion) > 0.5
+    mask = _shrink(slices.lesion.astype(np.uint8)) > 0.5
     with atomic_path(target) as temporary:
         np.savez_compressed(
             temporary,
-            view=np.array(view),
+            view=np.array(slices.view),
             sha256=np.array(sha256),
-            subject=subject,
+            subject=slices.subject,
             image=small.numpy(),
             lesion=np.packbits(mask.numpy(), axis=-1),
         )
@@ -100,7 +94,7 @@ def load_slices(path: Path) -> RealSlices:
         with np.load(path, allow_pickle=False) as stored:
             image = stored["image"]
             lesion = np.unpackbits(stored["lesion"], axis=-1, count=image.shape[-1]).astype(bool)
-            view = _known_view(str(stored["view"]))
+            view = known_view(str(stored["view"]))
             return RealSlices(view, stored["subject"], torch.from_numpy(image), torch.from_numpy(lesion))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -115,38 +109,6 @@ def slices_sha256(path: Path) -> str | None:
             return str(stored["sha256"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _view_of(source: Path) -> View:
-    try:
-        return _known_view(source.stem.rsplit("_", 1)[-1])
-    except ValueError as error:
-        raise DataError(f"{source}: {error}, as the end of its name (..._axial.npz)") from error
-
-
-def _known_view(name: str) -> View:
-    for view in get_args(View):
-        if name == view:
-            return view  # type: ignore[no-any-return]
-    raise ValueError(f"expected one of the views {', '.join(get_args(View))}")
-
-
-def _read_source(source: Path) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Subjects, images and unpacked masks of a file."""
-    try:
-        with np.load(source, allow_pickle=False) as stored:
-            subject, image, packed = (stored[name] for name in ("subject", "image", "lesion"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{source}: expected slices (.npz with subject, image and lesion), which could not be read ({error})"
-        ) from error
-    width = -(-image.shape[-1] // 8) if image.ndim == 3 else 0
-    if image.dtype != np.uint8 or packed.shape != (*image.shape[:2], width) or len(subject) != len(image):
-        raise DataError(
-            f"{source}: expected an image (n, rows, columns) of uint8, a lesion (n, rows, columns / 8) of packed bits "
-            f"and n subjects, found {image.dtype} {image.shape}, {packed.shape} and {len(subject)}"
-        )
-    return subject.astype(np.int32), image, np.unpackbits(packed, axis=-1, count=image.shape[-1])
 
 
 def _shrink(stack: NDArray[np.uint8]) -> Tensor:

@@ -65,22 +65,16 @@ def write_worst(cases: Sequence[tuple[CaseResult, ComparedMasks]], path: Path) -
         save_contact_sheet([above for above, _ in panels] + [below for _, below in panels], path, len(panels))
 
 
-def case_panel(result: CaseResult, masks: ComparedMasks) -> Panel:
-    """The slice of a case with most of reference and prediction together."""
+def case_panel(result: CaseResult, masks: ComparedMasks, facts: str) -> Panel:
+    """The slice of a case with most of reference and prediction together; `facts` stand below its name."""
     image = _read(result.image)
     axis = _shown_axis(image)
     level = _fullest(masks.reference | masks.prediction, axis)
-    metrics = result.metrics
-    line = f"Dice {metrics.dice:.2f}, {_volumes(metrics)}" if metrics else ""
-    return _panel(image, masks, axis, level, f"{_short(result.case)}\n{line}")
+    return _panel(image, masks, axis, level, f"{_short(result.case)}\n{facts}")
 
 
 def _scored(results: Sequence[CaseResult], method: str) -> list[tuple[CaseMetrics, CaseResult]]:
     return [(r.metrics, r) for r in results if r.metrics is not None and r.method == method]
-
-
-def _volumes(metrics: CaseMetrics) -> str:
-    return f"{metrics.reference_ml:.1f} ml, predicted {metrics.prediction_ml:.1f} ml"
 
 
 def _panels(result: CaseResult, masks: ComparedMasks) -> tuple[Panel, Panel]:
@@ -90,7 +84,7 @@ def _panels(result: CaseResult, masks: ComparedMasks) -> tuple[Panel, Panel]:
     levels = _fullest(masks.reference, axis), _fullest(masks.reference ^ masks.prediction, axis)
     metrics = result.metrics
     scores = f"Dice {metrics.dice:.2f}, HD95 {metrics.hd95_mm:.0f} mm" if metrics else ""
-    volumes = _volumes(metrics) if metrics else ""
+    volumes = f"{metrics.reference_ml:.1f} ml, predicted {metrics.prediction_ml:.1f} ml" if metrics else ""
     titles = f"{_short(result.case)}\n{scores}", f"{volumes}\nmost error"
     first, second = (
         _panel(image, masks, axis, level, title) for level, title in zip(levels, titles, strict=True)

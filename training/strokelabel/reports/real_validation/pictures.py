@@ -12,6 +12,7 @@ from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.run import compare
 from strokelabel.reports.evaluation.worst import case_panel, worst_false_results, worst_results
 from strokelabel.reports.real_validation.material import RealGroup
+from strokelabel.reports.real_validation.scores import real_scores
 
 MOST = 24
 """Pictures on a sheet."""
@@ -43,6 +44,17 @@ def write_real_pictures(
 def _write_sheet(
     chosen: Sequence[CaseResult], cases: Mapping[str, EvaluationCase], method: Method, path: Path
 ) -> None:
-    panels = [case_panel(r, compare(cases[r.case], method, Path(r.prediction))) for r in chosen]
+    panels = [
+        case_panel(result, compare(cases[result.case], method, Path(result.prediction)), _facts(result))
+        for result in chosen
+    ]
     if panels:
         save_contact_sheet(panels, path)
+
+
+def _facts(result: CaseResult) -> str:
+    """Dice, and what was found: an area in slices, a volume in scans."""
+    (score,) = real_scores([result])
+    unit = "cm²" if score.group.is_slices else "ml"
+    found = f"{score.predicted:.1f} {unit}"
+    return f"Dice {score.dice:.2f}, {found} of {score.reference:.1f}" if score.reference else f"false {found}"
