@@ -13,6 +13,7 @@ from torch import nn
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
+from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.devices import process_count, resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.objective_factory import make_objective
@@ -47,7 +48,7 @@ def train_recipe(  # noqa: PLR0913
     cache: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[TrainingProgress], None] | None = None,
-    on_open: Callable[[Streams], None] | None = None,
+    on_open: Callable[[Streams, TrainingConfig], TrainingConfig] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
 
@@ -61,7 +62,7 @@ def train_recipe(  # noqa: PLR0913
         cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
         should_stop: asked after every step; true ends training with a checkpoint.
         on_progress: called after every step, in place of the display.
-        on_open: called once with the streams, before the first step.
+        on_open: called once the streams are open; gives the settings to train with in place of those it gets.
 
     Raises:
         RecipeError: the recipe's brains are not in the data, validation would see brains of training, the recipe
@@ -70,10 +71,10 @@ def train_recipe(  # noqa: PLR0913
         DataError: a part of the data is empty or missing.
     """
     with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
-        if on_open is not None:
-            on_open(streams)
         _keep_recipe(recipe, folder)
         config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
+        if on_open is not None:
+            config = on_open(streams, config)
         torch.manual_seed(recipe.seed)
         network = make_network(recipe.network)
         if weights is not None:

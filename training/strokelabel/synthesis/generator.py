@@ -44,7 +44,7 @@ from strokelabel.synthesis.lesion import (
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.parcellation import ParcellationTarget
-from strokelabel.synthesis.sampling import Sampler, derived_sampler, pad_stack
+from strokelabel.synthesis.sampling import Sampler, derived_sampler, on_device, pad_stack
 from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
 from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
 from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
@@ -257,7 +257,7 @@ class Synthesizer:
     def _anatomy(self, parameters: list[SampleParameters], head: Head, coordinates: Tensor) -> _Anatomy:
         """Features per voxel and the tissue maps, deformed together by one interpolation."""
         means, deviations = (
-            torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
+            on_device(torch.stack([getattr(p.contrast, name) for p in parameters]), self.device)
             for name in ("means", "deviations")
         )
         values = torch.cat([means, deviations], dim=2)
@@ -297,11 +297,11 @@ class Synthesizer:
         """Tissue and lesion components laid over each other: means, and textures as strong as the deviations."""
         contrasts = [p.contrast for p in parameters]
         weights = {COMPONENTS[0]: lesions.weight} | (realism.weights if realism else {})
-        means = pad_stack([c.lesion_means for c in contrasts]).to(self.device)
-        deviations = torch.stack([c.lesion_deviations for c in contrasts]).to(self.device)
+        means = on_device(pad_stack([c.lesion_means for c in contrasts]), self.device)
+        deviations = on_device(torch.stack([c.lesion_deviations for c in contrasts]), self.device)
         mean = self._blend(anatomy.mean, means, weights, lesions)
         deviation = self._blend(anatomy.deviation, deviations[:, None], weights, lesions)
-        air = torch.stack([c.means[self._air] for c in contrasts]).to(self.device)
+        air = on_device(torch.stack([c.means[self._air] for c in contrasts]), self.device)
         pockets = [p.pockets for p in parameters]
         mean = fill_pockets(mean, anatomy.brain, air, pockets, self.config.spacing_mm)
         channels = TEXTURES if contrasts[0].means.shape[1] == len(MAP_NAMES) else 1

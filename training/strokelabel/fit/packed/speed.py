@@ -40,12 +40,17 @@ class SpeedTable:
         path: CSV file.
         step: steps done before.
         images: counts the synthetic images; None where the stream has no such counter.
+
+    Attributes:
+        step: at the end of the last interval.
+        rows: all intervals.
     """
 
     def __init__(self, path: Path, step: int, images: ReplayStream | None) -> None:
         self._path = path
         self._images = images
         self._began = time.monotonic()
+        self.step = step
         self._last = self._read(step)
         self.rows: list[Speed] = []
 
@@ -54,11 +59,11 @@ class SpeedTable:
         seconds, steps, made, delivered, waited = (
             now - then for now, then in zip(self._read(step), self._last, strict=True)
         )
-        self._last = self._read(step)
+        self._last, self.step = self._read(step), step
         row = Speed(
             seconds=round(time.monotonic() - self._began, 1),
             step=step,
-            ms_per_step=round(1000 * seconds / max(steps, 1), 1),
+            ms_per_step=round(1000 * seconds / steps, 1),
             images_per_second=round(made / seconds, 2),
             fresh_share=round(made / max(delivered, 1), 3),
             waiting_share=round(min(1.0, waited / seconds), 3),

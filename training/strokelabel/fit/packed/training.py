@@ -23,6 +23,7 @@ import torch
 
 from strokelabel.errors import StrokeLabelError
 from strokelabel.fit.checkpoint import list_checkpoints, load_newest_checkpoint
+from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.devices import resolve_device
 from strokelabel.fit.export import export_weights
 from strokelabel.fit.generation.config import ReplayConfig
@@ -64,11 +65,8 @@ def _train(options: argparse.Namespace) -> None:
     _LOG.info("torch %s on %s, %d cores", torch.__version__, _name(device), _cores())
     for part in ("train", "validation"):
         load_heads(data, part_brains(data, recipe, part), recipe.synthesis.spacing_mm)
-    left = options.seconds - (time.time() - options.started) - _FINISHING_SECONDS
-    checkpoint = load_newest_checkpoint(options.work / "run")
-    done = checkpoint.seconds if checkpoint is not None else 0.0
-    recipe = adapted(recipe, options, device, done + max(left, 1.0))
-    _LOG.info("heads are ready; %.0f s are left for training", left)
+    recipe = adapted(recipe, options, device)
+    _LOG.info("heads are ready")
     packed = options.work / "weights.safetensors"
     weights = options.weights or (str(packed) if packed.exists() else None)
     watcher = _Watcher(recipe, options)
@@ -84,20 +82,18 @@ def _train(options: argparse.Namespace) -> None:
     watcher.finish(result, device)
 
 
-def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device, seconds: float) -> Recipe:
-    """The recipe with what the machine and the time decide: schedule, generators, replay; nothing is validated.
+def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device) -> Recipe:
+    """The recipe with what the machine decides: generators, replay, graphs; nothing is validated.
 
     Args:
         recipe: as packed.
         options: of the command line.
         device: where the network is trained.
-        seconds: of the whole schedule, earlier runs included.
     """
     gpu = device.type == "cuda"
     generators = max(0, _cores() - 2) if options.generators is None else options.generators
     training = {
         "steps": _ENDLESS,
-        "schedule_minutes": seconds / 60,
         "generators": generators,
         "gpu_generators": options.gpu_generators if gpu else 0,
         "cuda_graphs": gpu and options.graphs,
@@ -127,14 +123,20 @@ class _Watcher:
         self._out: Path = options.out
         self._run: Path = options.work / "run"
         self._every: float = options.save_seconds
+        self._end: float = options.started + options.seconds - _FINISHING_SECONDS
         self._table: SpeedTable | None = None
         self._images: ReplayStream | None = None
         self._saved: Path | None = None
         self._last = time.monotonic()
 
-    def open(self, streams: Streams) -> None:
-        """Take the counters of the images."""
+    def open(self, streams: Streams, config: TrainingConfig) -> TrainingConfig:
+        """Take the counters of the images, and let the schedule end when the time is up."""
         self._images = streams.generators
+        left = max(self._end - time.time(), 1.0)
+        checkpoint = load_newest_checkpoint(self._run)
+        before = checkpoint.seconds if checkpoint is not None else 0.0
+        _LOG.info("the streams are open; %.0f s are left for training", left)
+        return config.model_copy(update={"schedule_minutes": (before + left) / 60})
 
     def step(self, progress: TrainingProgress) -> None:
         """After every step: the first starts the clock, and each interval ends with a line, a row and new weights."""
@@ -161,7 +163,7 @@ class _Watcher:
 
     def finish(self, result: TrainingResult, device: torch.device) -> None:
         """The last weights, and the summary."""
-        if self._table is not None:
+        if self._table is not None and result.steps > self._table.step:
             self._table.add(result.steps)
         self.save()
         rows = self._table.rows if self._table else []

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from strokelabel.fit.real_images.arrays import box_mean, on_device, smooth_field
+from strokelabel.fit.real_images.arrays import box_mean, smooth_field
 from strokelabel.fit.real_images.config import AppearanceConfig
 from strokelabel.fit.real_images.recolouring import Recolouring, sample_recolouring
-from strokelabel.synthesis.sampling import Sampler, voxel_noise
+from strokelabel.synthesis.sampling import Sampler, on_device, voxel_noise
 
 _TISSUE = 0.04
 """Intensity from which on a voxel counts as head when the distance to the surface is judged."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,10 +50,3 @@ def nonzero_quantiles(image: Tensor, fractions: Tensor) -> Tensor:
 def masked_mean(image: Tensor, weight: Tensor) -> Tensor:
     """Mean of an image weighted by another, a scalar; 0 where there is no weight."""
     return (image * weight).sum() / weight.sum().clamp_min(1e-6)
-
-
-def on_device(values: Tensor, device: torch.device) -> Tensor:
-    """Move a few numbers to a device without waiting for what is queued there."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from strokelabel.errors import DataError
 from strokelabel.fit.real_images.appearance import Appearance, add_noise, expose, sample_appearance
-from strokelabel.fit.real_images.arrays import on_device
 from strokelabel.fit.real_images.config import PaintedScanConfig
 from strokelabel.fit.real_images.painting import PaintedLesion, paint, sample_painting
 from strokelabel.fit.real_images.recolouring import recolour
@@ -28,7 +27,7 @@ from strokelabel.synthesis.deformation import (
     sample_volume,
 )
 from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 
 _ITEM = "painted scan"
 

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from strokelabel.fit.real_images.arrays import box_mean, masked_mean, on_device
+from strokelabel.fit.real_images.arrays import box_mean, masked_mean
 from strokelabel.fit.real_images.config import PaintingConfig
 from strokelabel.synthesis.deformation import sample_volume
 from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 from strokelabel.types import Affine
 
 _TRIES = 4

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strokelabel.fit.real_images.arrays import box_mean, masked_mean, nonzero_quantiles, on_device
+from strokelabel.fit.real_images.arrays import box_mean, masked_mean, nonzero_quantiles
 from strokelabel.fit.real_images.config import RecolouringConfig, RecolouringKind
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 
 _AIR = 0.02
 """Intensities up to it stay what they are: nothing."""

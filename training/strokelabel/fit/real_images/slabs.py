@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strokelabel.fit.real_images.appearance import Appearance, add_noise, expose, sample_appearance
-from strokelabel.fit.real_images.arrays import on_device
 from strokelabel.fit.real_images.config import SlabConfig
 from strokelabel.fit.real_images.recolouring import recolour
 from strokelabel.fit.real_images.slices import PIXEL_MM
 from strokelabel.io.slice_files import PLANES, View
 from strokelabel.networks.normalization import normalize
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 from strokelabel.synthesis.settings.section import Range
 
 Triple = tuple[int, int, int]
