@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.stream_factory import make_synthesizer
+from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.head import block_means
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing.brain_region import closed
@@ -123,8 +124,10 @@ def report_lesion_free(predictor: Predictor, inputs: list[str], folder: Path) ->
             flush=True,
         )
         if after.outside_brain_ml and scores.brain is not None:
-            dropped = before.lesion_mask > after.lesion_mask
-            panels.append(make_panel(scan.data, {"red": dropped, "cyan": scores.brain}, path.name[:20]))
+            turned = CanonicalGrid.for_image(scan.grid.shape, scan.affine)
+            dropped = turned.forward_labels(before.lesion_mask > after.lesion_mask)
+            outlines = {"red": dropped, "cyan": turned.forward_labels(scores.brain)}
+            panels.append(make_panel(turned.forward(scan.data), outlines, path.name[:20]))
     save_contact_sheet(panels, folder / "dropped.png")
 
 

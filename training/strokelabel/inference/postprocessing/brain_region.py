@@ -65,7 +65,6 @@ def _without_bridges(tissue: Mask, spacing_mm: float) -> Mask:
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     seed = (sizes >= _PIECE_SHARE * sizes.max())[pieces]
-    seed[pieces == 0] = False
     near = ndimage.distance_transform_edt(~seed) * spacing_mm <= _BRIDGE_MM
     return box.paste((part & near)[1:-1, 1:-1, 1:-1])
 
@@ -83,6 +82,6 @@ def closed(mask: Mask, spacing_mm: float, radius_mm: float) -> Mask:
     box = box_around(mask)
     part = np.pad(box.crop(mask), margin)
     grown = ndimage.distance_transform_edt(~part) <= radius
-    closed = ndimage.binary_fill_holes(part | (ndimage.distance_transform_edt(grown) > radius))
+    filled = ndimage.binary_fill_holes(part | (ndimage.distance_transform_edt(grown) > radius))
     inner = slice(margin, -margin)
-    return box.paste(closed[inner, inner, inner])
+    return box.paste(filled[inner, inner, inner])

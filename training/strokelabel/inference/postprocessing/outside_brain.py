@@ -13,9 +13,9 @@ from strokelabel.types import Mask, Volume
 _LEAST_SHARE = 0.2
 _LEAST_ML = 1.0
 _LARGE_SHARE = 0.1
-"""A lesion is kept with a fifth of itself or 1 ml in the brain, or with a tenth of the brain's volume. The numbers leave
-room: false lesions of the face hardly touch the brain, large infarcts have tens of ml in it.
-`benchmarks/outside_brain.py` measures what they cost and gain."""
+"""A lesion is kept with a fifth of itself or 1 ml in the brain, or with a tenth of the brain's volume. That leaves
+room: false lesions of the face hardly touch the brain, large infarcts have tens of ml in it. What it costs and gains
+is measured by `benchmarks/outside_brain.py`."""
 
 _FAINT = 0.02
 """Around a dropped lesion its probability is cleared down to this, or another threshold would bring its edge back."""
