@@ -1,4 +1,4 @@
-"""A prepared folder and a recipe for tests: heads of nested ellipsoids, blobs for lesions, no registration.
+"""A prepared folder and a recipe for tests: heads of nested ellipsoids, blobs for lesions, noise for real images.
 
 The heads are stored as `strokelabel prepare` would store them, with an affine to ICBM space that is known.
 """
@@ -11,6 +11,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from strokelabel.fit.real_images.preparation import FOLDER
+from strokelabel.fit.real_images.scans import SHAPE as SCAN_SHAPE
+from strokelabel.fit.real_images.scans import save_scan
 from strokelabel.fit.recipe import Recipe
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.labels import default_label_table
@@ -33,7 +36,7 @@ def write_prepared(folder: Path, *, voxel_mm: float = 3.0, scale: float = 1.0, b
     """Write a prepared folder.
 
     Args:
-        folder: receives dataset.json, lesions.npz and brains/.
+        folder: receives dataset.json, lesions.npz, brains/ and real-images/.
         voxel_mm: voxel size of the label maps.
         scale: size of the heads; lesions shrink with them on their way from ICBM space.
         brains: how many of `BRAINS`.
@@ -64,7 +67,48 @@ def write_prepared(folder: Path, *, voxel_mm: float = 3.0, scale: float = 1.0, b
         "label_table": [vars(label) for label in table.labels],
     }
     atomic_write_json(folder / "dataset.json", description)
+    _write_real_images(folder / FOLDER, rng)
     return folder
+
+
+def _write_real_images(folder: Path, rng: np.random.Generator) -> None:
+    """Three slices of each view with a bright lesion in the first two, and a scan with and one without a lesion."""
+    for view, (rows, columns) in {"axial": (118, 142), "coronal": (118, 102), "sagittal": (142, 102)}.items():
+        image = (rng.uniform(90, 160, (3, rows, columns)) * _ellipse((rows, columns), 0.9)).astype(np.uint8)
+        lesion = np.zeros(image.shape, bool)
+        for number in range(2):
+            lesion[number, 40 : 60 + number, 30:50] = True
+        image[lesion] = 250
+        path = folder / "slices" / f"phantom_{view}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            path,
+            view=view,
+            sha256=view,
+            subject=np.arange(3, dtype=np.int32),
+            image=image,
+            lesion=np.packbits(lesion, axis=-1),
+        )
+    for name in ("lesion-free", "with-lesion"):
+        head, brain = _ellipse(SCAN_SHAPE, 0.85), _ellipse(SCAN_SHAPE, 0.75)
+        image = (rng.uniform(100, 150, SCAN_SHAPE) * head + 60 * (head & ~brain)).astype(np.uint8)
+        lesion = np.zeros(SCAN_SHAPE, bool)
+        if name == "with-lesion":
+            lesion[40:52, 70:90, 60:70] = True
+        image[lesion] = 240
+        icbm = np.eye(4)
+        icbm[:3, 3] = ICBM_CENTER_MM
+        path = folder / "scans" / f"{name}.npz"
+        save_scan(path, name, image, brain, lesion if lesion.any() else None, icbm, 1.0)
+    views = [f"phantom_{view}" for view in ("axial", "coronal", "sagittal")]
+    content = {"digest": "phantom", "slices": views, "scans": ["lesion-free", "with-lesion"]}
+    atomic_write_json(folder / "dataset.json", content)
+
+
+def _ellipse(shape: tuple[int, ...], radius: float) -> np.ndarray:
+    """True inside an ellipse, or ellipsoid, that fills this much of an array."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    return np.sqrt(sum(axis**2 for axis in axes)) < radius
 
 
 def _head(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,31 @@ def test_a_stored_result_is_off_by_no_more_than_it_says_and_its_likeliest_class_
     assert after.notes == before.notes
     assert after_maps is not None
     assert np.abs(after_maps.predictive_entropy - maps.predictive_entropy).max() <= 2 * SMALLEST
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stored_result_knows_the_brain_so_that_what_lies_outside_it_is_decided_later(
+    known: bool, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    before = scores(rng)
+    brain = before.lesion_probability > 0
+    brain[:, :9] = False
+    cache = ResultCache(tmp_path)
+    cache.put("a", StoredResult.pack(replace(before, brain=brain if known else None), None))
+    stored = cache.get("a")
+    assert stored is not None
+    after = stored.scores()
+    assert np.array_equal(after.brain, brain) if known else after.brain is None
+    np.testing.assert_array_equal(after.lesion_is_likeliest, before.lesion_is_likeliest)
+    np.testing.assert_array_equal(after.other_labels, before.other_labels)
+
+
+def test_lesions_outside_the_brain_are_kept_or_dropped_without_asking_the_network_again(
+    bright_model: Path, tmp_path: Path
+) -> None:
+    served, scan = segmenter(bright_model, tmp_path / "cache"), save(tmp_path / "scan.nii.gz", head(1))
+    assert not asked(served, scan).cached
+    assert asked(served, scan, keep_outside_brain=True).cached
 
 
 def test_a_scan_without_anything_in_it_can_be_stored() -> None:

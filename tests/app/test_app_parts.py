@@ -136,17 +136,27 @@ def test_options_reach_the_predictor_from_whatever_type_they_come_as() -> None:
         "threshold": "0.3",
         "min_size_ml": "2",
         "fill_holes": 1,
+        "keep_outside_brain": "yes",
         "ct": "on",
         "device": ["cpu"],
     }
     options = InferOptions.from_request(sent)
     assert options.device == "cpu" and options.prediction.tta and options.prediction.fill_holes
     assert options.prediction.threshold == 0.3 and options.prediction.min_size_ml == 2
-    assert options.prediction.ct_window == (0, 80)
+    assert options.prediction.ct_window == (0, 80) and options.prediction.keep_outside_brain
 
 
 def test_empty_options_are_the_defaults() -> None:
-    names = ("tta", "threshold", "min_size_ml", "fill_holes", "ct", "result_extension", "result_dtype")
+    names = (
+        "tta",
+        "threshold",
+        "min_size_ml",
+        "fill_holes",
+        "keep_outside_brain",
+        "ct",
+        "result_extension",
+        "result_dtype",
+    )
     assert InferOptions.from_request(dict.fromkeys(names, "")) == InferOptions.from_request({})
 
 

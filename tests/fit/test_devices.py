@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.devices import gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.devices import fastest_precision, gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.fine_tune_options import FineTuneOptions
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "", "cuda:99"])
@@ -33,3 +34,21 @@ def test_the_arithmetic_of_gpus_is_set_for_training_and_put_back(tf32):
     assert flags() == before
     with gpu_arithmetic(torch.device("cpu"), tf32=tf32):
         assert flags() == before
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"),
+    [(True, False, "bf16-mixed"), (False, True, "bf16-mixed"), (False, False, "32-true")],
+)
+def test_a_cpu_computes_in_bfloat16_only_where_it_has_instructions_for_it(monkeypatch, avx512, amx, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+
+    assert fastest_precision(torch.device("cpu")) == expected
+
+
+def test_fine_tuning_takes_the_fastest_arithmetic_unless_one_is_chosen():
+    cpu = torch.device("cpu")
+
+    assert FineTuneOptions().training(4, 1.0, cpu).precision == fastest_precision(cpu)
+    assert FineTuneOptions(precision="32-true").training(4, 1.0, cpu).precision == "32-true"

@@ -164,14 +164,14 @@ def test_submitted_lesions_are_pasted_often_enough_to_be_seen(prepared_folder: P
     assert with_submitted(bank, []) is bank
 
 
-@pytest.mark.parametrize("architecture", ["residual", "plain"])
+@pytest.mark.parametrize("architecture", ["residual", "plain", "subpixel"])
 def test_a_frozen_encoder_is_all_but_the_way_up(architecture: str) -> None:
     config = UNetConfig(architecture=architecture, channels=(2, 3, 4), strides=(2, 2), num_res_units=1)  # type: ignore[arg-type]
     network = build_network(config)
     freeze(network, "encoder")
     trained = {name for name, value in network.named_parameters() if value.requires_grad}
     assert 0 < len(trained) < len(dict(network.named_parameters()))
-    deepest = network(torch.zeros(1, 1, 8, 8, 8)).sum()
+    deepest = network(torch.zeros(1, 1, 16, 16, 16)).sum()
     deepest.backward()
     assert all(value.grad is None for name, value in network.named_parameters() if name not in trained)
     freeze(network, "none")

@@ -155,6 +155,16 @@ def test_a_step_with_an_undefined_gradient_is_left_out(tmp_path):
     assert all(value.isfinite().all() for value in network.parameters())
 
 
+def test_steps_with_too_large_gradients_are_left_out_and_counted(tmp_path):
+    plain = tiny_run(tmp_path / "plain", tiny_config(steps=6))
+    norms = [row["gradient_norm"] for row in read_metrics(plain.metrics)]
+    limit = sorted(norms)[-2] + 1e-6
+    strict = tiny_run(tmp_path / "strict", tiny_config(steps=6, largest_norm=limit))
+    assert (plain.skipped, strict.skipped >= 1) == (0, True)
+    expected = sum(row["gradient_norm"] > limit for row in read_metrics(strict.metrics))
+    assert strict.skipped == expected
+
+
 def test_training_gives_up_when_gradients_stay_undefined(tmp_path):
     with pytest.raises(TrainingError, match="lower the learning rate"):
         tiny_run(tmp_path, tiny_config(steps=100), stream=BrokenStream(range(2, 1000)))

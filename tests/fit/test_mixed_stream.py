@@ -48,13 +48,13 @@ def content(batch: Batch) -> list[tuple[bool, int]]:
 @given(fraction=st.floats(0.01, 0.99), start=st.integers(0, 10**6), length=st.integers(1, 60))
 def test_real_items_are_as_evenly_spread_as_the_fraction_allows(fraction, start, length):
     stream = mixed(fraction)
-    real = sum(stream.is_real(index) for index in range(start, start + length))
+    real = sum(stream.is_other(index) for index in range(start, start + length))
     assert floor(length * fraction - 1e-6) <= real <= ceil(length * fraction + 1e-6)
 
 
 def test_the_paper_s_ratio_is_reached():
     stream = mixed(PAPER)
-    assert sum(stream.is_real(index) for index in range(2998)) == 419
+    assert sum(stream.is_other(index) for index in range(2998)) == 419
 
 
 @given(fraction=st.floats(0.05, 0.95), batch_size=st.integers(1, 7))

@@ -4,7 +4,7 @@ from lightning_fabric import Fabric
 from tiny_run import tiny_config
 from torch.optim import AdamW
 
-from strokelabel.fit.optimizer import load_optimizer_state, make_optimizer, update_weights
+from strokelabel.fit.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
 
 
 def network_with_gradient(value: float) -> torch.nn.Module:
@@ -57,3 +57,21 @@ def test_the_state_of_a_plain_optimiser_is_taken_over(fabric):
         update_weights(optimizer, fabric, clip_norm=0.0)
     for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("norm", "taken"), [(49.0, True), (51.0, False), (torch.inf, False), (torch.nan, False)]
+)
+def test_a_step_with_a_gradient_above_the_limit_is_left_out(fabric, norm, taken):
+    network = network_with_gradient(norm / 8**0.5)
+    before = [value.detach().clone() for value in network.parameters()]
+    found = update_weights(make_optimizer(network, tiny_config()), fabric, clip_norm=5.0, largest_norm=50.0)
+    moved = [not torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True)]
+    assert all(moved) if taken else not any(moved)
+    assert is_sound(found.item(), 50.0) == taken
+    assert is_sound(found.item(), 0.0) == (norm < torch.inf), "without a limit, any finite gradient will do"
+
+
+def test_a_limit_is_refused_where_the_gradient_scaler_judges():
+    with pytest.raises(ValueError, match="largest_norm: expected 0 with the precision 16-mixed"):
+        tiny_config(largest_norm=50.0, precision="16-mixed")

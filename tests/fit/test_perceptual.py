@@ -7,7 +7,7 @@ from strokelabel.fit.perceptual import SegmenterFeatures, perceptual_distance
 from strokelabel.networks.unet import UNetConfig, build_network
 
 
-@pytest.fixture(params=["plain", "residual"])
+@pytest.fixture(params=["plain", "residual", "subpixel"])
 def features(request):
     torch.manual_seed(3)
     config = UNetConfig(architecture=request.param, channels=(4, 6, 8), strides=(2, 2), dropout=0.2)
@@ -49,7 +49,7 @@ def test_a_constant_image_gives_a_finite_gradient(features, images):
 
 def test_the_shipped_segmenter_is_the_default_and_is_frozen():
     features = SegmenterFeatures.from_model()
-    levels = features.features(torch.randn(1, 1, 16, 16, 16))
+    levels = features.features(torch.randn(1, 1, 32, 32, 32))
     assert len(levels) >= 3
     assert not any(value.requires_grad for value in features.parameters())
 

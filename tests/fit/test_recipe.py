@@ -132,6 +132,7 @@ def test_shrinking_a_recipe_changes_its_size_only(path):
         "name", "network.channels", "synthesis.shape", "synthesis.spacing_mm", "validation.per_family",
         "training.steps", "training.validate_every", "training.checkpoint_every", "training.warmup_steps",
         "training.precision", "training.compile", "estimation.mse_steps",
+            "slabs.count", "slabs.thickness_voxels", "scans.count",
     }  # fmt: skip
     assert {"name", "training.steps"} <= changed
 
@@ -149,3 +150,28 @@ def test_a_shrunk_recipe_is_valid_still_sees_a_head_and_is_small(path):
 def test_another_voxel_size_keeps_the_field_of_view():
     config = SynthesisConfig(shape=(56, 72, 60), spacing_mm=3.0).at_spacing(1.5)
     assert (config.shape, config.spacing_mm) == ((112, 144, 120), 1.5)
+
+
+def test_a_recipe_that_extends_another_holds_only_what_differs(tmp_path):
+    write(tmp_path / "whole.yaml", training={"steps": 6, "threads": 1, "batch_size": 2})
+    small = {"extends": "whole.yaml", "name": "small", "training": {"batch_size": 1}, "slabs": None}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+
+    recipe, whole = (load_recipe(tmp_path / f"{name}.yaml") for name in ("small", "whole"))
+
+    assert (recipe.name, recipe.training.batch_size, recipe.training.steps) == ("small", 1, 6)
+    assert recipe.synthesis == whole.synthesis and recipe.network == whole.network
+    shipped = yaml.safe_dump({"extends": "base", "name": "mine", "training": {"steps": 7}})
+    (tmp_path / "mine.yaml").write_text(shipped)
+    assert load_recipe(tmp_path / "mine.yaml").training.steps == 7
+    assert load_recipe(tmp_path / "mine.yaml").slabs == load_recipe("base").slabs
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path):
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"extends": f"{other}.yaml"}))
+    with pytest.raises(RecipeError, match="comes back to"):
+        load_recipe(tmp_path / "one.yaml")
+    (tmp_path / "lost.yaml").write_text(yaml.safe_dump({"extends": "nothing"}))
+    with pytest.raises(RecipeError, match="No recipe 'nothing'"):
+        load_recipe(tmp_path / "lost.yaml")

@@ -104,7 +104,7 @@ def test_the_validation_stream_gives_each_case_again_and_again(data):
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     synthesizer = make_synthesizer(data, recipe, "validation", config, "cpu")
     stream = SyntheticValidation(synthesizer, validation_cases(2))
-    assert len(stream) == 8
+    assert len(stream) == 12
     first, other, again = (stream.batch(index) for index in (5, 6, 5))
     assert torch.equal(first.image, again.image) and torch.equal(first.target, again.target)
     assert not torch.equal(first.image, other.image)

@@ -74,7 +74,9 @@ def tiny_run(folder: Path, config: TrainingConfig | None = None, **arguments: An
 
 def join(*batches: Batch) -> Batch:
     """One batch of the items of several."""
-    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in vars(batches[0])))
+    return Batch(
+        *(torch.cat([getattr(batch, name) for batch in batches]) for name in ("image", "target", "partial"))
+    )
 
 
 def assert_same_training(result: TrainingResult, expected: TrainingResult) -> None:

@@ -13,7 +13,7 @@ from strokelabel.inference.device import available_bytes, resolve_device, voxels
 from strokelabel.inference.engine import window_shape
 from strokelabel.inference.intensity import looks_like_ct, prepare_intensities, zero_air
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocess import drop_small_lesions, lesion_mask
+from strokelabel.inference.postprocessing.lesion_mask import drop_small_lesions, lesion_mask
 
 sides = st.integers(1, 12).map(lambda n: 16 * n)
 

@@ -101,7 +101,7 @@ def test_the_subpixel_network_has_the_base_models_size_and_asks_for_multiples_of
     config = UNetConfig(architecture="subpixel", channels=(32, 64, 128, 256), strides=(2, 2, 2), dropout=0.0)
     network = build_network(config)
 
-    assert count_parameters(network) == 5_611_248
+    assert count_parameters(network) == 5_608_496
     assert config.multiple == 16
     assert network(torch.zeros(1, 1, 16, 32, 48)).shape == (1, 6, 16, 32, 48)
     assert all(key.startswith("model.model.") for key in network.state_dict())

@@ -21,7 +21,7 @@ from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.summary import comparison_table, score_table, summary_table
 from strokelabel.reports.evaluation.tables import comparison_table as comparisons
 from strokelabel.reports.evaluation.tables import main_table, metric_table
-from strokelabel.reports.evaluation.worst import axial_slice, worst_results
+from strokelabel.reports.evaluation.worst import grid_slice, worst_results
 
 METRICS = CaseMetrics(0.5, 10.0, 2.0, 1, 0.5, 0.6, 0.001, 12.0, 10.0, 1, 2)
 
@@ -143,9 +143,9 @@ def test_a_slice_shows_the_scan_where_its_mask_is() -> None:
     mask = Image(ball.astype(np.int32), AFFINE)
     masks = bring_together(mask, mask)
     level = int(masks.reference.sum(axis=(0, 1)).argmax())
-    picture = axial_slice(image, masks.grid, level)
+    picture = grid_slice(image, masks.grid, level)
     inside = masks.reference[:, :, level]
     assert picture[inside].mean() > 250
     assert picture[~inside].mean() < 20
     far = Image(image.data, centred_affine(np.eye(3), SHAPE) + np.eye(4, k=3) * 400)
-    assert axial_slice(far, masks.grid, level).max() == 0
+    assert grid_slice(far, masks.grid, level).max() == 0

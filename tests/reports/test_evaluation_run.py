@@ -14,7 +14,8 @@ from strokelabel.errors import OutputError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.registry import find_model
 from strokelabel.reports.evaluation.cases import EvaluationCase, find_cases
-from strokelabel.reports.evaluation.methods import FolderMethod, Method, ModelMethod
+from strokelabel.reports.evaluation.methods import FolderMethod, Method
+from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
 from strokelabel.reports.evaluation.results import CaseResult, ResultTable, read_results
 from strokelabel.reports.evaluation.run import evaluate_cases
 
@@ -139,7 +140,8 @@ def test_a_models_masks_are_made_once_and_again_when_its_options_change(
     spec = find_model(bright_model)
 
     def model(**options: float) -> ModelMethod:
-        return ModelMethod("bright", spec, PredictionOptions(**options), "cpu", tmp_path / "out/predictions")
+        options_ = PredictionOptions(**options)
+        return ModelMethod("bright", ScoringModel(spec, "cpu"), options_, tmp_path / "out/predictions")
 
     first = run(cases[:1], [model()], ResultTable(tmp_path / "out"))[0]
     assert first.status == "done", first.reason
@@ -157,7 +159,9 @@ def test_a_models_masks_are_made_once_and_again_when_its_options_change(
 
 def test_a_case_without_a_scan_cannot_be_predicted(bright_model: Path, tmp_path: Path) -> None:
     case = EvaluationCase("x", "scan", write_mask(tmp_path / "mask.nii.gz"))
-    model = ModelMethod("bright", find_model(bright_model), PredictionOptions(), "cpu", tmp_path / "out")
+    model = ModelMethod(
+        "bright", ScoringModel(find_model(bright_model), "cpu"), PredictionOptions(), tmp_path / "out"
+    )
     (row,) = run([case], [model], ResultTable(tmp_path / "out"))
     assert row.status == "failed"
     assert "fill the column image" in row.reason

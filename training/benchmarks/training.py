@@ -23,7 +23,7 @@ from strokelabel.fit.devices import gpu_arithmetic, make_fabric, resolve_device
 from strokelabel.fit.objective import TrainingStream
 from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.recipe import Recipe, load_recipe
+from strokelabel.fit.recipe import Recipe, load_recipe, with_generators
 from strokelabel.fit.run import TrainingRun
 from strokelabel.fit.stream_factory import make_streams
 from strokelabel.networks.weights import make_network
@@ -49,12 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    recipe = resized(load_recipe(options.recipe), options.size)
+    recipe = with_generators(load_recipe(options.recipe), options.generators, options.gpu_generators)
+    recipe = resized(recipe, options.size, graphs=options.graphs)
     device = resolve_device(options.device)
     options.device = str(device)
     with tempfile.TemporaryDirectory() as folder:
-        streams = make_streams(recipe, PreparedData.load(options.prepared), device, Path(folder))
-        seconds = measure(recipe, streams.training, device, options)
+        data = PreparedData.load(options.prepared)
+        with closing(make_streams(recipe, data, device, Path(folder))) as streams:
+            seconds = measure(recipe, streams.training, device, options)
     report(recipe, seconds, options)
 
 
@@ -71,16 +73,21 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--size", type=int, help="side of the images in voxels; the recipe's shape if not given"
     )
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--generators", type=int, help="processes that make images on CPU cores (the recipe's)"
+    )
+    parser.add_argument("--gpu-generators", type=int, help="and on the GPU")
+    parser.add_argument("--graphs", action="store_true", help="CUDA graphs")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args(arguments)
 
 
-def resized(recipe: Recipe, size: int | None) -> Recipe:
-    """The recipe with cubes of this side."""
-    if size is None:
-        return recipe
+def resized(recipe: Recipe, size: int | None, *, graphs: bool = False) -> Recipe:
+    """The recipe with cubes of this side, its own shape for None, and with CUDA graphs if they are asked for."""
     content = recipe.model_dump(mode="json")
-    content["synthesis"]["shape"] = [size] * 3
+    if size is not None:
+        content["synthesis"]["shape"] = [size] * 3
+    content["training"]["cuda_graphs"] |= graphs
     return Recipe.model_validate(content)
 
 
@@ -91,7 +98,8 @@ def measure(
     fabric = make_fabric(str(device), recipe.training.precision)
     cached = CachedBatch(stream, fabric.device)
     seconds: dict[str, list[float]] = {"cached": [], "generated": []}
-    with gpu_arithmetic(fabric.device, tf32=recipe.training.tf32):
+    config = recipe.training
+    with gpu_arithmetic(fabric.device, tf32=config.tf32, benchmark=not config.cuda_graphs):
         run = TrainingRun(make_network(recipe.network), recipe.training, fabric, make_objective(recipe))
         for _ in range(options.repeats):
             seconds["cached"].append(time_steps(run, cached, options.steps))

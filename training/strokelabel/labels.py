@@ -37,6 +37,9 @@ CLASS_NAMES: tuple[str, ...] = (
 )
 """Human-readable class names; stored with every set of weights."""
 
+PARENCHYMA_NAMES: tuple[str, ...] = CLASS_NAMES[TissueClass.GRAY_MATTER : TissueClass.CSF]
+"""The classes of brain tissue proper."""
+
 CLASS_COLORS: dict[str, tuple[int, int, int]] = {
     "gray matter": (128, 174, 128),
     "gray and white matter": (183, 196, 160),

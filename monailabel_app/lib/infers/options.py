@@ -70,6 +70,9 @@ class InferOptions:
                 threshold=None if likeliest else as_number(threshold, "threshold", default=0.5),
                 min_size_ml=as_number(request.get("min_size_ml"), "min_size_ml", default=0.0),
                 fill_holes=as_flag(request.get("fill_holes"), "fill_holes", default=False),
+                keep_outside_brain=as_flag(
+                    request.get("keep_outside_brain"), "keep_outside_brain", default=False
+                ),
                 ct_window=_ct_window(request),
                 keep_probabilities=False,
             ),
@@ -90,6 +93,7 @@ def default_config() -> dict[str, Any]:
         "threshold": [LIKELIEST, *tenths],
         "min_size_ml": 0.0,
         "fill_holes": False,
+        "keep_outside_brain": False,
         "ct": False,
         "ct_low": CT_WINDOW_HU[0],
         "ct_high": CT_WINDOW_HU[1],

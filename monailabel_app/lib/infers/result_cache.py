@@ -37,6 +37,7 @@ DEFAULT_MEGABYTES = 2000
 
 _SUFFIX = ".result"
 _LESION_BIT = 0x80
+_BRAIN_BIT = 0x40
 _DIGEST_BYTES = 32
 _ABANDONED_S = 3600.0
 _MAPS = ("predictive_entropy", "mutual_information", "lesion_variance")
@@ -58,22 +59,26 @@ class StoredResult:
     def pack(cls, scores: Scores, maps: UncertaintyMaps | None, **about: Any) -> StoredResult:  # noqa: ANN401
         """Pack scores, and maps if there are any."""
         labels = scores.other_labels | np.where(scores.lesion_is_likeliest, _LESION_BIT, 0).astype(np.uint8)
+        if scores.brain is not None:
+            labels |= np.where(scores.brain, _BRAIN_BIT, 0).astype(np.uint8)
         full = {"labels": labels, "lesion": _half(scores.lesion_probability)}
         if maps is not None:
             full |= {name: _half(getattr(maps, name)) for name in _MAPS}
         box = _box_of(full.values())
         arrays = {name: np.ascontiguousarray(array[box]) for name, array in full.items()}
         place = {"shape": labels.shape, "start": [side.start for side in box]}
-        return cls(arrays, {**about, **place, "notes": list(scores.notes)})
+        known = {"notes": list(scores.notes), "knows_brain": scores.brain is not None}
+        return cls(arrays, {**about, **place, **known})
 
     def scores(self) -> Scores:
         """The scores on the scan's grid."""
         labels = self._full("labels")
         return Scores(
             lesion_probability=self._full("lesion").astype(np.float32),
-            lesion_is_likeliest=labels >= _LESION_BIT,
-            other_labels=labels & ~np.uint8(_LESION_BIT),
+            lesion_is_likeliest=labels & _LESION_BIT > 0,
+            other_labels=labels & ~np.uint8(_LESION_BIT | _BRAIN_BIT),
             notes=tuple(self.about["notes"]),
+            brain=labels & _BRAIN_BIT > 0 if self.about["knows_brain"] else None,
         )
 
     def maps(self) -> UncertaintyMaps | None:
@@ -205,6 +210,6 @@ def _read(path: Path) -> StoredResult:
             for name in archive.namelist()
             if name.endswith(".npy")
         }
-    if not {"labels", "lesion"} <= arrays.keys() or "notes" not in about:
+    if not {"labels", "lesion"} <= arrays.keys() or not {"notes", "knows_brain"} <= about.keys():
         raise ValueError("incomplete")
     return StoredResult(arrays, about)

@@ -32,7 +32,14 @@ from strokelabel.registry import ModelSpec
 Kind = Literal["plain", "views"]
 """Whether the network is asked once (or over flips, by `tta`), or in several views for maps of uncertainty."""
 
-_DECIDED_LATER = ("threshold", "min_size_ml", "fill_holes", "keep_probabilities", "max_voxels")
+_DECIDED_LATER = (
+    "threshold",
+    "min_size_ml",
+    "fill_holes",
+    "keep_outside_brain",
+    "keep_probabilities",
+    "max_voxels",
+)
 """Options that do not change what the network says."""
 
 

@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     cases, problems = gather_cases(dataset, pairs, masks, suffix, share_masks)
     options = PredictionOptions(tta=tta, ct_window=CT_WINDOW_HU if ct else None)
     methods = gather_methods(cases, model or [], predictions or [], lesion_label, options, device, output)
-    _set_threads(threads)
+    set_threads(threads)
     table = ResultTable(output, which)
     results = score_all(take_part(cases, which), methods, table)
     table.finish(results)
@@ -146,25 +146,35 @@ def gather_methods(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, TableMethod
+    from strokelabel.reports.evaluation.methods import FolderMethod, TableMethod
+    from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
 
     columns = dict.fromkeys(name for case in cases for name in case.predictions)
     methods: list[Method] = []
     for text in models or ([] if folders or columns else ["base"]):
-        name, place = _split_name(text)
+        name, place = split_name(text)
         spec = find_model(place)
         name = name or (f"{spec.name}+TTA" if options.tta else spec.name)
-        methods.append(ModelMethod(name, spec, options, device, output / "predictions" / name))
+        methods.append(ModelMethod(name, ScoringModel(spec, device), options, output / "predictions" / name))
     for text in folders:
-        name, place = _split_name(text)
+        name, place = split_name(text)
         methods.append(FolderMethod(name or Path(place).resolve().name, Path(place), lesion_label))
     methods += [TableMethod(name, lesion_label) for name in columns]
+    check_names(methods)
+    return methods
+
+
+def check_names(methods: Sequence[Method]) -> None:
+    """Refuse methods that tables could not tell apart.
+
+    Raises:
+        OptionError: two have one name.
+    """
     names = [method.name for method in methods]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise OptionError(
             f"expected methods of different names, got {', '.join(sorted(repeated))} more than once; write NAME=..."
         )
-    return methods
 
 
 def score_all(
@@ -192,7 +202,7 @@ def score_all(
     return results
 
 
-def _split_name(text: str) -> tuple[str, str]:
+def split_name(text: str) -> tuple[str, str]:
     """Name and place of NAME=PLACE; no name where the text is a place by itself."""
     match = _NAMED.fullmatch(text)
     if match is None or Path(text).exists():
@@ -200,7 +210,8 @@ def _split_name(text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None) -> None:
+    """Have torch use so many processor threads; as many as there are cores where none is said."""
     if threads is not None:
         import torch
 

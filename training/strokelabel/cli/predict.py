@@ -42,6 +42,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     threshold: option.Threshold = None,
     min_size_ml: option.MinSize = 0.0,
     fill_holes: option.FillHoles = False,
+    keep_outside_brain: option.KeepOutsideBrain = False,
     ct: option.Ct = False,
     view: option.View = option.ViewChoice.BRAIN,
     threads: option.Threads = None,
@@ -65,6 +66,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         threshold=threshold,
         min_size_ml=min_size_ml,
         fill_holes=fill_holes,
+        keep_outside_brain=keep_outside_brain,
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
@@ -150,6 +152,7 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> 
         "--threshold": options.threshold is not None,
         "--min-size-ml": options.min_size_ml > 0,
         "--fill-holes": options.fill_holes,
+        "--keep-outside-brain": options.keep_outside_brain,
         "--probabilities": choice.probabilities,
         "--tissues": choice.tissues,
         "--dicom-seg": choice.dicom_seg,

@@ -44,6 +44,13 @@ Threshold = Annotated[
 ]
 MinSize = Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")]
 FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Fill what a lesion encloses.")]
+KeepOutsideBrain = Annotated[
+    bool,
+    typer.Option(
+        "--keep-outside-brain",
+        help="Keep lesions outside the brain, in the face and neck, instead of dropping them.",
+    ),
+]
 Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
 View = Annotated[
     ViewChoice,

@@ -1,4 +1,4 @@
-"""`strokelabel prepare`: training data from label maps and lesion masks."""
+"""`strokelabel prepare`: training data from label maps and lesion masks, and from real slices and scans."""
 
 from __future__ import annotations
 
@@ -21,14 +21,37 @@ def run(
         Path | None,
         typer.Option("--table", exists=True, dir_okay=False, help="Label table (TSV) for other label maps."),
     ] = None,
+    slices: Annotated[
+        list[Path] | None,
+        typer.Option("--slices", help="Folder of real slices with lesion masks (.npz). May be repeated."),
+    ] = None,
+    scans: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--scans",
+            help="Folder, or file, of real scans without a stroke, or with a lesion mask beside them. May be repeated.",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="Model name or file that finds the brain in --scans.")
+    ] = "base",
+    fill_hyperintensities: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fill-hyperintensities",
+            help="Pattern of names of --scans whose bright white matter lesions are no strokes, and are filled.",
+        ),
+    ] = None,
 ) -> None:
-    """Register label maps to ICBM space and collect lesions, once, for training.
+    """Register label maps to ICBM space and collect lesions, once, for training; likewise real slices and scans.
 
-    Interrupted, it goes on where it stopped when started again.
+    Interrupted, it goes on where it stopped when started again. Slices and scans with "validation" in their names are
+    left out.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+    from strokelabel.fit.real_images.preparation import prepare_real_images
     from strokelabel.labels import read_label_table
     from strokelabel.synthesis.prepare import prepare_data
 
@@ -36,15 +59,27 @@ def run(
     chosen = read_label_table(table) if table else None
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
-        tasks = {stage: bar.add_task(stage, total=None) for stage in ("brains", "lesions")}
+        stages = ("brains", "lesions", *(["slices"] if slices else []), *(["scans"] if scans else []))
+        tasks = {stage: bar.add_task(stage, total=None) for stage in stages}
 
         def show(stage: str, done: int, total: int) -> None:
             bar.update(tasks[stage], completed=done, total=total)
 
         result = prepare_data(brains, lesions, output, chosen, show)
-    for warning in result.warnings:
+        real = prepare_real_images(
+            output,
+            slices=slices or [],
+            scans=scans or [],
+            model=model,
+            fill_hyperintensities=fill_hyperintensities or [],
+            on_progress=show,
+        )
+    for warning in (*result.warnings, *real.warnings):
         console.print(f"warning: {warning}", soft_wrap=True, highlight=False, markup=False)
-    for name, reason in result.refused.items():
+    for name, reason in (result.refused | real.skipped).items():
         console.print(f"left out {name}: {reason}", soft_wrap=True, highlight=False, markup=False)
     data = result.data
-    console.print(f"{output}: {len(data.brain_names)} brains, {len(data.lesions)} lesions", highlight=False)
+    counts = f"{len(data.brain_names)} brains, {len(data.lesions)} lesions"
+    if slices or scans:
+        counts += f", {real.slices} slices, {real.scans} scans"
+    console.print(f"{output}: {counts}", soft_wrap=True, highlight=False, markup=False)

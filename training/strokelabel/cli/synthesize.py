@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from strokelabel.fit.recipe import Recipe
+    from strokelabel.reports.contact_sheet import Panel
+    from strokelabel.synthesis.prepared import PreparedData
 
 _PICTURES = 96
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     prepared: Annotated[
@@ -27,11 +36,18 @@ def run(
         bool, typer.Option(help="Write NIfTI images, labels and parameters (JSON) too.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
+    kind: Annotated[
+        Literal["synthetic", "slabs", "scans"],
+        typer.Option(
+            help="Which images: synthetic ones, real slices as slabs, or real scans with painted lesions."
+        ),
+    ] = "synthetic",
 ) -> None:
-    """Make synthetic training images of a recipe, with a contact sheet of them (the first 96)."""
+    """Make training images of a recipe, with a contact sheet of them (the first 96)."""
     from rich.console import Console
     from rich.progress import track
 
+    from strokelabel.errors import OptionError
     from strokelabel.fit.devices import resolve_device
     from strokelabel.fit.recipe import load_recipe
     from strokelabel.fit.session import make_synthesizer
@@ -42,8 +58,21 @@ def run(
     chosen = load_recipe(recipe)
     config = chosen.synthesis.at_spacing(spacing_mm) if spacing_mm else chosen.synthesis
     data = PreparedData.load(prepared)
-    synthesizer = make_synthesizer(data, chosen, "train", config, resolve_device(device))
     console = Console(stderr=True)
+    if kind != "synthetic":
+        if volumes:
+            raise OptionError(
+                f"Expected no --volumes with --kind {kind}: these images have no files of their own."
+            )
+        made = real_panels(
+            chosen.model_copy(update={"synthesis": config}), data, kind, seed, resolve_device(device)
+        )
+        shown = min(count, _PICTURES)
+        panels = list(track(islice(made, shown), description=kind, total=shown, console=console))
+        save_contact_sheet(panels, output / f"{kind}.png")
+        console.print(f"{output}: {shown} images, {kind}.png", soft_wrap=True, highlight=False, markup=False)
+        return
+    synthesizer = make_synthesizer(data, chosen, "train", config, resolve_device(device))
     panels = []
     for index in track(range(count), description=chosen.name, console=console):
         batch = synthesizer.generate([seed + index])
@@ -55,3 +84,23 @@ def run(
     console.print(
         f"{output}: {count} images, contact-sheet.png", soft_wrap=True, highlight=False, markup=False
     )
+
+
+def real_panels(
+    recipe: Recipe, data: PreparedData, kind: Literal["slabs", "scans"], first: int, device: torch.device
+) -> Iterator[Panel]:
+    """Pictures of a recipe's real images, without end.
+
+    Raises:
+        DataError: the recipe, or the prepared folder, has none.
+    """
+    from strokelabel.fit.real_images.factory import make_scan_stream, make_slab_stream
+    from strokelabel.fit.real_images.preparation import RealImages
+    from strokelabel.fit.session import split_lesions
+    from strokelabel.reports.real_images import scan_panels, slab_panels
+
+    images = RealImages.load(data.folder)
+    if kind == "slabs":
+        return slab_panels(make_slab_stream(recipe, images, device), first)
+    bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
+    return scan_panels(make_scan_stream(recipe, images, bank, device), first)

@@ -44,6 +44,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
             "--maps", help="Folder of quantitative maps (`strokelabel estimate`), for recipes that use them."
         ),
     ] = None,
+    generators: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that make synthetic images on CPU cores beside the training."),
+    ] = None,
+    gpu_generators: Annotated[
+        int | None, typer.Option(min=0, help="Processes that make synthetic images on the GPU, besides.")
+    ] = None,
     fast_dev_run: Annotated[
         bool,
         typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
@@ -56,12 +63,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from rich.console import Console
 
     from strokelabel.fit.quantitative_stream import with_maps
-    from strokelabel.fit.recipe import load_recipe, shrink, with_folders
+    from strokelabel.fit.recipe import load_recipe, shrink, with_folders, with_generators
     from strokelabel.fit.session import train_recipe
     from strokelabel.synthesis.prepared import PreparedData
 
     chosen = with_maps(with_folders(load_recipe(recipe), real, pseudo_labels), maps)
-    chosen = shrink(chosen) if fast_dev_run else chosen
+    chosen = with_generators(shrink(chosen) if fast_dev_run else chosen, generators, gpu_generators)
     folder = output or Path("runs") / chosen.name
     data = PreparedData.load(prepared) if chosen.is_synthetic else None
     if chosen.real is not None:
@@ -70,8 +77,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
+    skipped = f", {result.skipped} of them left out for their gradients" if result.skipped else ""
     Console(stderr=True).print(
-        f"{folder}: {result.steps} of {chosen.training.steps} steps, best {result.metric_label} {best}, "
+        f"{folder}: {result.steps} of {chosen.training.steps} steps{skipped}, best {result.metric_label} {best}, "
         f"checkpoint {result.checkpoint}",
         soft_wrap=True,
         highlight=False,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Arithmetic of a network: float32, or mixed with one of two 16-bit formats."""
@@ -23,7 +23,16 @@ class TrainingConfig(BaseModel):
         learning_rate: highest learning rate of AdamW.
         weight_decay: decoupled weight decay of the kernels; biases and activation slopes have none.
         clip_norm: gradients are scaled down to this L2 norm; 0 leaves them alone.
+        largest_norm: a step whose gradients have a larger L2 norm is left out, as is one without finite gradients; 0
+            for no limit. Now and then bfloat16 convolutions of oneDNN return garbage. Not with the precision
+            16-mixed, where the gradient scaler judges.
+        schedule: course of the rate; "polynomial" as `decay_power` says, "cosine" as `constant_fraction` and
+            `final_fraction` say.
+        schedule_minutes: length of the schedule in training time, earlier runs included; it ends then, or after `steps`
+            if that is sooner, and so does the run. None for a schedule of steps, which alone makes the same run twice.
         decay_power: the rate falls as (1 - step / steps) to this power.
+        constant_fraction: share of the steps before a cosine begins to fall.
+        final_fraction: of the highest rate, below which a cosine does not fall.
         warmup_steps: steps over which the rate first rises linearly from zero.
         lesion_weight: weight of the lesion class in the loss, relative to the others.
         l2_warmup_steps: steps at the start that pull logits to ±5 instead of the loss proper; see
@@ -36,6 +45,12 @@ class TrainingConfig(BaseModel):
         channels_last: keep channels innermost in memory, which is faster on most CPUs and GPUs.
         compile: generate fused kernels with torch.compile; needs a C++ compiler. On one CPU core it saves a
             quarter of the time without dropout, and costs a quarter with it.
+        cuda_graphs: on an NVIDIA GPU, record forward and backward pass once for each shape of batches and replay the
+            record, which costs the interpreter next to nothing; on a CPU nothing changes.
+        generators: processes that make synthetic images on the CPU, a core each; 0 lets the trainer make them itself.
+            The images do not depend on how many there are.
+        gpu_generators: processes that make synthetic images on the GPU where the network is trained, besides. Their
+            noise is not that of a CPU's.
         threads: CPU threads for torch; None leaves torch's own choice.
         seed: decides dropout, and by convention the initial weights.
         validate_every: steps between validations; 0 for never.
@@ -55,7 +70,12 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     clip_norm: float = Field(default=12.0, ge=0, allow_inf_nan=False)
+    largest_norm: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    schedule: Literal["polynomial", "cosine"] = "polynomial"
+    schedule_minutes: float | None = Field(default=None, gt=0)
     decay_power: float = Field(default=0.9, ge=0, allow_inf_nan=False)
+    constant_fraction: float = Field(default=0.3, ge=0, lt=1)
+    final_fraction: float = Field(default=0.01, ge=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
     lesion_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     l2_warmup_steps: int = Field(default=0, ge=0)
@@ -64,6 +84,9 @@ class TrainingConfig(BaseModel):
     tf32: bool = True
     channels_last: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
+    generators: int = Field(default=0, ge=0)
+    gpu_generators: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
     validate_every: int = Field(default=1000, ge=0)
@@ -73,3 +96,19 @@ class TrainingConfig(BaseModel):
     keep_last: int = Field(default=3, ge=2)
     mlflow: str | None = None
     max_minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _graphs_are_possible(self) -> Self:
+        """Refuse a recording of what changes from step to step."""
+        if self.cuda_graphs and self.precision == "16-mixed":
+            raise ValueError("cuda_graphs: expected the precision bf16-mixed or 32-true, got 16-mixed")
+        return self
+
+    @model_validator(mode="after")
+    def _scaler_judges_alone(self) -> Self:
+        """Refuse a limit that would be looked at after the gradient scaler has decided."""
+        if self.largest_norm and self.precision == "16-mixed":
+            raise ValueError(
+                f"largest_norm: expected 0 with the precision 16-mixed, got {self.largest_norm:g}"
+            )
+        return self

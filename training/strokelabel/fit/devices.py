@@ -28,7 +28,7 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     kind, index = place.type, place.index
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     if processes > 1:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         fabric = Fabric(
@@ -40,12 +40,26 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
     return fabric
 
 
+def fastest_precision(device: torch.device) -> Precision:
+    """Return "bf16-mixed" where the device computes in bfloat16 by instructions of its own, else "32-true".
+
+    Args:
+        device: a CPU or a GPU.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    # Without these, oneDNN emulates bfloat16, which is slower than float32.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
 @contextmanager
-def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """Within the block, convolutions on NVIDIA GPUs use the fastest algorithm found for their shape.
+def gpu_arithmetic(device: torch.device, *, tf32: bool, benchmark: bool = True) -> Iterator[None]:
+    """Set the arithmetic of convolutions on NVIDIA GPUs within the block.
 
     Args:
         device: nothing changes unless it is a GPU.
+        benchmark: measure the algorithms for each shape of images, which takes seconds, and use the fastest.
         tf32: let float32 products round their inputs to 10 bits of mantissa, as tensor cores do.
     """
     if device.type != "cuda":
@@ -54,10 +68,17 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=tf32, deterministic=False, enabled=True):
+        with torch.backends.cudnn.flags(
+            benchmark=benchmark, allow_tf32=tf32, deterministic=False, enabled=True
+        ):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def process_count() -> int:
+    """How many processes share the training: more than one under `torchrun` alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gpus_of(device: str) -> int:

@@ -60,6 +60,10 @@ class EstimatorObjective:
         """Mean loss of the items; `step` decides the stage."""
         return self._loss(output, batch.target, step)
 
+    def loss_phase(self, step: int) -> int:
+        """0 in the first stage, 1 in the second."""
+        return int(step >= self._loss.mse_steps)
+
     def item_scores(self, output: Tensor, batch: EstimatorBatch) -> dict[str, Tensor]:
         """The three scores of each item."""
         found, wanted = relative_maps(output.float(), batch.target.float())

@@ -9,9 +9,9 @@ from torch import nn
 from strokelabel.errors import TrainingError
 from strokelabel.fit.fine_tune_options import Frozen
 
-_DECODER = re.compile(r"model\.(?:(?:1\.submodule\.)*2\.|upsamples\.|output_block\.)")
-"""Names of the decoder's parameters in both architectures of `networks.unet`: MONAI's UNet nests its levels, and the
-third part of each leads up again; DynUNet lists them."""
+_DECODER = re.compile(r"(?:model\.)+(?:(?:1\.submodule\.)*2\.|upsamples\.|output_block\.)")
+"""Names of the decoder's parameters in all architectures of `networks.unet`: MONAI's UNet nests its levels, and the
+third part of each leads up again; DynUNet lists them, below one more name in the sub-pixel network."""
 
 
 def freeze(network: nn.Module, part: Frozen) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from strokelabel.fit.activation import MARGIN
 from strokelabel.fit.config import Precision, TrainingConfig
+from strokelabel.fit.devices import fastest_precision
 from strokelabel.fit.real_config import RealAugmentationConfig
 
 Frozen: TypeAlias = Literal["none", "encoder"]
@@ -32,9 +34,10 @@ class FineTuneOptions(BaseModel):
             the contrast that is to be learnt.
         max_minutes: stop after this long and judge what there is; None for no limit.
         margin: lesion Dice that new weights may lose on the synthetic benchmark.
-        benchmark_per_family: volumes of the benchmark for each of its four contrasts.
+        benchmark_per_family: volumes of the benchmark for each of its six contrasts.
         validations: how often a session is validated; the best of these checkpoints is kept.
-        precision: arithmetic of the network; "bf16-mixed" halves the time on CPUs and GPUs that know bfloat16.
+        precision: arithmetic of the network; "auto" is "bf16-mixed" on CPUs and GPUs with instructions for
+            bfloat16, which halves the time, and "32-true" on others.
         threads: CPU threads; None leaves torch's own choice.
         seed: of order, augmentation and synthetic images.
     """
@@ -54,7 +57,7 @@ class FineTuneOptions(BaseModel):
     margin: float = Field(default=MARGIN, ge=0, le=1)
     benchmark_per_family: int = Field(default=2, ge=1)
     validations: int = Field(default=8, ge=1)
-    precision: Precision = "32-true"
+    precision: Precision | Literal["auto"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -64,12 +67,13 @@ class FineTuneOptions(BaseModel):
             return self.steps
         return math.ceil(self.epochs * scans / (processes * self.batch_size * (1 - synthetic_fraction)))
 
-    def training(self, steps: int, lesion_weight: float) -> TrainingConfig:
+    def training(self, steps: int, lesion_weight: float, device: torch.device) -> TrainingConfig:
         """The training settings of a session.
 
         Args:
             steps: of the schedule.
             lesion_weight: of the recipe that the model was trained with.
+            device: where it trains.
         """
         every = max(1, math.ceil(steps / self.validations))
         return TrainingConfig(
@@ -83,7 +87,7 @@ class FineTuneOptions(BaseModel):
             checkpoint_every=every,
             checkpoint_minutes=1.0,
             keep_last=2,
-            precision=self.precision,
+            precision=fastest_precision(device) if self.precision == "auto" else self.precision,
             threads=self.threads,
             seed=self.seed,
             max_minutes=self.max_minutes,

@@ -120,7 +120,7 @@ class Session:
 
     def train(self, on_progress: OnProgress | None, should_stop: Callable[[], bool] | None) -> TrainingResult:
         """Train, going on from the newest checkpoint."""
-        config = self.options.training(self.total_steps, self._lesion_weight)
+        config = self.options.training(self.total_steps, self._lesion_weight, self.device)
         network, _ = load_weights(self.spec)
         freeze(network, self.options.freeze)
         stream = PrefetchStream(self._stream(), stride=self.processes)

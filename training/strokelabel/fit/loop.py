@@ -32,6 +32,7 @@ from strokelabel.fit.prefetch import PrefetchStream
 from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
 from strokelabel.fit.record import VALIDATION_PREFIX, TrainingRecord
 from strokelabel.fit.run import TrainingRun
+from strokelabel.fit.schedule import finished_share
 
 StopReason: TypeAlias = Literal["schedule", "plateau", "time", "request"]
 """Why training ended: nothing is left to do, no better validation for long, the time is up, or somebody asked."""
@@ -52,6 +53,7 @@ class TrainingResult:
         metric_label: what that metric measures, such as "lesion Dice".
         best_step: the step of it.
         seconds: training time, earlier runs included.
+        skipped: steps of this run that were left out, because their gradient was not finite or too large.
         checkpoint: the newest checkpoint.
         best_checkpoint: the checkpoint with the best validation metric, None without a validation.
         metrics: table of losses and metrics by step (CSV).
@@ -64,6 +66,7 @@ class TrainingResult:
     metric_label: str
     best_step: int | None
     seconds: float
+    skipped: int
     checkpoint: Path
     best_checkpoint: Path | None
     metrics: Path
@@ -109,7 +112,7 @@ def train(  # noqa: PLR0913
     fabric = make_fabric(device, config.precision)
     if isinstance(stream, PrefetchStream):
         stream.feed(fabric.device)
-    with gpu_arithmetic(fabric.device, tf32=config.tf32):
+    with gpu_arithmetic(fabric.device, tf32=config.tf32, benchmark=not config.cuda_graphs):
         run = TrainingRun(network, config, fabric, objective)
         loop = _Loop(run, config, Path(folder))
         with Interruption(should_stop).on_signals() as interruption:
@@ -152,7 +155,7 @@ class _Loop:
         with self._open_record() as record:
             self._save(record)  # so that a kill before the first checkpoint restarts from the same weights
             while stopped_by is None:
-                row = self._run.advance(stream)
+                row = self._run.advance(stream, self._agreed_seconds())
                 if validation is not None and self._is_due(self._config.validate_every):
                     row |= self._validate(validation)
                 self._keep(self._rows.add(row), record)
@@ -199,7 +202,7 @@ class _Loop:
     def _decide(self, interruption: Interruption) -> tuple[StopReason | None, bool]:
         """The reason to stop now, if there is one; and whether the clock asks for a checkpoint."""
         reason: StopReason | None = None
-        if self._run.step >= self._config.steps:
+        if finished_share(self._run.step, self._agreed_seconds(), self._config) >= 1:
             reason = "schedule"
         elif self._run.best.is_exhausted(self._config.early_stopping_patience):
             reason = "plateau"
@@ -234,6 +237,12 @@ class _Loop:
             self._run.step, self._config.steps, self._last_loss, pace, self._run.best.metric, label
         )
 
+    def _agreed_seconds(self) -> float:
+        """Training time so far, the same in all processes; 0 where the schedule does not go by it."""
+        if self._config.schedule_minutes is None:
+            return 0.0
+        return self._agreement.largest(int(1000 * self._seconds()))[0] / 1000
+
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
@@ -245,12 +254,13 @@ class _Loop:
         run = self._run
         return TrainingResult(
             steps=run.step,
-            finished=run.step >= self._config.steps,
+            finished=stopped_by == "schedule",
             stopped_by=stopped_by,
             best_metric=run.best.metric,
             metric_label=run.objective.metric_label,
             best_step=run.best.step,
             seconds=self._seconds(),
+            skipped=run.skipped,
             checkpoint=checkpoint_path(self._folder, run.step),
             best_checkpoint=self._best_path if run.best.metric is not None else None,
             metrics=self._folder / "metrics.csv",

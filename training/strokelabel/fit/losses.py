@@ -7,6 +7,9 @@ the lesion still competes with every tissue and nothing is asked of the tissues 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -68,16 +71,13 @@ class DiceCrossEntropy(nn.Module):
             TrainingError: an item tells the lesion only, and there is no lesion class.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            if not partial.any():
-                return dice_cross_entropy(logits, target, self.weights)
-            if partial.all():
-                return self._partial(logits, target)
-            some, rest = (
-                rows.nonzero().squeeze(1).to(logits.device, non_blocking=True) for rows in (partial, ~partial)
-            )
-            loss = torch.zeros(len(logits), device=logits.device)
-            loss = loss.index_copy(0, some, self._partial(logits[some], target[some]))
-            return loss.index_copy(0, rest, dice_cross_entropy(logits[rest], target[rest], self.weights))
+            losses = [
+                self._partial(logits[rows], target[rows])
+                if lesion_only
+                else dice_cross_entropy(logits[rows], target[rows], self.weights)
+                for lesion_only, rows in _runs(partial.tolist())
+            ]
+            return torch.cat(losses)
 
     def _partial(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of items with a lesion annotation only: tissues marginalised into one class."""
@@ -88,6 +88,15 @@ class DiceCrossEntropy(nn.Module):
             )
         weights = torch.stack((torch.ones_like(self.weights[0]), self.weights[self.lesion]))
         return dice_cross_entropy(marginal_logits(logits, self.lesion), target == self.lesion, weights)
+
+
+def _runs(values: list[bool]) -> Iterator[tuple[bool, slice]]:
+    """Stretches of equal values; a stretch of a batch is a view of it, which costs no copy and no index on a GPU."""
+    start = 0
+    for value, stretch in groupby(values):
+        stop = start + len(list(stretch))
+        yield value, slice(start, stop)
+        start = stop
 
 
 def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
@@ -165,7 +174,9 @@ class _DiceCrossEntropy(torch.autograd.Function):
         size = probability.sum(dim=2) + true_size + _SMOOTHING
         dice = (2 * overlap + _SMOOTHING) / size
         share = weights.clone()
-        share[0] = 0
+        share[
+            0
+        ].zero_()  # and not `= 0`, which copies from the host and so cannot be recorded in a CUDA graph
         share /= share.sum()
 
         voxel_weight /= total_weight

@@ -1,4 +1,4 @@
-"""Two streams in one: real and synthetic items in a fixed ratio, evenly spread."""
+"""Two streams in one, such as synthetic and real items: in a fixed ratio, evenly spread."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class ItemStream(Protocol):
 
 
 class MixedStream:
-    """Real items at a fixed fraction of positions, synthetic ones at all others.
+    """Items of another kind at a fixed fraction of positions, those of the main stream at all others.
 
-    The source is decided item by item, from its position alone, and real items lie as evenly as the fraction allows:
+    The source is decided item by item, from its position alone, and other items lie as evenly as the fraction allows:
     among any n items in a row there are between floor(n * fraction) and ceil(n * fraction). Batches, accumulated
     batches and processes therefore share them out alike, whatever their sizes.
 
     Args:
-        synthetic: asked for the items at their positions in the mixed stream, which are then those of a stream
-            without real items.
-        real: asked for its items in order: the n-th real item of the mixed stream is its item n.
-        fraction: of real items, above 0 and below 1.
+        main: asked for the items at their positions in the mixed stream, which are then those of a stream without
+            others.
+        other: asked for its items in order: the n-th other item of the mixed stream is its item n.
+        fraction: of other items, above 0 and below 1.
         batch_size: items per batch.
 
     Raises:
         TrainingError: the fraction is not between 0 and 1.
     """
 
-    def __init__(self, synthetic: ItemStream, real: ItemStream, fraction: float, batch_size: int) -> None:
+    def __init__(self, main: ItemStream, other: ItemStream, fraction: float, batch_size: int) -> None:
         if not 0 < fraction < 1:
-            raise TrainingError(f"expected a fraction of real items above 0 and below 1, got {fraction}")
-        self.synthetic = synthetic
-        self.real = real
+            raise TrainingError(f"expected a fraction above 0 and below 1, got {fraction}")
+        self.main = main
+        self.other = other
         self.fraction = fraction
         self.batch_size = batch_size
 
@@ -53,22 +53,39 @@ class MixedStream:
 
     def items(self, indices: Sequence[int]) -> Batch:
         """The items at these positions."""
-        real = [place for place, index in enumerate(indices) if self.is_real(index)]
-        synthetic = [place for place in range(len(indices)) if place not in real]
+        others = [place for place, index in enumerate(indices) if self.is_other(index)]
+        mains = [place for place in range(len(indices)) if place not in others]
         parts = []
-        if synthetic:
-            parts.append(self.synthetic.items([indices[place] for place in synthetic]))
-        if real:
-            parts.append(self.real.items([self.real_index(indices[place]) for place in real]))
-        return _in_order(parts, [*synthetic, *real])
+        if mains:
+            parts.append(self.main.items([indices[place] for place in mains]))
+        if others:
+            parts.append(self.other.items([self.other_index(indices[place]) for place in others]))
+        return _in_order(parts, [*mains, *others])
 
-    def is_real(self, index: int) -> bool:
-        """Whether the item at a position is real."""
-        return self.real_index(index + 1) > self.real_index(index)
+    def is_other(self, index: int) -> bool:
+        """Whether the item at a position is of the other stream."""
+        return self.other_index(index + 1) > self.other_index(index)
 
-    def real_index(self, index: int) -> int:
-        """How many real items come before a position."""
+    def other_index(self, index: int) -> int:
+        """How many items of the other stream come before a position."""
         return floor(index * self.fraction)
+
+
+class WithoutGaps:
+    """A main stream for `MixedStream` that leaves out none of its items where the mixed stream has others.
+
+    Args:
+        stream: asked for its items in order: the n-th main item of the mixed stream is its item n.
+        fraction: of other items in the mixed stream.
+    """
+
+    def __init__(self, stream: ItemStream, fraction: float) -> None:
+        self.stream = stream
+        self.fraction = fraction
+
+    def items(self, indices: Sequence[int]) -> Batch:
+        """The items at these positions of the mixed stream, which must not be other ones."""
+        return self.stream.items([index - floor(index * self.fraction) for index in indices])
 
 
 class JoinedValidation:

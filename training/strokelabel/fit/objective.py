@@ -89,6 +89,10 @@ class Objective(Protocol[_Taken]):
         """
         ...
 
+    def loss_phase(self, step: int) -> int:
+        """Number of the stretch of training that a step is in; within one the loss does not change with the step."""
+        ...
+
     def item_scores(self, output: Tensor, batch: _Taken) -> dict[str, Tensor]:
         """What validation measures of each item of a batch.
 

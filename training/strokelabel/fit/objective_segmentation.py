@@ -67,10 +67,17 @@ class SegmentationObjective:
         return self
 
     def loss(self, output: Tensor, batch: Batch, step: int) -> Tensor:
-        """Mean loss of the items: the warm-up's in the first `l2_warmup_steps` steps, then Dice plus cross-entropy."""
+        """Mean loss of the items times the batch's weight.
+
+        The warm-up's in the first `l2_warmup_steps` steps, then Dice plus cross-entropy.
+        """
         if step < self.l2_warmup_steps:
-            return logit_distance(output, batch.target).mean()
-        return self._loss(output, batch.target, batch.partial)
+            return batch.weight * logit_distance(output, batch.target).mean()
+        return batch.weight * self._loss(output, batch.target, batch.partial)
+
+    def loss_phase(self, step: int) -> int:
+        """0 during the warm-up, 1 after it."""
+        return int(step >= self.l2_warmup_steps)
 
     def item_scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Loss (never the warm-up's) and Dice of each item."""

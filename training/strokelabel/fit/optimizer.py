@@ -36,18 +36,28 @@ def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
-def update_weights(optimizer: Optimizer, fabric: Fabric, clip_norm: float) -> Tensor:
+def update_weights(
+    optimizer: Optimizer,
+    fabric: Fabric,
+    clip_norm: float,
+    largest_norm: float = 0.0,
+    *,
+    keep_buffers: bool = False,
+) -> Tensor:
     """Clip the gradients, step, and clear them, without waiting for a GPU.
 
-    A step with an infinite or undefined gradient is left out; under float16 the gradient scaler then lowers its scale.
+    A step with an infinite, undefined or too large gradient is left out; under float16 the gradient scaler judges
+    alone, and then lowers its scale.
 
     Args:
         optimizer: as made here, and as wrapped by Fabric.
         fabric: its precision may have a gradient scaler.
         clip_norm: highest L2 norm of all gradients together; 0 for any.
+        keep_buffers: fill the gradients with zeros where they lie, rather than giving their memory back.
+        largest_norm: the step is left out where their norm before clipping is larger; 0 for no limit.
 
     Returns:
-        Their norm before clipping; scalar, infinite or NaN where the step was left out.
+        Their norm before clipping; scalar; see `is_sound`.
     """
     fused: Any = getattr(optimizer, "optimizer", optimizer)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
@@ -56,7 +66,13 @@ def update_weights(optimizer: Optimizer, fabric: Fabric, clip_norm: float) -> Te
     parameters = [value for group in fused.param_groups for value in group["params"]]
     norm = cast(Tensor, clip_grad_norm_(parameters, clip_norm or math.inf, error_if_nonfinite=False))
     if scaler is None:  # otherwise the scaler tells the optimiser by the same two attributes
-        fused.grad_scale, fused.found_inf = None, (~norm.isfinite()).float()
+        sound = norm <= (largest_norm or math.inf)
+        fused.grad_scale, fused.found_inf = None, (~(sound & norm.isfinite())).float()
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=not keep_buffers)
     return norm.detach()
+
+
+def is_sound(norm: float, largest_norm: float) -> bool:
+    """Whether a step with this gradient norm was taken: it is finite, and within the limit (0 for none)."""
+    return math.isfinite(norm) and norm <= (largest_norm or math.inf)

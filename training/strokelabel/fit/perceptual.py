@@ -4,8 +4,8 @@ As LPIPS (Zhang et al. 2018), without its learned weights: features of each leve
 voxel, and the squared distances are averaged over space and summed over levels.
 
 qATLAS compares features of Med3D, which have to be downloaded. Here the default is the encoder of our own shipped
-segmenter (`base`), frozen: it needs no download, is small, and has only ever seen synthetic heads of 3 mm voxels. Any
-other network can take its place; see `FeatureNetwork`.
+segmenter (`base`), frozen: it needs no download and is small. Any other network can take its place; see
+`FeatureNetwork`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
+from strokelabel.networks.subpixel import SubpixelNetwork, VoxelFolding
 from strokelabel.networks.weights import load_weights
 from strokelabel.types import PathLike
 
@@ -39,7 +40,7 @@ class SegmenterFeatures(nn.Module):
     """The encoder of a segmentation network, frozen.
 
     Args:
-        network: from `networks.unet.build_network`, of either architecture.
+        network: from `networks.unet.build_network`, of any architecture.
 
     Raises:
         WeightsError: the network has no encoder that we know.
@@ -74,7 +75,9 @@ def _encoder_stages(network: nn.Module) -> list[nn.Module]:
     """The blocks that an image passes on its way down."""
     inner = next((module for module in network.modules() if isinstance(module, DynUNet | UNet)), None)
     if isinstance(inner, DynUNet):
-        return [inner.input_block, *inner.downsamples, inner.bottleneck]
+        folded = any(isinstance(module, SubpixelNetwork) for module in network.modules())
+        first = nn.Sequential(VoxelFolding(), inner.input_block) if folded else inner.input_block
+        return [first, *inner.downsamples, inner.bottleneck]
     stages: list[nn.Module] = []
     level = inner.model if inner is not None else None
     while isinstance(level, nn.Sequential) and len(level) == 3 and isinstance(level[1], SkipConnection):

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 LINE_SECONDS = 30.0
 """How often a line is written where there is no terminal."""
 
@@ -43,6 +40,10 @@ class ProgressDisplay:
     """Writes to standard error; used as a context."""
 
     def __init__(self, steps: int, done: int, *, enabled: bool = True) -> None:
+        # Whoever shows progress in another way does without this package.
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self._console = Console(stderr=True, quiet=not enabled, soft_wrap=True)
         self._bar = Progress(
             TextColumn("training"),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_augment import RealAugmentation
-from strokelabel.fit.real_data import RealScan
 from strokelabel.fit.streams import Batch
 from strokelabel.fit.synthetic_stream import stream_seed
 from strokelabel.geometry import CropBox
 from strokelabel.networks.normalization import normalize
+
+if TYPE_CHECKING:
+    from strokelabel.fit.real_augment import RealAugmentation
+    from strokelabel.fit.real_data import RealScan
 
 _ORDER, _CHANGES = "order", "augmentation"
 """Apart, so that the order of scans and their augmentation are not drawn with the same numbers."""

@@ -20,8 +20,10 @@ from pydantic import (
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.estimator_config import EstimationConfig
+from strokelabel.fit.generation.config import ReplayConfig
 from strokelabel.fit.maps_config import MapsConfig
 from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
+from strokelabel.fit.real_images.config import PaintedScanConfig, SlabConfig
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
@@ -70,6 +72,14 @@ class Recipe(_Section):
     """Lesions of an unlabelled cohort, drawn by a model, beside those of the prepared data."""
     maps: MapsConfig | None = None
     """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
+    replay: ReplayConfig | None = None
+    """How often each synthetic image is used; None for once."""
+    slabs: SlabConfig | None = None
+    """Real slices in every optimiser step, beside the volumes; None for none."""
+    scans: PaintedScanConfig | None = None
+    """Real scans with lesions painted in, among the volumes; None for none."""
+    physics_fraction: float = Field(0.0, ge=0, lt=1)
+    """Of the synthetic images that are made by the physics model; see `physics_synthesis`."""
     network: UNetConfig | EstimatorConfig = UNetConfig()
     """Of the task: `networks.unet.UNetConfig`, or `networks.estimator.EstimatorConfig`."""
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -149,6 +159,74 @@ class Recipe(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _replay_is_possible(self) -> Self:
+        """Refuse to replay what there is not, or what has sides, mirrored."""
+        if self.replay is None:
+            return self
+        if self.task != "segmentation" or not self.is_synthetic:
+            raise ValueError("replay: expected synthetic images for the task segmentation, got others")
+        if self.target == "parcellation" and self.replay.flip_probability > 0:
+            raise ValueError(
+                "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
+                f"{self.replay.flip_probability}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixture_is_possible(self) -> Self:
+        """Refuse real images and physics where there is nothing to mix them with."""
+        plain = (self.task, self.target) == ("segmentation", "tissues")
+        for name, wanted in (
+            ("slabs", self.slabs is not None),
+            ("scans", self.scans is not None),
+            ("physics_fraction", self.physics_fraction > 0),
+        ):
+            if wanted and not (plain and self.is_synthetic):
+                raise ValueError(
+                    f"{name}: expected it for the segmentation of tissues and lesions, with synthetic images, alone"
+                )
+        if self.physics_fraction and (self.synthesis.contrast.model == "physics" or self.maps is not None):
+            raise ValueError("physics_fraction: expected 0 where all images are made by physics already")
+        return self
+
+    @model_validator(mode="after")
+    def _slabs_fit(self) -> Self:
+        """Refuse slabs that the network cannot take, or that would not be in every optimiser step."""
+        if self.slabs is None:
+            return self
+        multiple, accumulate = self.network.multiple, self.training.accumulate
+        if self.slabs.thickness_voxels % multiple:
+            raise ValueError(
+                f"slabs.thickness_voxels: expected a multiple of {multiple} (the product of network.strides), got "
+                f"{self.slabs.thickness_voxels}"
+            )
+        if accumulate % 2:
+            raise ValueError(
+                "training.accumulate: expected a multiple of 2 with slabs, one batch of volumes and one of slabs, got "
+                f"{accumulate}"
+            )
+        return self
+
+    @property
+    def physics_synthesis(self) -> SynthesisConfig:
+        """Settings of the images that are made by physics: the recipe's, with half of its bias and gamma.
+
+        The physics has receive and transmit fields of its own, and gamma would undo it.
+        """
+        artefacts = self.synthesis.artefacts
+        low, high = artefacts.bias_strength
+        milder = {
+            "bias_strength": (low / 2, high / 2),
+            "gamma_log_deviation": artefacts.gamma_log_deviation / 2,
+        }
+        return self.synthesis.model_copy(
+            update={
+                "contrast": self.synthesis.contrast.model_copy(update={"model": "physics"}),
+                "artefacts": artefacts.model_copy(update=milder),
+            }
+        )
+
     @property
     def structures(self) -> tuple[Structure, ...]:
         """The classes of a parcellation; none for another target."""
@@ -181,10 +259,25 @@ class Recipe(_Section):
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by name (one that ships with StrokeLabel) or by path.
 
+    A recipe with the key `extends` (the name of a recipe, or a file beside it) holds only what differs from that one:
+    sections are merged key by key, anything else takes the place of what was there.
+
     Raises:
         RecipeError: no such recipe, not YAML, or a value out of range; says which.
     """
     path = find_recipe(name_or_path)
+    content = _read_content(path, ())
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
+        )
+        raise RecipeError(f"{path}: {problems}") from error
+
+
+def _read_content(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of a recipe file, merged into that of the recipe that it extends."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
@@ -193,13 +286,29 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise RecipeError(
             f"{path}: expected a recipe in YAML with name, brains and training, got {content!r:.80}"
         )
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
+    if "extends" not in content:
+        return content
+    extended = str(content.pop("extends"))
+    beside = path.parent / extended
+    base = (beside if beside.is_file() else find_recipe(extended)).resolve()
+    chain = (*extended_by, path.resolve())
+    if base in chain:
+        raise RecipeError(
+            f"{path}: expected `extends` to end at a recipe without it, it comes back to {base}"
         )
-        raise RecipeError(f"{path}: {problems}") from error
+    return _merge(_read_content(base, chain), content)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Mappings key by key; anything else as changed."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[key] = _merge(before, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path | None = None) -> Recipe:
@@ -233,6 +342,13 @@ def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path |
         chosen = folder or section.folder
         sections[name] = section.model_copy(update={"folder": chosen.expanduser().resolve()})
     return recipe.model_copy(update=sections)
+
+
+def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int | None) -> Recipe:
+    """A recipe with as many processes that make images as somebody asks for; None for the recipe's own number."""
+    asked = {"generators": generators, "gpu_generators": gpu_generators}
+    update = {name: count for name, count in asked.items() if count is not None}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
@@ -293,6 +409,8 @@ def shrink(recipe: Recipe) -> Recipe:
             "name": f"{recipe.name}-fast-dev-run",
             "network": network,
             "synthesis": synthesis,
+            "slabs": recipe.slabs and recipe.slabs.model_copy(update={"count": 1, "thickness_voxels": side}),
+            "scans": recipe.scans and recipe.scans.model_copy(update={"count": 1}),
             "estimation": estimation,
             "training": training,
             "validation": ValidationConfig(per_family=1),

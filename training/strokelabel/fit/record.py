@@ -7,15 +7,19 @@ are cut off, so that the curve of an interrupted run is the curve of an undistur
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING, Protocol
 
 from strokelabel.errors import CheckpointError
 from strokelabel.io.atomic import atomic_write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_LOG = logging.getLogger(__name__)
 
 STEP_COLUMNS = ("step", "loss", "learning_rate", "gradient_norm")
 """Columns of `metrics.csv` that every step fills."""
@@ -69,14 +73,14 @@ class TrainingRecord:
         lines = [",".join(self._columns), *(self._line(row) for row in rows)]
         atomic_write_text(path, "\n".join(lines) + "\n")
         self._file = path.open("a", newline="")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._events = _open_events(folder / "tensorboard", step + 1)
 
     def add(self, row: Mapping[str, float]) -> None:
         """Record a step: `step` and any other of the columns."""
         self._file.write(self._line(row) + "\n")
         self._file.flush()
         for name, value in row.items():
-            if name != "step":
+            if self._events is not None and name != "step":
                 self._events.add_scalar(
                     name.replace(VALIDATION_PREFIX, "validation/"), value, int(row["step"])
                 )
@@ -86,19 +90,31 @@ class TrainingRecord:
     def sync(self) -> None:
         """Force all rows to the disk, so that no checkpoint is ahead of its record."""
         os.fsync(self._file.fileno())
-        self._events.flush()
+        if self._events is not None:
+            self._events.flush()
         if self._also is not None:
             self._also.sync()
 
     def close(self) -> None:
         """Finish all of them."""
         self._file.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
         if self._also is not None:
             self._also.close()
 
     def _line(self, row: Mapping[str, float]) -> str:
         return ",".join(repr(row[name]) if name in row else "" for name in self._columns)
+
+
+def _open_events(folder: Path, first_step: int) -> SummaryWriter | None:
+    """TensorBoard's file of a run; None, with a line in the log, where that package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        _LOG.warning("tensorboard is not installed; the curves are in metrics.csv alone")
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

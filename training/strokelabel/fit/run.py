@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
@@ -17,14 +16,15 @@ from strokelabel.fit.checkpoint import Checkpoint
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.early_stopping import BestValidation
 from strokelabel.fit.ema import WeightAverage
+from strokelabel.fit.graphs.passes import Passes
 from strokelabel.fit.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.optimizer import load_optimizer_state, make_optimizer, update_weights
+from strokelabel.fit.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
 from strokelabel.fit.schedule import learning_rate
 from strokelabel.fit.validation import validate
 
 _MAX_SKIPPED = 20
-"""Steps in a row without a finite gradient before training is given up."""
+"""Steps in a row that are left out before training is given up."""
 
 
 class TrainingRun:
@@ -40,6 +40,7 @@ class TrainingRun:
         step: optimiser steps done.
         objective: as given, on Fabric's device.
         best: the best validation by the objective's metric.
+        skipped: steps left out since the run was started or resumed, as far as `check_gradients` has looked.
     """
 
     def __init__(
@@ -59,39 +60,59 @@ class TrainingRun:
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         chosen: Objective[Any] = objective or SegmentationObjective.from_config(config)
         self.objective = chosen.to(fabric.device)
-        self._skipped = 0
+        self._passes: Passes | None = None
+        if config.cuda_graphs:
+            if fabric.world_size > 1:
+                raise TrainingError(
+                    "cuda_graphs: expected one process, got several; leave it out, or use one GPU"
+                )
+            self._passes = Passes(trained, self.objective, config.precision, config.accumulate)
+        self._skipped_in_a_row = 0
+        self.skipped = 0
         self.step = 0
         self.best = BestValidation()
 
-    def advance(self, stream: TrainingStream[Any]) -> dict[str, float | Tensor]:
-        """Do one optimiser step; a step without a finite gradient changes nothing but the step's number.
+    def advance(self, stream: TrainingStream[Any], seconds: float = 0.0) -> dict[str, float | Tensor]:
+        """Do one optimiser step; one whose gradient is not finite, or too large, changes nothing but the step's number.
+
+        Args:
+            stream: training batches.
+            seconds: training time so far, earlier runs included, for a schedule of minutes.
 
         Returns:
             Its row of the record: step, loss, learning rate, and norm of the gradient before clipping. What the
             device has computed stays a tensor on it; see `strokelabel.fit.deferred`.
         """
-        rate = learning_rate(self.step, self.config)
+        rate = learning_rate(self.step, self.config, seconds)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         loss = self._accumulate_gradients(stream)
-        norm = update_weights(self._optimizer, self.fabric, self.config.clip_norm)
+        norm = update_weights(
+            self._optimizer,
+            self.fabric,
+            self.config.clip_norm,
+            self.config.largest_norm,
+            keep_buffers=self._passes is not None,
+        )
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
         return {"step": self.step, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
 
     def check_gradients(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Look through finished rows, in order, for steps without a finite gradient.
+        """Count the steps that were left out in finished rows, in order.
 
         Raises:
             TrainingError: too many in a row.
         """
         for row in rows:
-            self._skipped = 0 if math.isfinite(row["gradient_norm"]) else self._skipped + 1
-            if self._skipped >= _MAX_SKIPPED:
+            sound = is_sound(row["gradient_norm"], self.config.largest_norm)
+            self.skipped += not sound
+            self._skipped_in_a_row = 0 if sound else self._skipped_in_a_row + 1
+            if self._skipped_in_a_row >= _MAX_SKIPPED:
                 raise TrainingError(
-                    f"Expected finite gradients, but {self._skipped} steps in a row up to step {row['step']} had "
-                    "none; lower the learning rate, or train with the precision 32-true"
+                    f"Expected finite gradients{self._limit()}, but {self._skipped_in_a_row} steps in a row up to step "
+                    f"{row['step']} had none; lower the learning rate, or train with the precision 32-true"
                 )
 
     def score(self, validation: ScoringStream[Any]) -> tuple[dict[str, float], bool]:
@@ -142,6 +163,9 @@ class TrainingRun:
             checkpoint.best_metric, checkpoint.best_step, checkpoint.validations_since_best
         )
 
+    def _limit(self) -> str:
+        return f" up to a norm of {self.config.largest_norm:g}" if self.config.largest_norm else ""
+
     def _accumulate_gradients(self, stream: TrainingStream[Any]) -> Tensor:
         """Forward and backward over the step's batches; returns their mean loss, of all processes together."""
         parts, fabric = self.config.accumulate, self.fabric
@@ -149,19 +173,25 @@ class TrainingRun:
         for part in range(parts):
             index = (self.step * parts + part) * fabric.world_size + fabric.global_rank
             batch = stream.batch(index).to(fabric.device)
-            image = batch.image
-            if self.config.channels_last:
-                image = image.contiguous(memory_format=torch.channels_last_3d)
             # Dropout depends on the batch alone: no generator state has to be stored, and it is the same whether
             # batches are accumulated or shared out among processes.
             torch.manual_seed(_mix(self.config.seed, index))
-            with fabric.no_backward_sync(self._trained, enabled=part < parts - 1):
-                loss = self.objective.loss(self._trained(image), batch, self.step) / parts
-                fabric.backward(loss)
-            total += loss.detach()
+            total += self._pass_over(batch, last=part == parts - 1)
         if fabric.world_size > 1:
             total = cast(Tensor, fabric.all_reduce(total, reduce_op="mean"))
         return total
+
+    def _pass_over(self, batch: Any, *, last: bool) -> Tensor:  # noqa: ANN401 - whatever the objective takes
+        """Add the gradients of one of the step's batches; returns its share of the loss."""
+        if self._passes is not None:
+            return self._passes(batch, self.step)
+        image = batch.image
+        if self.config.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last_3d)
+        with self.fabric.no_backward_sync(self._trained, enabled=not last):
+            loss = self.objective.loss(self._trained(image), batch, self.step) / self.config.accumulate
+            self.fabric.backward(loss)
+        return loss.detach()
 
 
 def _mix(seed: int, index: int) -> int:

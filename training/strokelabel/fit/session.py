@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,17 @@ from torch import nn
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.checkpoint import list_checkpoints
-from strokelabel.fit.devices import resolve_device
+from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.devices import process_count, resolve_device
 from strokelabel.fit.loop import TrainingResult, train
 from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
+from strokelabel.fit.progress import TrainingProgress
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.stream_factory import make_streams, make_synthesizer, part_brains, split_lesions
+from strokelabel.fit.stream_factory import Streams, make_streams, make_synthesizer, part_brains, split_lesions
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.networks.weights import load_weights, make_network, network_config
-from strokelabel.registry import PARCELLATION, ModelSpec
+from strokelabel.registry import PARCELLATION, ModelSpec, find_model
 from strokelabel.synthesis.prepared import PreparedData
 
 __all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
@@ -35,7 +37,7 @@ _PRIVATE: Any = {
 """What a recipe says about the machine that it ran on, and weights that are given away must not."""
 
 
-def train_recipe(
+def train_recipe(  # noqa: PLR0913
     recipe: Recipe,
     data: PreparedData | None,
     folder: Path,
@@ -45,6 +47,8 @@ def train_recipe(
     weights: str | None = None,
     cache: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_open: Callable[[Streams, TrainingConfig], TrainingConfig] | None = None,
 ) -> TrainingResult:
     """Train the recipe's network, going on from where `folder` stopped.
 
@@ -57,6 +61,8 @@ def train_recipe(
         weights: model name or file that a fresh run starts from; random weights if None.
         cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
         should_stop: asked after every step; true ends training with a checkpoint.
+        on_progress: called after every step, in place of the display.
+        on_open: called once the streams are open; gives the settings to train with in place of those it gets.
 
     Raises:
         RecipeError: the recipe's brains are not in the data, validation would see brains of training, the recipe
@@ -64,28 +70,31 @@ def train_recipe(
         UnknownModelError, WeightsError: no such weights.
         DataError: a part of the data is empty or missing.
     """
-    streams = make_streams(recipe, data, resolve_device(device), cache or folder / "real")
-    _keep_recipe(recipe, folder)
-    config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
-    torch.manual_seed(recipe.seed)
-    network = make_network(recipe.network)
-    if weights is not None:
-        _start_from(network, recipe, weights)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    stream = PrefetchStream(streams.training, stride=processes)
-    try:
-        return train(
-            network,
-            stream,
-            streams.validation,
-            config,
-            folder,
-            objective=make_objective(recipe),
-            device=device,
-            should_stop=should_stop,
-        )
-    finally:
-        stream.close()
+    with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
+        _keep_recipe(recipe, folder)
+        config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
+        if on_open is not None:
+            config = on_open(streams, config)
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.network)
+        if weights is not None:
+            _start_from(network, recipe, weights)
+        stream = PrefetchStream(streams.training, stride=process_count())
+        try:
+            return train(
+                network,
+                stream,
+                streams.validation,
+                config,
+                folder,
+                objective=make_objective(recipe),
+                device=device,
+                should_stop=should_stop,
+                on_progress=on_progress,
+            )
+        finally:
+            streams.close()  # first, so that nobody waits for an image that is not needed
+            stream.close()
 
 
 def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
@@ -94,13 +103,24 @@ def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
     Raises:
         RecipeError: the model has another network.
     """
-    trained, spec = load_weights(weights)
+    trained, _ = load_weights(check_same_network(recipe, weights))
+    network.load_state_dict(trained.state_dict())
+
+
+def check_same_network(recipe: Recipe, weights: str) -> ModelSpec:
+    """Find a model whose weights a recipe can start from.
+
+    Raises:
+        UnknownModelError, WeightsError: no such weights.
+        RecipeError: the model has another network.
+    """
+    spec = find_model(weights)
     if network_config(spec).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
         raise RecipeError(
             f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
             "copy the weights' network into the recipe, or train without --weights"
         )
-    network.load_state_dict(trained.state_dict())
+    return spec
 
 
 def _keep_recipe(recipe: Recipe, folder: Path) -> None:

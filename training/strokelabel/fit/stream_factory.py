@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.devices import process_count
 from strokelabel.fit.estimator_config import EstimationConfig
 from strokelabel.fit.estimator_stream import EstimatorStream, EstimatorValidation
-from strokelabel.fit.mixed_stream import JoinedValidation, MixedStream
+from strokelabel.fit.generation.config import ReplayConfig
+from strokelabel.fit.generation.processes import GeneratorProcesses
+from strokelabel.fit.generation.source import ImageSource, LocalSource
+from strokelabel.fit.generation.stream import ReplayStream
+from strokelabel.fit.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
 from strokelabel.fit.objective import ScoringStream, TrainingStream
 from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads
-from strokelabel.fit.real_augment import RealAugmentation
 from strokelabel.fit.real_config import RealConfig
-from strokelabel.fit.real_data import prepare_real, split_subjects
+from strokelabel.fit.real_images.factory import with_real_images
 from strokelabel.fit.real_stream import RealStream, RealValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.fit.streams import ValidationStream
-from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation
+from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.head_cache import load_heads
@@ -36,6 +42,9 @@ from strokelabel.synthesis.validation import (
     validation_config,
 )
 
+_PHYSICS = "physics"
+"""Apart, so that images of the two models are not drawn with the same numbers."""
+
 
 @dataclass(frozen=True)
 class Streams:
@@ -43,6 +52,13 @@ class Streams:
 
     training: TrainingStream[Any]
     validation: ScoringStream[Any]
+    generators: ReplayStream | None = None
+    """The generated images among those of training, where they come from other processes or from a pool."""
+
+    def close(self) -> None:
+        """End the processes that make images; called when no more batches are needed."""
+        if self.generators is not None:
+            self.generators.close()
 
 
 def make_streams(
@@ -68,29 +84,102 @@ def make_streams(
     if synthetic is None or real is None or recipe.real is None:
         only = synthetic or real
         assert only is not None, "a recipe has images of some kind"
-        return Streams(only.training, only.validation)
-    mixed = MixedStream(synthetic.training, real.training, recipe.real.fraction, recipe.training.batch_size)
-    return Streams(mixed, JoinedValidation([synthetic.validation, real.validation]))
+        volumes, validation = only.training, only.validation
+    else:
+        volumes = _with_annotated(synthetic.training, real.training, recipe.real.fraction, recipe)
+        validation = JoinedValidation([synthetic.validation, real.validation])
+    made = synthetic.training if synthetic and isinstance(synthetic.training, ReplayStream) else None
+    if data is None or (recipe.slabs is None and recipe.scans is None):
+        return Streams(volumes, validation, made)
+    bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
+    return Streams(with_real_images(volumes, recipe, data, bank, device), validation, made)
+
+
+_Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
 
 
 @dataclass(frozen=True)
 class _ItemStreams:
     """Streams of one kind of images, whose items can be asked for one by one."""
 
-    training: SyntheticStream | RealStream
+    training: _Training
     validation: ValidationStream
 
 
 def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> _ItemStreams:
     check_unseen(data, recipe)
-    synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
     unseen = make_synthesizer(data, recipe, "validation", config, device)
+    training = _generated_stream(recipe, data, device)
+    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
+
+
+def _generated_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
+) -> SyntheticStream | MixedStream | ReplayStream:
+    """Synthetic images for training, made where and used as often as the recipe says."""
+    places, batch_size = generator_places(recipe.training, device), recipe.training.batch_size
+    if recipe.replay is None and not places:
+        return synthetic_stream(recipe, data, device)
+    # Without replay, images are made in the batches in which the trainer would make them: the same to the last bit.
+    once = ReplayConfig(reuse=1, pool=1, together=1 if recipe.real is not None else batch_size)
+    replay = recipe.replay or once
+    source: ImageSource
+    if places:
+        load_heads(
+            data, part_brains(data, recipe, "train"), recipe.synthesis.spacing_mm
+        )  # into the cache, once
+        opener = partial(open_synthetic_stream, recipe, data.folder)
+        source = GeneratorProcesses(opener, places, recipe.synthesis.shape, replay.together)
+    else:
+        source = LocalSource(synthetic_stream(recipe, data, device), replay.together)
+    return ReplayStream(source, replay, batch_size, recipe.seed, device, stride=process_count())
+
+
+def _with_annotated(made: _Training, real: _Training, fraction: float, recipe: Recipe) -> MixedStream:
+    """Annotated scans among synthetic images; no image that is to be replayed is left out for them."""
+    main: ItemStream = made if recipe.replay is None else WithoutGaps(made, fraction)
+    return MixedStream(main, real, fraction, recipe.training.batch_size)
+
+
+def generator_places(config: TrainingConfig, device: torch.device | str) -> list[str]:
+    """Devices of the processes that make images; none if the trainer makes them itself.
+
+    Raises:
+        RecipeError: processes on a GPU are asked for where there is none.
+    """
+    place = torch.device(device)
+    if config.gpu_generators and place.type != "cuda":
+        raise RecipeError(
+            f"training.gpu_generators: expected 0 where the network is trained on the {place.type}, got "
+            f"{config.gpu_generators}; use training.generators"
+        )
+    return [str(place)] * config.gpu_generators + ["cpu"] * config.generators
+
+
+def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream | MixedStream:
+    """The same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
+    return synthetic_stream(recipe, PreparedData.load(folder), device)
+
+
+def synthetic_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
+) -> SyntheticStream | MixedStream:
+    """The synthetic images of a recipe's training, each made once."""
+    synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
-    return _ItemStreams(
-        kind(synthesizer, recipe.training.batch_size, recipe.seed),
-        SyntheticValidation(unseen, _validation_cases(recipe)),
-    )
+    plain = kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    return _with_physics(plain, synthesizer, recipe, device) if recipe.physics_fraction else plain
+
+
+def _with_physics(
+    main: SyntheticStream, synthesizer: Synthesizer, recipe: Recipe, device: torch.device | str
+) -> MixedStream:
+    """The stream with a part of its images made by the physics model, from the same heads and lesions."""
+    config = recipe.physics_synthesis
+    physics = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, device)
+    batch_size, seed = recipe.training.batch_size, stream_seed(recipe.seed, 0, _PHYSICS)
+    return MixedStream(main, SyntheticStream(physics, batch_size, seed), recipe.physics_fraction, batch_size)
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
@@ -103,6 +192,10 @@ def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
 def _real_streams(
     recipe: Recipe, config: RealConfig, device: torch.device | str, cache: Path
 ) -> _ItemStreams:
+    # Other recipes do without what these need: packages for DICOM files and for evaluation.
+    from strokelabel.fit.real_augment import RealAugmentation
+    from strokelabel.fit.real_data import prepare_real, split_subjects
+
     dataset = prepare_real(config, recipe.synthesis.spacing_mm, cache)
     parts = split_subjects(config, dataset.subjects)
     augmentation = RealAugmentation(
@@ -121,6 +214,10 @@ def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
     """Simulated scans with their maps; validation differs in its brains and lesions alone."""
+    if generator_places(recipe.training, device):
+        raise RecipeError(
+            "training.generators: expected 0 for the task estimation, which makes its own scans"
+        )
     check_unseen(data, recipe)
     seen, unseen = (
         EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)

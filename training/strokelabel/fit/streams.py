@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import torch
@@ -20,17 +20,19 @@ class Batch:
         target: (batch, x, y, z) uint8 class indices.
         partial: (batch,) bool; true where only "lesion or not" is known, so that the target holds nothing but
             the lesion class and background.
+        weight: factor of the batch's loss.
     """
 
     image: ImageBatch
     target: ClassBatch
     partial: Tensor
+    weight: float = 1.0
 
     def to(self, device: torch.device) -> Self:
         """The same batch on a device; `partial` stays where it is, since only the host reads it."""
         image = self.image.to(device, non_blocking=True)
         target = self.target.to(device, non_blocking=True)
-        return type(self)(image, target, self.partial)
+        return replace(self, image=image, target=target)
 
 
 class BatchStream(Protocol):

@@ -23,6 +23,8 @@ class PredictionOptions:
         threshold: lesion where its probability is at least this; None: where lesion is the likeliest class.
         min_size_ml: lesions (26-connected) smaller than this are dropped.
         fill_holes: voxels that a lesion encloses become lesion.
+        keep_outside_brain: keep lesions that lie outside the brain, in the face and neck; they are dropped else, by
+            models that know the tissues.
         ct_window: (low, high) in Hounsfield units to clip a CT to; None for any other scan.
         view: "brain" shows the network what it saw in training, its field of view around the brain (found
             by a first pass where the head is much larger); "head" shows it the whole head in one piece.
@@ -38,6 +40,7 @@ class PredictionOptions:
     threshold: float | None = None
     min_size_ml: float = 0.0
     fill_holes: bool = False
+    keep_outside_brain: bool = False
     ct_window: tuple[float, float] | None = None
     view: View = "brain"
     keep_probabilities: bool = True

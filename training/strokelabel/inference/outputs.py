@@ -100,6 +100,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "volume_ml": prediction.volume_ml,
         "lesion_count": prediction.lesion_count,
         "largest_lesion_ml": float(max(prediction.lesion_volumes_ml, default=0.0)),
+        "outside_brain_ml": prediction.outside_brain_ml,
         "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
     }

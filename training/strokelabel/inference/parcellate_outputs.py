@@ -17,7 +17,7 @@ from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_ni
 from strokelabel.registry import ModelSpec
 from strokelabel.structures import Structure, structures_of
 
-_LESION_OPTIONS = ("threshold", "min_size_ml", "fill_holes")
+_LESION_OPTIONS = ("threshold", "min_size_ml", "fill_holes", "keep_outside_brain")
 
 
 def write_parcellation(found: Parcellation, image: Image, folder: Path, names: ResultNames) -> None:

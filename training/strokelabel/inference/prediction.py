@@ -18,14 +18,16 @@ class Prediction:
 
     Attributes:
         lesion_mask: (i, j, k) uint8, 1 inside the lesion.
-        lesion_probability: (i, j, k) float32.
+        lesion_probability: (i, j, k) float32, zero where a lesion outside the brain was dropped.
         labels: (i, j, k) uint8, the likeliest class of each voxel; 5 exactly where the mask is 1.
-        probabilities: (classes, i, j, k) float32, summing to one; None unless options keep them.
+        probabilities: (classes, i, j, k) float32, summing to one, as the network gave them; None unless options keep
+            them.
         voxel_volume_ml: volume of a voxel of that grid.
         spec: the model.
         options: how it was asked.
         seconds: time that prediction took.
         notes: what a user should know about the scan or the result.
+        outside_brain_ml: volume of the lesions that were dropped because they lie outside the brain.
     """
 
     lesion_mask: LabelVolume
@@ -37,6 +39,7 @@ class Prediction:
     options: PredictionOptions
     seconds: float
     notes: tuple[str, ...] = ()
+    outside_brain_ml: float = 0.0
 
     @property
     def volume_ml(self) -> float:

@@ -19,6 +19,7 @@ from strokelabel.inference.scores import Scores, decide, gather_scores
 from strokelabel.inference.shown import (
     OnProgress,
     ShownScan,
+    brain_on_source_grid,
     on_source_grid,
     report_passes,
     shown_box,
@@ -151,7 +152,8 @@ class Predictor:
         channels = on_source_grid(probabilities, scan.box, scan.canonical)
         keep = len(self.spec.class_names) if options.keep_probabilities else 0
         notes = (*image.notes, *_ct_notes(image, options), *scan.engine.notes)
-        return gather_scores(channels, image.grid.shape, self.lesion, keep, notes)
+        brain = brain_on_source_grid(probabilities, scan)
+        return gather_scores(channels, image.grid.shape, self.lesion, keep, notes, brain)
 
 
 def _ct_notes(image: Image, options: PredictionOptions) -> tuple[str, ...]:

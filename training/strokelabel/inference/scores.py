@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocess import lesion_mask
+from strokelabel.inference.postprocessing.lesion_mask import above_threshold, lesion_mask
+from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
 from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.shown import BACKGROUND
+from strokelabel.metrics import volume_ml
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
 _LITTLE_BRAIN_ML = 100.0
+_LEAST_NOTED_ML = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Enough to decide for any threshold, smallest size and hole filling without the network.
+    """Enough to decide for any threshold and every other option of a mask without the network.
 
     Attributes:
         lesion_probability: (i, j, k) float32.
@@ -26,6 +30,7 @@ class Scores:
         other_labels: (i, j, k), the likeliest class but for the lesion.
         probabilities: (classes, i, j, k) float32; None unless they were kept.
         notes: about the scan.
+        brain: (i, j, k), see `postprocessing.brain_region`; None where it is not known.
     """
 
     lesion_probability: Volume
@@ -33,6 +38,7 @@ class Scores:
     other_labels: LabelVolume
     probabilities: ChannelVolume | None = None
     notes: tuple[str, ...] = ()
+    brain: Mask | None = None
 
 
 def gather_scores(
@@ -41,6 +47,7 @@ def gather_scores(
     lesion: int,
     keep: int = 0,
     notes: tuple[str, ...] = (),
+    brain: Mask | None = None,
 ) -> Scores:
     """Scores from the probabilities of the classes, which come one at a time: not all need be in memory.
 
@@ -50,6 +57,7 @@ def gather_scores(
         lesion: index of the lesion's class.
         keep: number of classes when their probabilities are to be kept; 0 to keep the lesion's alone.
         notes: about the scan.
+        brain: of the scan; see `Scores`.
     """
     kept = np.empty((keep, *shape), np.float32) if keep else None
     best, probability = np.full(shape, -1.0, np.float32), np.zeros(shape, np.float32)
@@ -63,7 +71,7 @@ def gather_scores(
         better = channel > best
         np.copyto(labels, index, where=better)
         np.maximum(best, channel, out=best)
-    return Scores(probability, probability > best, labels, kept, notes)
+    return Scores(probability, probability > best, labels, kept, notes, brain)
 
 
 def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: PredictionOptions) -> Prediction:
@@ -73,8 +81,9 @@ def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: Pre
         scores: of the scan.
         voxel_volume_ml: volume of one of its voxels.
         spec: the model that gave the scores.
-        options: threshold, smallest size and hole filling are used.
+        options: threshold, smallest size, hole filling and what becomes of lesions outside the brain are used.
     """
+    scores, dropped_ml = _within_brain(scores, voxel_volume_ml, options)
     mask = lesion_mask(scores.lesion_probability, scores.lesion_is_likeliest, voxel_volume_ml, options)
     labels = scores.other_labels.copy()
     labels[mask] = spec.class_names.index("lesion")
@@ -87,8 +96,34 @@ def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: Pre
         spec=spec,
         options=options,
         seconds=0.0,
-        notes=scores.notes + _little_brain(labels, voxel_volume_ml, spec),
+        notes=scores.notes + _little_brain(labels, voxel_volume_ml, spec) + _dropped(dropped_ml),
+        outside_brain_ml=dropped_ml,
     )
+
+
+def _within_brain(scores: Scores, voxel_ml: float, options: PredictionOptions) -> tuple[Scores, float]:
+    """Scores in which lesions outside the brain are background, and how much that was, ml."""
+    if scores.brain is None or options.keep_outside_brain:
+        return scores, 0.0
+    probability, brain = scores.lesion_probability, scores.brain
+    mask = above_threshold(probability, scores.lesion_is_likeliest, options)
+    dropped = outside_brain(mask, brain, voxel_ml)
+    if not dropped.any():
+        return scores, 0.0
+    cleared = faint_surroundings(probability, dropped, mask & ~dropped, brain, voxel_ml)
+    probability, labels = probability.copy(), scores.other_labels.copy()
+    probability[cleared], labels[dropped] = 0, BACKGROUND
+    likeliest = scores.lesion_is_likeliest & ~cleared
+    confined = replace(
+        scores, lesion_probability=probability, lesion_is_likeliest=likeliest, other_labels=labels
+    )
+    return confined, volume_ml(dropped, voxel_ml)
+
+
+def _dropped(dropped_ml: float) -> tuple[str, ...]:
+    if dropped_ml < _LEAST_NOTED_ML:
+        return ()
+    return (f"{dropped_ml:.2f} ml that looked like lesion lie outside the brain and were left out",)
 
 
 def _little_brain(labels: LabelVolume, voxel_volume_ml: float, spec: ModelSpec) -> tuple[str, ...]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.engine import Engine, OnPass
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.postprocessing.brain_region import brain_region
 from strokelabel.inference.view import brain_view, head_view
+from strokelabel.labels import PARENCHYMA_NAMES
 from strokelabel.networks.normalization import normalize
 from strokelabel.registry import ModelSpec
-from strokelabel.types import ChannelVolume, Volume
+from strokelabel.types import ChannelVolume, Mask, Volume
 
 BACKGROUND = 0
 
@@ -107,6 +110,21 @@ def on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: Canoni
     """Each class's probability (i, j, k) on the scan's grid; outside the box it is background for certain."""
     for index, channel in enumerate(probabilities):
         yield canonical.inverse_of_box(*box.within(channel), fill=1.0 if index == BACKGROUND else 0.0)
+
+
+def brain_on_source_grid(probabilities: ChannelVolume, scan: ShownScan) -> Mask | None:
+    """The brain (i, j, k) on the scan's grid; None from models without tissues, or where it is not found.
+
+    Args:
+        probabilities: (classes, x, y, z) in the shown box.
+        scan: that box.
+    """
+    tissues = [index for index, name in enumerate(scan.spec.class_names) if name in PARENCHYMA_NAMES]
+    if not tissues:
+        return None
+    parenchyma = np.sum([probabilities[index] for index in tissues], axis=0)
+    region = brain_region(parenchyma, 1 - probabilities[BACKGROUND], scan.spec.spacing_mm)
+    return None if region is None else scan.canonical.inverse_labels(scan.box.paste(region))
 
 
 def silent(stage: str, fraction: float) -> None:

@@ -9,7 +9,8 @@ next. Two files belong together when, in this order,
 3. they are of one subject and session and lie on the same grid (ISLES: one mask for several diffusion maps).
 
 Any other `scan.nii.gz` belongs to `scan_lesion_mask.nii.gz`, `scan_lesion.nii.gz`, `scan_mask.nii.gz`,
-`scan_msk.nii.gz` or `scan_seg.nii.gz` in the same folder.
+`scan_msk.nii.gz` or `scan_seg.nii.gz` in the same folder; `scan_dwi.nii.gz` and `scan_adc.nii.gz` belong to
+`scan_lesion_mask.nii.gz` or `scan_lesion.nii.gz` on their grid.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _MASK = re.compile(
 )
 _RESULT = re.compile(r"_(mask|msk|roi|dseg|probseg|seg|lesion|lesionmask|lesionroi)$", re.IGNORECASE)
 _PLAIN_ENDINGS = ("_lesion_mask", "_lesion", "_mask", "_msk", "_seg")
+_LESION_ENDINGS = ("_lesion_mask", "_lesion")
 _FREE_ENTITIES = ("space", "res", "den", "label", "desc")
 """Entities that say nothing about which scan of a session a mask belongs to."""
 
@@ -78,6 +80,26 @@ class PairSearch:
 def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequence[str] = ()) -> PairSearch:
     """Find the scans in a folder that have a lesion mask.
 
+    Args and what is passed over: as `search_lesion_pairs`.
+
+    Raises:
+        DataError: no such folder, no pair in it, or two masks for one scan.
+    """
+    search = search_lesion_pairs(folder, masks=masks, suffixes=suffixes)
+    if not search.pairs:
+        raise DataError(
+            f"{folder}: expected scans with lesion masks, such as sub-01_T1w.nii.gz and "
+            f"sub-01_label-L_desc-T1wlesion_mask.nii.gz, found {len(search.images_alone)} scans and "
+            f"{len(search.masks_alone)} masks, none of which belong together; see the BIDS names of derivatives"
+        )
+    return search
+
+
+def search_lesion_pairs(
+    folder: Path, *, masks: Path | None = None, suffixes: Sequence[str] = ()
+) -> PairSearch:
+    """Find the scans in a folder, with their lesion masks where they have one.
+
     Hidden files, `sourcedata` and `code` are passed over, and so are masks that StrokeLabel predicted, unless
     `masks` points to them.
 
@@ -87,7 +109,7 @@ def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequ
         suffixes: BIDS suffixes of the scans wanted, such as "T1w"; all if empty.
 
     Raises:
-        DataError: no such folder, no pair in it, or two masks for one scan.
+        DataError: no such folder, or two masks for one scan.
     """
     for place in (folder, *([masks] if masks else [])):
         if not place.is_dir():
@@ -101,12 +123,6 @@ def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequ
     found = _named(
         [(image, _only(image, matches[image.path])) for image in wanted if matches[image.path]], folder
     )
-    if not found:
-        raise DataError(
-            f"{folder}: expected scans with lesion masks, such as sub-01_T1w.nii.gz and "
-            f"sub-01_label-L_desc-T1wlesion_mask.nii.gz, found {len(wanted)} scans and {len(mask_files)} masks, "
-            "none of which belong together; see the BIDS names of derivatives"
-        )
     used = {mask.path for masks_of_image in matches.values() for mask in masks_of_image}
     return PairSearch(
         pairs=tuple(sorted(found, key=lambda pair: pair.name)),
@@ -244,9 +260,12 @@ def _named_by(mask: _File, images: list[_File]) -> list[_File]:
 
 def _on_grid_of(mask: _File, images: list[_File]) -> list[_File]:
     """The scans of its session on whose grid a mask lies."""
-    if "sub" not in mask.entities:
-        return []
-    return [image for image in _related(mask, images) if _same_grid(image.path, mask.path)]
+    if "sub" in mask.entities:
+        candidates = _related(mask, images)
+    else:
+        names = {mask.stem.lower().removesuffix(e) for e in _LESION_ENDINGS if mask.stem.lower().endswith(e)}
+        candidates = [image for image in images if image.stem.lower().rpartition("_")[0] in names]
+    return [image for image in candidates if _same_grid(image.path, mask.path)]
 
 
 def _related(mask: _File, images: list[_File]) -> list[_File]:

@@ -12,6 +12,9 @@ from torch import Tensor
 _MAX_SAMPLES = 100_000
 """Percentiles come from at most this many voxels per image; sorting a whole head costs more than it tells."""
 
+_FEWEST = 100
+"""With no more voxels than this that are not zero, all voxels count."""
+
 
 def normalize(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor:
     """Clip each image to its own percentiles and scale it to zero mean and unit standard deviation.
@@ -40,12 +43,36 @@ def rescale_percentiles(images: Tensor, lower: float = 1.0, upper: float = 99.0)
     return ((images - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
 
 
+def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
+    """Two quantiles of the values that are not zero, of all if those are 100 or fewer; nothing is read back from a GPU.
+
+    Args:
+        values: (n,) float32.
+        lower, upper: fractions in [0, 1].
+
+    Returns:
+        (2,), interpolated linearly between neighbours, as `torch.quantile` does.
+    """
+    zero = values == 0
+    count = (~zero).sum()
+    enough = count > _FEWEST
+    # The zeros go to the end, behind all that is counted.
+    ordered = torch.where(zero & enough, torch.inf, values).sort().values
+    last = torch.where(enough, count, values.numel()) - 1
+    position = torch.stack([last * lower, last * upper])
+    below = position.floor()
+    low, high = ordered[below.long()], ordered[torch.minimum(below + 1, last).long()]
+    return torch.lerp(low, high, (position - below).to(values.dtype))
+
+
 def _percentiles(image: Tensor, lower: float, upper: float) -> Tensor:
     """The two percentiles of one image's non-zero voxels, as a tensor of two values."""
     values = image.flatten()
     values = values[:: max(1, values.numel() // (4 * _MAX_SAMPLES))]
+    if values.is_cuda:
+        return nonzero_quantiles(values.float(), lower / 100, upper / 100).to(image.dtype)
     nonzero = values[values != 0]
-    values = nonzero if nonzero.numel() > 100 else values
+    values = nonzero if nonzero.numel() > _FEWEST else values
     values = values[:: max(1, values.numel() // _MAX_SAMPLES)].float()
     quantiles = torch.tensor([lower / 100, upper / 100], device=values.device)
     return torch.quantile(values, quantiles).to(image.dtype)

@@ -45,6 +45,14 @@ def unfold_voxels(folded: Tensor) -> Tensor:
     )
 
 
+class VoxelFolding(nn.Module):
+    """`fold_voxels` as a layer without weights."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Fold a volume (batch, channels, x, y, z), sides even."""
+        return fold_voxels(volume)
+
+
 class SubpixelNetwork(nn.Module):
     """A network whose input is folded and whose output is unfolded.
 

@@ -1,17 +1,19 @@
-"""Score a model on the synthetic benchmark, at 1 mm, through the predictor that users run."""
+"""Score models on the synthetic benchmark, at 1 mm, through the predictor that users run."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.scores import Scores, decide
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.io.images import Image
 from strokelabel.labels import TissueClass
@@ -23,13 +25,38 @@ from strokelabel.synthesis.validation import ValidationCase, make_case
 VALIDATION_SHAPE = (192, 240, 208)
 """Voxels of 1 mm; a whole head fits."""
 
+_HALF = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A model with options, by the name that tables give it; contenders may share a predictor."""
+
+    name: str
+    predictor: Predictor
+    options: PredictionOptions
+
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one volume went. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone."""
+    """How one contender did on one volume. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone.
+
+    Attributes:
+        case: which volume.
+        method: name of the contender.
+        dice: of its mask.
+        oracle: Dice of an observer who sees all that the scanner left of the lesion: where more than half of a voxel of
+            the blurred, noiseless image is lesion. No model can be expected to do better.
+        reference_ml: volume of the label.
+        predicted_ml: volume of its mask.
+        seconds: time that the prediction took.
+        panel: picture.
+    """
 
     case: ValidationCase
+    method: str
     dice: float
+    oracle: float
     reference_ml: float
     predicted_ml: float
     seconds: float
@@ -42,19 +69,19 @@ class CaseScore:
 
 
 def score_cases(
-    predictor: Predictor,
+    contenders: Sequence[Contender],
     synthesizer: Synthesizer,
-    cases: list[ValidationCase],
-) -> Iterator[CaseScore]:
-    """Make each volume, predict it, and compare with the truth.
+    cases: Sequence[ValidationCase],
+) -> Iterator[list[CaseScore]]:
+    """Make each volume, predict it with every contender, and compare with the truth.
 
     Args:
-        predictor: the model.
+        contenders: of different names; those that differ in their threshold alone share a pass of the network.
         synthesizer: with `validation_config` at 1 mm, unseen heads and unseen lesions.
         cases: which volumes.
     """
     for case in cases:
-        yield _score(predictor, make_case(synthesizer, case), case)
+        yield score_volume(contenders, make_case(synthesizer, case, keep_visible=True), case)
 
 
 def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
@@ -64,94 +91,94 @@ def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
     return Image(data.astype(np.float32), affine, source=source)
 
 
-def _score(predictor: Predictor, batch: SyntheticBatch, case: ValidationCase) -> CaseScore:
-    """Predict one volume."""
+def score_volume(
+    contenders: Sequence[Contender], batch: SyntheticBatch, case: ValidationCase
+) -> list[CaseScore]:
+    """Predict one volume with every contender.
+
+    Args:
+        contenders: as for `score_cases`.
+        batch: one volume, with what can be seen of its lesions.
+        case: which volume it is.
+    """
     kind = "lesion-free" if case.lesion_free else "validation"
     scan = as_scan(batch, 1.0, f"{kind}-{case.index:03d}")
     truth = (batch.target[0] == TissueClass.LESION).cpu().numpy()
-    prediction = predictor.predict(scan)
+    assert batch.visible is not None, "it was asked for"
+    oracle = dice(truth, (batch.visible[0] > _HALF).cpu().numpy())
+    known: dict[tuple[int, PredictionOptions], tuple[Scores, float]] = {}
+    found = [_compare(contender, scan, truth, case, known) for contender in contenders]
+    return [replace(score, oracle=oracle) for score in found]
+
+
+def _compare(
+    contender: Contender,
+    scan: Image,
+    truth: np.ndarray,
+    case: ValidationCase,
+    known: dict[tuple[int, PredictionOptions], tuple[Scores, float]],
+) -> CaseScore:
+    """Score one contender; `known` receives what the networks said."""
+    began = time.perf_counter()
+    passes = replace(contender.options, threshold=None, min_size_ml=0.0, fill_holes=False)
+    key = (id(contender.predictor), passes)
+    if key not in known:
+        scores = contender.predictor.scores(scan, passes)
+        known[key] = (scores, time.perf_counter() - began)
+        began = time.perf_counter()
+    scores, seconds = known[key]
+    prediction = decide(scores, scan.grid.voxel_volume_ml, contender.predictor.spec, contender.options)
     mask = prediction.lesion_mask.astype(bool)
     value = dice(truth, mask)
     return CaseScore(
         case=case,
+        method=contender.name,
         dice=value,
+        oracle=1.0,
         reference_ml=float(truth.sum()) / 1000,
         predicted_ml=prediction.volume_ml,
-        seconds=prediction.seconds,
+        seconds=seconds + time.perf_counter() - began,
         panel=make_panel(scan.data, {"lime": truth, "red": mask}, f"{case.family} {value:.2f}"),
     )
 
 
-def write_table(scores: list[CaseScore], path: Path) -> None:
-    """One CSV row per volume, atomically."""
+def write_table(scores: Sequence[CaseScore], path: Path) -> None:
+    """One CSV row per volume and contender, atomically."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
-        ["case", "lesion_free", "family", "slices", "dice", "reference_ml", "predicted_ml", "seconds"]
+        [
+            "case",
+            "lesion_free",
+            "family",
+            "slices",
+            "method",
+            "dice",
+            "oracle",
+            "reference_ml",
+            "predicted_ml",
+            "seconds",
+        ]
     )
     for s in scores:
-        numbers = (s.dice, s.reference_ml, s.predicted_ml, s.seconds)
-        facts = (s.case.index, str(s.case.lesion_free).lower(), s.case.family, s.slices)
+        numbers = (s.dice, s.oracle, s.reference_ml, s.predicted_ml, s.seconds)
+        facts = (s.case.index, str(s.case.lesion_free).lower(), s.case.family, s.slices, s.method)
         table.writerow([*facts, *(f"{n:.4f}" for n in numbers)])
     atomic_write_text(path, text.getvalue())
 
 
-VOLUME_CLASSES_ML = ((30.0, math.inf), (10.0, 30.0), (3.0, 10.0), (0.0, 3.0))
-"""Lesion volumes that results are broken down by: low <= volume < high."""
+def write_pictures(scores: Sequence[CaseScore], folder: Path, count: int = 12) -> None:
+    """Contact sheets of each contender, truth in green and prediction in red.
 
-
-def summary(scores: list[CaseScore]) -> str:
-    """Markdown tables: lesion Dice and absolute volume error per contrast and per lesion volume, and false lesions.
-
-    A missed lesion counts 0 in the Dice. False lesions are those found in lesion-free heads.
+    Written are `best-METHOD.png`, `worst-METHOD.png` and, of lesion-free heads in which it found most,
+    `false-METHOD.png`.
     """
-    found = [s for s in scores if not s.case.lesion_free]
-    parts = [_dice_table(found)] if found else []
-    free = [s.predicted_ml for s in scores if s.case.lesion_free]
-    if free:
-        parts.append(
-            f"False lesion in {len(free)} lesion-free heads: median {np.median(free):.2f} ml, "
-            f"mean {np.mean(free):.2f} ml, largest {max(free):.2f} ml, none at all in {free.count(0.0)}."
+    for method in dict.fromkeys(score.method for score in scores):
+        own = [s for s in scores if s.method == method]
+        ranked = sorted((s for s in own if not s.case.lesion_free), key=lambda s: s.dice)
+        false = sorted(
+            (s for s in own if s.case.lesion_free and s.predicted_ml), key=lambda s: -s.predicted_ml
         )
-    return "\n\n".join(parts)
-
-
-def _dice_table(scores: list[CaseScore]) -> str:
-    """Rows per contrast, for all, and per lesion volume."""
-    lines = [
-        "| volumes | slices | n | median Dice | mean Dice | median volume error (ml) |",
-        "|---|---|---|---|---|---|",
-    ]
-    families = list(dict.fromkeys(s.case.family for s in scores))
-    for family in families:
-        own = [s for s in scores if s.case.family == family]
-        lines.append(_line(family, "all", own))
-        lines += [
-            _line(family, slices, [s for s in own if s.slices == slices])
-            for slices in sorted({s.slices for s in own})
-        ]
-    lines.append(_line("all", "all", scores))
-    for low, high in VOLUME_CLASSES_ML:
-        own = [s for s in scores if low <= s.reference_ml < high]
-        name = f"lesion {low:g} ml and more" if math.isinf(high) else f"lesion {low:g} to {high:g} ml"
-        lines += [_line(name, "all", own)] if own else []
-    return "\n".join(lines)
-
-
-def _line(name: str, slices: str, scores: list[CaseScore]) -> str:
-    """One row of the summary."""
-    values = np.array([s.dice for s in scores])
-    errors = np.array([abs(s.predicted_ml - s.reference_ml) for s in scores])
-    return (
-        f"| {name} | {slices} | {len(scores)} | {np.median(values):.3f} | {values.mean():.3f} "
-        f"| {np.median(errors):.1f} |"
-    )
-
-
-def write_pictures(scores: list[CaseScore], folder: Path, count: int = 12) -> None:
-    """Contact sheets of the best and the worst cases: truth in green, prediction in red."""
-    ranked = sorted((s for s in scores if not s.case.lesion_free), key=lambda s: s.dice)
-    if not ranked:
-        return
-    save_contact_sheet([s.panel for s in ranked[::-1][:count]], folder / "best.png")
-    save_contact_sheet([s.panel for s in ranked[:count]], folder / "worst.png")
+        for name, shown in (("best", ranked[::-1]), ("worst", ranked), ("false", false)):
+            if shown:
+                save_contact_sheet([s.panel for s in shown[:count]], folder / f"{name}-{method}.png")

@@ -7,7 +7,7 @@ a batch with different thicknesses and directions is three batched matrix produc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from strokelabel.synthesis.axes import apply_along_axes, gaussian_matrix, linear_matrix
 from strokelabel.synthesis.config import ArtefactConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
-from strokelabel.synthesis.sampling import Sampler, column, voxel_noise
+from strokelabel.synthesis.sampling import Sampler, column, on_device, voxel_noise
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
     return isotropic, isotropic, isotropic
 
 
+def without_noise(parameters: ArtefactParameters) -> ArtefactParameters:
+    """The same acquisition by a scanner that adds no noise."""
+    return replace(parameters, noise_deviation=0.0)
+
+
 def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False) -> Tensor:
     """Multiply by a smooth field from 1 - strength to 1 + strength. Shapes (batch, 1, x, y, z).
 
@@ -128,9 +133,9 @@ def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: fl
     """
     down, up = [], []
     for axis, size in enumerate(_shape(images)):
-        pairs = [_acquisition_matrices(p, axis, size, spacing_mm, images.device) for p in parameters]
-        down.append(torch.stack([d for d, _ in pairs]))
-        up.append(torch.stack([u for _, u in pairs]))
+        pairs = [_acquisition_matrices(p, axis, size, spacing_mm) for p in parameters]
+        down.append(on_device(torch.stack([d for d, _ in pairs]), images.device))
+        up.append(on_device(torch.stack([u for _, u in pairs]), images.device))
     return apply_along_axes(rician(apply_along_axes(images, down), parameters), up)
 
 
@@ -151,20 +156,21 @@ def rician(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
 
 
 def _acquisition_matrices(
-    parameters: ArtefactParameters, axis: int, size: int, spacing_mm: float, device: torch.device
+    parameters: ArtefactParameters, axis: int, size: int, spacing_mm: float
 ) -> tuple[Tensor, Tensor]:
-    """Blur-and-sample matrix, and the matrix that interpolates back; both (size, size), zero-padded."""
+    """Blur-and-sample matrix, and the matrix that interpolates back; both (size, size), zero-padded, on the CPU."""
+    device = torch.device("cpu")
     resolution = parameters.resolution_mm[axis]
     motion = gaussian_matrix(size, parameters.motion_fwhm_mm[axis] / spacing_mm, device)
     step = resolution / spacing_mm
     if step <= 1:
-        return motion, torch.eye(size, device=device)
+        return motion, torch.eye(size)
     blur = gaussian_matrix(size, parameters.thickness_mm[axis] / spacing_mm, device) @ motion
     slices = int((size - 1 - parameters.phase[axis] * step) // step) + 1
-    positions = parameters.phase[axis] * step + step * torch.arange(slices, device=device)
-    down, up = torch.zeros(size, size, device=device), torch.zeros(size, size, device=device)
+    positions = parameters.phase[axis] * step + step * torch.arange(slices)
+    down, up = torch.zeros(size, size), torch.zeros(size, size)
     down[:slices] = linear_matrix(positions, size) @ blur
-    back = (torch.arange(size, device=device) - positions[0]) / step
+    back = (torch.arange(size) - positions[0]) / step
     up[:, :slices] = linear_matrix(back, slices)
     return down, up
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from strokelabel.synthesis.sampling import on_device
 
 _FWHM_TO_SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
 
@@ -17,6 +20,7 @@ def linear_matrix(positions: Tensor, size: int) -> Tensor:
     return (1 - distance).clamp_min(0)
 
 
+@lru_cache(maxsize=256)
 def averaging_matrix(source: int, target: int) -> Tensor:
     """Mean over equal parts of an axis: (target, source), rows summing to one.
 
@@ -29,13 +33,16 @@ def averaging_matrix(source: int, target: int) -> Tensor:
 
 
 def gaussian_matrix(size: int, fwhm: float, device: torch.device) -> Tensor:
-    """Convolution with a Gaussian as a (size, size) matrix whose rows sum to one; the identity for fwhm 0."""
+    """Convolution with a Gaussian as a (size, size) matrix whose rows sum to one; the identity for fwhm 0.
+
+    Made on the CPU, since a GPU takes longer to be told each operation on so few numbers.
+    """
     sigma = fwhm * _FWHM_TO_SIGMA
     if sigma < 0.1:
         return torch.eye(size, device=device)
-    positions = torch.arange(size, device=device, dtype=torch.float32)
+    positions = torch.arange(size, dtype=torch.float32)
     weights = torch.exp(-0.5 * ((positions[:, None] - positions[None]) / sigma) ** 2)
-    return weights / weights.sum(dim=1, keepdim=True)
+    return on_device(weights / weights.sum(dim=1, keepdim=True), device)
 
 
 def apply_along_axes(images: Tensor, matrices: list[Tensor]) -> Tensor:

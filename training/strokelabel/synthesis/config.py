@@ -2,10 +2,11 @@
 
 "Paper" is Chalcroft et al. 2025 (SynthStroke), section 3.1. Ranges are (low, high) of a uniform distribution.
 
-Defaults are the paper's for rotation, zoom, flips, elastic fraction, means, deviations, texture, nodes and strength of the
-bias, motion, resolution, nodes of the noise, and the flaws of skull-stripping. They read the paper where it cannot be meant
-as it stands: shear on both sides, gamma with the natural logarithm, noise as a deviation rather than a signal-to-noise
-ratio. All others are ours, since the paper has no number: translation, air, lesions, slices, the g-factor's strength.
+Defaults are the paper's for rotation, zoom, flips, elastic fraction, means, deviations, texture, nodes and
+strength of the bias, motion, resolution, nodes of the noise, and the flaws of skull-stripping. They read the paper
+where it cannot be meant as it stands: shear on both sides, gamma with the natural logarithm, noise as a deviation
+rather than a signal-to-noise ratio. All others are ours, since the paper has no number: translation, air, lesions,
+slices, the g-factor's strength.
 """
 
 from __future__ import annotations

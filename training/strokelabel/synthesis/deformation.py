@@ -13,7 +13,7 @@ from torch import Tensor
 from strokelabel.synthesis.axes import apply_along_axes, linear_matrix
 from strokelabel.synthesis.config import DeformationConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 
 _COARSE_VOXELS = 32
 """Velocity fields are integrated on a grid of at most this many points per axis; they are smoother than that."""
@@ -84,8 +84,8 @@ def head_coordinates(
         (batch, x, y, z, 3) RAS coordinates in mm.
     """
     device = centers_mm.device
-    matrices = torch.stack([affine_matrix(p) for p in parameters]).to(device)
-    shifts = torch.tensor([p.translation_mm for p in parameters], device=device) + centers_mm
+    matrices = on_device(torch.stack([affine_matrix(p) for p in parameters]), device)
+    shifts = on_device(torch.tensor([p.translation_mm for p in parameters]), device) + centers_mm
     axes = [(torch.arange(n, device=device) - (n - 1) / 2) * spacing_mm for n in shape]
     # An affine map of a regular grid is a sum of one vector per axis: no grid of positions is multiplied.
     terms = [
@@ -118,7 +118,7 @@ def displacement(
     """
     x, y, z = (min(n, _COARSE_VOXELS) for n in shape)
     coarse = (x, y, z)
-    extent = torch.tensor([(n - 1) * spacing_mm for n in shape], device=device)
+    extent = on_device(torch.tensor([(n - 1) * spacing_mm for n in shape]), device)
     field = evaluate_fields(velocities_mm, coarse, device) / 2**_SQUARINGS
     to_unit = (2 / extent).view(1, 3, 1, 1, 1)
     for _ in range(_SQUARINGS):
@@ -157,7 +157,7 @@ def sample_volume(
     Returns:
         (batch, c, X, Y, Z).
     """
-    sizes = torch.tensor(volume.shape[2:], device=volume.device, dtype=torch.float32)
+    sizes = on_device(torch.tensor(volume.shape[2:], dtype=torch.float32), volume.device)
     scale = 2 / (sizes - 1)
     # Fold the change to grid_sample's [-1, 1] and its reversed axis order into the matrix.
     matrix = (matrix * scale.view(1, 3, 1)).flip(1)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from strokelabel.synthesis.sampling import Sampler, pad_stack
+from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
 
 _SAMPLES_PER_INTERVAL = 6
 """How densely a field is looked at for its extremes: what lies between exceeds them by less than 2 %."""
@@ -30,7 +30,7 @@ def spline_basis(nodes: int, size: int, device: torch.device | None = None) -> T
         (size, nodes) matrix.
     """
     basis = _b_spline(nodes, size) @ _coefficients(nodes)
-    return basis if device is None else basis.to(device)
+    return basis if device is None else on_device(basis, device)
 
 
 @lru_cache(maxsize=64)
@@ -77,9 +77,9 @@ def evaluate_fields(nodes: list[Tensor], shape: tuple[int, int, int], device: to
     Returns:
         (batch, channels, x, y, z).
     """
-    values = pad_stack(nodes).to(device)
+    values = on_device(pad_stack(nodes), device)
     x, y, z = (
-        pad_stack([spline_basis(item.shape[axis + 1], shape[axis]) for item in nodes]).to(device)
+        on_device(pad_stack([spline_basis(item.shape[axis + 1], shape[axis]) for item in nodes]), device)
         for axis in range(3)
     )
     # One axis after another, the voxels last: the intermediate volumes stay small.

@@ -22,6 +22,7 @@ from strokelabel.synthesis.artefacts import (
     apply_gamma,
     clip_to_window,
     sample_artefacts,
+    without_noise,
 )
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.contrast import ContrastParameters, sample_contrast, texture
@@ -43,7 +44,7 @@ from strokelabel.synthesis.lesion import (
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.parcellation import ParcellationTarget
-from strokelabel.synthesis.sampling import Sampler, derived_sampler, pad_stack
+from strokelabel.synthesis.sampling import Sampler, derived_sampler, on_device, pad_stack
 from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
 from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
 from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
@@ -88,12 +89,15 @@ class SyntheticBatch:
         parameters: what each image was made from.
         features: (batch, 5, x, y, z) the quantitative maps behind each image (`physics.maps.MAP_NAMES`), zero where the
             skull was stripped away; None unless they were asked for.
+        visible: (batch, x, y, z) how much of each voxel shows lesion, in [0, 1]: the softened masks, blurred by motion
+            and slices as the image is, without noise; None unless it was asked for.
     """
 
     image: Tensor
     target: Tensor
     parameters: tuple[SampleParameters, ...]
     features: Tensor | None = None
+    visible: Tensor | None = None
 
 
 class Synthesizer:
@@ -181,12 +185,15 @@ class Synthesizer:
         return replace(parameters, artefacts=artefacts, coil=coil, pockets=pockets, coverage=coverage)
 
     @torch.no_grad()
-    def apply(self, parameters: list[SampleParameters], keep_features: bool = False) -> SyntheticBatch:
+    def apply(
+        self, parameters: list[SampleParameters], keep_features: bool = False, keep_visible: bool = False
+    ) -> SyntheticBatch:
         """Compute the images that these parameters describe, in one batch.
 
         Args:
             parameters: see `sample`.
             keep_features: keep the quantitative maps that were scanned, too (contrast of the physics alone).
+            keep_visible: keep what of the lesions can be seen, too.
         """
         config, shape = self.config, self.config.shape
         head = stack_heads([self.heads[p.head] for p in parameters])
@@ -215,6 +222,10 @@ class Synthesizer:
         mask = restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
+        visible = None
+        if keep_visible:
+            noiseless = [without_noise(p.artefacts) for p in parameters]
+            visible = (acquire(lesions.soft, noiseless, config.spacing_mm) * mask)[:, 0]
         return SyntheticBatch(
             image=image,
             target=self._label(
@@ -222,6 +233,7 @@ class Synthesizer:
             ),
             parameters=tuple(parameters),
             features=textured_maps(mean, textures, scans) * mask if keep_features else None,
+            visible=visible,
         )
 
     def _label(
@@ -245,7 +257,7 @@ class Synthesizer:
     def _anatomy(self, parameters: list[SampleParameters], head: Head, coordinates: Tensor) -> _Anatomy:
         """Features per voxel and the tissue maps, deformed together by one interpolation."""
         means, deviations = (
-            torch.stack([getattr(p.contrast, name) for p in parameters]).to(self.device)
+            on_device(torch.stack([getattr(p.contrast, name) for p in parameters]), self.device)
             for name in ("means", "deviations")
         )
         values = torch.cat([means, deviations], dim=2)
@@ -294,11 +306,11 @@ class Synthesizer:
         """Tissue and lesion components laid over each other: means, and textures as strong as the deviations."""
         contrasts = [p.contrast for p in parameters]
         weights = {COMPONENTS[0]: lesions.weight} | (realism.weights if realism else {})
-        means = pad_stack([c.lesion_means for c in contrasts]).to(self.device)
-        deviations = torch.stack([c.lesion_deviations for c in contrasts]).to(self.device)
+        means = on_device(pad_stack([c.lesion_means for c in contrasts]), self.device)
+        deviations = on_device(torch.stack([c.lesion_deviations for c in contrasts]), self.device)
         mean = self._blend(anatomy.mean, means, weights, lesions)
         deviation = self._blend(anatomy.deviation, deviations[:, None], weights, lesions)
-        air = torch.stack([c.means[self._air] for c in contrasts]).to(self.device)
+        air = on_device(torch.stack([c.means[self._air] for c in contrasts]), self.device)
         pockets = [p.pockets for p in parameters]
         mean = fill_pockets(mean, anatomy.brain, air, pockets, self.config.spacing_mm)
         channels = TEXTURES if contrasts[0].means.shape[1] == len(MAP_NAMES) else 1
@@ -332,7 +344,8 @@ class Synthesizer:
         if self.config.contrast.model == "mixture":
             highest = image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
             ct = [item for item, drawn in enumerate(artefacts) if not drawn.magnitude]
-            highest[ct] = 1.0
+            if ct:
+                highest[ct] = 1.0
             image = image / highest
         image = apply_gamma(image, artefacts)
         return clip_to_window(acquire(image, artefacts, self.config.spacing_mm), artefacts)

@@ -6,7 +6,7 @@ import logging
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import fields
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 
 import torch
@@ -37,7 +37,8 @@ def load_heads(data: PreparedData, names: list[str], spacing_mm: float) -> list[
         spacing_mm: working voxel size.
     """
     missing = [name for name in names if not _path(data, name, spacing_mm).exists()]
-    if len(missing) >= _WORTH_PROCESSES and spacing_mm <= _FINE_MM:
+    alone = current_process().daemon  # and may start no others
+    if len(missing) >= _WORTH_PROCESSES and spacing_mm <= _FINE_MM and not alone:
         _make_in_processes(data, missing, spacing_mm)
     return [_load_head(data, name, spacing_mm) for name in names]
 

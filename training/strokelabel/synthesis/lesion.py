@@ -19,7 +19,7 @@ from strokelabel.synthesis.deformation import sample_volume
 from strokelabel.synthesis.lesion_bank import LesionBank
 from strokelabel.synthesis.lesion_fragment import Fragment, fragment_mask, fragment_start
 from strokelabel.synthesis.lesions.penumbra import Penumbra, fade, sample_penumbra
-from strokelabel.synthesis.sampling import Sampler, pad_stack
+from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
 
 COMPONENTS = ("lesion", "rim", "cavity", "haemorrhage", "oedema", "hyperintensity")
 """What is laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature of the
@@ -71,7 +71,10 @@ class LesionParameters:
     @property
     def fades(self) -> bool:
         """True if any of the lesions has a penumbra."""
-        return any(lesion.penumbra.floor < 1 for lesion in (*self.draws, *self.fragments))
+        penumbras = [lesion.penumbra for lesion in self.draws] + [
+            lesion.penumbra for lesion in self.fragments
+        ]
+        return any(penumbra.floor < 1 for penumbra in penumbras)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def _patch(soft: Tensor, penumbra: Penumbra, start: tuple[int, int, int]) -> _Pa
 
 def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Patch:
     """One lesion with its edge softened."""
-    mask = F.pad(torch.from_numpy(bank.crop(draw.index)).to(device), (_MARGIN_VOXELS,) * 6)
+    mask = F.pad(on_device(torch.from_numpy(bank.crop(draw.index)), device), (_MARGIN_VOXELS,) * 6)
     x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
     if draw.mirror:
         mask, x = mask.flip(0), _mirrored_start(bank, x, mask.shape[0])
@@ -190,7 +193,7 @@ def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Pa
 
 def _fragment_patch(fragment: Fragment, bank: LesionBank, device: torch.device) -> _Patch:
     """One small lesion with its edge softened, where it was moved to. Too small to be eroded."""
-    mask = F.pad(fragment_mask(fragment, bank).to(device), (_MARGIN_VOXELS,) * 6)
+    mask = F.pad(on_device(fragment_mask(fragment, bank), device), (_MARGIN_VOXELS,) * 6)
     soft = soften(mask, 0, 0, fragment.blur_sigma_voxels)
     return _patch(soft, fragment.penumbra, fragment_start(fragment, bank, mask.shape))
 
@@ -248,9 +251,9 @@ def place_lesions(
     values = pad_stack([patch.values for patch in patches])
     if not any(p.fades for p in parameters):
         values = values[:, :1]
-    index = torch.linalg.inv(torch.as_tensor(bank.affine, dtype=torch.float32)).to(device)
+    index = on_device(torch.linalg.inv(torch.as_tensor(bank.affine, dtype=torch.float32)), device)
     moves = [_patch_from_grid(p, patch) for p, patch in zip(parameters, patches, strict=True)]
-    total = torch.stack(moves).to(device) @ index @ to_icbm
+    total = on_device(torch.stack(moves), device) @ index @ to_icbm
     matrix, offset = total[:, :3, :3], total[:, :3, 3]
     region = None
     if any(p.count for p in parameters):

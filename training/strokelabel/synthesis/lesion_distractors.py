@@ -14,7 +14,7 @@ from strokelabel.labels import LabelTable
 from strokelabel.synthesis.config import DistractorConfig
 from strokelabel.synthesis.contrast import ContrastParameters
 from strokelabel.synthesis.lesion_grid import CoarseGrid, ramp
-from strokelabel.synthesis.sampling import Sampler, column
+from strokelabel.synthesis.sampling import Sampler, column, on_device
 from strokelabel.synthesis.tissue.families import CT
 
 SUSCEPTIBILITY_MM = (
@@ -227,7 +227,7 @@ def _near_air(parameters: DistractorParameters, icbm_mm: Tensor, grid: CoarseGri
         return change
     rough = 1 + 0.3 * grid.noise([parameters.seed + 3], [3.0])[0]
     for spot in parameters.susceptibility:
-        center = torch.tensor(spot.center_mm).view(3, 1, 1, 1).to(grid.device)
+        center = on_device(torch.tensor(spot.center_mm).view(3, 1, 1, 1), grid.device)
         square = (icbm_mm - center).square().sum(dim=0, keepdim=True)
         change += spot.amplitude * torch.exp(-0.5 * square / spot.radius_mm**2)
     return change * rough.clamp_min(0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from strokelabel.synthesis.axes import apply_along_axes, averaging_matrix, gaussian_matrix, linear_matrix
-from strokelabel.synthesis.sampling import voxel_noise
+from strokelabel.synthesis.sampling import on_device, voxel_noise
 
 _COARSE_MM = 2.0
 _SIGMA_TO_FWHM = 2.3548
@@ -44,7 +44,9 @@ class CoarseGrid:
         if self.shape == self.full:
             return volume
         pairs = zip(self.full, self.shape, strict=True)
-        return apply_along_axes(volume, [averaging_matrix(n, m).to(self.device)[None] for n, m in pairs])
+        return apply_along_axes(
+            volume, [on_device(averaging_matrix(n, m), self.device)[None] for n, m in pairs]
+        )
 
     def up(self, volume: Tensor, region: tuple[slice, slice, slice] | None = None) -> Tensor:
         """(batch, c, *coarse) interpolated to (batch, c, *full), or to a box of that."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from strokelabel.synthesis.config import MassEffectConfig
 from strokelabel.synthesis.lesion_grid import CoarseGrid, ramp
 from strokelabel.synthesis.lesion_stage import FRESH
-from strokelabel.synthesis.sampling import Sampler, column
+from strokelabel.synthesis.sampling import Sampler, column, on_device
 
 _STEEPEST = 0.7
 """Bound on the norm of the displacement's gradient; below one, the deformation cannot fold."""
@@ -109,7 +109,7 @@ def _steepness(field: Tensor, spacing_mm: float) -> Tensor:
 
 def _sample_at(volume: Tensor, offset: Tensor) -> Tensor:
     """(batch, c, x, y, z) at each voxel plus an offset (batch, 3, x, y, z) in voxels; edges held."""
-    sizes = torch.tensor(volume.shape[2:], device=volume.device)
+    sizes = on_device(torch.tensor(volume.shape[2:]), volume.device)
     axes = [torch.linspace(-1, 1, n, device=volume.device) for n in volume.shape[2:]]
     unit = (2 / (sizes - 1)).view(1, 3, 1, 1, 1)
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None] + offset * unit

@@ -89,6 +89,8 @@ def _add_mask(density: NDArray[np.float64], mask: NDArray[np.bool_], start: NDAr
     after = [-(int(b) + n) % _CELL for b, n in zip(before, mask.shape, strict=True)]
     padded = np.pad(mask, list(zip(before, after, strict=True)))
     x, y, z = (n // _CELL for n in padded.shape)
-    blocks = padded.reshape(x, _CELL, y, _CELL, z, _CELL).sum(axis=(1, 3, 5))
+    blocks = padded.view(np.uint8)
+    for axis, count in enumerate((x, y, z)):  # axis by axis is many times faster than all at once
+        blocks = np.add.reduceat(blocks, np.arange(count) * _CELL, axis=axis, dtype=np.int32)
     i, j, k = (int(s) // _CELL for s in start)
-    density[i : i + x, j : j + y, k : k + z] += blocks / mask.sum()
+    density[i : i + x, j : j + y, k : k + z] += blocks / np.count_nonzero(mask)

@@ -106,8 +106,9 @@ def read_brain(folder: Path, name: str) -> PreparedBrain:
     Raises:
         DataError: a file is missing or damaged.
     """
-    path = folder / "brains" / f"{name}.nii.gz"
-    sidecar = _read_json(path.with_name(f"{name}.json"))
+    sidecar = _read_json(folder / "brains" / f"{name}.json")
+    path = folder / "brains" / f"{name}.nii"  # as it comes out of a pack, which is compressed as a whole
+    path = path if path.exists() else path.with_suffix(".nii.gz")
     try:
         image = nib.Nifti1Image.from_filename(path)
         labels = np.asarray(image.dataobj, dtype=np.uint8)

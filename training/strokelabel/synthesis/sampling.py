@@ -64,9 +64,20 @@ def pad_stack(tensors: Sequence[Tensor]) -> Tensor:
     return result
 
 
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Move a few numbers to a device without waiting for what is queued there.
+
+    A plain `.to(device)` waits until a GPU has done all that it was given before: of an image, with its hundreds of
+    small kernels, that would be dozens of times.
+    """
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def column(values: Sequence[float], device: torch.device) -> Tensor:
     """One value per batch item as a (batch, 1, 1, 1, 1) tensor."""
-    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1, 1, 1)
+    return on_device(torch.tensor(values, dtype=torch.float32), device).view(-1, 1, 1, 1, 1)
 
 
 def voxel_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> Tensor:

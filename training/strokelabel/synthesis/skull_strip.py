@@ -12,7 +12,7 @@ from strokelabel.labels import LabelTable
 from strokelabel.structures import CSF_ID, EXTRACEREBRAL_IDS
 from strokelabel.synthesis.config import SkullStripConfig
 from strokelabel.synthesis.head import Head
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def without_extracerebral(head: Head, parameters: list[SkullStripParameters], ta
     """
     if not any(p.remove_labels for p in parameters):
         return head
-    kept = torch.stack([_kept_labels(p, table) for p in parameters]).to(head.first.device)
+    kept = on_device(torch.stack([_kept_labels(p, table) for p in parameters]), head.first.device)
     first, second = (
         torch.stack([rows[volume.int()] for rows, volume in zip(kept, volumes, strict=True)])
         for volumes in (head.first, head.second)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from strokelabel.errors import OptionError
 from strokelabel.inference.naming import image_stem, unique_stems
@@ -14,6 +15,8 @@ from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pair
 
 NO_GROUP = "scan"
 """Group of the scans whose names are not BIDS's."""
+
+AnyCase = TypeVar("AnyCase")
 
 _TEMPLATE = re.compile(r"^(MNI|ICBM|Talairach|tpl|fs|NIHPD|OASIS)", re.IGNORECASE)
 
@@ -110,7 +113,7 @@ def suffix_of(image: Path) -> str:
     return stem.rsplit("_", 1)[-1] if stem.startswith("sub-") and "_" in stem else NO_GROUP
 
 
-def take_part(cases: Sequence[EvaluationCase], part: tuple[int, int] | None) -> list[EvaluationCase]:
+def take_part(cases: Sequence[AnyCase], part: tuple[int, int] | None) -> list[AnyCase]:
     """Every n-th case, beginning with the i-th, of part (i, n); all without a part."""
     return list(cases) if part is None else list(cases[part[0] - 1 :: part[1]])
 

@@ -1,4 +1,4 @@
-"""Where predictions come from: a model that makes them, or files that are there."""
+"""Where predictions come from: files that are there; `model_method` has models, which make them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from strokelabel.errors import DataError, OptionError
 from strokelabel.inference.naming import ResultNames, image_stem
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.outputs import OutputChoice, provenance, read_sidecar, write_outputs
-from strokelabel.io import Image, find_images, read_image, read_label_image
+from strokelabel.io import Image, find_images, read_label_image
 from strokelabel.io.nifti import is_nifti_name
-from strokelabel.registry import ModelSpec
 from strokelabel.reports.evaluation.cases import EvaluationCase
-
-if TYPE_CHECKING:
-    from strokelabel.inference.predictor import Predictor
 
 OnProgress = Callable[[str, float], None]
 
@@ -191,68 +185,16 @@ class FolderMethod(FileMethod):
         return paths[0]
 
 
-class ModelMethod(Method):
-    """A model; its masks are kept, so that they are made once.
-
-    Args:
-        name: in the tables.
-        spec: the model.
-        options: of the prediction.
-        device: where to compute.
-        folder: for the masks.
-    """
-
-    def __init__(
-        self, name: str, spec: ModelSpec, options: PredictionOptions, device: str, folder: Path
-    ) -> None:
-        super().__init__(name)
-        self.spec = spec
-        self.options = replace(options, keep_probabilities=False)
-        self.device = device
-        self.folder = folder
-
-    def description(self) -> dict[str, Any]:
-        """Version, weights and options."""
-        return provenance(self.spec, self.options)
-
-    def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
-        """The scan, and all that decides what the model makes of it."""
-        return [_image_of(case)], provenance(self.spec, self.options)
-
-    def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
-        """The mask of an earlier run with the same scan, model and options, or else a new one."""
-        names = ResultNames(case.name)
-        if not self._is_made(case, names):
-            image = replace(read_image(_image_of(case)), source=str(_image_of(case).resolve()))
-            prediction = self._predictor.predict(image, self.options, progress)
-            write_outputs(prediction, image, self.folder, names, OutputChoice())
-        return self.folder / names.mask
-
-    def _is_made(self, case: EvaluationCase, names: ResultNames) -> bool:
-        mask, image = self.folder / names.mask, _image_of(case)
-        known = read_sidecar(self.folder, names)
-        if known is None or not mask.exists() or not image.exists():
-            return False
-        same = all(known.get(key) == value for key, value in provenance(self.spec, self.options).items())
-        return (
-            same
-            and known.get("Sources") == [str(image.resolve())]
-            and image.stat().st_mtime <= mask.stat().st_mtime
-        )
-
-    @cached_property
-    def _predictor(self) -> Predictor:
-        """Loaded when the first mask is to be made: a finished run needs no torch."""
-        from strokelabel.inference.predictor import Predictor
-
-        return Predictor.from_model(self.spec.path, self.device, self.options)
-
-
 def _stem(case: EvaluationCase) -> str:
     return case.name if case.image is None else image_stem(case.image)
 
 
-def _image_of(case: EvaluationCase) -> Path:
+def image_of(case: EvaluationCase) -> Path:
+    """File of a case's scan.
+
+    Raises:
+        DataError: the table of the cases names none.
+    """
     if case.image is None:
         raise DataError(
             f"{case.name}: expected a scan to predict, the table names none; fill the column image"

@@ -14,6 +14,7 @@ from strokelabel.metrics import MISSED_DISTANCE_MM
 from strokelabel.metrics.case import ComparedMasks
 from strokelabel.metrics.common_grid import SIDE, SPACING_MM
 from strokelabel.reports.evaluation.cases import EvaluationCase
+from strokelabel.reports.evaluation.false_lesions import false_lesion_table
 from strokelabel.reports.evaluation.methods import Method
 from strokelabel.reports.evaluation.plots import write_box_plots
 from strokelabel.reports.evaluation.results import CaseResult
@@ -21,7 +22,7 @@ from strokelabel.reports.evaluation.run import compare
 from strokelabel.reports.evaluation.summary import comparison_table as make_comparisons
 from strokelabel.reports.evaluation.summary import score_table, summary_table
 from strokelabel.reports.evaluation.tables import Table, comparison_table, main_table, metric_table
-from strokelabel.reports.evaluation.worst import worst_results, write_worst
+from strokelabel.reports.evaluation.worst import worst_false_results, worst_results, write_worst
 
 NOTE: Final = (
     f"Masks are compared at {SPACING_MM:g} mm in {SIDE}³ voxels. HD95 is {MISSED_DISTANCE_MM:g} mm where one mask is "
@@ -40,10 +41,11 @@ def write_report(
         cases: all that were to be scored.
         methods: all that were scored.
         folder: receives `summary.md`, `summary.tex`, `summary.csv`, `tests.csv`, `boxplot-METRIC.png`,
-            `worst-METHOD.png` and `evaluation.json`.
+            `worst-METHOD.png`, `false-METHOD.png` (scans without a lesion, where most was found) and
+            `evaluation.json`.
 
     Returns:
-        The main table as Markdown.
+        The main table as Markdown, and that of false lesions where scans have none.
 
     Raises:
         OutputError: a file cannot be written.
@@ -54,6 +56,8 @@ def write_report(
     tables = [main_table(summary), metric_table(summary, "mean"), metric_table(summary, "median")]
     if len(methods) > 1:
         tables.append(comparison_table(tests))
+    false_lesions = false_lesion_table(results)
+    tables += [false_lesions] if false_lesions else []
     _write_tables(tables, results, folder)
     _write_csv(summary, folder / "summary.csv")
     _write_csv(tests, folder / "tests.csv")
@@ -61,7 +65,8 @@ def write_report(
     if len(scores):
         write_box_plots(scores, folder)
         _write_pictures(results, cases, methods, folder)
-    return tables[0].markdown()
+    shown = [tables[0], *([false_lesions] if false_lesions else [])]
+    return "\n\n".join(table.markdown() for table in shown)
 
 
 def _write_tables(tables: Sequence[Table], results: Sequence[CaseResult], folder: Path) -> None:
@@ -109,8 +114,9 @@ def _write_pictures(
 ) -> None:
     by_name = {case.name: case for case in cases}
     for method in methods:
-        shown: list[tuple[CaseResult, ComparedMasks]] = [
-            (result, compare(by_name[result.case], method, Path(result.prediction)))
-            for result in worst_results(results, method.name)
-        ]
-        write_worst(shown, folder / f"worst-{method.name}.png")
+        for name, found in (("worst", worst_results), ("false", worst_false_results)):
+            shown: list[tuple[CaseResult, ComparedMasks]] = [
+                (result, compare(by_name[result.case], method, Path(result.prediction)))
+                for result in found(results, method.name)
+            ]
+            write_worst(shown, folder / f"{name}-{method.name}.png")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, on_device
 from strokelabel.synthesis.settings.scanner import CoverageConfig
 
 
@@ -79,4 +79,5 @@ def restrict(mask: Tensor, parameters: list[CoverageParameters | None], spacing_
 def _inside(covered: CoverageParameters, size: int, spacing_mm: float, like: Tensor) -> Tensor:
     """1 for the planes of the stack, at least one, and 0 for the others, (size,)."""
     distance = ((torch.arange(size) - (size - 1) / 2) * spacing_mm - covered.offset_mm).abs()
-    return (distance <= max(covered.thickness_mm / 2, float(distance.min()))).to(like)
+    inside = distance <= max(covered.thickness_mm / 2, float(distance.min()))
+    return on_device(inside.to(like.dtype), like.device)

@@ -19,12 +19,17 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
         voxel_volume_ml: volume of a voxel.
         options: threshold, hole filling, smallest size.
     """
-    mask = likeliest if options.threshold is None else lesion >= options.threshold
+    mask = above_threshold(lesion, likeliest, options)
     if options.fill_holes:
         mask = ndimage.binary_fill_holes(mask)
     if options.min_size_ml > 0:
         mask = drop_small_lesions(mask, options.min_size_ml, voxel_volume_ml)
     return mask
+
+
+def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions) -> Mask:
+    """Where the probability of lesion reaches the threshold, or where lesion is likeliest; see `lesion_mask`."""
+    return likeliest if options.threshold is None else lesion >= options.threshold
 
 
 def drop_small_lesions(mask: Mask, min_size_ml: float, voxel_volume_ml: float) -> Mask:

@@ -1,0 +1,136 @@
+"""Packing: code, recipe, weights, data and wheels into one folder."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import yaml
+
+from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.packed.compaction import compact_file
+from strokelabel.fit.packed.wheels import EXPECTED, PACKAGES, download_wheels
+from strokelabel.fit.recipe import load_recipe
+from strokelabel.fit.session import check_same_network
+from strokelabel.io.atomic import atomic_path, atomic_write_json
+
+ARCHIVE, RUN, DESCRIPTION = "pack.tar.xz", "run.sh", "pack.json"
+
+_CACHES = frozenset({"heads", "quantitative-heads", "real"})
+"""Folders of prepared data that are made again where they are missing."""
+
+_SOURCE_SUFFIXES = frozenset({".py", ".tsv", ".sh"})
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What was packed.
+
+    Attributes:
+        folder: where it lies.
+        mb: megabytes by part: "code", "data" and "weights" before compression, "archive" and "wheels" as they are.
+    """
+
+    folder: Path
+    mb: dict[str, float]
+
+    @property
+    def total_mb(self) -> float:
+        """Of the files in the folder."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6
+
+
+def build_pack(
+    output: Path,
+    prepared: Path,
+    recipe: str,
+    *,
+    weights: str | None = None,
+    webp_quality: int | None = None,
+    carry: Sequence[str] = (),
+    wheels: bool = True,
+) -> Pack:
+    """Pack a training for another machine.
+
+    Args:
+        output: folder to write.
+        prepared: folder written by `strokelabel prepare`.
+        recipe: name of a shipped recipe, or a file.
+        weights: model name or file to start from; None for random weights.
+        webp_quality: of real slices and scans; None for no loss. The other machine needs Pillow for WebP.
+        carry: further distributions to pack, of those that the machine is expected to have.
+        wheels: fetch the wheels; without, the machine must have all packages.
+
+    Raises:
+        RecipeError: no such recipe, it needs data of its own, or the weights are of another network.
+        DataError: the folder was not prepared.
+        OutputError: a wheel cannot be had, or the folder cannot be written.
+    """
+    chosen = load_recipe(recipe)
+    if chosen.real or chosen.pseudo_labels or chosen.maps or chosen.brains is None:
+        raise RecipeError(f"{recipe}: expected a recipe of prepared data alone, it needs folders of its own")
+    if not (prepared / "dataset.json").is_file():
+        raise DataError(
+            f"{prepared}: expected a folder written by `strokelabel prepare`, found no dataset.json"
+        )
+    files: dict[str, dict[str, bytes]] = {
+        "code": dict(_code()),
+        "data": dict(_data(prepared, webp_quality)),
+        "recipe": {"recipe.yaml": yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False).encode()},
+        "weights": {},
+    }
+    if weights is not None:
+        files["weights"] = {"weights.safetensors": check_same_network(chosen, weights).path.read_bytes()}
+    shutil.rmtree(output / "wheels", ignore_errors=True)
+    names = [*PACKAGES, *carry]
+    if wheels:
+        download_wheels(names, output / "wheels")
+    _write_archive(output / ARCHIVE, {name: data for part in files.values() for name, data in part.items()})
+    shutil.copyfile(Path(__file__).with_name(RUN), output / RUN)
+    imports = sorted({*PACKAGES.values(), *EXPECTED.values(), *(["PIL"] if webp_quality else [])})
+    atomic_write_json(output / DESCRIPTION, {"recipe": chosen.name, "imports": imports})
+    mb = {part: sum(map(len, content.values())) / 1e6 for part, content in files.items()}
+    mb["archive"] = (output / ARCHIVE).stat().st_size / 1e6
+    mb["wheels"] = sum(path.stat().st_size for path in output.glob("wheels/*.whl")) / 1e6
+    return Pack(output, mb)
+
+
+def _code() -> Iterator[tuple[str, bytes]]:
+    """The package's source and tables, without weights."""
+    package = Path(__file__).resolve().parents[2]
+    for path in sorted(package.rglob("*")):
+        if path.suffix in _SOURCE_SUFFIXES and path.is_file():
+            yield f"training/strokelabel/{path.relative_to(package).as_posix()}", path.read_bytes()
+
+
+def _data(prepared: Path, webp_quality: int | None) -> Iterator[tuple[str, bytes]]:
+    """A prepared folder but for its caches: label maps and arrays without their own compression."""
+    # Folders may be links, which rglob would not follow.
+    found = [
+        Path(folder) / name for folder, _, names in os.walk(prepared, followlinks=True) for name in names
+    ]
+    for path in sorted(found):
+        place = path.relative_to(prepared)
+        if place.parts[0] in _CACHES or any(part.startswith(".") for part in place.parts):
+            continue
+        name = f"prepared/{place.as_posix()}"
+        if path.name.endswith(".nii.gz"):
+            yield name.removesuffix(".gz"), nib.Nifti1Image.from_filename(path).to_bytes()
+        else:
+            yield name, compact_file(path, webp_quality) if path.suffix == ".npz" else path.read_bytes()
+
+
+def _write_archive(path: Path, files: dict[str, bytes]) -> None:
+    """A .tar.xz, the same bytes for the same files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w:xz", preset=6) as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
