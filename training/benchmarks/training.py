@@ -20,10 +20,11 @@ import torch
 
 from strokelabel.fit.deferred import DeferredRows
 from strokelabel.fit.devices import gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.generation.options import with_generators
 from strokelabel.fit.objective import TrainingStream
 from strokelabel.fit.objective_factory import make_objective
 from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.recipe import Recipe, load_recipe, with_generators
+from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.run import TrainingRun
 from strokelabel.fit.stream_factory import make_streams
 from strokelabel.networks.weights import make_network

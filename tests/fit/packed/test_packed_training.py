@@ -82,8 +82,11 @@ def test_the_script_trains_for_its_seconds_with_what_was_packed_and_leaves_weigh
     network, spec = load_weights(out / "weights.safetensors")
     assert spec.training_step == summary["steps"] and spec.class_names[-1] == "lesion"
     assert all(value.isfinite().all() for value in network.state_dict().values())
-    rows = list(csv.DictReader((out / "speed.csv").open()))
-    assert float(rows[-1]["ms_per_step"]) > 0 and 0 <= float(rows[-1]["fresh_share"]) <= 1
+    assert (
+        (out / "speed.csv").read_text().startswith("seconds,step,ms_per_step,images_per_second,fresh_share,")
+    )
+    for row in summary["speed"]:  # none on a machine that is so busy that there is time for one step only
+        assert row["ms_per_step"] > 0 and 0 <= row["fresh_share"] <= 1 and 0 <= row["waiting_share"] <= 1
     losses = list(csv.DictReader((out / "metrics.csv").open()))
     assert [int(row["step"]) for row in losses] == list(range(1, summary["steps"] + 1))
     assert float(losses[-1]["learning_rate"]) <= float(losses[0]["learning_rate"])

@@ -62,8 +62,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from rich.console import Console
 
+    from strokelabel.fit.generation.options import with_generators
     from strokelabel.fit.quantitative_stream import with_maps
-    from strokelabel.fit.recipe import load_recipe, shrink, with_folders, with_generators
+    from strokelabel.fit.recipe import load_recipe, shrink, with_folders
     from strokelabel.fit.session import train_recipe
     from strokelabel.synthesis.prepared import PreparedData
 

@@ -162,15 +162,9 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _replay_is_possible(self) -> Self:
         """Refuse to replay what there is not, or what has sides, mirrored."""
-        if self.replay is None:
-            return self
-        if self.task != "segmentation" or not self.is_synthetic:
-            raise ValueError("replay: expected synthetic images for the task segmentation, got others")
-        if self.target == "parcellation" and self.replay.flip_probability > 0:
-            raise ValueError(
-                "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
-                f"{self.replay.flip_probability}"
-            )
+        if self.replay is not None:
+            synthetic = self.task == "segmentation" and self.is_synthetic
+            self.replay.check_use(synthetic=synthetic, sided=self.target == "parcellation")
         return self
 
     @model_validator(mode="after")
@@ -342,13 +336,6 @@ def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path |
         chosen = folder or section.folder
         sections[name] = section.model_copy(update={"folder": chosen.expanduser().resolve()})
     return recipe.model_copy(update=sections)
-
-
-def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int | None) -> Recipe:
-    """A recipe with as many processes that make images as somebody asks for; None for the recipe's own number."""
-    asked = {"generators": generators, "gpu_generators": gpu_generators}
-    update = {name: count for name, count in asked.items() if count is not None}
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
 
 
 def find_recipe(name_or_path: str | Path) -> Path:

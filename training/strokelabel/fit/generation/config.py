@@ -32,3 +32,21 @@ class ReplayConfig(BaseModel):
     change_probability: float = Field(default=0.7, ge=0, le=1)
     gamma_log_deviation: float = Field(default=0.25, ge=0, allow_inf_nan=False)
     field_log_strength: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+
+    def check_use(self, *, synthetic: bool, sided: bool) -> None:
+        """Refuse images that cannot be replayed like this.
+
+        Args:
+            synthetic: whether there are synthetic images, with classes of voxels.
+            sided: whether classes are left or right.
+
+        Raises:
+            ValueError: saying which setting is wrong.
+        """
+        if not synthetic:
+            raise ValueError("replay: expected synthetic images for the task segmentation, got others")
+        if sided and self.flip_probability > 0:
+            raise ValueError(
+                "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
+                f"{self.flip_probability}"
+            )

@@ -53,6 +53,7 @@ class SpeedTable:
         self.step = step
         self._last = self._read(step)
         self.rows: list[Speed] = []
+        self._write()
 
     def add(self, step: int) -> Speed:
         """End an interval, at least one step after the last one."""
