@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import TrainingConfig
@@ -29,30 +21,27 @@ from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.settings.section import Section
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BrainSplit(_Section):
+class BrainSplit(Section):
     """Which prepared label maps serve for what: names or patterns such as "brain-0*"."""
 
     train: tuple[str, ...] = Field(min_length=1)
     validation: tuple[str, ...] = Field(min_length=1)
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """The validation during training."""
 
     per_family: int = Field(4, ge=1)
     """Synthetic volumes per contrast family."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that decides a model, apart from the data itself."""
 
     name: str

@@ -1,4 +1,4 @@
-"""What all groups of settings have in common: unknown keys are errors, ranges ascend, frequencies can be drawn with."""
+"""Rules of all groups of settings: unknown keys are errors, ranges ascend, frequencies can be drawn with."""
 
 from __future__ import annotations
 
