@@ -70,6 +70,7 @@ def test_the_network_is_shown_the_slice_in_every_layer_and_air_beside_it_alone(
         "the slab and its field of view of 64, 80 and 64 mm, in multiples of 8 voxels"
     )
     assert scores.lesion_probability.shape == SHAPE
+    assert scores.brain is None, "nothing is dropped for lying outside the brain"
     assert np.ptp(scores.lesion_probability, axis=axis).max() < 1e-5
     assert dice(lesion, scores.lesion_is_likeliest) > 0.9
 

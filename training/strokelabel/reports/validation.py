@@ -120,7 +120,9 @@ def _compare(
 ) -> CaseScore:
     """Score one contender; `known` receives what the networks said."""
     began = time.perf_counter()
-    passes = replace(contender.options, threshold=None, min_size_ml=0.0, fill_holes=False)
+    passes = replace(
+        contender.options, threshold=None, min_size_ml=0.0, fill_holes=False, keep_outside_brain=False
+    )
     key = (id(contender.predictor), passes)
     if key not in known:
         scores = contender.predictor.scores(scan, passes)

@@ -75,7 +75,7 @@ class ScoringModel:
 
     def _of(self, path: Path, options: PredictionOptions, progress: OnProgress) -> _Known:
         path, modified = path.resolve(), path.stat().st_mtime if path.exists() else 0.0
-        asked = replace(options, threshold=None, min_size_ml=0.0, fill_holes=False)
+        asked = replace(options, threshold=None, min_size_ml=0.0, fill_holes=False, keep_outside_brain=False)
         known = self._known
         if known is None or (known.path, known.modified, known.options) != (path, modified, asked):
             began = time.perf_counter()

@@ -14,8 +14,15 @@ from strokelabel.inference.engine import Engine
 from strokelabel.inference.head import centered_box, triple
 from strokelabel.inference.intensity import prepare_intensities
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.scores import Scores
-from strokelabel.inference.shown import OnProgress, ShownScan, report_passes, silent, trained_flips
+from strokelabel.inference.scores import Scores, gather_scores
+from strokelabel.inference.shown import (
+    OnProgress,
+    ShownScan,
+    on_source_grid,
+    report_passes,
+    silent,
+    trained_flips,
+)
 from strokelabel.io import Image
 from strokelabel.registry import ModelSpec
 
@@ -34,7 +41,8 @@ def slab_scores(
 
     The network is shown the slab resampled to its voxel size and normalised, and nothing else: no search for the
     head, no air above or below it, and within the slices as much air as its field of view asks for. So what the slab's
-    ends do to the network's answer, and what a predictor does to whole heads, is left out.
+    ends do to the network's answer, and what a predictor does to whole heads, is left out. So is its rule about what
+    lies outside the brain, which a slab does not have.
 
     Args:
         predictor: of the model.
@@ -59,8 +67,9 @@ def slab_scores(
     everywhere = _everywhere(box, normal, volume.shape[normal])
     found = np.take(probabilities, [sides[normal] // 2], axis=normal + 1)
     found = np.repeat(found, volume.shape[normal], axis=normal + 1)
-    scan = ShownScan(canonical, everywhere, volume, engine, spec)
-    return predictor.on_scan(found, scan, image, options)
+    channels = on_source_grid(found, everywhere, canonical)
+    keep = len(spec.class_names) if options.keep_probabilities else 0
+    return gather_scores(channels, image.grid.shape, predictor.lesion, keep, (*image.notes, *engine.notes))
 
 
 def _sides(shape: tuple[int, ...], normal: int, spec: ModelSpec, multiple: int) -> tuple[int, int, int]:
