@@ -132,7 +132,7 @@ def report_lesion_free(predictor: Predictor, inputs: list[str], folder: Path) ->
 
 
 def loss(predictor: Predictor, scan: Image, scores: Scores, truth: Mask, kind: str) -> Loss:
-    """What dropping costs in one scan."""
+    """Cost of dropping in one scan."""
     ml = scan.grid.voxel_volume_ml
     before, after = (
         decide(scores, ml, predictor.spec, replace(PLAIN, keep_outside_brain=kept)).lesion_mask > 0

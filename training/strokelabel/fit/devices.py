@@ -77,7 +77,7 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool, benchmark: bool = True) 
 
 
 def process_count() -> int:
-    """How many processes share the training: more than one under `torchrun` alone."""
+    """Number of processes that share the training: more than one under `torchrun` alone."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -63,11 +63,11 @@ class MixedStream:
         return _in_order(parts, [*mains, *others])
 
     def is_other(self, index: int) -> bool:
-        """Whether the item at a position is of the other stream."""
+        """Tell whether the item at a position is of the other stream."""
         return self.other_index(index + 1) > self.other_index(index)
 
     def other_index(self, index: int) -> int:
-        """How many items of the other stream come before a position."""
+        """Number of items of the other stream come before a position."""
         return floor(index * self.fraction)
 
 

@@ -74,5 +74,5 @@ def update_weights(
 
 
 def is_sound(norm: float, largest_norm: float) -> bool:
-    """Whether a step with this gradient norm was taken: it is finite, and within the limit (0 for none)."""
+    """Tell whether a step with this gradient norm was taken: it is finite, and within the limit (0 for none)."""
     return math.isfinite(norm) and norm <= (largest_norm or math.inf)

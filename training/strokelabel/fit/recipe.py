@@ -62,7 +62,7 @@ class Recipe(Section):
     maps: MapsConfig | None = None
     """Quantitative volumes that training images are simulated from; None for values drawn for each label."""
     replay: ReplayConfig | None = None
-    """How often each synthetic image is used; None for once."""
+    """Uses of each synthetic image; None for once."""
     slabs: SlabConfig | None = None
     """Real slices in every optimiser step, beside the volumes; None for none."""
     scans: PaintedScanConfig | None = None

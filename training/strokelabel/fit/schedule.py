@@ -8,7 +8,7 @@ from strokelabel.fit.config import TrainingConfig
 
 
 def finished_share(step: int, seconds: float, config: TrainingConfig) -> float:
-    """How much of the schedule is done, from 0 to 1.
+    """Share of the schedule that is done, from 0 to 1.
 
     Args:
         step: optimiser steps already done.

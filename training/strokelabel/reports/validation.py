@@ -39,7 +39,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one contender did on one volume. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone.
+    """Score of one contender on one volume. Volumes in ml; Dice in [0, 1], 1 where a lesion-free head was left alone.
 
     Attributes:
         case: which volume.

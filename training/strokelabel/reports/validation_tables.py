@@ -1,4 +1,4 @@
-"""What models score on the synthetic benchmark, as a table: by contrast, slices and lesion volume, and false lesion."""
+"""Scores of models on the synthetic benchmark, as a table: by contrast, slices and lesion volume, and false lesion."""
 
 from __future__ import annotations
 

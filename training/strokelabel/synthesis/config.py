@@ -224,7 +224,7 @@ class LesionConfig(Section):
     penumbra_nodes: tuple[int, int] = (3, 7)
     """Nodes of that field along each axis of the lesion's own bounding box."""
     penumbra_probability: float = Field(0.5, ge=0, le=1)
-    """How often a lesion has a penumbra; each lesion of a head by itself."""
+    """Probability that a lesion has a penumbra; each lesion of a head by itself."""
     minimum_contrast: float = Field(0.0, ge=0, lt=0.5)
     """Least difference between the means of lesion, gray and white matter, where the family allows (paper: none)."""
     minimum_contrast_of: dict[ContrastFamily, Annotated[float, Field(ge=0, lt=0.5)]] = Field(default={})

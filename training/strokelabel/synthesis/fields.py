@@ -15,7 +15,7 @@ from torch import Tensor
 from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
 
 _SAMPLES_PER_INTERVAL = 6
-"""How densely a field is looked at for its extremes: what lies between exceeds them by less than 2 %."""
+"""Density of the samples in which extremes of a field are sought: what lies between exceeds them by less than 2 %."""
 
 
 def spline_basis(nodes: int, size: int, device: torch.device | None = None) -> Tensor:

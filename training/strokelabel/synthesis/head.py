@@ -211,7 +211,7 @@ def _as_bytes(fractions: Tensor) -> Tensor:
 _STEP = 4
 """Every so many voxels along each axis, `crop_to_view` looks at what an image shows."""
 _SMOOTH = 1.25
-"""How much further than the longest step voxels may lie apart in between: deformations are smooth."""
+"""Factor by which, beyond the longest step, voxels may lie apart in between: deformations are smooth."""
 
 
 def crop_to_view(heads: Head, coordinates: Tensor) -> Head:

@@ -26,7 +26,7 @@ SUSCEPTIBILITY_MM = (
 
 _BASAL_GANGLIA = {"pallidum": (13, 52), "putamen": (12, 51), "caudate": (11, 50)}
 _DARKER = 0.7
-"""How much darker cortex gets, in terms of how much brighter it would."""
+"""Darkening of cortex as a fraction of the brightening it would get."""
 _LOWEST_HALO_MM = -8.0
 """ICBM height below which ventricles have no halo here: the third and fourth ventricle lie in gray matter and pons."""
 
@@ -107,7 +107,7 @@ def sample_distractors(sampler: Sampler, config: DistractorConfig, family: str) 
 
 
 def _has_cortex_patches(config: DistractorConfig, family: str) -> bool:
-    """Whether cortex is uneven in a contrast family: never on CT, and on T1w only if it may be darker."""
+    """Tell whether cortex is uneven in a contrast family: never on CT, and on T1w only if it may be darker."""
     return family != CT and (family != "t1" or config.cortex_darker_probability > 0)
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ReplayConfig(BaseModel):
-    """How often a generated image is used, and how it is changed when it is used again.
+    """Settings of replay: uses of a generated image, and its changes when it is used again.
 
     Making an image of 1.5 mm costs a CPU core 2.5 s and training on it 1.2 s; an image that is used three times costs
     less than the training on it.

@@ -1,4 +1,4 @@
-"""What the command line says about generators, in place of the recipe."""
+"""Options of the command line about generators, in place of the recipe's."""
 
 from __future__ import annotations
 

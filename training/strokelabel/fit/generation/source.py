@@ -1,4 +1,4 @@
-"""Who makes images: the trainer itself here, other processes in `strokelabel.fit.generation.processes`."""
+"""Makers of images: the trainer itself here, other processes in `strokelabel.fit.generation.processes`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _REPLAY = "replay"
 
 @dataclass(frozen=True)
 class Draw:
-    """What an item of the stream shows: image `number`, as it was made or, with parameters, changed."""
+    """One item of the stream: image `number`, as it was made or, with parameters, changed."""
 
     number: int
     parameters: ReplayParameters | None
@@ -104,7 +104,7 @@ class ReplayStream:
         )
 
     def draw(self, index: int) -> Draw:
-        """What the item at a position shows."""
+        """Return the item at a position."""
         newest, place = divmod(index, self.config.reuse)
         if place == 0:
             return Draw(newest, None)

@@ -1,4 +1,4 @@
-"""What runs in a generator process: it makes the groups of images that the trainer asks for, one after another.
+"""Main loop of a generator process: it makes the groups of images that the trainer asks for, one after another.
 
 A process ends when the trainer closes its end of the connection, by dying too. It leaves the trainer's process group,
 so that Ctrl-C in a terminal and signals to the group reach the trainer alone, which then ends in good order.

@@ -26,7 +26,7 @@ _WARM_UP = 3
 _LOG = logging.getLogger(__name__)
 
 Kind: TypeAlias = tuple[Any, ...]
-"""All that distinguishes batches for which the interpreter would launch different kernels."""
+"""Properties that distinguish batches for which the interpreter would launch different kernels."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _SOURCE_SUFFIXES = frozenset({".py", ".tsv", ".sh"})
 
 @dataclass(frozen=True)
 class Pack:
-    """What was packed.
+    """Contents of a pack.
 
     Attributes:
         folder: where it lies.

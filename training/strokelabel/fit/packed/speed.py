@@ -1,4 +1,4 @@
-"""How fast a training runs and what it waits for, interval by interval, as a table."""
+"""Speed of a training and its waiting times, interval by interval, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to the intensities of a real image after its geometry: surface coil, smooth field, blur and noise."""
+"""Changes of the intensities of a real image after its geometry: surface coil, smooth field, blur and noise."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from strokelabel.io.slice_files import View
 from strokelabel.synthesis.settings.section import Range, Section, some_weight
 
 RecolouringKind: TypeAlias = Literal["none", "gamma", "sorted", "inverted", "any"]
-"""Which curve maps old intensities to new ones: a power, or a polygon that rises, falls, or goes up and down."""
+"""Curve that maps old intensities to new ones: a power, or a polygon that rises, falls, or goes up and down."""
 
 
 class RecolouringConfig(Section):
@@ -29,23 +29,23 @@ class RecolouringConfig(Section):
     texture: Range = (0.0, 1.0)
     """Factor on what the curve leaves out, the image minus its local mean; its sign is random."""
     lesion_probability: float = Field(0.3, ge=0, le=1)
-    """How often a known lesion gets a mean of its own; with a curve of the kind "any", always."""
+    """Probability that a known lesion gets a mean of its own; with a curve of the kind "any", always."""
     lesion_contrast: Range = (0.12, 0.6)
     """Distance of that mean from the brain's, either way, where 1 is the brightest tissue."""
 
 
 class AppearanceConfig(Section):
-    """What happens to the intensities of a real image after its geometry."""
+    """Changes of the intensities of a real image after its geometry."""
 
     recolouring: RecolouringConfig
     coil_probability: float = Field(0.4, ge=0, le=1)
-    """How often a surface coil brightens, or shades, what lies near the surface."""
+    """Probability that a surface coil brightens, or shades, what lies near the surface."""
     coil_strength: Range = (0.3, 2.0)
     """Greatest gain minus one; a fifth of the coils shade, by half of it."""
     field_deviation: float = Field(0.2, ge=0)
     """Standard deviation of the logarithm of the smooth field, at 2 to 4 control points per axis."""
     blur_probability: float = Field(0.0, ge=0, le=1)
-    """How often the image is averaged over 3 voxels along each axis."""
+    """Probability that the image is averaged over 3 voxels along each axis."""
     noise_deviation: Range = (0.0, 0.03)
     """Of Gaussian noise inside the head, where 1 is the brightest voxel."""
 
@@ -116,11 +116,11 @@ class PaintingConfig(Section):
     mirror_probability: float = Field(0.5, ge=0, le=1)
     shift_mm: Range = (-6.0, 6.0)
     softening_probability: float = Field(0.6, ge=0, le=1)
-    """How often the mask's edge is averaged over 3 voxels."""
+    """Probability that the mask's edge is averaged over 3 voxels."""
     contrast: Range = (0.7, 3.5)
     """Distance of the lesion's mean from the brain's, either way, in standard deviations of the brain."""
     texture: Range = (0.1, 0.7)
-    """How much of what lay there shows through."""
+    """Share of the original intensity that shows through."""
     opacity: Range = (0.6, 1.0)
 
 

@@ -33,7 +33,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class RealPreparation:
-    """What `prepare_real_images` did.
+    """Result of `prepare_real_images`.
 
     Attributes:
         slices: how many slices there are.
@@ -52,7 +52,7 @@ class RealPreparation:
 
 @dataclass
 class _Findings:
-    """What is noted on the way."""
+    """Notes taken on the way."""
 
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

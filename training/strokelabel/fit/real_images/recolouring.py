@@ -16,8 +16,8 @@ _AIR = 0.02
 """Intensities up to it stay what they are: nothing."""
 
 _STEEP_PROBABILITY = 0.4
-"""How often the curve is steeper between its corners than a polygon: half of these times a staircase, in which each
-tissue has one intensity."""
+"""Probability that the curve is steeper between its corners than a polygon: half of these times a staircase, in which
+each tissue has one intensity."""
 
 _BRIGHTEST_LESION = 1.2
 

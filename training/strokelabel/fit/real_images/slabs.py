@@ -169,7 +169,7 @@ def _sampling_grid(
     spacing_mm: float,
     device: torch.device,
 ) -> Tensor:
-    """Where each pixel of the turned slice is taken from, for `grid_sample`: (1, rows, columns, 2)."""
+    """Source position of each pixel of the turned slice, for `grid_sample`: (1, rows, columns, 2)."""
     angle = math.radians(parameters.rotation_degrees)
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     zoom = torch.diag(1 / torch.tensor(parameters.zoom))

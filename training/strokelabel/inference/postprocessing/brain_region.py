@@ -1,4 +1,4 @@
-"""Where the brain is, lesions included, by what a network says about the tissues.
+"""The brain, lesions included, from the tissues that a network predicts.
 
 Gray and white matter are also predicted in muscles and marrow of the face and neck, and a large infarct leaves little
 of either on its side. So the brain is what is large of the parenchyma once thin bridges are cut, together with its

@@ -28,7 +28,7 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
 
 
 def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions) -> Mask:
-    """Where the probability of lesion reaches the threshold, or where lesion is likeliest; see `lesion_mask`."""
+    """Voxels whose lesion probability reaches the threshold, or whose likeliest class is lesion; see `lesion_mask`."""
     return likeliest if options.threshold is None else lesion >= options.threshold
 
 

@@ -14,7 +14,7 @@ _HEADING: Final = ("Modality", "Method", "n", "median (ml)", "mean (ml)", "large
 
 
 def false_volumes_ml(results: Sequence[CaseResult]) -> list[float]:
-    """What was found in each scan without a lesion, in ml; others are passed over."""
+    """Lesion found in each scan without one, in ml; others are passed over."""
     return [r.metrics.prediction_ml for r in results if r.metrics and r.metrics.reference_ml == 0]
 
 

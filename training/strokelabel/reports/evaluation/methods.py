@@ -1,4 +1,4 @@
-"""Where predictions come from: files that are there; `model_method` has models, which make them."""
+"""Sources of predictions: files that are there; `model_method` has models, which make them."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class RealGroup:
 
     @property
     def is_slices(self) -> bool:
-        """Whether its cases are single slices."""
+        """True if its cases are single slices."""
         return self.kind.endswith(SLICES)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What models score on the real validation set: a row for slices, scans with a lesion, and scans without."""
+"""Scores of models on the real validation set: a row for slices, scans with a lesion, and scans without."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CM2_PER_ML: Final = 10 / SLAB_MM
 
 @dataclass(frozen=True)
 class RealScore:
-    """How a model did on one slice or scan.
+    """Score of a model on one slice or scan.
 
     Attributes:
         case: its name.
@@ -65,12 +65,12 @@ def _score(result: CaseResult) -> RealScore:
 
 
 def is_slice_with_lesion(score: RealScore) -> bool:
-    """Whether it counts among the slices with lesion."""
+    """True if it counts among the slices with lesion."""
     return score.group.is_slices and score.reference >= LEAST_CM2
 
 
 def is_slice_without(score: RealScore) -> bool:
-    """Whether it is a slice without any lesion."""
+    """True if it is a slice without any lesion."""
     return score.group.is_slices and score.reference == 0
 
 

@@ -22,7 +22,7 @@ class CoilConfig(Section):
     strength: Range = (0.3, 2.0)
     """Gain, minus one, of a point with nothing but air around; a flat surface has half of it."""
     inverted_probability: float = Field(0.2, ge=0, le=1)
-    """How often the surface is darker instead, with half the strength, as after too much correction."""
+    """Probability that the surface is darker instead, with half the strength, as after too much correction."""
     depth_mm: Range = (17.0, 31.0)
     """Width (FWHM) of the neighbourhood whose share of air says how near the surface is."""
 
