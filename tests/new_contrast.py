@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel.fit.export import export_weights
-from strokelabel.fit.session import describe_model, make_synthesizer, train_recipe
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.train import describe_model, make_synthesizer, train_recipe
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import ValidationCase, case_parameters, validation_config
 from tiny_prepared import make_recipe
 

@@ -11,13 +11,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from strokelabel.fit.real_images.preparation import FOLDER
-from strokelabel.fit.real_images.scans import SHAPE as SCAN_SHAPE
-from strokelabel.fit.real_images.scans import save_scan
+from strokelabel.fit.data.real_images.preparation import FOLDER
+from strokelabel.fit.data.real_images.scans import SHAPE as SCAN_SHAPE
+from strokelabel.fit.data.real_images.scans import save_scan
 from strokelabel.fit.recipe import Recipe
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 
 BRAINS = tuple(f"brain-{number:02d}" for number in (1, 10, 11, 12, 13, 14, 15, 16, 17))
 """The fewest names of which every pattern of the shipped recipes matches one."""

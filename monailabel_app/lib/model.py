@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from strokelabel.registry import find_model
 
 if TYPE_CHECKING:
-    from strokelabel.fit.versions import ModelVersions
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.fit.fine_tuning.versions import ModelVersions
+    from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.registry import ModelSpec
 
 
@@ -57,7 +57,7 @@ class ServedModel:
                 self._predictors.clear()  # another version is active now
             if device not in self._predictors:
                 from strokelabel.inference.device import resolve_device
-                from strokelabel.inference.predictor import Predictor
+                from strokelabel.inference.segment.predictor import Predictor
                 from strokelabel.networks.weights import load_weights
 
                 network, spec = load_weights(spec, device)
@@ -68,6 +68,6 @@ class ServedModel:
 def _versions(folder: Path | None, spec: ModelSpec) -> ModelVersions | None:
     if folder is None:
         return None
-    from strokelabel.fit.versions import ModelVersions
+    from strokelabel.fit.fine_tuning.versions import ModelVersions
 
     return ModelVersions(folder, spec)

@@ -24,7 +24,7 @@ import torch
 from active_learning_cases import NEW, SimulatedScan, make_scans
 from app_train import mask, submit, wait_for
 
-from strokelabel.fit.fine_tune_synthetic import synthetic_part
+from strokelabel.fit.fine_tuning.synthetic import synthetic_part
 from strokelabel.metrics import dice
 from strokelabel.registry import find_model
 

@@ -23,8 +23,8 @@ from lib.studies import check_name, find_studies, split_suffix
 from lib.trainers.fine_tune_task import FineTuneTask
 from new_contrast import small_model
 from strokelabel.errors import DataError, UnknownModelError
-from strokelabel.fit.fine_tune import FineTuning
-from strokelabel.fit.versions import ModelVersions
+from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+from strokelabel.fit.fine_tuning.versions import ModelVersions
 from strokelabel.registry import read_spec
 
 
@@ -179,7 +179,7 @@ def test_training_takes_a_process_for_each_gpu_unless_told_otherwise(
         raise DataError("nothing is trained here")
 
     monkeypatch.setattr(FineTuning, "run", run)
-    monkeypatch.setattr("strokelabel.fit.devices.gpus_of", lambda device: 3)
+    monkeypatch.setattr("strokelabel.fit.loop.devices.gpus_of", lambda device: 3)
     monkeypatch.setattr("lib.trainers.fine_tune_task.submitted_labels", lambda *_: [])
     task = FineTuneTask(ModelVersions(tmp_path, read_spec(small_model())))
     with pytest.raises(HTTPException, match="nothing is trained here"):

@@ -17,7 +17,7 @@ from lib.scoring import queue
 from lib.scoring.queue import QueuedScoring, queue_scoring
 from lib.scoring.record import read_record
 from lib.scoring.uncertainty import UncertaintyScoring
-from strokelabel.fit.versions import ORIGIN, VersionRecord
+from strokelabel.fit.fine_tuning.versions import ORIGIN, VersionRecord
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from strokelabel.cli import main as cli
-from strokelabel.fit.session import train_recipe
+from strokelabel.fit.train import train_recipe
 from strokelabel.registry import find_model
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe, tiny_recipe
 
 

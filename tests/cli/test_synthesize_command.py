@@ -11,8 +11,8 @@ import yaml
 from matplotlib.image import imread
 
 from strokelabel.cli import main as cli
-from strokelabel.fit.session import make_synthesizer
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.train import make_synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.record import from_json
 from tiny_prepared import make_recipe, tiny_recipe
 

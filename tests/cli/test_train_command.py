@@ -10,12 +10,12 @@ import torch
 import yaml
 
 from strokelabel.cli import main as cli
-from strokelabel.fit.checkpoint import load_checkpoint
 from strokelabel.fit.export import export_weights
+from strokelabel.fit.loop.checkpoint import load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.session import describe_model
-from strokelabel.inference.parcellate import Parcellator
+from strokelabel.fit.train import describe_model
+from strokelabel.inference.parcellate.predictor import Parcellator
 from tiny_prepared import tiny_recipe
 
 

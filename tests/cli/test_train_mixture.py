@@ -14,8 +14,8 @@ from matplotlib.image import imread
 
 from bright_network import centred_affine, phantom
 from strokelabel.cli import main as cli
-from strokelabel.fit.checkpoint import load_checkpoint
-from strokelabel.fit.real_images.preparation import RealImages, prepare_real_images
+from strokelabel.fit.data.real_images.preparation import RealImages, prepare_real_images
+from strokelabel.fit.loop.checkpoint import load_checkpoint
 from tiny_prepared import tiny_recipe
 
 TRAINING = {
@@ -124,8 +124,8 @@ def test_scans_are_prepared_once_and_what_cannot_be_read_is_left_out(
 def test_the_prepare_command_takes_slices_and_scans_and_says_what_it_left_out(
     bright_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from strokelabel.fit.real_images import preparation
-    from strokelabel.synthesis import prepare
+    from strokelabel.fit.data.real_images import preparation
+    from strokelabel.synthesis.prepared import prepare
 
     asked = {}
 

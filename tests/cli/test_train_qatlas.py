@@ -15,17 +15,17 @@ import torch
 
 from bright_network import centred_affine, phantom
 from strokelabel.cli import main as cli
-from strokelabel.fit.quantitative_stream import QuantitativeStream, quantitative_heads, with_maps
+from strokelabel.fit.data.quantitative_streams import QuantitativeStream, quantitative_heads, with_maps
+from strokelabel.fit.data.recipe_streams import make_synthesizer
+from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe, shrink
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.stream_factory import make_synthesizer
 from strokelabel.labels import TissueClass
 from strokelabel.networks.estimator import EstimatorConfig
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ESTIMATION
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.prepared import PreparedData
-from strokelabel.synthesis.quantitative_head import QuantitativeHead
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.quantitative.heads import QuantitativeHead
 
 
 @pytest.fixture(autouse=True)

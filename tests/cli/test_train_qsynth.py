@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from strokelabel.cli import main as cli
-from strokelabel.fit.record import read_metrics
+from strokelabel.fit.loop.record import read_metrics
 
 
 @pytest.fixture(autouse=True)

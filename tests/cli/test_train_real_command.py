@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from strokelabel.cli import main as cli
+from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.session import describe_model
+from strokelabel.fit.train import describe_model
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample-data"
 

@@ -11,10 +11,10 @@ from matplotlib.image import imread
 
 from real_material import write_material
 from strokelabel.cli import main as cli
-from strokelabel.fit.session import make_synthesizer
+from strokelabel.fit.train import make_synthesizer
 from strokelabel.labels import TissueClass
-from strokelabel.reports import validation as report
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.reports.validation import run as report
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import make_case, validation_cases, validation_config
 from tiny_prepared import make_recipe, tiny_recipe, write_prepared
 

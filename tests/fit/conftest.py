@@ -8,8 +8,8 @@ import tiny_run
 import torch
 
 from new_contrast import write_scans
-from strokelabel.fit.fine_tune_cases import SubmittedLabel
-from strokelabel.fit.loop import TrainingResult
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel
+from strokelabel.fit.loop.training_loop import TrainingResult
 
 
 @pytest.fixture(autouse=True)

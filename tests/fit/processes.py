@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from strokelabel.errors import CheckpointError
-from strokelabel.fit.checkpoint import list_checkpoints
+from strokelabel.fit.loop.checkpoint import list_checkpoints
 
 PAIR = {"steps": 12, "checkpoint_every": 4}
 """Settings of the runs in two processes."""

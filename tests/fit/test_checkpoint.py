@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from strokelabel.errors import CheckpointError
-from strokelabel.fit.checkpoint import (
+from strokelabel.fit.loop.checkpoint import (
     Checkpoint,
     checkpoint_path,
     list_checkpoints,

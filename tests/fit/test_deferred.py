@@ -1,6 +1,6 @@
 import torch
 
-from strokelabel.fit.deferred import DeferredRows
+from strokelabel.fit.loop.record import DeferredRows
 
 
 def test_on_the_cpu_rows_come_back_at_once_as_numbers_in_their_order():

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.devices import fastest_precision, gpu_arithmetic, make_fabric, resolve_device
-from strokelabel.fit.fine_tune_options import FineTuneOptions
+from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.loop.devices import fastest_precision, gpu_arithmetic, make_fabric, resolve_device
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "", "cuda:99"])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny_run import tiny_network
 
-from strokelabel.fit.ema import WeightAverage
+from strokelabel.fit.loop.optimizer import WeightAverage
 
 
 def fill(network: torch.nn.Module, value: float) -> None:

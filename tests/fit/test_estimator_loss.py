@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from strokelabel.fit.estimator_loss import EstimatorLoss, gradient_loss, relative_maps
-from strokelabel.fit.perceptual import SegmenterFeatures
+from strokelabel.fit.estimation.loss import EstimatorLoss, gradient_loss, relative_maps
+from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures
 from strokelabel.networks.unet import UNetConfig, build_network
 
 

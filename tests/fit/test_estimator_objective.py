@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from strokelabel.fit.estimator_loss import EstimatorLoss
-from strokelabel.fit.estimator_objective import EstimatorBatch, EstimatorObjective
+from strokelabel.fit.estimation.loss import EstimatorLoss
+from strokelabel.fit.estimation.objective import EstimatorBatch, EstimatorObjective
 
 
 @pytest.fixture

@@ -11,22 +11,20 @@ import pytest
 import torch
 
 from new_contrast import small_model
-from strokelabel.fit.activation import Scores
-from strokelabel.fit.checkpoint import list_checkpoints
-from strokelabel.fit.fine_tune import FineTuning
-from strokelabel.fit.fine_tune_blend import SHARES
-from strokelabel.fit.fine_tune_cases import SubmittedLabel
-from strokelabel.fit.fine_tune_freeze import freeze
-from strokelabel.fit.fine_tune_lesions import SHARE, with_submitted
-from strokelabel.fit.fine_tune_objective import FineTuneObjective, as_scores
-from strokelabel.fit.fine_tune_options import FineTuneOptions
-from strokelabel.fit.fine_tune_session import Session
-from strokelabel.fit.fine_tune_template import BRAINS, template_data
-from strokelabel.fit.versions import ORIGIN, ModelVersions
+from strokelabel.fit.fine_tuning.activation import Scores
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel
+from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+from strokelabel.fit.fine_tuning.lesions import SHARE, with_submitted
+from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.session import FineTuneObjective, Session, as_scores
+from strokelabel.fit.fine_tuning.template_heads import BRAINS, template_data
+from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions
+from strokelabel.fit.fine_tuning.weights import SHARES, freeze
+from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ModelSpec, read_spec
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from bright_network import centred_affine, phantom, rotation
 from strokelabel.errors import DataError, LabelMapError
-from strokelabel.fit.fine_tune_cases import SubmittedLabel, prepare_cases, read_submitted, split_cases
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel, prepare_cases, read_submitted, split_cases
 
 SHAPE = (30, 38, 20)
 AFFINE = centred_affine(rotation((9, 4, 0)) @ np.diag([2.0, 1.7, 3.1]), SHAPE)

@@ -5,11 +5,11 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from tiny_run import SHAPE, CubeStream, tiny_config, tiny_network, tiny_run
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.checkpoint import list_checkpoints, load_checkpoint
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.run import TrainingRun
-from strokelabel.fit.schedule import learning_rate
-from strokelabel.fit.streams import Batch
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.checkpoint import list_checkpoints, load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
+from strokelabel.fit.loop.schedule import learning_rate
+from strokelabel.fit.loop.training_run import TrainingRun
 
 
 class OneBatch:

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from tiny_run import tiny_config, tiny_run
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.record import read_metrics
+from strokelabel.fit.loop.record import read_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore:The filesystem tracking backend:FutureWarning")
 

@@ -7,12 +7,12 @@ import torch
 from tiny_run import CubeStream, join, tiny_config, tiny_network, tiny_run
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.checkpoint import load_checkpoint
-from strokelabel.fit.loop import train
-from strokelabel.fit.losses import dice_cross_entropy, logit_distance
-from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.streams import Batch
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.checkpoint import load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
+from strokelabel.fit.loop.training_loop import train
+from strokelabel.fit.segmentation.losses import dice_cross_entropy, logit_distance
+from strokelabel.fit.segmentation.objective import SegmentationObjective
 from strokelabel.networks.unet import UNetConfig, build_network
 
 

@@ -4,7 +4,7 @@ from lightning_fabric import Fabric
 from tiny_run import tiny_config
 from torch.optim import AdamW
 
-from strokelabel.fit.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
+from strokelabel.fit.loop.optimizer import is_sound, load_optimizer_state, make_optimizer, update_weights
 
 
 def network_with_gradient(value: float) -> torch.nn.Module:

@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from tiny_run import CubeStream, assert_same_training, tiny_config, tiny_network, tiny_run
 
-from strokelabel.fit.graphs.passes import Passes, kind_of
-from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.streams import Batch
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.passes import Passes, kind_of
+from strokelabel.fit.segmentation.objective import SegmentationObjective
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError
-from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.session import make_synthesizer
-from strokelabel.fit.streams import Batch
-from strokelabel.fit.synthetic_stream import SyntheticStream
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.data.synthetic_stream import SyntheticStream
+from strokelabel.fit.loop.prefetch import PrefetchStream
+from strokelabel.fit.train import make_synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe
 
 

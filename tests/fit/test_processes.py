@@ -15,8 +15,8 @@ from processes import PAIR
 from tiny_run import CubeStream, assert_same_training, join, tensorboard_losses, tiny_config, tiny_run
 from torch import Tensor
 
-from strokelabel.fit.checkpoint import list_checkpoints, load_checkpoint
-from strokelabel.fit.record import read_metrics
+from strokelabel.fit.loop.checkpoint import list_checkpoints, load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
 
 CANCELLED = ("0.conv.unit0.conv.bias", "submodule.conv.unit0.conv.bias", "2.0.conv.bias")
 SCRIPT = Path(__file__).with_name("processes.py")

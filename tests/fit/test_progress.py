@@ -1,4 +1,4 @@
-from strokelabel.fit.progress import ProgressDisplay, TrainingProgress
+from strokelabel.fit.loop.progress import ProgressDisplay, TrainingProgress
 
 
 def progress(step: int, best: float | None = None) -> TrainingProgress:

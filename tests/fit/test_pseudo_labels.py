@@ -14,12 +14,12 @@ import torch
 
 from bright_network import BrightNetwork, centred_affine, make_spec, phantom
 from strokelabel.errors import OptionError
-from strokelabel.fit.pseudo_alignment import align_with_icbm
-from strokelabel.fit.pseudo_labels import TABLE_NAME, PseudoLabeler
-from strokelabel.fit.pseudo_record import KEY, QualityGate, read_pseudo_labels, write_review
+from strokelabel.fit.pseudo_labels.alignment import align_with_icbm
+from strokelabel.fit.pseudo_labels.cohort import TABLE_NAME, PseudoLabeler
+from strokelabel.fit.pseudo_labels.record import KEY, QualityGate, read_pseudo_labels, write_review
 from strokelabel.geometry import Grid
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 
 NAMES = ("sub-1_ses-2_T2w", "sub-2_T1w", "plain")
 MASKS = (

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from strokelabel.errors import DataError, OptionError
-from strokelabel.fit.pseudo_record import (
+from strokelabel.fit.pseudo_labels.record import (
     KEY,
     PseudoLabel,
     PseudoMeasures,

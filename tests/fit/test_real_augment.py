@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.fit.real_augment import RealAugmentation, context_box
-from strokelabel.fit.real_config import RealAugmentationConfig
+from strokelabel.fit.data.annotated_scans.augmentation import RealAugmentation, context_box
+from strokelabel.fit.data.annotated_scans.config import RealAugmentationConfig
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from strokelabel.fit.real_bias import RandReceiveField, legendre_field
+from strokelabel.fit.data.annotated_scans.augmentation import RandReceiveField, legendre_field
 
 CPU = torch.device("cpu")
 SHAPE = (7, 9, 5)

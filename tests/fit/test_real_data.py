@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.real_config import RealConfig
-from strokelabel.fit.real_data import prepare_real, split_subjects
+from strokelabel.fit.data.annotated_scans.config import RealConfig
+from strokelabel.fit.data.annotated_scans.scans import prepare_real, split_subjects
 from strokelabel.inference.intensity import prepare_intensities
 from strokelabel.io import read_image
-from strokelabel.synthesis.prepared import stable_split
+from strokelabel.synthesis.prepared.dataset import stable_split
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample-data"
 SPACING_MM = 4.0

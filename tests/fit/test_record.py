@@ -1,7 +1,7 @@
 import pytest
 
 from strokelabel.errors import CheckpointError
-from strokelabel.fit.record import TrainingRecord, read_metrics
+from strokelabel.fit.loop.record import TrainingRecord, read_metrics
 
 
 def write(folder, steps, start=0):

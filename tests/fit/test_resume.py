@@ -6,9 +6,9 @@ import pytest
 from tiny_run import CubeStream, assert_same_training, tiny_config, tiny_network, tiny_run
 
 from strokelabel.errors import CheckpointError
-from strokelabel.fit.checkpoint import list_checkpoints, load_checkpoint
-from strokelabel.fit.loop import train
-from strokelabel.fit.record import read_metrics
+from strokelabel.fit.loop.checkpoint import list_checkpoints, load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
+from strokelabel.fit.loop.training_loop import train
 from strokelabel.networks.unet import UNetConfig, build_network
 
 

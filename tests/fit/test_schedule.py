@@ -3,7 +3,7 @@ from pydantic import ValidationError
 from tiny_run import tiny_config, tiny_run
 
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.schedule import learning_rate
+from strokelabel.fit.loop.schedule import learning_rate
 
 
 def test_the_rate_falls_from_its_peak_to_zero_as_a_power_of_what_remains():

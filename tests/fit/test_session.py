@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from strokelabel.errors import OutputError, RecipeError
-from strokelabel.fit.checkpoint import load_checkpoint
 from strokelabel.fit.export import export_weights
+from strokelabel.fit.loop.checkpoint import load_checkpoint
+from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.record import read_metrics
-from strokelabel.fit.session import describe_model, train_recipe
-from strokelabel.inference.predictor import Predictor
+from strokelabel.fit.train import describe_model, train_recipe
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.weights import load_weights
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.session import make_synthesizer, part_brains, split_lesions, train_recipe
-from strokelabel.fit.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.data.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
+from strokelabel.fit.train import make_synthesizer, part_brains, split_lesions, train_recipe
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import validation_cases, validation_config
 from tiny_prepared import make_recipe
 

@@ -12,14 +12,14 @@ import pytest
 
 from new_contrast import small_model
 from strokelabel.errors import DataError, TrainingError
-from strokelabel.fit.checkpoint import list_checkpoints
-from strokelabel.fit.devices import gpus_of
-from strokelabel.fit.fine_tune import FineTuning
-from strokelabel.fit.fine_tune_cases import SubmittedLabel
-from strokelabel.fit.fine_tune_options import FineTuneOptions
-from strokelabel.fit.loop import TrainingResult
-from strokelabel.fit.together import OnProgress, train_together
-from strokelabel.fit.versions import ModelVersions
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel
+from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.versions import ModelVersions
+from strokelabel.fit.loop.checkpoint import list_checkpoints
+from strokelabel.fit.loop.devices import gpus_of
+from strokelabel.fit.loop.local_processes import OnProgress, train_together
+from strokelabel.fit.loop.training_loop import TrainingResult
 from strokelabel.registry import read_spec
 
 

@@ -4,10 +4,10 @@ from lightning_fabric import Fabric
 from tiny_run import SHAPE, CubeStream, tiny_network
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.dice import foreground_dice, mask_dice
-from strokelabel.fit.objective_segmentation import SegmentationObjective
-from strokelabel.fit.streams import Batch
-from strokelabel.fit.validation import validate
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.validation import validate
+from strokelabel.fit.segmentation.losses import foreground_dice, mask_dice
+from strokelabel.fit.segmentation.objective import SegmentationObjective
 
 
 class Oracle(torch.nn.Module):

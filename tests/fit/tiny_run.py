@@ -11,10 +11,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from strokelabel.fit.checkpoint import load_checkpoint
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.loop import TrainingResult, train
-from strokelabel.fit.streams import Batch
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.checkpoint import load_checkpoint
+from strokelabel.fit.loop.training_loop import TrainingResult, train
 from strokelabel.networks.unet import UNetConfig, build_network
 
 NETWORK = UNetConfig(channels=(4, 6), strides=(2,), dropout=0.2)

@@ -10,8 +10,8 @@ import torch
 
 from bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import ImageError, UnreadableImageError
-from strokelabel.inference.ensemble import OtherSequence, predict_ensemble
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.metrics import dice
 

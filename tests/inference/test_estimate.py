@@ -11,8 +11,8 @@ from torch import nn
 
 from bright_network import BRAIN, SKULL, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import WeightsError
-from strokelabel.inference.estimate import QuantitativeEstimator
-from strokelabel.inference.estimate_outputs import write_estimate
+from strokelabel.inference.estimate.outputs import write_estimate
+from strokelabel.inference.estimate.predictor import QuantitativeEstimator
 from strokelabel.io import read_image
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.weights import load_weights

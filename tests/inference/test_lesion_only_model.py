@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from bright_network import LESION_FROM, centred_affine, make_spec, phantom
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.unet import UNetConfig
 
 

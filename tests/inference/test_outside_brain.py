@@ -11,14 +11,12 @@ import pytest
 import torch
 
 from bright_network import BrightNetwork, centred_affine, make_spec, rotation, save_bright_model
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.outputs import sidecar
-from strokelabel.inference.postprocessing.brain_region import brain_region
+from strokelabel.inference.postprocessing.brain_region import brain_region, midsagittal_plane, mirrored
 from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
-from strokelabel.inference.postprocessing.symmetry import midsagittal_plane, mirrored
-from strokelabel.inference.prediction import Prediction
-from strokelabel.inference.predictor import Predictor
-from strokelabel.inference.scores import decide
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.outputs import sidecar
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.io import Image
 from strokelabel.labels import TissueClass
 

@@ -14,10 +14,10 @@ import torch
 from bright_network import centred_affine, phantom, rotation
 from sided_network import BALL, BRAIN, CLASS, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
 from strokelabel.errors import OutputError, WeightsError
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import TOTAL_INTRACRANIAL, Parcellator, keep_largest_pieces
-from strokelabel.inference.parcellate_batch import parcellate_scans
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.parcellate.batch import parcellate_scans
+from strokelabel.inference.parcellate.predictor import TOTAL_INTRACRANIAL, Parcellator, keep_largest_pieces
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 
 SHAPE = (36, 30, 26)
 ORIENTATIONS = {

@@ -9,10 +9,10 @@ from torch import nn
 
 from bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import OptionError
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
-from strokelabel.inference.uncertainty import Uncertainty, estimate_uncertainty, scan_uncertainty
-from strokelabel.inference.views import View, describe_views, views_of
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty, scan_uncertainty
+from strokelabel.inference.tta_views import View, describe_views, views_of
 from strokelabel.io import Image
 
 LESION_MM = (9.0, -12.0, 5.0)

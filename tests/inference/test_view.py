@@ -8,10 +8,10 @@ import torch
 
 from bright_network import BrightNetwork, centred_affine, make_spec
 from strokelabel.geometry import CropBox
+from strokelabel.inference.field_of_view import brain_view, head_view
 from strokelabel.inference.head import block_means, centered_box, head_box
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
-from strokelabel.inference.view import brain_view, head_view
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 
 SHAPE = (50, 60, 70)

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from strokelabel.errors import WeightsError
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.estimator import EstimatorConfig, activate, build_estimator
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import SEGMENTATION, find_model

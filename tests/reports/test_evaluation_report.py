@@ -15,12 +15,11 @@ from bright_network import centred_affine, phantom
 from evaluation_data import AFFINE, LESION_MM, SHAPE
 from strokelabel.io import Image
 from strokelabel.metrics.case import CaseMetrics, bring_together
-from strokelabel.reports.evaluation.columns import MAIN_COLUMNS
 from strokelabel.reports.evaluation.plots import write_box_plots
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.summary import comparison_table, score_table, summary_table
+from strokelabel.reports.evaluation.tables import MAIN_COLUMNS, main_table, metric_table
 from strokelabel.reports.evaluation.tables import comparison_table as comparisons
-from strokelabel.reports.evaluation.tables import main_table, metric_table
 from strokelabel.reports.evaluation.worst import grid_slice, worst_results
 
 METRICS = CaseMetrics(0.5, 10.0, 2.0, 1, 0.5, 0.6, 0.001, 12.0, 10.0, 1, 2)

@@ -11,7 +11,7 @@ import pytest
 
 from evaluation_data import write_dataset, write_mask, write_predictions
 from strokelabel.errors import OutputError
-from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.registry import find_model
 from strokelabel.reports.evaluation.cases import EvaluationCase, find_cases
 from strokelabel.reports.evaluation.methods import FolderMethod, Method

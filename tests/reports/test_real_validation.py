@@ -16,7 +16,7 @@ from strokelabel.metrics.case import CaseMetrics
 from strokelabel.reports.evaluation.cases import find_cases
 from strokelabel.reports.evaluation.pairs import read_pairs
 from strokelabel.reports.evaluation.results import CaseResult
-from strokelabel.reports.evaluation.slab import SLAB_MM, slab_axis
+from strokelabel.reports.evaluation.slabs import SLAB_MM, slab_axis
 from strokelabel.reports.real_validation.dataset import slab_of_slice, write_real_validation
 from strokelabel.reports.real_validation.scores import card_table, real_scores
 

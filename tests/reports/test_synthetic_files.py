@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from strokelabel.errors import OutputError
-from strokelabel.fit.session import make_synthesizer
+from strokelabel.fit.train import make_synthesizer
 from strokelabel.labels import TissueClass
 from strokelabel.reports.synthetic import synthetic_panel, write_synthetic
 from strokelabel.synthesis.generator import SyntheticBatch
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe
 
 

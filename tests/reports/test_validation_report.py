@@ -11,15 +11,15 @@ import torch
 from matplotlib.image import imread
 
 from bright_network import BrightNetwork, make_spec
-from strokelabel.fit.session import make_synthesizer
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
+from strokelabel.fit.train import make_synthesizer
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import make_panel
-from strokelabel.reports.model_score import score_table
 from strokelabel.reports.real_validation.material import RealGroup
 from strokelabel.reports.real_validation.scores import RealScore
-from strokelabel.reports.validation import (
+from strokelabel.reports.validation.model_score import score_table
+from strokelabel.reports.validation.run import (
     CaseScore,
     Contender,
     as_scan,
@@ -28,9 +28,9 @@ from strokelabel.reports.validation import (
     write_pictures,
     write_table,
 )
-from strokelabel.reports.validation_tables import benchmark_table
+from strokelabel.reports.validation.tables import benchmark_table
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import lesion_free_cases, make_case, validation_cases, validation_config
 from tiny_prepared import make_recipe, write_prepared
 

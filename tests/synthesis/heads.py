@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.head import make_head
-from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared import PreparedBrain
+from strokelabel.synthesis.anatomy.head import make_head
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedBrain
 
 SPACING_MM = 3.0
 SHAPE = (56, 68, 60)

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from strokelabel.synthesis.artefacts import (
+from strokelabel.synthesis.config import ArtefactConfig
+from strokelabel.synthesis.fields import evaluate_fields, gaussian_matrix
+from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.scanner.artefacts import (
     ArtefactParameters,
     acquire,
     apply_bias,
@@ -17,10 +20,6 @@ from strokelabel.synthesis.artefacts import (
     rician,
     sample_artefacts,
 )
-from strokelabel.synthesis.axes import gaussian_matrix
-from strokelabel.synthesis.config import ArtefactConfig
-from strokelabel.synthesis.fields import evaluate_fields
-from strokelabel.synthesis.sampling import Sampler
 
 NOTHING = ArtefactParameters(
     bias=torch.zeros(1, 2, 2, 2),

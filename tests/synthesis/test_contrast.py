@@ -7,9 +7,8 @@ import torch
 
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig
-from strokelabel.synthesis.contrast import look_up, sample_contrast, texture
+from strokelabel.synthesis.contrast.gaussian_mixture import CT_AIR, look_up, sample_contrast, texture
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.tissue.families import CT_AIR
 
 TABLE = default_label_table()
 GRAY, WHITE, CSF, AIR, BONE, SKIN = (TABLE.index(i) for i in (3, 2, 24, 0, 515, 511))

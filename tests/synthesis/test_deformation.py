@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.synthesis.config import DeformationConfig
-from strokelabel.synthesis.deformation import (
+from strokelabel.synthesis.anatomy.deformation import (
     DeformationParameters,
     affine_matrix,
     displacement,
@@ -17,6 +16,7 @@ from strokelabel.synthesis.deformation import (
     sample_deformation,
     sample_volume,
 )
+from strokelabel.synthesis.config import DeformationConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes, spline_basis
 from strokelabel.synthesis.sampling import Sampler
 

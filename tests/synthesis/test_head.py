@@ -8,9 +8,9 @@ import torch
 from heads import CENTER_MM, SHAPE, SPACING_MM, phantom_affine, phantom_brain, phantom_head, phantom_ids
 
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.deformation import sample_volume
-from strokelabel.synthesis.head import crop_to_view, make_head, stack_heads
-from strokelabel.synthesis.prepared import PreparedBrain
+from strokelabel.synthesis.anatomy.deformation import sample_volume
+from strokelabel.synthesis.anatomy.head import crop_to_view, make_head, stack_heads
+from strokelabel.synthesis.prepared.dataset import PreparedBrain
 
 TABLE = default_label_table()
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from strokelabel.errors import DataError
-from strokelabel.synthesis import head_cache
-from strokelabel.synthesis.head import make_head
-from strokelabel.synthesis.head_cache import load_heads
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.anatomy import head_cache
+from strokelabel.synthesis.anatomy.head import make_head
+from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 NAMES = ["brain-10", "brain-01"]
 SPACING_MM = 8.0

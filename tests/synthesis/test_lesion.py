@@ -8,14 +8,17 @@ import torch
 from heads import ball_bank
 
 from strokelabel.synthesis.config import LesionConfig
-from strokelabel.synthesis.lesion import (
+from strokelabel.synthesis.lesions.lesion import (
+    NO_PENUMBRA,
     LesionDraw,
     LesionParameters,
+    Penumbra,
+    fade,
     place_lesions,
     sample_lesions,
+    sample_penumbra,
     soften,
 )
-from strokelabel.synthesis.lesions.penumbra import NO_PENUMBRA, Penumbra, fade, sample_penumbra
 from strokelabel.synthesis.sampling import Sampler
 
 

@@ -7,15 +7,15 @@ import torch
 
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.config import ContrastConfig, DistractorConfig, LesionConfig
-from strokelabel.synthesis.contrast import sample_contrast
-from strokelabel.synthesis.lesion_distractors import (
+from strokelabel.synthesis.contrast.gaussian_mixture import sample_contrast
+from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
+from strokelabel.synthesis.lesions.distractors import (
     SUSCEPTIBILITY_MM,
     alter_basal_ganglia,
     hyperintensity_weight,
     sample_distractors,
     signal_gain,
 )
-from strokelabel.synthesis.lesion_grid import CoarseGrid
 from strokelabel.synthesis.sampling import Sampler
 
 TABLE = default_label_table()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strokelabel.synthesis.config import MassEffectConfig
-from strokelabel.synthesis.lesion_grid import CoarseGrid
-from strokelabel.synthesis.lesion_mass_effect import (
+from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
+from strokelabel.synthesis.lesions.mass_effect import (
     SwellingParameters,
     displacement_field,
     sample_swelling,

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from strokelabel.synthesis.config import LesionConfig
-from strokelabel.synthesis.lesion import LesionParameters, place_lesions, sample_lesions
-from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.lesion_embolic import LesionArranger
-from strokelabel.synthesis.lesion_fragment import BLOB, blob
-from strokelabel.synthesis.lesion_prior import SpatialPrior
-from strokelabel.synthesis.lesion_selection import BalancedSelection
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.lesions.embolic import BLOB, LesionArranger, blob
+from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
+from strokelabel.synthesis.lesions.prior import BalancedSelection, SpatialPrior
 from strokelabel.synthesis.sampling import Sampler
 
 SMALL = ball_bank([(-30, 20, 10), (-35, -40, 30)], radius_mm=5)

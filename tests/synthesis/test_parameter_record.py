@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError
-from strokelabel.fit.session import make_synthesizer
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.train import make_synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.record import from_json, to_json
 from tiny_prepared import make_recipe
 

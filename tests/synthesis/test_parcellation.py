@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import default_label_table
 from strokelabel.structures import parcellation_structures
+from strokelabel.synthesis.anatomy.deformation import DeformationParameters, head_coordinates
+from strokelabel.synthesis.anatomy.head import make_head, stack_heads
+from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget, largest_share
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.deformation import DeformationParameters, head_coordinates
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.head import make_head, stack_heads
-from strokelabel.synthesis.parcellation import ParcellationTarget, largest_share
 
 TABLE = default_label_table()
 IDS = torch.tensor([structure.id for structure in parcellation_structures(lesion=True)])

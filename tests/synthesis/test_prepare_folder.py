@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from strokelabel.cli.prepare import run as prepare_command
 from strokelabel.errors import DataError, LabelMapError
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.icbm import icbm_template
-from strokelabel.synthesis.prepare import prepare_data
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.prepared.prepare import prepare_data
+from strokelabel.synthesis.prepared.registration import icbm_template
 
 HEAD_AFFINE = np.array([[2.0, 0, 0, -90], [0, 2, 0, -120], [0, 0, 2, -80], [0, 0, 0, 1]])
 TO_ICBM = np.linalg.inv(rigid((10, 3, -4), (2, -12, 9)))

@@ -7,7 +7,7 @@ from label_phantoms import rigid, write
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import AnatomicalLabel, LabelTable, default_label_table
-from strokelabel.synthesis.label_map import read_label_map
+from strokelabel.synthesis.prepared.label_map import read_label_map
 
 TABLE = default_label_table()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import DataError
-from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 
 AFFINE = np.array([[1.0, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
 SHAPE = (197, 233, 189)

@@ -6,9 +6,8 @@ from label_phantoms import head_at, icbm_label_map, rigid, write
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.icbm import icbm_template
-from strokelabel.synthesis.label_map import read_label_map
-from strokelabel.synthesis.registration import MINIMUM_SIMILARITY, register_to_icbm
+from strokelabel.synthesis.prepared.label_map import read_label_map
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
 
 TABLE = default_label_table()
 

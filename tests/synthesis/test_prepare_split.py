@@ -3,7 +3,7 @@
 import pytest
 
 from strokelabel.errors import DataError
-from strokelabel.synthesis.prepared import stable_split
+from strokelabel.synthesis.prepared.dataset import stable_split
 
 
 def test_a_name_always_falls_into_the_same_part():

@@ -9,9 +9,9 @@ from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.physics.mprage import Mprage
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.quantitative import TARGET_LIMITS, EstimationSynthesizer, target_maps
-from strokelabel.synthesis.quantitative_config import MprageConfig
-from strokelabel.synthesis.quantitative_head import QuantitativeHead, simulate_quantitative_head
+from strokelabel.synthesis.quantitative.config import MprageConfig
+from strokelabel.synthesis.quantitative.heads import QuantitativeHead, simulate_quantitative_head
+from strokelabel.synthesis.quantitative.samples import TARGET_LIMITS, EstimationSynthesizer, target_maps
 
 TABLE = default_label_table()
 STILL = {

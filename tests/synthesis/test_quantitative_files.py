@@ -9,9 +9,9 @@ from map_phantoms import template_maps, world_from_icbm, write_maps
 from strokelabel.errors import DataError, DimensionError, ImageError
 from strokelabel.io.map_files import find_map_files
 from strokelabel.physics.maps import MAP_NAMES
-from strokelabel.synthesis.icbm import icbm_template
-from strokelabel.synthesis.quantitative_cache import load_quantitative_heads
-from strokelabel.synthesis.quantitative_files import make_quantitative_head, read_map_volumes
+from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.quantitative.files import make_quantitative_head, read_map_volumes
+from strokelabel.synthesis.quantitative.heads import load_quantitative_heads
 
 SPACING_MM = 4.0
 

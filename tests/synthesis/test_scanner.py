@@ -10,11 +10,11 @@ from heads import ball_bank, phantom_head
 
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.config_sections import CoilConfig, CoverageConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
 from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
-from strokelabel.synthesis.settings.scanner import CoilConfig, CoverageConfig
 
 SHAPE = (50, 60, 54)
 

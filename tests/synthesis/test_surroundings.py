@@ -8,14 +8,13 @@ from heads import ball_bank, phantom_head
 
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig, SynthesisConfig
-from strokelabel.synthesis.contrast import sample_contrast
+from strokelabel.synthesis.config_sections import PocketConfig, StructureConfig, SurroundingsConfig
+from strokelabel.synthesis.contrast.gaussian_mixture import CT_AIR, sample_contrast
+from strokelabel.synthesis.contrast.pockets import fill_pockets, sample_pockets
+from strokelabel.synthesis.contrast.structures import TOWARDS_OTHER, vary_structures, vary_surroundings
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.record import from_json, to_json
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.settings.tissue import PocketConfig, StructureConfig, SurroundingsConfig
-from strokelabel.synthesis.tissue.families import CT_AIR
-from strokelabel.synthesis.tissue.pockets import fill_pockets, sample_pockets
-from strokelabel.synthesis.tissue.structures import TOWARDS_OTHER, vary_structures, vary_surroundings
 
 TABLE = default_label_table()
 CORTEX, WHITE, THALAMUS, PALLIDUM = (TABLE.index(i) for i in (3, 2, 10, 13))

@@ -15,14 +15,14 @@ from strokelabel.errors import DataError
 from strokelabel.labels import BRAIN_GROUPS, TissueClass, default_label_table
 from strokelabel.physics import CLINICAL, PAPER, Flair, QuantitativeMaps
 from strokelabel.synthesis.config import ContrastConfig, PhysicsConfig, SynthesisConfig
-from strokelabel.synthesis.contrast import look_up
+from strokelabel.synthesis.contrast.gaussian_mixture import look_up
+from strokelabel.synthesis.contrast.signals import expose, signal_contrast
+from strokelabel.synthesis.contrast.tissue_properties import sample_tissue_contrast, with_stage
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.lesion import COMPONENTS
+from strokelabel.synthesis.lesions.lesion import COMPONENTS
+from strokelabel.synthesis.quantitative.scan import scan
 from strokelabel.synthesis.record import from_json, to_json
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.scan import scan
-from strokelabel.synthesis.signals import expose, signal_contrast
-from strokelabel.synthesis.tissue_contrast import sample_tissue_contrast, with_stage
 
 TABLE = default_label_table()
 GRAY, WHITE, CSF, AIR = (TABLE.index(i) for i in (3, 2, 24, 0))

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from strokelabel.fit.session import make_synthesizer
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.train import make_synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import (
     BENCHMARK_VERSION,
     THICK_SLICE_MM,

@@ -12,7 +12,7 @@ from heads import ball_bank, phantom_head
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.lesion import LesionParameters
+from strokelabel.synthesis.lesions.lesion import LesionParameters
 
 TABLE = default_label_table()
 WHITE, GRAY = 0.4, 1.0

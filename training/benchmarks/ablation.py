@@ -25,16 +25,16 @@ import torch
 import yaml
 from scipy import stats
 
-from strokelabel.fit.checkpoint import load_newest_checkpoint
+from strokelabel.fit.data.recipe_streams import make_synthesizer
+from strokelabel.fit.loop.checkpoint import load_newest_checkpoint
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.session import train_recipe
-from strokelabel.fit.stream_factory import make_synthesizer
+from strokelabel.fit.train import train_recipe
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
 from strokelabel.networks.unet import build_network
-from strokelabel.reports.forest_plot import Interval, save_forest_plot
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.reports.evaluation.plots import Interval, save_forest_plot
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import (
     VALIDATION_FAMILIES,
     lesion_free_cases,

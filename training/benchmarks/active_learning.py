@@ -4,8 +4,8 @@
 
 In each seed a pool of scans of mostly known contrasts, with a few of contrasts that the model has not seen, waits to be
 labelled. In each round a strategy chooses some, the simulated annotator submits their true masks, and the model is
-fine-tuned on all labels so far by `strokelabel.fit.fine_tune`, as the server does it (without its gate: every version
-takes over, so that strategies are compared and not the gate). After each round the model is scored on other subjects.
+fine-tuned on all labels so far by `strokelabel.fit.fine_tuning`, as the server does it (without its gate: each
+version takes over, so that strategies are compared). After each round the model is scored on other subjects.
 
 All strategies of a seed see the same pool, the same test scans and the same seed of training. What is finished is not
 repeated, so the command can be stopped and given again. Written are scores.csv, choices.csv, summary.md and a picture.
@@ -26,18 +26,18 @@ import torch
 from active_learning_cases import KNOWN, NEW, SimulatedScan, make_scans
 from active_learning_report import PICTURE, put_into_document, write_report
 
-from strokelabel.fit.fine_tune import FineTuning
-from strokelabel.fit.fine_tune_cases import SubmittedLabel
-from strokelabel.fit.fine_tune_options import FineTuneOptions
-from strokelabel.fit.fine_tune_synthetic import SyntheticPart, synthetic_part
-from strokelabel.fit.versions import ModelVersions
-from strokelabel.inference.predictor import Predictor
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel
+from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.synthetic import SyntheticPart, synthetic_part
+from strokelabel.fit.fine_tuning.versions import ModelVersions
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import read_image
 from strokelabel.metrics import dice
 from strokelabel.registry import ModelSpec, find_model
+from strokelabel.selection.descriptor import ScanScore, score_scan
 from strokelabel.selection.k_center import farthest_first
-from strokelabel.selection.score import ScanScore, score_scan
 
 STRATEGIES = ("random", "uncertainty", "diversity")
 

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from strokelabel.fit.fine_tune_synthetic import SyntheticPart
-from strokelabel.fit.stream_factory import split_lesions
+from strokelabel.fit.data.recipe_streams import split_lesions
+from strokelabel.fit.fine_tuning.synthetic import SyntheticPart
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import TissueClass
-from strokelabel.reports.validation import as_scan
+from strokelabel.reports.validation.run import as_scan
+from strokelabel.synthesis.anatomy.head_cache import load_heads
 from strokelabel.synthesis.config import ContrastFamily
-from strokelabel.synthesis.contrast import ContrastParameters
+from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer
-from strokelabel.synthesis.head_cache import load_heads
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.validation import ValidationCase, case_parameters, validation_config
 

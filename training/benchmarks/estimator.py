@@ -20,19 +20,19 @@ import torch
 from monai.metrics import SSIMMetric
 from torch import Tensor, nn
 
-from strokelabel.fit.estimator_loss import relative_maps
+from strokelabel.fit.data.recipe_streams import make_synthesizer
+from strokelabel.fit.estimation.loss import relative_maps
 from strokelabel.fit.recipe import Recipe
-from strokelabel.fit.stream_factory import make_synthesizer
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.estimate import QuantitativeEstimator
+from strokelabel.inference.estimate.predictor import QuantitativeEstimator
 from strokelabel.io import read_image
 from strokelabel.io.map_files import MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.reports.contact_sheet import Panel, save_contact_sheet
 from strokelabel.reports.estimates import map_panels
-from strokelabel.synthesis.prepared import PreparedData
-from strokelabel.synthesis.quantitative import EstimationSynthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
 
 FIRST_SEED = 60_000
 """Beyond the seeds that training validates on."""

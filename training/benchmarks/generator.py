@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.session import make_synthesizer
+from strokelabel.fit.train import make_synthesizer
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 _WARM_UP = 4
 """Images before the density of the lesions, say, has been counted for sure."""

@@ -21,24 +21,24 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.stream_factory import make_synthesizer
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.head import block_means
-from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing.brain_region import closed
 from strokelabel.inference.postprocessing.outside_brain import outside_brain
-from strokelabel.inference.predictor import Predictor
-from strokelabel.inference.scores import Scores, decide
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.io import Image, find_images, read_image
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import largest_component, volume_ml
 from strokelabel.reports.contact_sheet import make_panel, save_contact_sheet
-from strokelabel.reports.validation import as_scan
+from strokelabel.reports.validation.run import as_scan
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.icbm import icbm_template
-from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.synthesis.validation import (
     THICK_SLICE_MM,
     VALIDATION_FAMILIES,

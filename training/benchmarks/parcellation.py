@@ -16,16 +16,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import Recipe
-from strokelabel.fit.stream_factory import make_synthesizer
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import Parcellator
+from strokelabel.inference.parcellate.predictor import Parcellator
+from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.io.atomic import atomic_path
 from strokelabel.metrics import dice
-from strokelabel.reports.validation import as_scan
+from strokelabel.reports.validation.run import as_scan
 from strokelabel.structures import Structure
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import (
     VALIDATION_FAMILIES,
     ValidationCase,

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.fit.stream_factory import make_synthesizer
 from strokelabel.geometry import box_around
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.predictor import Predictor
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_path
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
-from strokelabel.reports.validation import VALIDATION_SHAPE, as_scan
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.reports.validation.run import VALIDATION_SHAPE, as_scan
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import ValidationCase, make_case, validation_cases, validation_config
 
 MEDIOCRE = (0.4, 0.7)

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 from strokelabel.labels import default_label_table
+from strokelabel.synthesis.anatomy.head import make_head
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.head import make_head
-from strokelabel.synthesis.icbm import icbm_template
-from strokelabel.synthesis.label_map import read_label_map
-from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared import PreparedBrain
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedBrain
+from strokelabel.synthesis.prepared.label_map import read_label_map
+from strokelabel.synthesis.prepared.registration import icbm_template
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
-from strokelabel.fit.deferred import DeferredRows
-from strokelabel.fit.devices import gpu_arithmetic, make_fabric, resolve_device
-from strokelabel.fit.generation.options import with_generators
-from strokelabel.fit.objective import TrainingStream
-from strokelabel.fit.objective_factory import make_objective
-from strokelabel.fit.prefetch import PrefetchStream
+from strokelabel.fit.data.generation.config import with_generators
+from strokelabel.fit.data.recipe_streams import make_streams
+from strokelabel.fit.loop.devices import gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.loop.objective import TrainingStream
+from strokelabel.fit.loop.prefetch import PrefetchStream
+from strokelabel.fit.loop.record import DeferredRows
+from strokelabel.fit.loop.training_run import TrainingRun
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.run import TrainingRun
-from strokelabel.fit.stream_factory import make_streams
+from strokelabel.fit.train import make_objective
 from strokelabel.networks.weights import make_network
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 _WARM_UP_STEPS = 3
 """Steps before the clock starts; more than the batches that are prefetched."""

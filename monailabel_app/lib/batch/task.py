@@ -20,7 +20,7 @@ from lib.model import ServedModel
 from lib.refusals import InvalidRequestError, answered_as_http
 from lib.trainers.stats import say
 from strokelabel.errors import StrokeLabelError
-from strokelabel.inference.outputs import provenance
+from strokelabel.inference.segment.outputs import provenance
 
 Infer = Callable[[dict[str, Any], Datastore], dict[str, Any]]
 

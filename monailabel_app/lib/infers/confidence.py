@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from strokelabel.inference.prediction import Prediction
+    from strokelabel.inference.segment.scores import Prediction
 
 
 def mean_confidence(prediction: Prediction) -> float | None:

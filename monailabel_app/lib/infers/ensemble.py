@@ -15,7 +15,7 @@ from lib.infers.segmenter import Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of
 from lib.refusals import InvalidRequestError
 from lib.studies import IMAGE_SUFFIXES, split_suffix
-from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.segment.scores import Prediction
 
 
 class SegmentEnsemble(PredictionTask):

@@ -10,7 +10,7 @@ import numpy as np
 from lib.infers.options import InferOptions
 from lib.infers.segmenter import Segmenter
 from lib.infers.task import PredictionTask, with_all_flips
-from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.segment.scores import Prediction
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
 LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}

@@ -15,7 +15,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from lib.refusals import InvalidRequestError
 from strokelabel.inference.device import resolve_device
-from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+from strokelabel.inference.segment.options import CT_WINDOW_HU, PredictionOptions
 
 LIKELIEST = "likeliest class"
 """The threshold that means: lesion where that is the likeliest of all classes."""
@@ -24,7 +24,7 @@ RESULTS = ("mask", "probability", "uncertainty")
 """What the answer's file may hold."""
 
 UNCERTAINTIES = ("mutual information", "predictive entropy", "lesion variance")
-"""Which map `result` "uncertainty" is; see `strokelabel.inference.passes.UncertaintyMaps`."""
+"""Which map `result` "uncertainty" is; see `strokelabel.inference.several_passes.UncertaintyMaps`."""
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")

@@ -24,7 +24,7 @@ from lib.refusals import InvalidRequestError
 from lib.uploads import is_upload
 from strokelabel.errors import LabelMapError
 from strokelabel.inference.refine import RefineOptions, refine
-from strokelabel.inference.scores import decide
+from strokelabel.inference.segment.scores import decide
 from strokelabel.io.images import Image
 from strokelabel.labels import CLASS_COLORS
 from strokelabel.metrics import label_lesions, volume_ml

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import OutputError
-from strokelabel.inference.passes import UncertaintyMaps
-from strokelabel.inference.scores import Scores
+from strokelabel.inference.segment.scores import Scores
+from strokelabel.inference.several_passes import UncertaintyMaps
 from strokelabel.io.atomic import atomic_path
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from lib.infers.recent import ScanSource
 from lib.infers.result import write_result
 from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError
-from strokelabel.inference.prediction import Prediction
-from strokelabel.inference.scores import decide
+from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.labels import CLASS_COLORS
 
 logger = logging.getLogger(__name__)

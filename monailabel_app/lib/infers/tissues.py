@@ -6,7 +6,7 @@ import numpy as np
 
 from lib.infers.segmenter import Segmenter
 from lib.infers.task import PredictionTask
-from strokelabel.inference.prediction import Prediction
+from strokelabel.inference.segment.scores import Prediction
 
 
 class SegmentTissues(PredictionTask):

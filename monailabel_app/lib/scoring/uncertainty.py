@@ -21,7 +21,7 @@ from lib.scoring.record import UncertaintyRecord, image_stamp, read_record
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.registry import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -127,14 +127,14 @@ class _Outcome:
 
 
 def _load(spec: ModelSpec, device: str) -> Predictor:
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.inference.segment.predictor import Predictor
 
     return Predictor.from_model(str(spec.path), device)
 
 
 def _score(predictor: Predictor, weights: str, image: str, datastore: Datastore) -> UncertaintyRecord:
     """A record with a score, or with the reason why there is none."""
-    from strokelabel.selection.score import score_scan
+    from strokelabel.selection.descriptor import score_scan
 
     stamp, now = image_stamp(datastore, image), int(time.time())
     try:

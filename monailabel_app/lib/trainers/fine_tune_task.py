@@ -19,8 +19,8 @@ from lib.trainers.stats import StatsWriter, read_stats, say
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
-    from strokelabel.fit.fine_tune_result import FineTuneResult
-    from strokelabel.fit.versions import ModelVersions
+    from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
+    from strokelabel.fit.fine_tuning.versions import ModelVersions
 
 
 class FineTuneTask(TrainTask):
@@ -78,8 +78,8 @@ class FineTuneTask(TrainTask):
         return result.model_dump(mode="json")
 
     def _train(self, options: TrainOptions, datastore: Datastore, stats: StatsWriter) -> FineTuneResult:
-        from strokelabel.fit.devices import gpus_of
-        from strokelabel.fit.fine_tune import FineTuning
+        from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+        from strokelabel.fit.loop.devices import gpus_of
 
         processes = max(1, gpus_of(options.device)) if options.multi_gpu else 1
         tuning = FineTuning(self._versions, self._folder, self._prepared, options.device, processes)

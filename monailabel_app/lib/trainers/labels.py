@@ -11,7 +11,7 @@ from monailabel.interfaces.datastore import Datastore
 from lib.labels.names import LESION_NAME, lesion_value
 from lib.labels.review import Policy, training_tag
 from strokelabel.errors import LabelMapError
-from strokelabel.fit.fine_tune_cases import SubmittedLabel
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lib.infers.options import as_choice, as_device, as_flag, as_number
 from lib.labels.review import Policy
 from lib.refusals import InvalidRequestError
-from strokelabel.fit.fine_tune_options import FineTuneOptions, Frozen
+from strokelabel.fit.fine_tuning.options import FineTuneOptions, Frozen
 
 TRAIN, ROLLBACK = "train", "rollback"
 

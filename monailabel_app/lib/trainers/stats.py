@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from strokelabel.errors import OutputError
-from strokelabel.fit.fine_tune_result import FineTuneResult
-from strokelabel.fit.progress import TrainingProgress
+from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
+from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.io.atomic import atomic_write_json
 
 logger = logging.getLogger(__name__)

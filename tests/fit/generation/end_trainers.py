@@ -21,9 +21,9 @@ def train(folder: Path) -> None:
     from noise_images import SHAPE, open_images
     from tiny_run import tiny_config, tiny_run
 
-    from strokelabel.fit.generation.config import ReplayConfig
-    from strokelabel.fit.generation.processes import GeneratorProcesses
-    from strokelabel.fit.generation.stream import ReplayStream
+    from strokelabel.fit.data.generation.config import ReplayConfig
+    from strokelabel.fit.data.generation.processes import GeneratorProcesses
+    from strokelabel.fit.data.generation.stream import ReplayStream
 
     os.setpgid(0, 0)
     source = GeneratorProcesses(open_images, ["cpu"], SHAPE)

@@ -9,7 +9,7 @@ import time
 import torch
 
 from strokelabel.errors import DataError
-from strokelabel.fit.streams import Batch
+from strokelabel.fit.data.stream import Batch
 
 SHAPE = (6, 8, 10)
 

@@ -16,13 +16,13 @@ from noise_images import SHAPE, Images, assert_equal, open_images, open_nothing,
 
 from strokelabel.errors import DataError, RecipeError, TrainingError
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.generation.config import ReplayConfig
-from strokelabel.fit.generation.processes import GeneratorProcesses
-from strokelabel.fit.generation.source import LocalSource
-from strokelabel.fit.generation.stream import ReplayStream
-from strokelabel.fit.prefetch import PrefetchStream
-from strokelabel.fit.stream_factory import generator_places, make_streams
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.generation.processes import GeneratorProcesses
+from strokelabel.fit.data.generation.source import LocalSource
+from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.recipe_streams import generator_places, make_streams
+from strokelabel.fit.loop.prefetch import PrefetchStream
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe
 
 SCRIPT = Path(__file__).with_name("end_trainers.py")

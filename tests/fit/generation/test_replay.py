@@ -10,13 +10,13 @@ from noise_images import SHAPE, Images, assert_equal
 from pydantic import ValidationError
 from tiny_run import assert_same_training, tiny_config, tiny_run
 
-from strokelabel.fit.generation.config import ReplayConfig
-from strokelabel.fit.generation.replay import ReplayParameters, apply_replay, sample_replay
-from strokelabel.fit.generation.source import LocalSource
-from strokelabel.fit.generation.stream import ReplayStream
-from strokelabel.fit.mixed_stream import WithoutGaps
-from strokelabel.fit.stream_factory import make_streams
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.generation.replay import ReplayParameters, apply_replay, sample_replay
+from strokelabel.fit.data.generation.source import LocalSource
+from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.mixed_stream import WithoutGaps
+from strokelabel.fit.data.recipe_streams import make_streams
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe
 
 

@@ -16,11 +16,10 @@ import torch
 import yaml
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.packed.build import build_pack
+from strokelabel.fit.packed.build import EXPECTED, PACKAGES, build_pack
 from strokelabel.fit.packed.compaction import compact, compact_file, restore, restore_folder
-from strokelabel.fit.packed.wheels import EXPECTED, PACKAGES
 from strokelabel.networks.weights import load_weights
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import tiny_recipe
 
 BLOCKED_IMPORTS = Path(__file__).parents[2] / "blocked_imports"

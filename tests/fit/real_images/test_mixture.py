@@ -10,14 +10,13 @@ import torch
 from lightning_fabric import Fabric
 
 from strokelabel.errors import DataError
-from strokelabel.fit.losses import DiceCrossEntropy
-from strokelabel.fit.real_images.factory import with_real_images
-from strokelabel.fit.real_images.mixture import AlternatingStream, JoinedStream, Part
+from strokelabel.fit.data.real_images.mixture import AlternatingStream, JoinedStream, Part, with_real_images
+from strokelabel.fit.data.recipe_streams import make_streams, split_lesions
+from strokelabel.fit.data.synthetic_stream import SyntheticStream
+from strokelabel.fit.loop.training_run import TrainingRun
 from strokelabel.fit.recipe import Recipe
-from strokelabel.fit.run import TrainingRun
-from strokelabel.fit.stream_factory import make_streams, split_lesions
-from strokelabel.fit.synthetic_stream import SyntheticStream
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.fit.segmentation.losses import DiceCrossEntropy
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from tiny_prepared import make_recipe, write_prepared
 
 PHYSICS = {"shape": [32, 40, 36], "contrast": {"model": "physics"}}

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_images.config import PaintedScanConfig, PaintingConfig
-from strokelabel.fit.real_images.painted_scan_stream import PaintedScanParameters, PaintedScanStream
-from strokelabel.fit.real_images.painting import PaintedLesion, paint, place_mask, sample_painting
-from strokelabel.fit.real_images.preparation import RealImages
-from strokelabel.fit.real_images.recolouring import Recolouring
+from strokelabel.fit.data.real_images.config import PaintedScanConfig, PaintingConfig
+from strokelabel.fit.data.real_images.painted_scan_stream import PaintedScanParameters, PaintedScanStream
+from strokelabel.fit.data.real_images.painting import PaintedLesion, paint, place_mask, sample_painting
+from strokelabel.fit.data.real_images.preparation import RealImages
+from strokelabel.fit.data.real_images.recolouring import Recolouring
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.lesion_bank import Lesion, LesionBank
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.sampling import Sampler
 
 SYNTHESIS = SynthesisConfig(shape=(56, 72, 52), spacing_mm=3.0)

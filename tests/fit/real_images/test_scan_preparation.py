@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from bright_network import centred_affine, phantom, rotation
 from strokelabel.errors import LabelMapError
-from strokelabel.fit.real_images.scan_preparation import bring_to_grid, fill_bright_spots
-from strokelabel.fit.real_images.scans import SHAPE, SPACING_MM, load_scan, save_scan
-from strokelabel.inference.predictor import Predictor
+from strokelabel.fit.data.real_images.scan_preparation import bring_to_grid, fill_bright_spots
+from strokelabel.fit.data.real_images.scans import SHAPE, SPACING_MM, load_scan, save_scan
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 
 LESION_MM = (9.0, -12.0, 6.0)

@@ -9,7 +9,7 @@ import pytest
 from slice_files import SHAPES, write_slices
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_images.slices import load_slices, prepare_slices
+from strokelabel.fit.data.real_images.slices import load_slices, prepare_slices
 
 
 @pytest.mark.parametrize("view", SHAPES)

@@ -10,7 +10,7 @@ import pytest
 from slice_files import write_slices
 
 from strokelabel.errors import DataError
-from strokelabel.fit.real_images.sources import find_scans, find_slices
+from strokelabel.fit.data.real_images.sources import find_scans, find_slices
 
 
 def write_scan(path: Path, *, shift_mm: float = 0.0) -> Path:

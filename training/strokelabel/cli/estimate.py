@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from strokelabel.inference.estimate import QuantitativeEstimator
+    from strokelabel.inference.estimate.predictor import QuantitativeEstimator
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
     from strokelabel.cli.predict import find_scans, set_threads
-    from strokelabel.inference.estimate import QuantitativeEstimator
+    from strokelabel.inference.estimate.predictor import QuantitativeEstimator
     from strokelabel.inference.naming import unique_stems
     from strokelabel.io.map_files import is_map_file
 
@@ -59,7 +59,7 @@ def _estimate(
 ) -> bool:
     """Estimate one scan and say how it went; false if it failed, which does not stop the others."""
     from strokelabel.errors import OutputError, StrokeLabelError
-    from strokelabel.inference.estimate_outputs import map_file_name, write_estimate
+    from strokelabel.inference.estimate.outputs import map_file_name, write_estimate
     from strokelabel.io import read_image
     from strokelabel.networks.estimator import ESTIMATED_MAPS
     from strokelabel.reports.estimates import save_estimate_picture

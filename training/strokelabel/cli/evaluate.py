@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.options import PredictionOptions
+    from strokelabel.inference.segment.options import PredictionOptions
     from strokelabel.reports.evaluation.cases import EvaluationCase
     from strokelabel.reports.evaluation.methods import Method
     from strokelabel.reports.evaluation.results import CaseResult, ResultTable
@@ -81,7 +81,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     paired tests (tests.csv), box plots, and pictures of the worst cases. Exit code 0 when all cases are scored, 1
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.inference.segment.options import CT_WINDOW_HU, PredictionOptions
     from strokelabel.reports.evaluation.cases import parse_part, take_part
     from strokelabel.reports.evaluation.results import ResultTable
 

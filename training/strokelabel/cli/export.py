@@ -29,7 +29,7 @@ def run(
 
     from strokelabel.fit.export import export_weights
     from strokelabel.fit.recipe import load_recipe
-    from strokelabel.fit.session import describe_model
+    from strokelabel.fit.train import describe_model
 
     spec = describe_model(load_recipe(recipe), output, version, license_name)
     which: Literal["newest", "best"] = "newest" if newest else "best"

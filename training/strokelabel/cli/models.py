@@ -35,7 +35,7 @@ def run(
     A running server takes up the change with its next request.
     """
     from strokelabel.errors import OptionError
-    from strokelabel.fit.versions import ORIGIN, ModelVersions
+    from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions
     from strokelabel.registry import find_model
 
     versions = ModelVersions(folder, find_model(model))

@@ -15,11 +15,11 @@ from strokelabel.cli import predict_options as option
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.batch import Row
-    from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.outputs import OutputChoice
-    from strokelabel.inference.parcellate_batch import ParcellationRow
-    from strokelabel.inference.shown import OnProgress
+    from strokelabel.inference.batch.run import Row
+    from strokelabel.inference.network_input import OnProgress
+    from strokelabel.inference.parcellate.batch import ParcellationRow
+    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.segment.outputs import OutputChoice
 
 
 class _AnyRow(Protocol):
@@ -57,8 +57,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     scans = find_scans(inputs)
 
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-    from strokelabel.inference.outputs import OutputChoice
+    from strokelabel.inference.segment.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.inference.segment.outputs import OutputChoice
     from strokelabel.registry import PARCELLATION, find_model
 
     options = PredictionOptions(
@@ -116,8 +116,8 @@ def _segment(
 ) -> int:
     """Find the lesions of scans; return how many failed."""
     # Torch is imported only once the arguments are known to make sense.
-    from strokelabel.inference.batch import predict_scans
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.inference.batch.run import predict_scans
+    from strokelabel.inference.segment.predictor import Predictor
 
     predictor = Predictor.from_model(model, device, options)
     return _follow(
@@ -131,8 +131,8 @@ def _parcellate(
     model: str, device: str, options: PredictionOptions, scans: list[Path], folder: Path, overwrite: bool
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator
-    from strokelabel.inference.parcellate_batch import parcellate_scans
+    from strokelabel.inference.parcellate.batch import parcellate_scans
+    from strokelabel.inference.parcellate.predictor import Parcellator
 
     parcellator = Parcellator.from_model(model, device, options)
     return _follow(

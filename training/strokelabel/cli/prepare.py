@@ -51,9 +51,9 @@ def run(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from strokelabel.fit.real_images.preparation import prepare_real_images
+    from strokelabel.fit.data.real_images.preparation import prepare_real_images
     from strokelabel.labels import read_label_table
-    from strokelabel.synthesis.prepare import prepare_data
+    from strokelabel.synthesis.prepared.prepare import prepare_data
 
     console = Console(stderr=True)
     chosen = read_label_table(table) if table else None

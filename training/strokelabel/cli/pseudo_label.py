@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from strokelabel.fit.pseudo_labels import PseudoLabeler, PseudoRow
+    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
@@ -58,11 +58,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     scans = find_scans(inputs)
 
-    from strokelabel.fit.pseudo_alignment import has_tissues
-    from strokelabel.fit.pseudo_labels import PseudoLabeler
-    from strokelabel.fit.pseudo_record import QualityGate
-    from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.predictor import Predictor
+    from strokelabel.fit.pseudo_labels.alignment import has_tissues
+    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
+    from strokelabel.fit.pseudo_labels.record import QualityGate
+    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.segment.predictor import Predictor
 
     set_threads(threads)
     options = PredictionOptions(tta=tta, keep_probabilities=False)

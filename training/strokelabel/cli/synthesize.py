@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from strokelabel.fit.recipe import Recipe
     from strokelabel.reports.contact_sheet import Panel
-    from strokelabel.synthesis.prepared import PreparedData
+    from strokelabel.synthesis.prepared.dataset import PreparedData
 
 _PICTURES = 96
 
@@ -48,12 +48,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from rich.progress import track
 
     from strokelabel.errors import OptionError
-    from strokelabel.fit.devices import resolve_device
+    from strokelabel.fit.loop.devices import resolve_device
     from strokelabel.fit.recipe import load_recipe
-    from strokelabel.fit.session import make_synthesizer
+    from strokelabel.fit.train import make_synthesizer
     from strokelabel.reports.contact_sheet import save_contact_sheet
     from strokelabel.reports.synthetic import synthetic_panel, write_synthetic
-    from strokelabel.synthesis.prepared import PreparedData
+    from strokelabel.synthesis.prepared.dataset import PreparedData
 
     chosen = load_recipe(recipe)
     config = chosen.synthesis.at_spacing(spacing_mm) if spacing_mm else chosen.synthesis
@@ -94,10 +94,10 @@ def real_panels(
     Raises:
         DataError: the recipe, or the prepared folder, has none.
     """
-    from strokelabel.fit.real_images.factory import make_scan_stream, make_slab_stream
-    from strokelabel.fit.real_images.preparation import RealImages
-    from strokelabel.fit.session import split_lesions
-    from strokelabel.reports.real_images import scan_panels, slab_panels
+    from strokelabel.fit.data.real_images.mixture import make_scan_stream, make_slab_stream
+    from strokelabel.fit.data.real_images.preparation import RealImages
+    from strokelabel.fit.train import split_lesions
+    from strokelabel.reports.synthetic import scan_panels, slab_panels
 
     images = RealImages.load(data.folder)
     if kind == "slabs":

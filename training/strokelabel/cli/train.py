@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from strokelabel.fit.real_config import RealConfig
+    from strokelabel.fit.data.annotated_scans.config import RealConfig
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
@@ -62,11 +62,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from rich.console import Console
 
-    from strokelabel.fit.generation.options import with_generators
-    from strokelabel.fit.quantitative_stream import with_maps
+    from strokelabel.fit.data.generation.config import with_generators
+    from strokelabel.fit.data.quantitative_streams import with_maps
     from strokelabel.fit.recipe import load_recipe, shrink, with_folders
-    from strokelabel.fit.session import train_recipe
-    from strokelabel.synthesis.prepared import PreparedData
+    from strokelabel.fit.train import train_recipe
+    from strokelabel.synthesis.prepared.dataset import PreparedData
 
     chosen = with_maps(with_folders(load_recipe(recipe), real, pseudo_labels), maps)
     chosen = with_generators(shrink(chosen) if fast_dev_run else chosen, generators, gpu_generators)
@@ -93,7 +93,7 @@ def prepare_scans(config: RealConfig, spacing_mm: float, cache: Path) -> None:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from strokelabel.fit.real_data import prepare_real
+    from strokelabel.fit.data.annotated_scans.scans import prepare_real
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

@@ -13,10 +13,10 @@ from strokelabel.cli.evaluate import check_names, set_threads, split_name
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.options import PredictionOptions
+    from strokelabel.inference.segment.options import PredictionOptions
     from strokelabel.reports.evaluation.model_method import ModelMethod
     from strokelabel.reports.real_validation.scores import RealScore
-    from strokelabel.reports.validation import CaseScore
+    from strokelabel.reports.validation.run import CaseScore
     from strokelabel.synthesis.validation import ValidationCase
 
 
@@ -82,10 +82,10 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
 
     The tables, made for a model card, are also written to card.md. Exit code 1 when a real scan could not be scored.
     """
-    from strokelabel.inference.options import PredictionOptions
+    from strokelabel.inference.segment.options import PredictionOptions
     from strokelabel.io import atomic_write_text
     from strokelabel.reports.evaluation.cases import parse_part
-    from strokelabel.reports.model_score import score_table
+    from strokelabel.reports.validation.model_score import score_table
 
     if not synthetic and real is None:
         raise OptionError("expected the synthetic benchmark, or real scans (--real DATA), and not neither")
@@ -170,12 +170,12 @@ def score_synthetic(
     from rich.console import Console
     from rich.progress import track
 
-    from strokelabel.fit.devices import resolve_device
+    from strokelabel.fit.loop.devices import resolve_device
     from strokelabel.fit.recipe import load_recipe
-    from strokelabel.fit.session import make_synthesizer
-    from strokelabel.reports import validation as report
-    from strokelabel.reports.validation_tables import benchmark_table
-    from strokelabel.synthesis.prepared import PreparedData
+    from strokelabel.fit.train import make_synthesizer
+    from strokelabel.reports.validation import run as report
+    from strokelabel.reports.validation.tables import benchmark_table
+    from strokelabel.synthesis.prepared.dataset import PreparedData
     from strokelabel.synthesis.validation import BENCHMARK_VERSION, validation_config
 
     contenders = [report.Contender(m.name, m.model.predictor, m.options) for m in methods]
@@ -207,7 +207,7 @@ def score_real(
     from rich.console import Console
     from rich.progress import track
 
-    from strokelabel.inference.shown import silent
+    from strokelabel.inference.network_input import silent
     from strokelabel.reports.evaluation.cases import take_part
     from strokelabel.reports.evaluation.pairs import read_pairs
     from strokelabel.reports.evaluation.results import ResultTable

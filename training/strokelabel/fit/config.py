@@ -1,10 +1,15 @@
-"""Settings of a training run: the part of a recipe that is not about data."""
+"""Settings of a training run: the parts of a recipe that are not about images."""
 
 from __future__ import annotations
 
 from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from strokelabel.fit.estimation.loss import EstimatorLoss
+from strokelabel.fit.estimation.objective import EstimatorObjective
+from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures
+from strokelabel.synthesis.quantitative.config import MprageConfig
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Arithmetic of a network: float32, or mixed with one of two 16-bit formats."""
@@ -36,7 +41,7 @@ class TrainingConfig(BaseModel):
         warmup_steps: steps over which the rate first rises linearly from zero.
         lesion_weight: weight of the lesion class in the loss, relative to the others.
         l2_warmup_steps: steps at the start that pull logits to ±5 instead of the loss proper; see
-            `strokelabel.fit.losses.logit_distance`.
+            `strokelabel.fit.segmentation.losses.logit_distance`.
         ema_decay: decay per step of the moving average of the weights, which is what is validated and
             exported; 0 turns it off.
         precision: arithmetic of the network; the loss is always computed in float32.
@@ -112,3 +117,45 @@ class TrainingConfig(BaseModel):
                 f"largest_norm: expected 0 with the precision 16-mixed, got {self.largest_norm:g}"
             )
         return self
+
+
+class MapsConfig(BaseModel):
+    """Heads whose contrast comes from quantitative volumes.
+
+    Attributes:
+        folder: of maps, written by `strokelabel estimate` or measured; None for maps simulated from the prepared label
+            maps, which stand in where there are no scans.
+        simulated_per_brain: simulated subjects for each label map of the training part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str | None = None
+    simulated_per_brain: int = Field(default=4, ge=1)
+
+
+class EstimationConfig(BaseModel):
+    """The loss, and how scans are simulated from maps.
+
+    Attributes:
+        mse_steps: optimiser steps with the mean squared error alone.
+        perceptual_weight: of the perceptual part of the loss after that; 0 leaves it out.
+        perceptual_model: the segmentation model whose encoder it looks with.
+        mprage: acquisition parameters of the simulated scans.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mse_steps: int = Field(default=20_000, ge=0)
+    perceptual_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    perceptual_model: str = "base"
+    mprage: MprageConfig = MprageConfig()
+
+    def objective(self) -> EstimatorObjective:
+        """The objective of these settings.
+
+        Raises:
+            UnknownModelError, WeightsError: the perceptual model is not there, or is no segmentation U-Net.
+        """
+        features = SegmenterFeatures.from_model(self.perceptual_model) if self.perceptual_weight else None
+        return EstimatorObjective(EstimatorLoss(self.mse_steps, self.perceptual_weight, features))

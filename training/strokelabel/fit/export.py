@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from strokelabel.errors import CheckpointError
-from strokelabel.fit.checkpoint import Checkpoint, load_checkpoint, load_newest_checkpoint
+from strokelabel.fit.loop.checkpoint import Checkpoint, load_checkpoint, load_newest_checkpoint
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
 from strokelabel.types import PathLike

@@ -10,18 +10,16 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from strokelabel.errors import RecipeError
-from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.estimator_config import EstimationConfig
-from strokelabel.fit.generation.config import ReplayConfig
-from strokelabel.fit.maps_config import MapsConfig
-from strokelabel.fit.real_config import PseudoLabelConfig, RealConfig
-from strokelabel.fit.real_images.config import PaintedScanConfig, SlabConfig
+from strokelabel.fit.config import EstimationConfig, MapsConfig, TrainingConfig
+from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
+from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.settings.section import Section
+from strokelabel.synthesis.config_sections import Section
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""

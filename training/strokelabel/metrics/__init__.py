@@ -3,11 +3,21 @@
 `metrics.case` has them all for one case on the papers' grid, `metrics.statistics` what a cohort's add up to.
 """
 
-from strokelabel.metrics.detection import LesionDetection, detect_lesions
-from strokelabel.metrics.empty import ISLES_OVERLAP, EmptyPolicy
-from strokelabel.metrics.lesions import label_lesions, largest_component, lesion_volumes_ml, volume_ml
-from strokelabel.metrics.overlap import dice
-from strokelabel.metrics.rates import false_positive_rate, true_positive_rate
+from strokelabel.metrics.lesions import (
+    LesionDetection,
+    detect_lesions,
+    label_lesions,
+    largest_component,
+    lesion_volumes_ml,
+    volume_ml,
+)
+from strokelabel.metrics.overlap import (
+    ISLES_OVERLAP,
+    EmptyPolicy,
+    dice,
+    false_positive_rate,
+    true_positive_rate,
+)
 from strokelabel.metrics.surface import MISSED_DISTANCE_MM, PAPER_DISTANCE, hd95_mm
 
 __all__ = [

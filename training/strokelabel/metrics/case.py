@@ -11,10 +11,8 @@ from strokelabel.errors import HeaderError, LabelMapError
 from strokelabel.geometry import CropBox, Grid, box_around
 from strokelabel.io import Image
 from strokelabel.metrics.common_grid import common_grid, fields_overlap, reaches_outside, resample_mask
-from strokelabel.metrics.detection import detect_lesions
-from strokelabel.metrics.lesions import volume_ml
-from strokelabel.metrics.overlap import dice
-from strokelabel.metrics.rates import false_positive_rate, true_positive_rate
+from strokelabel.metrics.lesions import detect_lesions, volume_ml
+from strokelabel.metrics.overlap import dice, false_positive_rate, true_positive_rate
 from strokelabel.metrics.surface import hd95_mm
 
 _CORNERS_MM: Final = 1.0

@@ -1,15 +1,14 @@
-"""Lesions as objects: connected components of a mask, their number and their volumes.
-
-Two voxels that touch by a face, an edge or a corner belong to the same lesion (26-connectivity), as in the
-ISLES'22 challenge.
-"""
+"""Lesions as objects: connected components of a mask, their volumes, and which of them were found."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import cc3d
 import numpy as np
+
+from strokelabel.metrics.overlap import check_same_shape
 
 CONNECTIVITY: Final = 26
 
@@ -46,3 +45,58 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     if count == 0:
         return np.zeros(mask.shape, dtype=bool)
     return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+
+
+@dataclass(frozen=True)
+class LesionDetection:
+    """Numbers of lesions (26-connected), counted as the ISLES'22 challenge does.
+
+    Attributes:
+        found: lesions of the reference of which at least one voxel is predicted.
+        missed: lesions of the reference of which none is.
+        invented: predicted lesions without a voxel of the reference.
+        predicted: all predicted lesions.
+    """
+
+    found: int
+    missed: int
+    invented: int
+    predicted: int
+
+    @property
+    def reference(self) -> int:
+        """Number of lesions in the reference."""
+        return self.found + self.missed
+
+    @property
+    def count_difference(self) -> int:
+        """Absolute lesion difference |C(x) - C(y)| of SynthStroke's appendix A."""
+        return abs(self.reference - self.predicted)
+
+    def f1(self, empty: float = 1.0) -> float:
+        """Lesion-wise F1, 2 found / (2 found + missed + invented); `empty` where there is no lesion at all."""
+        total = 2 * self.found + self.missed + self.invented
+        return 2 * self.found / total if total else empty
+
+
+def detect_lesions(reference: np.ndarray, prediction: np.ndarray) -> LesionDetection:
+    """Count found, missed and invented lesions of two masks on the same grid.
+
+    Args:
+        reference: (i, j, k), true (or not zero) inside lesions.
+        prediction: (i, j, k), likewise.
+
+    Raises:
+        DimensionError: the masks differ in shape.
+    """
+    check_same_shape(reference, prediction)
+    both = reference.astype(bool) & prediction.astype(bool)
+    reference_labels, count = label_lesions(reference)
+    predicted_labels, predicted = label_lesions(prediction)
+    found = len(np.unique(reference_labels[both]))
+    return LesionDetection(
+        found=found,
+        missed=count - found,
+        invented=predicted - len(np.unique(predicted_labels[both])),
+        predicted=predicted,
+    )

@@ -9,8 +9,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from strokelabel.geometry import box_around
-from strokelabel.metrics.empty import EmptyPolicy
-from strokelabel.metrics.overlap import check_same_shape
+from strokelabel.metrics.overlap import EmptyPolicy, check_same_shape
 
 MISSED_DISTANCE_MM: Final = 256.0
 """Side of the field in which masks are compared: what the papers give for a mask that should not be empty."""

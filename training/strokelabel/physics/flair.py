@@ -7,10 +7,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from strokelabel.physics.acquisition import Acquisition, Field, decay, recovery
+from strokelabel.physics.acquisition import (
+    Acquisition,
+    Field,
+    check_fraction,
+    check_order,
+    check_positive,
+    decay,
+    recovery,
+)
 from strokelabel.physics.maps import QuantitativeMaps
 from strokelabel.physics.spin_echo import spin_echo_readout
-from strokelabel.physics.timing import check_fraction, check_order, check_positive
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from strokelabel.physics.acquisition import Acquisition, Field, decay, radians, recovery
+from strokelabel.physics.acquisition import (
+    Acquisition,
+    Field,
+    check_flip_angle,
+    check_order,
+    check_positive,
+    decay,
+    radians,
+    recovery,
+)
 from strokelabel.physics.maps import QuantitativeMaps
-from strokelabel.physics.timing import check_flip_angle, check_order, check_positive
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from strokelabel.physics.acquisition import Acquisition, Field, decay
+from strokelabel.physics.acquisition import (
+    Acquisition,
+    Field,
+    check_flip_angle,
+    check_fraction,
+    check_order,
+    check_positive,
+    decay,
+)
 from strokelabel.physics.maps import QuantitativeMaps
 from strokelabel.physics.readout_train import ReadoutTrain, recover
-from strokelabel.physics.timing import check_flip_angle, check_fraction, check_order, check_positive
 
 
 @dataclass(frozen=True)

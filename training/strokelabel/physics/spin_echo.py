@@ -1,18 +1,22 @@
-"""The part that fast spin echo and FLAIR share: excitation, refocusing at half the echo time, and recovery.
-
-Excitation is 90 and refocusing 180 degrees, both scaled by the transmit field. Crushers leave only the spin echo,
-and transverse magnetisation is gone before the next excitation. One refocusing pulse counts for recovery: later pulses
-of an echo train only shorten it further.
-"""
+"""Fast (turbo) spin echo, and the part that it shares with FLAIR."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from strokelabel.physics.acquisition import Field, decay, radians, recovery
+from strokelabel.physics.acquisition import (
+    Acquisition,
+    Field,
+    check_order,
+    check_positive,
+    decay,
+    radians,
+    recovery,
+)
 from strokelabel.physics.maps import QuantitativeMaps
 
 
@@ -48,3 +52,45 @@ def spin_echo_readout(
         constant=recovery(maps.r1, recovery_time) + turned * recovery(maps.r1, echo_time / 2),
         slope=turned * decay(maps.r1, echo_time / 2) * torch.cos(excitation),
     )
+
+
+@dataclass(frozen=True)
+class FastSpinEcho(Acquisition):
+    """Spin-echo signal with R2 (qSynth eq. 3, with the effect of the refocusing pulse on recovery).
+
+    At nominal transmit field
+        S = PD (1 - 2 exp(-R1 (TR - TE/2)) + exp(-R1 TR)) exp(-R2 TE),
+    which is the paper's PD (1 - exp(-R1 TR)) exp(-R2 TE) as long as TE is much shorter than TR.
+
+    Attributes:
+        echo_time: effective echo time in seconds.
+        repetition_time: in seconds.
+
+    Raises:
+        OptionError: a time is not positive, or the echo comes after the repetition.
+    """
+
+    echo_time: float = 0.1
+    repetition_time: float = 4.0
+
+    name: ClassVar[str] = "fse"
+    title: ClassVar[str] = "fast spin echo"
+
+    def __post_init__(self) -> None:
+        check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)
+        check_order(("the echo time", self.echo_time), ("the repetition time", self.repetition_time))
+
+    def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
+        """See `Acquisition.signal`."""
+        recovery_time = self.repetition_time - self.echo_time / 2
+        readout = spin_echo_readout(maps, self.echo_time, recovery_time, transmit)
+        steady = readout.constant / (1 - readout.slope)
+        return receive * maps.pd * readout.amplitude * steady * decay(maps.r2, self.echo_time)
+
+    def bids(self) -> dict[str, Any]:
+        """See `Acquisition.bids`."""
+        return {
+            "PulseSequenceType": "Fast spin echo",
+            "EchoTime": self.echo_time,
+            "RepetitionTime": self.repetition_time,
+        }

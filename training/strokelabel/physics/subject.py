@@ -17,9 +17,8 @@ from strokelabel.io.nifti import read_nifti
 from strokelabel.labels import LabelTable
 from strokelabel.physics.distributions import RandomSource
 from strokelabel.physics.label_maps import draw_tissues, insert_tissue, label_tissues, maps_from_labels
-from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, r2_from_r2_star
+from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
 from strokelabel.physics.priors import TissuePriors
-from strokelabel.physics.units import check_units
 
 _SAME_AFFINE_MM = 1e-2
 

@@ -1,11 +1,15 @@
-"""A few numbers that say what a scan looks like, so that scans can be compared."""
+"""What is computed of a scan to decide whether it should be labelled next."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.uncertainty import estimate_uncertainty, scan_uncertainty
+from strokelabel.io.images import Image
 from strokelabel.types import LabelVolume, Volume
 
 VERSION = 1
@@ -44,3 +48,37 @@ def scan_descriptor(
         numbers += [float(inside.mean()), float(inside.std()), float(np.log1p(count * voxel_ml))]
     numbers += [float(np.log(side)) for side in sorted(spacing_mm)]
     return tuple(round(number, 5) for number in numbers)
+
+
+@dataclass(frozen=True)
+class ScanScore:
+    """How unsure a model is about a scan, and what the scan looks like.
+
+    Attributes:
+        uncertainty: mean mutual information in nats ("epistemic") where lesion is possible, plus that over the brain.
+        lesion: the first of the two.
+        brain: the second: a contrast that the model does not know shows there, even where no lesion is found.
+        descriptor: see `scan_descriptor`.
+    """
+
+    uncertainty: float
+    lesion: float
+    brain: float
+    descriptor: tuple[float, ...]
+
+
+def score_scan(predictor: Predictor, image: Image) -> ScanScore:
+    """Score a scan by some passes of the network over it.
+
+    Args:
+        predictor: the weights that would learn from the scan's label.
+        image: from `read_image`.
+
+    Raises:
+        ImageError: the scan cannot be segmented.
+    """
+    estimate = estimate_uncertainty(predictor, image)
+    found = scan_uncertainty(estimate)
+    classes = len(predictor.spec.class_names)
+    descriptor = scan_descriptor(image.data, estimate.prediction.labels, classes, image.grid.spacing)
+    return ScanScore(found.lesion + found.brain, found.lesion, found.brain, descriptor)

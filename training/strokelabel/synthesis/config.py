@@ -16,9 +16,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from strokelabel.physics.presets import PRESETS, PresetName
-from strokelabel.synthesis.settings.scanner import CoilConfig, CoverageConfig
-from strokelabel.synthesis.settings.section import Range, Section, some_weight
-from strokelabel.synthesis.settings.tissue import PocketConfig, StructureConfig, SurroundingsConfig
+from strokelabel.synthesis.config_sections import (
+    CoilConfig,
+    CoverageConfig,
+    PocketConfig,
+    Range,
+    Section,
+    StructureConfig,
+    SurroundingsConfig,
+    some_weight,
+)
 
 
 def _known_protocols(weights: dict[str, float]) -> dict[str, float]:

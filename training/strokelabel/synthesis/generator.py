@@ -15,25 +15,32 @@ from strokelabel.errors import DataError
 from strokelabel.labels import LabelTable, TissueClass
 from strokelabel.networks.normalization import normalize
 from strokelabel.physics.maps import MAP_NAMES
-from strokelabel.synthesis.artefacts import (
-    ArtefactParameters,
-    acquire,
-    apply_bias,
-    apply_gamma,
-    clip_to_window,
-    sample_artefacts,
-    without_noise,
-)
-from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.contrast import ContrastParameters, sample_contrast, texture
-from strokelabel.synthesis.deformation import (
+from strokelabel.synthesis.anatomy.deformation import (
     DeformationParameters,
     head_coordinates,
     sample_deformation,
     sample_volume,
 )
-from strokelabel.synthesis.head import Head, crop_to_view, stack_heads
-from strokelabel.synthesis.lesion import (
+from strokelabel.synthesis.anatomy.head import Head, crop_to_view, stack_heads
+from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
+from strokelabel.synthesis.anatomy.skull_strip import (
+    SkullStripParameters,
+    brain_masks,
+    sample_skull_strip,
+    without_extracerebral,
+)
+from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.contrast.gaussian_mixture import CT, ContrastParameters, sample_contrast, texture
+from strokelabel.synthesis.contrast.pockets import Pocket, fill_pockets, sample_pockets
+from strokelabel.synthesis.contrast.signals import expose, signal_contrast
+from strokelabel.synthesis.contrast.structures import vary_structures, vary_surroundings
+from strokelabel.synthesis.contrast.tissue_properties import (
+    each_lesion_tissue,
+    sample_tissue_contrast,
+    with_stage,
+)
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.lesions.lesion import (
     COMPONENTS,
     OWN_COMPONENTS,
     LesionParameters,
@@ -41,25 +48,21 @@ from strokelabel.synthesis.lesion import (
     place_lesions,
     sample_lesions,
 )
-from strokelabel.synthesis.lesion_bank import LesionBank
-from strokelabel.synthesis.lesion_realism import Realism, RealismMaps, RealismParameters
-from strokelabel.synthesis.parcellation import ParcellationTarget
+from strokelabel.synthesis.lesions.realism import Realism, RealismMaps, RealismParameters
+from strokelabel.synthesis.quantitative.scan import TEXTURES, scan, textured_maps
 from strokelabel.synthesis.sampling import Sampler, derived_sampler, on_device, pad_stack
-from strokelabel.synthesis.scan import TEXTURES, scan, textured_maps
+from strokelabel.synthesis.scanner.artefacts import (
+    ArtefactParameters,
+    acquire,
+    apply_bias,
+    apply_gamma,
+    as_ct,
+    clip_to_window,
+    sample_artefacts,
+    without_noise,
+)
 from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
 from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
-from strokelabel.synthesis.scanner.ct import as_ct
-from strokelabel.synthesis.signals import expose, signal_contrast
-from strokelabel.synthesis.skull_strip import (
-    SkullStripParameters,
-    brain_masks,
-    sample_skull_strip,
-    without_extracerebral,
-)
-from strokelabel.synthesis.tissue.families import CT
-from strokelabel.synthesis.tissue.pockets import Pocket, fill_pockets, sample_pockets
-from strokelabel.synthesis.tissue.structures import vary_structures, vary_surroundings
-from strokelabel.synthesis.tissue_contrast import each_lesion_tissue, sample_tissue_contrast, with_stage
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from strokelabel.fit.generation.stream import ReplayStream
+from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.io.atomic import atomic_write_text
 
 

@@ -22,21 +22,21 @@ from pathlib import Path
 import torch
 
 from strokelabel.errors import StrokeLabelError
-from strokelabel.fit.checkpoint import list_checkpoints, load_newest_checkpoint
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.devices import resolve_device
+from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.recipe_streams import Streams, part_brains
 from strokelabel.fit.export import export_weights
-from strokelabel.fit.generation.config import ReplayConfig
-from strokelabel.fit.generation.stream import ReplayStream
-from strokelabel.fit.loop import TrainingResult
+from strokelabel.fit.loop.checkpoint import list_checkpoints, load_newest_checkpoint
+from strokelabel.fit.loop.devices import resolve_device
+from strokelabel.fit.loop.progress import TrainingProgress
+from strokelabel.fit.loop.training_loop import TrainingResult
 from strokelabel.fit.packed.speed import SpeedTable
-from strokelabel.fit.progress import TrainingProgress
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.session import describe_model, train_recipe
-from strokelabel.fit.stream_factory import Streams, part_brains
+from strokelabel.fit.train import describe_model, train_recipe
 from strokelabel.io.atomic import atomic_write_json
-from strokelabel.synthesis.head_cache import load_heads
-from strokelabel.synthesis.prepared import PreparedData
+from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 _ENDLESS = 10**9
 _FINISHING_SECONDS = 5.0

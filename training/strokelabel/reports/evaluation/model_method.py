@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.outputs import OutputChoice, provenance, read_sidecar, write_outputs
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.outputs import OutputChoice, provenance, read_sidecar, write_outputs
 from strokelabel.io import Image, read_image
 from strokelabel.registry import ModelSpec
 from strokelabel.reports.evaluation.cases import EvaluationCase
 from strokelabel.reports.evaluation.methods import Method, OnProgress, image_of
-from strokelabel.reports.evaluation.slab import slab_axis
+from strokelabel.reports.evaluation.slabs import slab_axis
 
 if TYPE_CHECKING:
-    from strokelabel.inference.prediction import Prediction
-    from strokelabel.inference.predictor import Predictor
-    from strokelabel.inference.scores import Scores
+    from strokelabel.inference.segment.predictor import Predictor
+    from strokelabel.inference.segment.scores import Prediction, Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +65,7 @@ class ScoringModel:
         Raises:
             ImageError, WeightsError: the scan cannot be predicted, or the model not be loaded.
         """
-        from strokelabel.inference.scores import decide
+        from strokelabel.inference.segment.scores import decide
 
         began = time.perf_counter()
         known = self._of(path, options, progress)
@@ -86,7 +85,7 @@ class ScoringModel:
         return known
 
     def _scores(self, image: Image, options: PredictionOptions, progress: OnProgress) -> Scores:
-        from strokelabel.reports.evaluation.slab_scores import slab_scores
+        from strokelabel.reports.evaluation.slabs import slab_scores
 
         axis = None if self.slabs_as_scans else slab_axis(image.data)
         if axis is None:
@@ -96,7 +95,7 @@ class ScoringModel:
     @cached_property
     def predictor(self) -> Predictor:
         """Loaded when the first mask is to be made: a finished run needs no torch."""
-        from strokelabel.inference.predictor import Predictor
+        from strokelabel.inference.segment.predictor import Predictor
 
         return Predictor.from_model(self.spec.path, self.device)
 

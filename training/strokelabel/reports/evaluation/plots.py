@@ -1,10 +1,10 @@
-"""Box plots of the scores: one picture per metric, groups side by side, a box per method."""
+"""Plots of an evaluation: box plots of the scores, and forest plots of means with their intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from strokelabel.io import atomic_path
-from strokelabel.reports.evaluation.columns import COLUMNS, Column
+from strokelabel.reports.evaluation.tables import COLUMNS, Column
 
 _COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 """Okabe and Ito's, which the colour-blind can tell apart."""
@@ -92,3 +92,35 @@ def _box(axes: Axes, values: np.ndarray, position: float, width: float, color: s
     spread = np.linspace(-0.3, 0.3, len(values)) * width if len(values) > 1 else np.zeros(1)
     order = np.random.default_rng(0).permutation(len(values))  # the same every time, and no line of dots
     axes.scatter(position + spread[order], values, s=8, color=color, alpha=0.7, linewidths=0, zorder=3)
+
+
+class Interval(NamedTuple):
+    """A mean and its confidence limits."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def save_forest_plot(rows: dict[str, Interval], label: str, path: Path) -> None:
+    """Draw one line per row, the first at the top, and a line at zero.
+
+    Args:
+        rows: name of each row: its interval.
+        label: of the horizontal axis.
+        path: the PNG file, written atomically.
+    """
+    figure = Figure(figsize=(7.0, 1.1 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    heights = range(len(rows), 0, -1)
+    means = [row.mean for row in rows.values()]
+    errors = [[r.mean - r.low for r in rows.values()], [r.high - r.mean for r in rows.values()]]
+    axes.errorbar(means, list(heights), xerr=errors, fmt="o", color="black", capsize=3, markersize=4)
+    axes.axvline(0, color="gray", linewidth=0.8)
+    axes.set_yticks(list(heights), list(rows))
+    axes.set_ylim(0.4, len(rows) + 0.6)
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

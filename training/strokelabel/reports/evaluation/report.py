@@ -14,13 +14,12 @@ from strokelabel.metrics import MISSED_DISTANCE_MM
 from strokelabel.metrics.case import ComparedMasks
 from strokelabel.metrics.common_grid import SIDE, SPACING_MM
 from strokelabel.reports.evaluation.cases import EvaluationCase
-from strokelabel.reports.evaluation.false_lesions import false_lesion_table
 from strokelabel.reports.evaluation.methods import Method
 from strokelabel.reports.evaluation.plots import write_box_plots
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.run import compare
 from strokelabel.reports.evaluation.summary import comparison_table as make_comparisons
-from strokelabel.reports.evaluation.summary import score_table, summary_table
+from strokelabel.reports.evaluation.summary import false_lesion_table, score_table, summary_table
 from strokelabel.reports.evaluation.tables import Table, comparison_table, main_table, metric_table
 from strokelabel.reports.evaluation.worst import worst_false_results, worst_results, write_worst
 

@@ -20,7 +20,7 @@ from strokelabel.metrics.case import CaseMetrics, ComparedMasks
 from strokelabel.metrics.common_grid import SIDE
 from strokelabel.reports.contact_sheet import Panel, best_slice, save_contact_sheet
 from strokelabel.reports.evaluation.results import CaseResult
-from strokelabel.reports.evaluation.slab import slab_axis
+from strokelabel.reports.evaluation.slabs import slab_axis
 
 REFERENCE_COLOR: Final = "lime"
 PREDICTION_COLOR: Final = "red"

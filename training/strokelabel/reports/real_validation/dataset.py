@@ -18,7 +18,7 @@ from strokelabel import __version__
 from strokelabel.inference.naming import bids_name
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, read_image, write_nifti
 from strokelabel.io.slice_files import PLANES, SliceFile, View, read_slices
-from strokelabel.reports.evaluation.slab import SLAB_MM
+from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.real_validation.material import (
     RealGroup,
     RealScan,

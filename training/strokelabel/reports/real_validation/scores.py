@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from strokelabel.reports.evaluation.results import CaseResult
-from strokelabel.reports.evaluation.slab import SLAB_MM
+from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.evaluation.tables import Cell, Table
 from strokelabel.reports.real_validation.material import LESION_FREE, Part, RealGroup
 

@@ -1,1 +1,4 @@
-"""Parts of single lesions: how each fades within itself. Modules of lesions from before this package are beside it."""
+"""Lesions of synthetic images: which, where, of what age and how bright, and what looks like them.
+
+The bank of real masks is drawn from here, and filled by `synthesis.prepared`.
+"""

@@ -1,1 +1,4 @@
-"""Effects of the scanner beyond bias, slices and noise: coils, partial coverage, computed tomography."""
+"""Effects of the scanner on a synthetic image: coils, coverage, bias, slices, noise, computed tomography.
+
+Applied after the contrast; signal equations are in `strokelabel.physics`.
+"""

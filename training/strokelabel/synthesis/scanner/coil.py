@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from strokelabel.synthesis.config_sections import CoilConfig
 from strokelabel.synthesis.fields import evaluate_fields
-from strokelabel.synthesis.lesion_grid import CoarseGrid
+from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
 from strokelabel.synthesis.sampling import Sampler, column
-from strokelabel.synthesis.settings.scanner import CoilConfig
 
 _GRID_MM = 6.0
 _VISIBLE = 0.04

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from strokelabel.synthesis.config_sections import CoverageConfig
 from strokelabel.synthesis.sampling import Sampler, on_device
-from strokelabel.synthesis.settings.scanner import CoverageConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,227 @@
+"""Real scans with lesion masks, brought once to the canonical grid and kept on disk in that form."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from strokelabel.errors import DataError, ImageError, RecipeError
+from strokelabel.fit.data.annotated_scans.config import RealConfig
+from strokelabel.geometry import CanonicalGrid
+from strokelabel.inference.head import head_box
+from strokelabel.inference.intensity import prepare_intensities
+from strokelabel.io.atomic import atomic_path
+from strokelabel.io.images import Image
+from strokelabel.io.lesion_pairs import LesionPair, find_lesion_pairs, read_lesion_pair
+from strokelabel.synthesis.prepared.dataset import stable_split
+from strokelabel.synthesis.prepared.prepare import fingerprint
+from strokelabel.types import Mask
+
+FORMAT_VERSION = 1
+"""Version of the stored scans; those of another version are made anew."""
+
+_LOG = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int], None]
+"""Called with how many scans are ready, and how many there are."""
+
+
+@dataclass(frozen=True)
+class RealScan:
+    """A prepared scan.
+
+    Attributes:
+        name: unique in its data set.
+        subject: who it is of.
+        path: the stored volumes.
+    """
+
+    name: str
+    subject: str
+    path: Path
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """Image (x, y, z) float32 with its brightest voxel at 1 and air at zero, and lesion (x, y, z) bool.
+
+        Raises:
+            DataError: the stored file is gone or damaged.
+        """
+        try:
+            stored = load_file(self.path)
+            image = stored["image"].float()
+            bits = np.unpackbits(stored["lesion"].numpy(), count=image.numel())
+        except (OSError, KeyError, SafetensorError, ValueError) as error:
+            raise DataError(
+                f"{self.path}: expected a prepared scan, which could not be read ({error}); delete it and start again"
+            ) from error
+        return image, torch.from_numpy(bits.astype(bool)).view(image.shape)
+
+
+@dataclass(frozen=True)
+class RealDataset:
+    """Prepared scans of a data set.
+
+    Attributes:
+        scans: in the order of their names.
+        refused: scan name → why it was left out.
+    """
+
+    scans: tuple[RealScan, ...]
+    refused: dict[str, str]
+
+    def of_subjects(self, subjects: Iterable[str]) -> RealDataset:
+        """The scans of some subjects."""
+        wanted = set(subjects)
+        return RealDataset(tuple(scan for scan in self.scans if scan.subject in wanted), self.refused)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """All subjects, in order."""
+        return tuple(sorted({scan.subject for scan in self.scans}))
+
+
+def prepare_real(
+    config: RealConfig,
+    spacing_mm: float,
+    cache: Path,
+    on_progress: OnProgress = lambda done, total: None,
+) -> RealDataset:
+    """Find the scans of a recipe and prepare those that the cache does not hold.
+
+    Scan and mask go the way of a prediction: intensities with air at zero, closest axes to right-anterior-superior,
+    isotropic voxels; then everything but the head is cut off. Normalisation follows after augmentation.
+
+    Args:
+        config: which scans.
+        spacing_mm: voxel size.
+        cache: folder for prepared scans; named by the content of their files, so that it may serve many data sets.
+        on_progress: called after every scan.
+
+    Raises:
+        RecipeError: the recipe names no folder.
+        DataError: no scans with masks there, or none of them usable.
+        OutputError: the cache cannot be written.
+    """
+    if config.folder is None:
+        raise RecipeError(
+            "real.folder: expected a folder of scans with lesion masks, this recipe needs one; name it with --real"
+        )
+    search = find_lesion_pairs(config.folder, masks=config.masks, suffixes=config.suffixes)
+    scans, refused = [], {}
+    for done, pair in enumerate(search.pairs):
+        on_progress(done, len(search.pairs))
+        try:
+            scans.append(_prepare(pair, spacing_mm, cache))
+        except ImageError as error:
+            refused[pair.name] = str(error)
+            _LOG.warning("%s is left out: %s", pair.name, error)
+    on_progress(len(search.pairs), len(search.pairs))
+    if not scans:
+        first = next(iter(refused.values()))
+        raise DataError(
+            f"{config.folder}: expected a usable scan, all {len(refused)} were refused; first: {first}"
+        )
+    return RealDataset(tuple(scans), refused)
+
+
+def split_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str, list[str]]:
+    """Who is trained on and who is validated on: by the recipe's patterns, or by the stable split.
+
+    The stable split leaves a tenth for tests. In a small cohort where its validation part is empty, the first subject
+    of the test part takes its place, or the last one of training.
+
+    Returns:
+        "train" and "validation", each with at least one subject, none in both.
+
+    Raises:
+        RecipeError: a pattern matches nobody, or a subject is in both parts.
+        DataError: there are fewer than two subjects.
+    """
+    if len(subjects) < 2:
+        raise DataError(
+            f"expected scans of at least two subjects, one to train on and one to validate on, got {list(subjects)}"
+        )
+    if config.train:
+        return _chosen_subjects(config, subjects)
+    parts: dict[str, list[str]] = defaultdict(list)
+    for subject in subjects:
+        parts[stable_split(subject)].append(subject)
+    for part, donors in (("validation", ("test", "train")), ("train", ("test", "validation"))):
+        donor = next((d for d in donors if len(parts[d]) > (d != "test")), None)
+        if not parts[part] and donor is not None:
+            parts[part].append(parts[donor].pop())
+    return {part: parts[part] for part in ("train", "validation")}
+
+
+def _chosen_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str, list[str]]:
+    parts = {}
+    for part, patterns in (("train", config.train), ("validation", config.validation)):
+        for pattern in patterns:
+            if not any(fnmatch(subject, pattern) for subject in subjects):
+                raise RecipeError(f"real.{part}: {pattern!r} matches none of the subjects {list(subjects)}")
+        parts[part] = [s for s in subjects if any(fnmatch(s, pattern) for pattern in patterns)]
+    both = sorted(set(parts["train"]) & set(parts["validation"]))
+    if both:
+        raise RecipeError(f"real.validation: expected subjects that are not in real.train too, got {both}")
+    return parts
+
+
+def _prepare(pair: LesionPair, spacing_mm: float, cache: Path) -> RealScan:
+    """One scan from the cache, or into it."""
+    scan = RealScan(pair.name, pair.subject, cache / f"{_key(pair, spacing_mm)}.safetensors")
+    if not _is_whole(scan.path):
+        store_scan(scan.path, *canonical_pair(*read_lesion_pair(pair), spacing_mm))
+    return scan
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether there is a stored scan of full length; only its header is read."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return set(stored.keys()) == {"image", "lesion"}
+    except (OSError, SafetensorError):
+        return False
+
+
+def canonical_pair(image: Image, lesion: Mask, spacing_mm: float) -> tuple[np.ndarray, Mask]:
+    """A scan and its mask on the canonical grid, cut to the head.
+
+    The mask is interpolated and cut at one half, or taken by nearest neighbour where that would lose most of a small
+    lesion.
+
+    Returns:
+        (x, y, z) float32, air zero, brightest voxel 1; (x, y, z) bool.
+    """
+    grid = CanonicalGrid.for_image(image.grid.shape, image.affine, spacing_mm)
+    volume = grid.forward(prepare_intensities(image.data, None))
+    soft, nearest = grid.forward(lesion.astype(np.float32)) >= 0.5, grid.forward_labels(lesion)
+    mask = soft if 2 * soft.sum() >= nearest.sum() else nearest
+    box = head_box(volume, spacing_mm)
+    cut = box.crop(volume)
+    return cut / max(float(cut.max()), 1e-12), box.crop(mask)
+
+
+def _key(pair: LesionPair, spacing_mm: float) -> str:
+    parts = (fingerprint(pair.image), fingerprint(pair.mask), f"{spacing_mm:g}", str(FORMAT_VERSION))
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
+
+
+def store_scan(path: Path, image: np.ndarray, lesion: Mask) -> None:
+    """Write a prepared scan, atomically: half precision and one bit a voxel, some 20 MB for a head of 1 mm."""
+    tensors = {
+        "image": torch.from_numpy(image).half().contiguous(),
+        "lesion": torch.from_numpy(np.packbits(lesion)),
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)

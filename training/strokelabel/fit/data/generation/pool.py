@@ -1,0 +1,120 @@
+"""Generated images that were asked for, and those kept in memory to be used again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from strokelabel.fit.data.generation.source import ImageSource
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.loop.prefetch import page_locked
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A group on its way, and the first position of the stream that needs it."""
+
+    position: int
+    made: Future[Batch]
+
+
+class PendingGroups:
+    """Asks for each group once, and forgets those that nobody will take any more.
+
+    Args:
+        source: makes the groups.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self._requests: dict[int, _Request] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def ask(self, group: int, position: int) -> None:
+        """Ask for a group that a position needs, unless it is on its way."""
+        if group not in self._requests:
+            self._requests[group] = _Request(position, self._source.submit(group))
+
+    def take(self, group: int) -> Batch:
+        """Wait for a group that was asked for; raises what prevented it."""
+        return self._requests.pop(group).made.result()
+
+    def drop(self, before: int | None, keep: Collection[int]) -> None:
+        """Cancel groups, except some.
+
+        Args:
+            before: those that only positions before this one need; None for all.
+            keep: groups that stay.
+        """
+        for group, request in list(self._requests.items()):
+            if group not in keep and (before is None or request.position < before):
+                self._requests.pop(group).made.cancel()
+
+
+@dataclass(frozen=True)
+class PooledImage:
+    """One image.
+
+    Attributes:
+        image: (1, x, y, z) of the pool's type.
+        target: (x, y, z) uint8 class indices.
+        partial: whether only the lesion is known.
+    """
+
+    image: Tensor
+    target: Tensor
+    partial: bool
+
+
+class ImagePool:
+    """A cache of images by their number; whatever it lacks can be made again.
+
+    Args:
+        device: where images are kept.
+        dtype: of the kept intensities. Float16 halves the memory, and rounds z-scored intensities by less than a
+            thousandth.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float16) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._images: dict[int, PooledImage] = {}
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._images
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._images)
+
+    def add(self, first: int, batch: Batch) -> None:
+        """Keep the images of a batch under the numbers from `first` on."""
+        source = page_locked(batch) if self.device.type == "cuda" else batch
+        image = source.image.to(self.device, non_blocking=True).to(self.dtype)
+        target = source.target.to(self.device, non_blocking=True)
+        for place, partial in enumerate(batch.partial.tolist()):
+            # Copies, so that a batch can go when one of its images stays.
+            self._images[first + place] = PooledImage(
+                image[place].clone(), target[place].clone(), bool(partial)
+            )
+
+    def get(self, number: int) -> PooledImage:
+        """The image of a number.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        return self._images[number]
+
+    def keep(self, oldest: int, newest: int) -> None:
+        """Drop the images whose numbers lie outside these two."""
+        for number in [number for number in self._images if not oldest <= number <= newest]:
+            del self._images[number]

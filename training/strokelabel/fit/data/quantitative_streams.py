@@ -1,0 +1,153 @@
+"""Images simulated from quantitative maps as training and validation streams (qATLAS)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from strokelabel.errors import RecipeError
+from strokelabel.fit.config import MapsConfig
+from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.data.synthetic_stream import SyntheticStream, stream_seed
+from strokelabel.fit.estimation.objective import EstimatorBatch
+from strokelabel.fit.recipe import Recipe
+from strokelabel.labels import LabelTable
+from strokelabel.synthesis.anatomy.head import Head
+from strokelabel.synthesis.config import ContrastConfig, SynthesisConfig
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.quantitative.heads import (
+    QuantitativeHead,
+    load_quantitative_heads,
+    simulate_quantitative_head,
+)
+from strokelabel.synthesis.quantitative.samples import EstimationSample, EstimationSynthesizer
+
+_SIMULATION_SEED = 7
+"""Apart from a recipe's own, so that all recipes have the same simulated subjects."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class QuantitativeStream(SyntheticStream):
+    """A synthetic stream over quantitative heads: those whose tissues nobody labelled give partial items.
+
+    Args:
+        synthesizer: over quantitative heads only.
+        batch_size: items per batch.
+        seed: decides every image of the stream.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, batch_size: int, seed: int) -> None:
+        super().__init__(synthesizer, batch_size, seed)
+        heads = synthesizer.heads
+        self._partial = [isinstance(head, QuantitativeHead) and not bool(head.labelled) for head in heads]
+
+    def items(self, indices: Sequence[int]) -> Batch:
+        """The items at these positions."""
+        synthetic = self.synthesizer.generate([stream_seed(self.seed, index) for index in indices])
+        partial = torch.tensor([self._partial[p.head] for p in synthetic.parameters])
+        return Batch(synthetic.image, synthetic.target, partial)
+
+
+def with_maps(recipe: Recipe, folder: Path | None) -> Recipe:
+    """A recipe with the folder of maps that somebody names, in place of its own.
+
+    Raises:
+        RecipeError: the recipe has no use for maps.
+    """
+    if folder is None:
+        return recipe
+    if recipe.maps is None:
+        raise RecipeError(
+            f"{recipe.name}: expected a recipe with a section `maps` for --maps, such as qatlas"
+        )
+    return recipe.model_copy(update={"maps": recipe.maps.model_copy(update={"folder": str(folder)})})
+
+
+def quantitative_heads(
+    maps: MapsConfig, heads: list[Head], data: PreparedData, config: SynthesisConfig
+) -> list[Head]:
+    """The heads that images are simulated from, all of them kept in memory.
+
+    Args:
+        maps: the folder of their maps, or how many subjects to simulate where there is none.
+        heads: labelled heads to simulate maps for.
+        data: prepared data; heads of a folder are kept beside it.
+        config: voxel size, and the priors of simulated maps.
+
+    Raises:
+        DataError: the folder holds no maps that can be used.
+    """
+    if maps.folder is None:
+        return _simulated_heads(heads, data.table, config.contrast, maps.simulated_per_brain)
+    cache = Path(data.folder) / "quantitative-heads"
+    found = load_quantitative_heads(Path(maps.folder), config.spacing_mm, cache)
+    unlabelled = sum(not bool(head.labelled) for head in found)
+    _LOG.info("%s: quantitative maps of %d heads, %d without tissues", maps.folder, len(found), unlabelled)
+    return list(found)
+
+
+def _simulated_heads(heads: list[Head], table: LabelTable, config: ContrastConfig, count: int) -> list[Head]:
+    """Several subjects from each label map, and a line in the log that says so."""
+    _LOG.warning(
+        "no folder of quantitative maps is named (--maps): training on maps simulated from %d label maps",
+        len(heads),
+    )
+    return [
+        simulate_quantitative_head(head, table, config, stream_seed(_SIMULATION_SEED, index * count + number))
+        for index, head in enumerate(heads)
+        for number in range(count)
+    ]
+
+
+_VALIDATION_SEED = 40_000
+"""First seed of the validation scans; training seeds are hashed and never this small."""
+
+
+class EstimatorStream:
+    """An endless stream of simulated scans.
+
+    Args:
+        synthesizer: makes the scans.
+        batch_size: items per batch.
+        seed: decides every scan of the stream.
+    """
+
+    def __init__(self, synthesizer: EstimationSynthesizer, batch_size: int, seed: int) -> None:
+        self.synthesizer = synthesizer
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def batch(self, step: int) -> EstimatorBatch:
+        """The batch of a step; a pure function of the step and the stream's seed."""
+        first = step * self.batch_size
+        seeds = [stream_seed(self.seed, first + i) for i in range(self.batch_size)]
+        return _as_batch(self.synthesizer.generate(seeds))
+
+
+class EstimatorValidation:
+    """Simulated scans of unseen heads with unseen lesions, the same ones every time, one to a batch.
+
+    Args:
+        synthesizer: with heads and lesions that training does not see.
+        count: how many.
+    """
+
+    def __init__(self, synthesizer: EstimationSynthesizer, count: int) -> None:
+        self.synthesizer = synthesizer
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, index: int) -> EstimatorBatch:
+        """The scan at this position."""
+        return _as_batch(self.synthesizer.generate([_VALIDATION_SEED + index]))
+
+
+def _as_batch(sample: EstimationSample) -> EstimatorBatch:
+    return EstimatorBatch(sample.image, sample.maps)

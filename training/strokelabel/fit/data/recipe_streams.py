@@ -1,0 +1,304 @@
+"""The streams that a recipe trains and validates on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.config import EstimationConfig, TrainingConfig
+from strokelabel.fit.data.annotated_scans.config import RealConfig
+from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
+from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.generation.processes import GeneratorProcesses
+from strokelabel.fit.data.generation.source import ImageSource, LocalSource
+from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
+from strokelabel.fit.data.quantitative_streams import (
+    EstimatorStream,
+    EstimatorValidation,
+    QuantitativeStream,
+    quantitative_heads,
+)
+from strokelabel.fit.data.real_images.mixture import with_real_images
+from strokelabel.fit.data.stream import ValidationStream
+from strokelabel.fit.data.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
+from strokelabel.fit.loop.devices import process_count
+from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
+from strokelabel.fit.recipe import Recipe, select
+from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
+from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
+from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
+from strokelabel.synthesis.validation import (
+    VALIDATION_FAMILIES,
+    ValidationCase,
+    lesion_free_cases,
+    validation_cases,
+    validation_config,
+)
+
+_PHYSICS = "physics"
+"""Apart, so that images of the two models are not drawn with the same numbers."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a network is trained on, and what it is scored on."""
+
+    training: TrainingStream[Any]
+    validation: ScoringStream[Any]
+    generators: ReplayStream | None = None
+    """The generated images among those of training, where they come from other processes or from a pool."""
+
+    def close(self) -> None:
+        """End the processes that make images; called when no more batches are needed."""
+        if self.generators is not None:
+            self.generators.close()
+
+
+def make_streams(
+    recipe: Recipe, data: PreparedData | None, device: torch.device | str, cache: Path
+) -> Streams:
+    """The streams of a recipe; nothing that is trained on is validated on.
+
+    Args:
+        recipe: which data, and how many to a batch.
+        data: prepared label maps and lesions; None for a recipe without synthetic images.
+        device: where images are computed.
+        cache: folder that prepared real scans are kept in.
+
+    Raises:
+        RecipeError: a pattern of the recipe matches no brain, brains of training are in validation too, or the
+            recipe needs a folder that it does not name.
+        DataError: a part of the data is empty or missing.
+    """
+    if recipe.estimation is not None:
+        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
+    synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
+    real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
+    if synthetic is None or real is None or recipe.real is None:
+        only = synthetic or real
+        assert only is not None, "a recipe has images of some kind"
+        volumes, validation = only.training, only.validation
+    else:
+        volumes = _with_annotated(synthetic.training, real.training, recipe.real.fraction, recipe)
+        validation = JoinedValidation([synthetic.validation, real.validation])
+    made = synthetic.training if synthetic and isinstance(synthetic.training, ReplayStream) else None
+    if data is None or (recipe.slabs is None and recipe.scans is None):
+        return Streams(volumes, validation, made)
+    bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
+    return Streams(with_real_images(volumes, recipe, data, bank, device), validation, made)
+
+
+_Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
+
+
+@dataclass(frozen=True)
+class _ItemStreams:
+    """Streams of one kind of images, whose items can be asked for one by one."""
+
+    training: _Training
+    validation: ValidationStream
+
+
+def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> _ItemStreams:
+    check_unseen(data, recipe)
+    config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
+    unseen = make_synthesizer(data, recipe, "validation", config, device)
+    training = _generated_stream(recipe, data, device)
+    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
+
+
+def _generated_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
+) -> SyntheticStream | MixedStream | ReplayStream:
+    """Synthetic images for training, made where and used as often as the recipe says."""
+    places, batch_size = generator_places(recipe.training, device), recipe.training.batch_size
+    if recipe.replay is None and not places:
+        return synthetic_stream(recipe, data, device)
+    # Without replay, images are made in the batches in which the trainer would make them: the same to the last bit.
+    once = ReplayConfig(reuse=1, pool=1, together=1 if recipe.real is not None else batch_size)
+    replay = recipe.replay or once
+    source: ImageSource
+    if places:
+        load_heads(
+            data, part_brains(data, recipe, "train"), recipe.synthesis.spacing_mm
+        )  # into the cache, once
+        opener = partial(open_synthetic_stream, recipe, data.folder)
+        source = GeneratorProcesses(opener, places, recipe.synthesis.shape, replay.together)
+    else:
+        source = LocalSource(synthetic_stream(recipe, data, device), replay.together)
+    return ReplayStream(source, replay, batch_size, recipe.seed, device, stride=process_count())
+
+
+def _with_annotated(made: _Training, real: _Training, fraction: float, recipe: Recipe) -> MixedStream:
+    """Annotated scans among synthetic images; no image that is to be replayed is left out for them."""
+    main: ItemStream = made if recipe.replay is None else WithoutGaps(made, fraction)
+    return MixedStream(main, real, fraction, recipe.training.batch_size)
+
+
+def generator_places(config: TrainingConfig, device: torch.device | str) -> list[str]:
+    """Devices of the processes that make images; none if the trainer makes them itself.
+
+    Raises:
+        RecipeError: processes on a GPU are asked for where there is none.
+    """
+    place = torch.device(device)
+    if config.gpu_generators and place.type != "cuda":
+        raise RecipeError(
+            f"training.gpu_generators: expected 0 where the network is trained on the {place.type}, got "
+            f"{config.gpu_generators}; use training.generators"
+        )
+    return [str(place)] * config.gpu_generators + ["cpu"] * config.generators
+
+
+def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream | MixedStream:
+    """The same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
+    return synthetic_stream(recipe, PreparedData.load(folder), device)
+
+
+def synthetic_stream(
+    recipe: Recipe, data: PreparedData, device: torch.device | str
+) -> SyntheticStream | MixedStream:
+    """The synthetic images of a recipe's training, each made once."""
+    synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
+    kind = SyntheticStream if recipe.maps is None else QuantitativeStream
+    plain = kind(synthesizer, recipe.training.batch_size, recipe.seed)
+    return _with_physics(plain, synthesizer, recipe, device) if recipe.physics_fraction else plain
+
+
+def _with_physics(
+    main: SyntheticStream, synthesizer: Synthesizer, recipe: Recipe, device: torch.device | str
+) -> MixedStream:
+    """The stream with a part of its images made by the physics model, from the same heads and lesions."""
+    config = recipe.physics_synthesis
+    physics = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, device)
+    batch_size, seed = recipe.training.batch_size, stream_seed(recipe.seed, 0, _PHYSICS)
+    return MixedStream(main, SyntheticStream(physics, batch_size, seed), recipe.physics_fraction, batch_size)
+
+
+def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
+    """With lesions, unless they are no class."""
+    if recipe.lesion_class is None:
+        return lesion_free_cases(recipe.validation.per_family * len(VALIDATION_FAMILIES))
+    return validation_cases(recipe.validation.per_family)
+
+
+def _real_streams(
+    recipe: Recipe, config: RealConfig, device: torch.device | str, cache: Path
+) -> _ItemStreams:
+    # Other recipes do without what these need: packages for DICOM files and for evaluation.
+    from strokelabel.fit.data.annotated_scans.augmentation import RealAugmentation
+    from strokelabel.fit.data.annotated_scans.scans import prepare_real, split_subjects
+
+    dataset = prepare_real(config, recipe.synthesis.spacing_mm, cache)
+    parts = split_subjects(config, dataset.subjects)
+    augmentation = RealAugmentation(
+        recipe.synthesis.shape, recipe.synthesis.deformation, config.augmentation, device
+    )
+    lesion = recipe.lesion_class
+    assert lesion is not None, "a recipe with real scans has a lesion class"
+    seen, unseen = (dataset.of_subjects(parts[part]).scans for part in ("train", "validation"))
+    return _ItemStreams(
+        RealStream(seen, augmentation, lesion, recipe.training.batch_size, recipe.seed),
+        RealValidation(unseen, recipe.network.multiple, lesion, device),
+    )
+
+
+def _estimation_streams(
+    recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
+) -> Streams:
+    """Simulated scans with their maps; validation differs in its brains and lesions alone."""
+    if generator_places(recipe.training, device):
+        raise RecipeError(
+            "training.generators: expected 0 for the task estimation, which makes its own scans"
+        )
+    check_unseen(data, recipe)
+    seen, unseen = (
+        EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)
+        for part in ("train", "validation")
+    )
+    return Streams(
+        EstimatorStream(seen, recipe.training.batch_size, recipe.seed),
+        EstimatorValidation(unseen, recipe.validation.per_family),
+    )
+
+
+def _needed(data: PreparedData | None) -> PreparedData:
+    if data is None:
+        raise DataError("expected prepared label maps and lesions for synthetic images, got none")
+    return data
+
+
+def make_synthesizer(
+    data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
+) -> Synthesizer:
+    """The generator of one part ("train" or "validation") of a recipe's data."""
+    heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
+    if part == "train" and recipe.maps is not None:
+        heads = quantitative_heads(recipe.maps, heads, data, config)
+    bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
+    if part == "train" and recipe.pseudo_labels is not None:
+        from strokelabel.fit.pseudo_labels.lesions import (
+            with_pseudo_lesions,
+        )  # needs SimpleITK, other recipes do not
+
+        bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)
+    parcellation = None
+    if recipe.target == "parcellation":
+        lesion_class = recipe.lesion_class is not None
+        parcellation = ParcellationTarget(data.table, heads, lesion_class=lesion_class)
+    return Synthesizer(heads, bank, data.table, config, device, parcellation)
+
+
+def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
+    """The lesions of one part of the stable split: "train", "validation" or "test".
+
+    Args:
+        data: prepared lesions.
+        part: of the split.
+        minimum_ml: smaller lesions are left out.
+
+    Raises:
+        DataError: the part is empty.
+    """
+    names, volumes = data.lesions.names, data.lesions.volumes_ml
+    chosen = [i for i, name in enumerate(names) if stable_split(name) == part and volumes[i] >= minimum_ml]
+    bank = data.lesions.subset(chosen)
+    if not len(bank):
+        raise DataError(
+            f"{data.folder}: none of its {len(names)} lesions falls into the part {part!r}; prepare more"
+        )
+    return bank
+
+
+def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
+    """Names of the label maps of one part ("train" or "validation") of a recipe.
+
+    Raises:
+        RecipeError: a pattern of the recipe matches none, or the recipe has no synthetic images.
+    """
+    if recipe.brains is None:
+        raise RecipeError(f"{recipe.name}: expected a recipe with synthetic images, its images are all real")
+    patterns = recipe.brains.train if part == "train" else recipe.brains.validation
+    return select(list(data.brain_names), patterns, f"brains.{part}")
+
+
+def check_unseen(data: PreparedData, recipe: Recipe) -> None:
+    """Refuse a recipe that validates on what it trains on.
+
+    Raises:
+        RecipeError: naming the brains.
+    """
+    seen = part_brains(data, recipe, "train")
+    both = [name for name in part_brains(data, recipe, "validation") if name in seen]
+    if both:
+        raise RecipeError(f"brains.validation: expected brains that are not in brains.train too, got {both}")

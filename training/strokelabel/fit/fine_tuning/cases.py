@@ -1,0 +1,173 @@
+"""Submitted labels as training data: checked against their scans, brought to the canonical grid, split by subject."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strokelabel.errors import DataError, ImageError, LabelMapError
+from strokelabel.fit.data.annotated_scans.scans import RealScan, canonical_pair, store_scan
+from strokelabel.io.images import Image, read_image
+from strokelabel.io.label_files import read_label_values
+from strokelabel.synthesis.prepared.lesion_mask import place_on_grid
+from strokelabel.synthesis.prepared.prepare import fingerprint
+from strokelabel.types import Mask
+
+FORMAT_VERSION = 1
+"""Version of the stored scans; those of another version are made anew."""
+
+_SAME_GRID = 0.1
+"""Voxels that two grids may lie apart and still be one: viewers round affines to float32."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SubmittedLabel:
+    """A scan and the label that an annotator submitted for it.
+
+    Attributes:
+        name: the scan's id.
+        subject: who it is of; scans of one subject are trained on or validated on together.
+        image: the scan's file.
+        label: the label's file, NIfTI or NRRD.
+        lesion_value: value of the lesion in the label; None where every value above 0 is lesion.
+    """
+
+    name: str
+    subject: str
+    image: Path
+    label: Path
+    lesion_value: int | None = None
+
+
+@dataclass(frozen=True)
+class FineTuneCase:
+    """A usable submitted label.
+
+    Attributes:
+        submitted: scan and label.
+        scan: both on the canonical grid, stored.
+        image_sha256: of the scan's file.
+        label_sha256: of the label's file.
+    """
+
+    submitted: SubmittedLabel
+    scan: RealScan
+    image_sha256: str
+    label_sha256: str
+
+
+@dataclass(frozen=True)
+class CaseSplit:
+    """Who is trained on and who is held out."""
+
+    train: tuple[FineTuneCase, ...]
+    validation: tuple[FineTuneCase, ...]
+
+
+def prepare_cases(
+    labels: Sequence[SubmittedLabel], spacing_mm: float, cache: Path
+) -> tuple[list[FineTuneCase], dict[str, str]]:
+    """Prepare submitted labels that the cache does not hold yet.
+
+    Args:
+        labels: in any order.
+        spacing_mm: voxel size of the network.
+        cache: folder for prepared scans, named by their content.
+
+    Returns:
+        The usable ones in the order of their names, and why each other one is left out, by name.
+
+    Raises:
+        DataError: none is usable.
+        OutputError: the cache cannot be written.
+    """
+    cases, refused = [], {}
+    for label in sorted(labels, key=lambda item: item.name):
+        try:
+            cases.append(_prepare(label, spacing_mm, cache))
+        except (ImageError, LabelMapError) as error:
+            refused[label.name] = str(error)
+            _LOG.warning("%s is left out: %s", label.name, error)
+    if not cases:
+        reason = next(iter(refused.values()), "no label was submitted yet")
+        raise DataError(f"expected submitted labels to fine-tune on, found none that can be used: {reason}")
+    return cases, refused
+
+
+def split_cases(
+    cases: Sequence[FineTuneCase], fraction: float, trained: Collection[str] = frozenset()
+) -> CaseSplit:
+    """Hold out subjects to validate on.
+
+    A subject's part depends on its name alone, by hash, so that labels that come later do not change it. In a cohort
+    where nobody falls into validation, the subject with the greatest hash does. Who was trained on before is never
+    held out.
+
+    Args:
+        cases: at least one.
+        fraction: of the subjects, to be held out; 0 for none.
+        trained: subjects that the weights have been trained on.
+    """
+    subjects = sorted({case.submitted.subject for case in cases}, key=_position)
+    fresh = [subject for subject in subjects if subject not in trained]
+    if len(fresh) == len(subjects):
+        fresh = fresh[1:]  # somebody has to be trained on
+    held_out = set(fresh[-1:]) if fraction else set()
+    held_out |= {subject for subject in fresh if _position(subject) >= 1 - fraction}
+    return CaseSplit(
+        train=tuple(case for case in cases if case.submitted.subject not in held_out),
+        validation=tuple(case for case in cases if case.submitted.subject in held_out),
+    )
+
+
+def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
+    """A scan and its lesion mask on the scan's grid.
+
+    A label whose axes are in another order or direction, as viewers write them, is turned back.
+
+    Raises:
+        ImageError: a file cannot be read.
+        LabelMapError: the label is not on the scan's grid.
+    """
+    image = read_image(label.image)
+    values, affine = read_label_values(label.label)
+    wanted = values > 0 if label.lesion_value is None else values == label.lesion_value
+    to_image = np.linalg.inv(image.affine) @ affine
+    whole = np.round(to_image)
+    turned = np.array_equal(np.sort(np.abs(whole[:3, :3]).ravel()), [0] * 6 + [1] * 3)
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*values.shape, 1]
+    apart = np.abs(corners @ (to_image - whole).T).max() if turned else np.inf
+    if apart > _SAME_GRID or sorted(values.shape) != sorted(image.data.shape):
+        raise LabelMapError(
+            f"{label.name}: expected a label on the scan's grid (shape {image.data.shape}), found shape {values.shape} "
+            "or another place; resample it to the scan and submit it again"
+        )
+    i, j, k = image.data.shape
+    return image, place_on_grid(wanted, whole, (i, j, k))
+
+
+def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneCase:
+    try:
+        image_sha256, label_sha256 = fingerprint(label.image), fingerprint(label.label)
+    except OSError as error:
+        raise ImageError(f"{label.name}: expected a scan and its label ({error.strerror})") from error
+    key = f"{image_sha256}/{label_sha256}/{label.lesion_value}/{spacing_mm:g}/{FORMAT_VERSION}"
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    scan = RealScan(label.name, label.subject, path)
+    try:
+        scan.load()
+    except DataError:
+        store_scan(path, *canonical_pair(*read_submitted(label), spacing_mm))
+    return FineTuneCase(label, scan, image_sha256, label_sha256)
+
+
+def _position(subject: str) -> float:
+    """Where a name's hash lies between 0 and 1."""
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,205 @@
+"""Fine-tuning on submitted labels: sessions that can be stopped and resumed, with a gate at their end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from strokelabel.fit.fine_tuning.activation import Decision
+from strokelabel.fit.fine_tuning.cases import SubmittedLabel, prepare_cases, split_cases
+from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.session import OnProgress, Session
+from strokelabel.fit.fine_tuning.synthetic import synthetic_part
+from strokelabel.fit.fine_tuning.versions import ModelVersions
+from strokelabel.fit.loop.devices import resolve_device
+from strokelabel.fit.loop.local_processes import train_together
+from strokelabel.fit.loop.training_loop import TrainingResult
+from strokelabel.io.atomic import atomic_write_json
+
+_KEPT_SESSIONS = 3
+"""Folders of sessions that are kept; a version needs none of them."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Where sessions of a model work.
+
+    Attributes:
+        versions: of the model; a session begins with the active one and adds to them.
+        folder: of sessions, prepared scans and synthetic data.
+        prepared: folder of `strokelabel prepare`; None for synthetic data from the ICBM template.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        processes: that share each step's items; with the device "cuda", one for each GPU (see `gpus_of`).
+    """
+
+    versions: ModelVersions
+    folder: Path
+    prepared: Path | None = None
+    device: str = "auto"
+    processes: int = 1
+
+    def run(
+        self,
+        labels: Sequence[SubmittedLabel],
+        options: FineTuneOptions,
+        *,
+        on_progress: OnProgress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> FineTuneResult:
+        """Fine-tune the active version, judge the result, and make it the active one if it is good enough.
+
+        A session is known by its labels, its options and the weights that it begins with. Started again after a stop
+        or a kill it goes on from its newest checkpoint; started again after its end it returns the recorded result.
+
+        Args:
+            labels: what annotators submitted.
+            options: see `FineTuneOptions`.
+            on_progress: called after every step.
+            should_stop: asked after every step; true ends training with a checkpoint, and without a judgement.
+
+        Raises:
+            DataError: none of the labels can be used.
+            CheckpointError, TrainingError, OutputError: see `fit.loop.train`.
+        """
+        session = self._begin(labels, options)
+        if earlier := session.recorded():
+            return earlier.model_copy(update={"repeated": True, "active": self.versions.active()[0]})
+        _LOG.info("%s", session)
+        result = self._train(session, labels, options, on_progress, should_stop)
+        if result.stopped_by == "request":
+            return session.result(result, None)
+        finished = session.judge(result)
+        if result.stopped_by != "time" or (finished.decision and finished.decision.activate):
+            atomic_write_json(session.folder / "result.json", finished.model_dump(mode="json"))
+        self._prune(session.folder)
+        return finished
+
+    def _train(
+        self,
+        session: Session,
+        labels: Sequence[SubmittedLabel],
+        options: FineTuneOptions,
+        on_progress: OnProgress | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> TrainingResult:
+        if self.processes == 1:
+            return session.train(on_progress, should_stop)
+        session.lesions_to_paste()  # once, and kept: the processes find them
+        work = partial(_train_alike, self, tuple(labels), options)
+        return train_together(work, self.processes, on_progress, should_stop)
+
+    def _begin(self, labels: Sequence[SubmittedLabel], options: FineTuneOptions) -> Session:
+        parent, spec = self.versions.active()
+        device = resolve_device(self.device)
+        cases, refused = prepare_cases(labels, spec.spacing_mm, self.folder / "scans")
+        split = split_cases(cases, options.validation_fraction, self.versions.trained_on())
+        synthetic = synthetic_part(spec, self.prepared, self.folder / "synthetic", device)
+        key = {
+            "parent": spec.sha256,
+            "labels": [
+                [c.submitted.name, c.image_sha256, c.label_sha256, c.submitted.lesion_value] for c in cases
+            ],
+            "options": options.model_dump(mode="json", exclude={"max_minutes", "threads"}),
+            "synthetic": synthetic.identity(options.benchmark_per_family) if synthetic else None,
+            **({"processes": self.processes} if self.processes > 1 else {}),
+        }
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.folder / "sessions" / name
+        return Session(
+            self.versions,
+            self.folder / "scans",
+            folder,
+            parent,
+            spec,
+            options,
+            split,
+            refused,
+            synthetic,
+            device,
+            self.processes,
+        )
+
+    def _prune(self, current: Path) -> None:
+        """Delete the sessions that were touched longest ago."""
+        others = [path for path in current.parent.iterdir() if path.is_dir() and path != current]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in others[_KEPT_SESSIONS - 1 :]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _train_alike(
+    tuning: FineTuning,
+    labels: Sequence[SubmittedLabel],
+    options: FineTuneOptions,
+    on_progress: OnProgress,
+    should_stop: Callable[[], bool],
+) -> TrainingResult:
+    """In one of several processes: the session that all of them have part in."""
+    return tuning._begin(labels, options).train(on_progress, should_stop)
+
+
+class FineTuneResult(BaseModel):
+    """How a session ended.
+
+    Attributes:
+        session: the same labels, options and starting weights have the same.
+        stopped_by: why training ended, see `fit.loop.StopReason`.
+        judged: whether new weights were made and compared; a session that was stopped on request goes on instead,
+            the next time.
+        steps: optimiser steps done.
+        total_steps: of the schedule.
+        seconds: training time.
+        version: name of the new version; None if it was not judged.
+        active: name of the version that is active now.
+        decision: what was decided, by which numbers.
+        share: how much of the way from the weights that it began with to those that training ended with was kept.
+        train: names of the scans that were trained on.
+        validation: names of those held out.
+        refused: name → why a submitted label was left out.
+        pasted: how many submitted lesions went into synthetic heads.
+        synthetic_fraction: of the training items.
+        benchmark: what its numbers are comparable with; None where there was none.
+        repeated: whether this is the recorded result of an earlier, equal session.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    session: str
+    stopped_by: str
+    judged: bool
+    steps: int
+    total_steps: int
+    seconds: float
+    version: str | None
+    active: str
+    decision: Decision | None
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    refused: dict[str, str]
+    pasted: int
+    synthetic_fraction: float
+    benchmark: dict[str, Any] | None
+    repeated: bool = False
+    share: float = 1.0
+
+    def __str__(self) -> str:
+        if self.decision is None:
+            return (
+                f"stopped after {self.steps} of {self.total_steps} steps; the next start goes on from there"
+            )
+        if self.repeated:
+            return f"these labels and options gave version {self.version} before; {self.active} is active"
+        part = f" with {self.share:.0%} of what training changed" if self.share < 1 else ""
+        verdict = f"activated{part}" if self.decision.activate else f"not activated, {self.active} stays"
+        return f"version {self.version} {verdict}: " + "; ".join(self.decision.reasons)

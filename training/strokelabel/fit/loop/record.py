@@ -1,0 +1,209 @@
+"""The record of a run: one row per step in `metrics.csv`, and the same in TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from strokelabel.errors import CheckpointError
+from strokelabel.io.atomic import atomic_write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+_IN_FLIGHT = 2
+"""Steps that a GPU may be behind the interpreter: enough to keep it busy, and few enough to bound the memory."""
+
+
+class DeferredRows:
+    """Hands rows on as plain numbers, in order, once a device has computed them.
+
+    Reading a number from a GPU at once would leave it idle while the next step is prepared. Numbers are copied in the
+    background instead, and waited for two steps later. On the CPU nothing is deferred.
+
+    Args:
+        device: where numbers that are tensors are computed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._rows: deque[_Row] = deque()
+
+    def add(self, row: Mapping[str, float | Tensor]) -> list[dict[str, float]]:
+        """Add a row; returns the rows that are due, oldest first."""
+        self._rows.append(_Row(row, self._cuda))
+        return self._take(_IN_FLIGHT if self._cuda else 0)
+
+    def flush(self) -> list[dict[str, float]]:
+        """Wait for all rows, and return them."""
+        return self._take(0)
+
+    def _take(self, left: int) -> list[dict[str, float]]:
+        return [self._rows.popleft().read() for _ in range(len(self._rows) - left)]
+
+
+class _Row:
+    """One row, its tensors on their way to the host."""
+
+    def __init__(self, row: Mapping[str, float | Tensor], cuda: bool) -> None:
+        self._names = list(row)
+        self._plain = {name: value for name, value in row.items() if not isinstance(value, Tensor)}
+        computed = {name: value for name, value in row.items() if isinstance(value, Tensor)}
+        self._computed = list(computed)
+        values = torch.stack([value.detach() for value in computed.values()]) if computed else torch.empty(0)
+        self._arrived: torch.cuda.Event | None = None
+        if cuda:
+            host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values = host.copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        else:
+            self._values = values
+
+    def read(self) -> dict[str, float]:
+        """The row as numbers, its names in their order."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        numbers = self._plain | dict(zip(self._computed, self._values.tolist(), strict=True))
+        return {name: numbers[name] for name in self._names}
+
+
+_LOG = logging.getLogger(__name__)
+
+STEP_COLUMNS = ("step", "loss", "learning_rate", "gradient_norm")
+"""Columns of `metrics.csv` that every step fills."""
+
+VALIDATION_PREFIX = "validation_"
+"""Begins the names of the columns that only steps with a validation fill; they depend on the objective."""
+
+
+class RecordSink(Protocol):
+    """Somewhere else that rows of a record go."""
+
+    def add(self, row: Mapping[str, float], /) -> None:
+        """Record a step."""
+        ...
+
+    def sync(self) -> None:
+        """Write what was added; called before every checkpoint."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
+
+
+class TrainingRecord:
+    """Appends rows to a run's `metrics.csv` and TensorBoard events.
+
+    Args:
+        folder: the training folder.
+        step: steps done; anything recorded after them is dropped.
+        score_names: what a validation gives, in the order of the columns.
+        also: receives the same rows.
+
+    Raises:
+        CheckpointError: an existing `metrics.csv` is not one of ours, or has other scores.
+    """
+
+    def __init__(
+        self, folder: Path, step: int, score_names: tuple[str, ...], also: RecordSink | None = None
+    ) -> None:
+        self._also = also
+        path = folder / "metrics.csv"
+        self._columns = (*STEP_COLUMNS, *(VALIDATION_PREFIX + name for name in score_names))
+        known, everything = _read_table(path)
+        if known and known != self._columns:
+            raise CheckpointError(
+                f"{path}: expected columns {', '.join(self._columns)}, found {', '.join(known)}; train into another "
+                "folder"
+            )
+        rows = [row for row in everything if row["step"] <= step]
+        lines = [",".join(self._columns), *(self._line(row) for row in rows)]
+        atomic_write_text(path, "\n".join(lines) + "\n")
+        self._file = path.open("a", newline="")
+        self._events = _open_events(folder / "tensorboard", step + 1)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Record a step: `step` and any other of the columns."""
+        self._file.write(self._line(row) + "\n")
+        self._file.flush()
+        for name, value in row.items():
+            if self._events is not None and name != "step":
+                self._events.add_scalar(
+                    name.replace(VALIDATION_PREFIX, "validation/"), value, int(row["step"])
+                )
+        if self._also is not None:
+            self._also.add(row)
+
+    def sync(self) -> None:
+        """Force all rows to the disk, so that no checkpoint is ahead of its record."""
+        os.fsync(self._file.fileno())
+        if self._events is not None:
+            self._events.flush()
+        if self._also is not None:
+            self._also.sync()
+
+    def close(self) -> None:
+        """Finish all of them."""
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+        if self._also is not None:
+            self._also.close()
+
+    def _line(self, row: Mapping[str, float]) -> str:
+        return ",".join(repr(row[name]) if name in row else "" for name in self._columns)
+
+
+def _open_events(folder: Path, first_step: int) -> SummaryWriter | None:
+    """TensorBoard's file of a run; None, with a line in the log, where that package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        _LOG.warning("tensorboard is not installed; the curves are in metrics.csv alone")
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a `metrics.csv`, empty cells left out; no rows if there is no file.
+
+    A last line that a kill cut short is dropped.
+
+    Raises:
+        CheckpointError: the table is none of ours, or a cell is no number.
+    """
+    return _read_table(path)[1]
+
+
+def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
+    """Columns and rows of a `metrics.csv`; neither if there is no file."""
+    if not path.exists():
+        return (), []
+    text = path.read_text()
+    complete = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(complete.splitlines())
+    columns = tuple(reader.fieldnames or ())
+    ours = columns[:4] == STEP_COLUMNS and all(name.startswith(VALIDATION_PREFIX) for name in columns[4:])
+    if complete and not ours:
+        raise CheckpointError(
+            f"{path}: expected columns {', '.join(STEP_COLUMNS)} and validation scores, found "
+            f"{', '.join(columns)}; move it away to start anew"
+        )
+    try:
+        return columns, [
+            {name: (int if name == "step" else float)(cell) for name, cell in row.items() if cell}
+            for row in reader
+        ]
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start anew") from error

@@ -1,0 +1,262 @@
+"""Label an unlabelled cohort with a model: masks with a record of what each is worth.
+
+Chalcroft et al. 2025, section 2.2: the masks become lesions of synthetic images, which fit their labels by
+construction, so that a mask need not be right, only look like a lesion. The quality gate is ours.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from strokelabel import __version__
+from strokelabel.errors import OptionError, StrokeLabelError
+from strokelabel.fit.pseudo_labels.alignment import align_with_icbm, fraction_inside, has_tissues
+from strokelabel.fit.pseudo_labels.record import (
+    KEY,
+    PseudoLabel,
+    PseudoMeasures,
+    QualityGate,
+    read_pseudo_label,
+)
+from strokelabel.inference.naming import ResultNames, unique_stems
+from strokelabel.inference.segment.outputs import provenance, sidecar
+from strokelabel.inference.segment.predictor import OnProgress, Predictor
+from strokelabel.inference.segment.scores import Prediction
+from strokelabel.io import Image, atomic_write_json, atomic_write_text, read_image, write_nifti
+
+TABLE_NAME = "pseudo-labels.csv"
+
+_DATATYPES = ("anat", "dwi", "perf", "func", "fmap", "swi")
+
+Status = Literal["done", "kept", "failed"]
+
+
+@dataclass(frozen=True)
+class PseudoRow:
+    """One scan of a cohort.
+
+    Attributes:
+        source: path of the scan.
+        status: "done"; "kept" when an earlier run made it; "failed".
+        label: the mask and its record; None if it failed.
+        problem: why it failed.
+        seconds: time taken.
+    """
+
+    source: str
+    status: Status
+    label: PseudoLabel | None = None
+    problem: str = ""
+    seconds: float = 0.0
+
+    def cells(self) -> dict[str, str]:
+        """The row as text."""
+        cells = {"source": self.source, "status": self.status, "reason": self.problem}
+        if self.label is None:
+            return cells
+        measures = self.label.measures
+        numbers = {
+            "volume_ml": measures.volume_ml,
+            "mean_confidence": measures.mean_confidence,
+            "similarity": measures.similarity,
+            "inside": measures.inside,
+        }
+        texts = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
+        accepted = "yes" if self.label.accepted else "no"
+        return cells | texts | {
+            "mask": self.label.mask, "accepted": accepted, "review": self.label.status,
+            "reason": "; ".join(self.label.reasons),
+        }  # fmt: skip
+
+
+COLUMNS = (
+    "source", "mask", "status", "accepted", "review", "volume_ml", "mean_confidence", "similarity", "inside", "reason",
+)  # fmt: skip
+"""Columns of the table."""
+
+
+class PseudoLabeler:
+    """Draws and judges masks.
+
+    Args:
+        predictor: draws the lesions.
+        folder: receives masks, records and the table.
+        gate: judges them.
+        tissues: predicts the tissues that scans are aligned with ICBM space by; None if `predictor` knows them.
+        overwrite: label again, except what an annotator accepted or corrected.
+
+    Raises:
+        OptionError: neither model predicts tissues.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: Path,
+        gate: QualityGate,
+        tissues: Predictor | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.predictor = predictor
+        self.folder = folder
+        self.gate = gate
+        self.overwrite = overwrite
+        self._tissues = predictor if has_tissues(predictor.spec.class_names) else tissues
+        if self._tissues is None or not has_tissues(self._tissues.spec.class_names):
+            raise OptionError(
+                f"expected a model with tissue classes, {predictor.spec.name!r} knows only the lesion; scans are "
+                "aligned with ICBM space by their tissues, so name a second model for them"
+            )
+
+    def label_scans(self, scans: Sequence[Path], progress: OnProgress | None = None) -> Iterator[PseudoRow]:
+        """Label scans one by one, each standing or failing by itself; the table is written after every one.
+
+        Masks of an earlier run with the same scan, models and options are kept, and judged anew if the gate changed.
+        Masks that an annotator accepted or corrected are kept whatever changed.
+
+        Args:
+            scans: paths for `read_image`.
+            progress: told how far the current scan is.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        atomic_write_json(self.folder / "dataset_description.json", self._description())
+        rows: list[PseudoRow] = []
+        for scan, stem in zip(scans, unique_stems(scans), strict=True):
+            began = time.perf_counter()
+            row = self._row(scan, self._mask_path(scan, stem), progress)
+            rows.append(replace(row, seconds=time.perf_counter() - began))
+            _write_table(self.folder / TABLE_NAME, rows)
+            yield rows[-1]
+
+    def _row(self, scan: Path, mask: Path, progress: OnProgress | None) -> PseudoRow:
+        source = str(scan.resolve())
+        try:
+            earlier = self._earlier(scan, mask)
+            if earlier is not None:
+                return PseudoRow(source, "kept", earlier)
+            image = replace(read_image(scan), source=source)
+            return PseudoRow(source, "done", self._label(image, mask, progress))
+        except StrokeLabelError as error:
+            return PseudoRow(source, "failed", problem=_one_line(error))
+        except MemoryError:
+            return PseudoRow(source, "failed", problem=f"{scan}: not enough memory for a scan of this size")
+        except Exception as error:  # one bad scan must not take the others with it
+            return PseudoRow(
+                source, "failed", problem=f"{scan}: unexpected {type(error).__name__}: {_one_line(error)}"
+            )
+
+    def _label(self, image: Image, mask: Path, progress: OnProgress | None) -> PseudoLabel:
+        """Draw, judge and write one mask; the record first, since a mask says that it is whole."""
+        prediction = self.predictor.predict(image, progress=progress)
+        measures, to_icbm = self._judge(prediction, image)
+        label = PseudoLabel(
+            mask.relative_to(self.folder).as_posix(), image.source, measures, to_icbm, self.gate
+        )
+        content = sidecar(prediction, image.source) | {
+            "Description": "Stroke lesion, predicted for training only"
+        }
+        mask.unlink(missing_ok=True)
+        self._write_record(mask, content, label)
+        about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
+        write_nifti(mask, prediction.lesion_mask, image, np.uint8, about)
+        return label
+
+    def _judge(
+        self, prediction: Prediction, image: Image
+    ) -> tuple[PseudoMeasures, tuple[tuple[float, ...], ...] | None]:
+        """What the gate asks of a mask, and the map to ICBM space; a scan without lesion needs none."""
+        lesion = prediction.lesion_mask > 0
+        if not lesion.any():
+            return PseudoMeasures(0.0, 0.0, None, None), None
+        confidence = float(prediction.lesion_probability[lesion].mean())
+        registration = align_with_icbm(self._tissue_labels(prediction, image), image.grid)
+        if registration is None:
+            return PseudoMeasures(prediction.volume_ml, confidence, None, None), None
+        inside = fraction_inside(lesion, registration.to_icbm @ image.affine)
+        measures = PseudoMeasures(prediction.volume_ml, confidence, registration.similarity, inside)
+        return measures, tuple(tuple(float(cell) for cell in row) for row in registration.to_icbm)
+
+    def _tissue_labels(self, prediction: Prediction, image: Image) -> np.ndarray:
+        if self._tissues is self.predictor or self._tissues is None:
+            return prediction.labels
+        return self._tissues.predict(image).labels
+
+    def _earlier(self, scan: Path, mask: Path) -> PseudoLabel | None:
+        """The record of a mask that is there and would come out the same; judged anew by another gate."""
+        path = _sidecar(mask)
+        if not mask.exists():
+            return None
+        label = read_pseudo_label(path, self.folder)
+        if label is None or label.source != str(scan.resolve()):
+            return None
+        if label.is_kept:
+            return label
+        if self.overwrite or (scan.exists() and scan.stat().st_mtime > mask.stat().st_mtime):
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if any(content.get(key) != value for key, value in self._made_by().items()):
+            return None
+        if label.gate != self.gate:
+            label = replace(label, gate=self.gate)
+            self._write_record(mask, content, label)
+        return label
+
+    def _write_record(self, mask: Path, content: dict[str, Any], label: PseudoLabel) -> None:
+        atomic_write_json(_sidecar(mask), content | self._made_by() | {KEY: label.to_json()})
+
+    def _made_by(self) -> dict[str, Any]:
+        """What decides a mask besides the scan, as JSON holds it."""
+        made_by = provenance(self.predictor.spec, self.predictor.options)
+        assert self._tissues is not None
+        return made_by | {"tissue_weights_sha256": self._tissues.spec.sha256}
+
+    def _mask_path(self, scan: Path, stem: str) -> Path:
+        """Where the mask of a scan goes: BIDS's folders for BIDS's names."""
+        names = ResultNames(stem)
+        if not names.is_bids:
+            return self.folder / names.mask
+        entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
+        folders = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
+        datatype = scan.parent.name if scan.parent.name in _DATATYPES else "anat"
+        return self.folder.joinpath(*folders, datatype, names.mask)
+
+    def _description(self) -> dict[str, Any]:
+        spec = self.predictor.spec
+        generator = {
+            "Name": "StrokeLabel",
+            "Version": __version__,
+            "Description": f"pseudo-labels of the model {spec.name} {spec.version}",
+        }
+        return {
+            "Name": "StrokeLabel pseudo-labels",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [generator],
+        }
+
+
+def _write_table(path: Path, rows: list[PseudoRow]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.cells() for row in rows)
+    atomic_write_text(path, text.getvalue())
+
+
+def _sidecar(mask: Path) -> Path:
+    return mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,184 @@
+"""Training from a recipe and a prepared folder to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from strokelabel.errors import RecipeError
+from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.data.recipe_streams import (
+    Streams,
+    make_streams,
+    make_synthesizer,
+    part_brains,
+    split_lesions,
+)
+from strokelabel.fit.loop.checkpoint import list_checkpoints
+from strokelabel.fit.loop.devices import process_count, resolve_device
+from strokelabel.fit.loop.objective import Objective
+from strokelabel.fit.loop.prefetch import PrefetchStream
+from strokelabel.fit.loop.progress import TrainingProgress
+from strokelabel.fit.loop.training_loop import TrainingResult, train
+from strokelabel.fit.recipe import Recipe, load_recipe
+from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.io.atomic import atomic_write_text
+from strokelabel.networks.weights import load_weights, make_network, network_config
+from strokelabel.registry import PARCELLATION, ModelSpec, find_model
+from strokelabel.synthesis.prepared.dataset import PreparedData
+
+
+def make_objective(recipe: Recipe) -> Objective[Any]:
+    """What a recipe's network is trained for: quantitative maps, or classes.
+
+    Raises:
+        UnknownModelError, WeightsError: the model that a perceptual loss looks with is not there.
+    """
+    if recipe.estimation is not None:
+        return recipe.estimation.objective()
+    return SegmentationObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
+
+
+__all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
+
+_PRIVATE: Any = {
+    "real": {"folder", "masks"},
+    "pseudo_labels": {"folder"},
+    "maps": {"folder"},
+    "training": {"mlflow"},
+}
+"""What a recipe says about the machine that it ran on, and weights that are given away must not."""
+
+
+def train_recipe(  # noqa: PLR0913
+    recipe: Recipe,
+    data: PreparedData | None,
+    folder: Path,
+    *,
+    device: str = "auto",
+    minutes: float | None = None,
+    weights: str | None = None,
+    cache: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
+    on_open: Callable[[Streams, TrainingConfig], TrainingConfig] | None = None,
+) -> TrainingResult:
+    """Train the recipe's network, going on from where `folder` stopped.
+
+    Args:
+        recipe: what to train, and on what.
+        data: prepared label maps and lesions; None for a recipe without synthetic images.
+        folder: receives checkpoints and logs.
+        device: "auto", "cpu", "cuda".
+        minutes: stop cleanly after this long; the recipe's own limit if None.
+        weights: model name or file that a fresh run starts from; random weights if None.
+        cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
+        should_stop: asked after every step; true ends training with a checkpoint.
+        on_progress: called after every step, in place of the display.
+        on_open: called once the streams are open; gives the settings to train with in place of those it gets.
+
+    Raises:
+        RecipeError: the recipe's brains are not in the data, validation would see brains of training, the recipe
+            needs a folder that it does not name, or the folder or the weights are of another network.
+        UnknownModelError, WeightsError: no such weights.
+        DataError: a part of the data is empty or missing.
+    """
+    with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
+        _keep_recipe(recipe, folder)
+        config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
+        if on_open is not None:
+            config = on_open(streams, config)
+        torch.manual_seed(recipe.seed)
+        network = make_network(recipe.network)
+        if weights is not None:
+            _start_from(network, recipe, weights)
+        stream = PrefetchStream(streams.training, stride=process_count())
+        try:
+            return train(
+                network,
+                stream,
+                streams.validation,
+                config,
+                folder,
+                objective=make_objective(recipe),
+                device=device,
+                should_stop=should_stop,
+                on_progress=on_progress,
+            )
+        finally:
+            streams.close()  # first, so that nobody waits for an image that is not needed
+            stream.close()
+
+
+def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
+    """Give a fresh network the weights of a model; a checkpoint in the folder overrules them later.
+
+    Raises:
+        RecipeError: the model has another network.
+    """
+    trained, _ = load_weights(check_same_network(recipe, weights))
+    network.load_state_dict(trained.state_dict())
+
+
+def check_same_network(recipe: Recipe, weights: str) -> ModelSpec:
+    """Find a model whose weights a recipe can start from.
+
+    Raises:
+        UnknownModelError, WeightsError: no such weights.
+        RecipeError: the model has another network.
+    """
+    spec = find_model(weights)
+    if network_config(spec).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
+        raise RecipeError(
+            f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
+            "copy the weights' network into the recipe, or train without --weights"
+        )
+    return spec
+
+
+def _keep_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write the recipe into the training folder, so that its checkpoints are never without it.
+
+    Raises:
+        RecipeError: the folder's checkpoints are of a recipe with another network.
+    """
+    path = folder / "recipe.yaml"
+    if path.exists() and list_checkpoints(folder) and load_recipe(path).network != recipe.network:
+        raise RecipeError(
+            f"{path}: expected the network of this recipe, the folder was begun with another one; "
+            "train into another folder"
+        )
+    atomic_write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) -> ModelSpec:
+    """What the weights of a recipe are, for their metadata.
+
+    Args:
+        recipe: what they were trained with.
+        path: the file they will be written to.
+        version: of the weights.
+        license_name: SPDX identifier.
+    """
+    return ModelSpec(
+        name=recipe.name,
+        version=version,
+        description=recipe.description,
+        path=path,
+        network=recipe.network.model_dump(mode="json"),
+        class_names=recipe.class_names,
+        task=PARCELLATION if recipe.structures else recipe.task,
+        class_ids=tuple(structure.id for structure in recipe.structures),
+        spacing_mm=recipe.synthesis.spacing_mm,
+        field_of_view_mm=recipe.synthesis.field_of_view_mm,
+        normalization={"lower": 1.0, "upper": 99.0},
+        recipe=recipe.model_dump(mode="json", exclude=_PRIVATE),
+        training_step=0,
+        license=license_name,
+    )

@@ -1,0 +1,195 @@
+"""Structures of a scan and their volumes, on the scan's own grid (Billot et al. 2023, SynthSeg, section 3.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import cc3d
+import numpy as np
+import torch
+from torch import nn
+
+from strokelabel.errors import LabelMapError, WeightsError
+from strokelabel.geometry import CanonicalGrid
+from strokelabel.inference.device import resolve_device, voxels_that_fit
+from strokelabel.inference.engine import Engine
+from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
+from strokelabel.inference.network_input import OnProgress, on_source_grid, shown_probabilities, silent
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.io import Image, check_volume
+from strokelabel.metrics.lesions import CONNECTIVITY
+from strokelabel.networks.unet import UNetConfig
+from strokelabel.networks.weights import load_weights
+from strokelabel.registry import PARCELLATION, ModelSpec
+from strokelabel.structures import CSF_ID, LESION, Structure, mirrored_classes, structures_of
+from strokelabel.types import ChannelVolume, LabelVolume, PathLike, Volume
+
+TOTAL_INTRACRANIAL = "total intracranial"
+"""Name of the volume of all structures together, fluid included."""
+
+SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
+"""Structures that come in several pieces; of all others the largest piece is kept."""
+
+_LITTLE_BRAIN_ML = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Parcellation:
+    """Structures of one scan.
+
+    Attributes:
+        labels: (i, j, k) uint8, FreeSurfer's number of the likeliest structure; 0 is background.
+        volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` first: sums of probabilities, not of voxels.
+        spec: the model.
+        options: how it was asked.
+        seconds: time that it took.
+        notes: what a user should know about the scan or the result.
+    """
+
+    labels: LabelVolume
+    volumes_ml: dict[str, float]
+    spec: ModelSpec
+    options: PredictionOptions
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class Parcellator:
+    """Finds the structures of a scan of any contrast, orientation and spacing.
+
+    Args:
+        spec: the model's description.
+        network: maps (1, 1, x, y, z) to logits (1, structures, x, y, z); on `device`, in evaluation mode.
+        device: where to compute.
+        options: flips, CT window, view and memory; what concerns lesions is not used.
+
+    Raises:
+        WeightsError: the model is of another task, or of structures that we do not know.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: nn.Module,
+        device: torch.device,
+        options: PredictionOptions | None = None,
+    ) -> None:
+        if spec.task != PARCELLATION:
+            raise WeightsError(
+                f"{spec.path}: expected a model for {PARCELLATION}, this one is for {spec.task}; "
+                "train one with `strokelabel train synthseg`"
+            )
+        try:
+            self.structures = structures_of(spec.class_ids)
+        except LabelMapError as error:
+            raise WeightsError(
+                f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
+            ) from error
+        self.spec = spec
+        self.network = network
+        self.device = device
+        self.options = options or PredictionOptions()
+        self._multiple = UNetConfig(**spec.network).multiple
+
+    @classmethod
+    def from_model(
+        cls, model: PathLike, device: str = "auto", options: PredictionOptions | None = None
+    ) -> Parcellator:
+        """Load a registered model by name, or a weights file by path.
+
+        Raises:
+            UnknownModelError, WeightsError: no such model, a damaged file, or one of another task.
+            OptionError: no such device.
+        """
+        place = resolve_device(device)
+        network, spec = load_weights(model, device=str(place))
+        return cls(spec, network, place, options)
+
+    def parcellate(self, image: Image, progress: OnProgress | None = None) -> Parcellation:
+        """Find the structures of one scan.
+
+        Args:
+            image: from `read_image`, or built from an array.
+            progress: told how far it is.
+
+        Raises:
+            ImageError: the scan cannot be used; see `strokelabel.errors`.
+        """
+        began = time.perf_counter()
+        report, options = progress or silent, self.options
+        check_volume(image.data, image.affine, image.source)
+        canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
+        report("preparing", 0.0)
+        volume = canonical.forward(prepare_intensities(image.data, options.ct_window))
+        box, probabilities = shown_probabilities(
+            volume, self.spec, self._engine(), self._multiple, options, report
+        )
+        keep_largest_pieces(probabilities, self.structures)
+        report("writing to the scan's grid", 0.9)
+        found = self._decide(on_source_grid(probabilities, box, canonical), image)
+        report("done", 1.0)
+        return replace(found, seconds=time.perf_counter() - began)
+
+    def _engine(self) -> Engine:
+        """Runs the network; under flips, the sides of the structures change too."""
+        options = self.options
+        return Engine(
+            self.network,
+            self.device,
+            self._multiple,
+            options.max_voxels or voxels_that_fit(self.device),
+            options.overlap,
+            mirrored=mirrored_classes(self.structures),
+        )
+
+    def _decide(self, channels: Iterator[Volume], image: Image) -> Parcellation:
+        """Labels and volumes from channels that come one at a time, so that they need not all be in memory."""
+        shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
+        best, labels = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
+        volumes = {TOTAL_INTRACRANIAL: 0.0}
+        for structure, channel in zip(self.structures, channels, strict=True):
+            better = channel > best
+            best[better] = channel[better]
+            labels[better] = structure.id
+            if structure.id:
+                volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
+        volumes[TOTAL_INTRACRANIAL] = sum(volumes.values())
+        notes = image.notes + self._notes(image, volumes[TOTAL_INTRACRANIAL])
+        return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
+
+    def _notes(self, image: Image, intracranial_ml: float) -> tuple[str, ...]:
+        notes = []
+        if self.options.ct_window is None and looks_like_ct(image.data):
+            notes.append("the values look like Hounsfield units: use the CT option for a CT")
+        if intracranial_ml < _LITTLE_BRAIN_ML:
+            notes.append(
+                f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture"
+            )
+        return tuple(notes)
+
+
+def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Structure]) -> None:
+    """Take every structure but its largest piece out of the running, in place; what is left sums to one again.
+
+    Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
+    likeliest structure takes its place.
+
+    Args:
+        probabilities: (structures, x, y, z), summing to one.
+        structures: of the channels.
+    """
+    labels = probabilities.argmax(axis=0).astype(np.uint8)
+    pieces = cc3d.connected_components(labels, connectivity=CONNECTIVITY)
+    sizes = np.bincount(pieces.ravel())
+    owner = np.zeros(len(sizes), dtype=np.intp)
+    owner[pieces.ravel()] = labels.ravel()
+    kept = np.isin(owner, [i for i, one in enumerate(structures) if one.id in SCATTERED_IDS]) | (owner == 0)
+    for index in np.unique(owner):
+        kept[np.where(owner == index, sizes, -1).argmax()] = True
+    dropped = ~kept[pieces]
+    probabilities[labels[dropped], *np.nonzero(dropped)] = 0
+    rest = probabilities[:, dropped]
+    rest[0] += np.finfo(np.float32).tiny  # background, should nothing else be left
+    probabilities[:, dropped] = rest / rest.sum(axis=0)

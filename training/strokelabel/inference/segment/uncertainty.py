@@ -1,0 +1,196 @@
+"""Where a network is unsure: how much its answers differ between several passes over one scan; see `passes`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from strokelabel.errors import OptionError
+from strokelabel.inference.network_input import OnProgress, ShownScan, report_passes, silent
+from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.scores import Prediction, Scores, decide
+from strokelabel.inference.several_passes import PassSums, UncertaintyMaps
+from strokelabel.inference.tta_views import describe_views, views_of
+from strokelabel.io import Image
+from strokelabel.networks.normalization import normalize
+from strokelabel.types import Volume
+
+Method = Literal["views", "dropout"]
+
+DROPOUT_PASSES = 10
+"""As many as the public SynthStroke code takes."""
+
+_LESION_POSSIBLE = 0.05
+"""From this probability, or standard deviation of it between passes, on a voxel may be lesion."""
+
+_LEAST_ML = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """A prediction and how sure it is, on the scan's own grid.
+
+    Attributes:
+        prediction: from the softmax of the mean logits of all passes, as test-time augmentation gives it; with the
+            mean probabilities of all classes where the options keep them.
+        scores: what the prediction was decided from.
+        maps: see `passes.UncertaintyMaps`; its maps are attributes here too.
+        passes: how many.
+        method: what the passes differ in: "flips", "flips, shifts, gamma", or "dropout".
+    """
+
+    prediction: Prediction
+    scores: Scores
+    maps: UncertaintyMaps
+    passes: int
+    method: str
+
+    @property
+    def predictive_entropy(self) -> Volume:
+        """Entropy of the mean class probabilities, (i, j, k), nats."""
+        return self.maps.predictive_entropy
+
+    @property
+    def mutual_information(self) -> Volume:
+        """What the passes disagree about, (i, j, k), nats."""
+        return self.maps.mutual_information
+
+    @property
+    def lesion_variance(self) -> Volume:
+        """Variance of the lesion's probability between passes, (i, j, k)."""
+        return self.maps.lesion_variance
+
+
+@dataclass(frozen=True)
+class ScanUncertainty:
+    """How unsure a network is about a whole scan, in nats; what active learning ranks scans by.
+
+    Attributes:
+        lesion: mean mutual information where lesion is possible, at least 1 ml of the brain: a scan in which
+            nothing is possible is judged by its likeliest millilitre, so that no scan is without a number.
+        brain: mean mutual information over everything that is not background; 0 when no brain was recognised.
+        possible_ml: volume in which lesion is possible.
+    """
+
+    lesion: float
+    brain: float
+    possible_ml: float
+
+
+def estimate_uncertainty(
+    predictor: Predictor,
+    image: Image,
+    options: PredictionOptions | None = None,
+    method: Method = "views",
+    progress: OnProgress | None = None,
+) -> Uncertainty:
+    """Predict a scan several times, and say where the answers differ.
+
+    Only sums over passes are kept, on the grid that the network works on.
+
+    Args:
+        predictor: the model.
+        image: from `read_image`.
+        options: `tta` is not used: the passes decide.
+        method: "views" shows the scan differently each time (see `views.views_of`); "dropout" drops features at
+            random, with a fixed seed, in networks that were trained so.
+        progress: told how far it is.
+
+    Raises:
+        OptionError: "dropout" and a network without.
+        ImageError: the scan cannot be segmented.
+    """
+    began = time.perf_counter()
+    options, report = options or predictor.options, progress or silent
+    if method == "dropout":
+        dropout_layers(predictor.network)  # refused before anything is computed
+    scan = predictor.show(image, options, report)
+    sums = PassSums(predictor.lesion)
+    outputs, name, count = passes_of(predictor, scan, method)
+    tell = report_passes(report)
+    for done, output in enumerate(outputs, start=1):
+        sums.add(output)
+        tell(done, count)
+    report("writing to the scan's grid", 0.9)
+    scores = predictor.on_scan(sums.probabilities(), scan, image, options)
+    prediction = decide(scores, image.grid.voxel_volume_ml, predictor.spec, options)
+    maps = sums.maps(scan)
+    report("done", 1.0)
+    prediction = replace(prediction, seconds=time.perf_counter() - began)
+    return Uncertainty(prediction, scores, maps, count, name)
+
+
+def scan_uncertainty(uncertainty: Uncertainty) -> ScanUncertainty:
+    """What the maps of a scan come to in one number each."""
+    prediction, information = uncertainty.prediction, uncertainty.mutual_information
+    lesion, brain = prediction.lesion_probability, prediction.labels > 0
+    possible = (lesion >= _LESION_POSSIBLE) | (uncertainty.lesion_variance >= _LESION_POSSIBLE**2)
+    voxel_ml = prediction.voxel_volume_ml
+    least = min(information.size, int(np.ceil(_LEAST_ML / voxel_ml)))
+    judged = information[possible]
+    if judged.size < least:
+        judged = information.ravel()[np.argpartition(lesion.ravel(), -least)[-least:]]
+    return ScanUncertainty(
+        lesion=float(judged.mean(dtype=np.float64)),
+        brain=float(information[brain].mean(dtype=np.float64)) if brain.any() else 0.0,
+        possible_ml=float(np.count_nonzero(possible)) * voxel_ml,
+    )
+
+
+def dropout_layers(network: nn.Module) -> list[nn.Module]:
+    """The layers of a network that drop features.
+
+    Raises:
+        OptionError: there are none, so that all passes would be the same.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _DropoutNd) and layer.p > 0]
+    if not layers:
+        raise OptionError(
+            "Expected a network that was trained with dropout for the method 'dropout', this one has none "
+            "(like all published weights), so that its passes would not differ; use the method 'views'."
+        )
+    return list(layers)
+
+
+def passes_of(predictor: Predictor, scan: ShownScan, method: Method) -> tuple[Iterator[Tensor], str, int]:
+    """Logits (classes, x, y, z) of each pass over a scan, what the passes differ in, and how many they are.
+
+    Raises:
+        OptionError: "dropout" and a network without.
+    """
+    if method == "dropout":
+        return _with_dropout(predictor.network, scan), "dropout", DROPOUT_PASSES
+    views = views_of(predictor.spec, predictor.multiple)
+    volume, bounds = torch.from_numpy(scan.volume)[None, None], predictor.spec.normalization
+    outputs = (view.undo(scan.engine.output(normalize(view.apply(volume), **bounds)))[0] for view in views)
+    return outputs, describe_views(views), len(views)
+
+
+def _with_dropout(network: nn.Module, scan: ShownScan) -> Iterator[Tensor]:
+    item = scan.item()
+    with _dropping(network), torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(DROPOUT_PASSES):
+            yield scan.engine.output(item)[0]
+
+
+@contextmanager
+def _dropping(network: nn.Module) -> Iterator[None]:
+    """Drop features as in training, while all else stays in evaluation mode."""
+    layers = dropout_layers(network)
+    try:
+        for layer in layers:
+            layer.train()
+        yield
+    finally:
+        for layer in layers:
+            layer.eval()

@@ -1,0 +1,100 @@
+"""Scores of models on the synthetic benchmark, as a table: by contrast, slices and lesion volume, and false lesion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from strokelabel.reports.evaluation.tables import Cell, Table
+from strokelabel.reports.validation.run import CaseScore
+
+VOLUME_CLASSES_ML: Final = ((0.3, 1.0), (1.0, 3.0), (3.0, 10.0), (10.0, 30.0), (30.0, math.inf))
+"""Lesion volumes that results are broken down by: low <= volume < high."""
+
+Chosen = Callable[[CaseScore], bool]
+
+
+def benchmark_table(scores: Sequence[CaseScore]) -> Table:
+    """Median (and mean) Dice by contrast, slices and lesion volume, and false lesion in lesion-free heads.
+
+    A missed lesion counts 0 in the Dice. False lesions are those found in lesion-free heads.
+
+    Args:
+        scores: of all volumes and contenders.
+    """
+    methods = list(dict.fromkeys(score.method for score in scores))
+    rows = []
+    for title, slices, chosen, text in _rows(scores):
+        by_method = [[s for s in scores if s.method == method and chosen(s)] for method in methods]
+        if by_method[0]:
+            oracle = _median_and_mean([s.oracle for s in by_method[0]]) if text is dice_text else "–"
+            cells = [title, slices, str(len(by_method[0])), oracle, *map(text, by_method)]
+            rows.append(tuple(Cell(cell) for cell in cells))
+    caption = (
+        "Synthetic benchmark. Dice: median (mean); the oracle sees all that the scanner left of a lesion. "
+        "Volume error and false lesion, ml: median (mean, largest)."
+    )
+    return Table(caption, ("Volumes", "Slices", "n", "oracle", *methods), tuple(rows))
+
+
+def _rows(
+    scores: Sequence[CaseScore],
+) -> list[tuple[str, str, Chosen, Callable[[Sequence[CaseScore]], str]]]:
+    """Title, slices, which scores, and what is said of them."""
+    rows: list[tuple[str, str, Chosen, Callable[[Sequence[CaseScore]], str]]] = []
+    spacings = sorted({s.slices for s in scores})
+    for family in dict.fromkeys(s.case.family for s in scores):
+        rows += [(family, slices, _with_lesion(family, slices), dice_text) for slices in ("all", *spacings)]
+    rows += [("all", slices, _with_lesion(None, slices), dice_text) for slices in ("all", *spacings)]
+    rows += [(_bin_name(low, high), "all", _in_bin(low, high), dice_text) for low, high in _bins(scores)]
+    rows.append(("volume error, ml", "all", _with_lesion(), _error_text))
+    rows.append(("false lesion, ml: lesion-free heads", "all", lambda s: s.case.lesion_free, false_text))
+    return rows
+
+
+def _bins(scores: Sequence[CaseScore]) -> list[tuple[float, float]]:
+    """The volume classes, and one below them where a lesion is smaller."""
+    least = VOLUME_CLASSES_ML[0][0]
+    smaller = any(s.reference_ml < least and not s.case.lesion_free for s in scores)
+    return [*([(0.0, least)] if smaller else []), *VOLUME_CLASSES_ML]
+
+
+def _bin_name(low: float, high: float) -> str:
+    return f"lesion {low:g} ml and more" if math.isinf(high) else f"lesion {low:g} to {high:g} ml"
+
+
+def _with_lesion(family: str | None = None, slices: str | None = None) -> Chosen:
+    def chosen(score: CaseScore) -> bool:
+        fits = family in (None, score.case.family) and slices in (None, "all", score.slices)
+        return fits and not score.case.lesion_free
+
+    return chosen
+
+
+def _in_bin(low: float, high: float) -> Chosen:
+    return lambda score: not score.case.lesion_free and low <= score.reference_ml < high
+
+
+def dice_text(scores: Sequence[CaseScore]) -> str:
+    """Median and mean Dice."""
+    return _median_and_mean([score.dice for score in scores])
+
+
+def _median_and_mean(values: Sequence[float]) -> str:
+    return f"{np.median(values):.3f} ({np.mean(values):.3f})"
+
+
+def _error_text(scores: Sequence[CaseScore]) -> str:
+    return _spread([abs(s.predicted_ml - s.reference_ml) for s in scores])
+
+
+def false_text(scores: Sequence[CaseScore]) -> str:
+    """Median, mean and largest volume found."""
+    return _spread([score.predicted_ml for score in scores])
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.median(values):.2f} ({np.mean(values):.2f}, {max(values):.2f})"

@@ -1,0 +1,250 @@
+"""Label maps made ready for synthesis: two labels and a mixing fraction per voxel, and soft tissue maps.
+
+A voxel that holds several structures keeps its two largest and the fraction of the first. That carries partial
+volume at any voxel size in three bytes, where one-hot stacks need one channel per structure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from strokelabel.labels import LabelTable
+from strokelabel.synthesis.contrast.gaussian_mixture import look_up
+from strokelabel.synthesis.fields import apply_along_axes, averaging_matrix
+from strokelabel.synthesis.prepared.dataset import PreparedBrain
+from strokelabel.synthesis.sampling import pad_stack
+
+_CLOSING_MM = 3.0
+"""Narrow sulci count as brain: masks drawn by people, and skull-stripping tools, include them."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head at the working resolution. All volumes are (x, y, z) uint8 on one grid; fractions are of 255.
+
+    Attributes:
+        first: index (into the label table) of the structure that fills most of the voxel.
+        second: index of the next largest structure.
+        fraction: share of `first` in the voxel's first two structures.
+        tissues: (4, x, y, z) gray matter, gray/white partial volume, white matter, CSF.
+        brain: what a skull-stripping tool would leave: parenchyma closed over sulci and ventricles.
+        lesion_allowed: where a lesion may lie: the brain without its ventricles.
+        matrix: (3, 3) from RAS mm to voxel index.
+        offset: (3,) voxel index of the origin.
+        center_mm: (3,) centroid of the brain.
+        to_icbm: (4, 4) RAS mm to ICBM RAS mm.
+    """
+
+    first: Tensor
+    second: Tensor
+    fraction: Tensor
+    tissues: Tensor
+    brain: Tensor
+    lesion_allowed: Tensor
+    matrix: Tensor
+    offset: Tensor
+    center_mm: Tensor
+    to_icbm: Tensor
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same head on another device."""
+        return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def voxels(self, values: Tensor, air: Tensor) -> Tensor:
+        """What each voxel of a batch of heads is made of, relative to air.
+
+        Args:
+            values: (batch, labels, features) of each label.
+            air: (batch, 1, features).
+
+        Returns:
+            (batch, features, x, y, z).
+        """
+        return look_up(values - air, self.first, self.second, self.fraction)
+
+
+def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Head:
+    """Bring a prepared label map to the working resolution.
+
+    Args:
+        brain: label indices, canonical RAS.
+        table: the label table that the indices point into.
+        spacing_mm: working voxel size; at least that of the label map.
+
+    Returns:
+        The head, on the CPU.
+    """
+    labels = torch.from_numpy(np.ascontiguousarray(brain.labels))
+    source_mm = np.linalg.norm(brain.affine[:3, :3], axis=0)
+    shape = tuple(max(2, round(n * mm / spacing_mm)) for n, mm in zip(labels.shape, source_mm, strict=True))
+    first, second, fraction, groups = _two_largest(labels, table, (shape[0], shape[1], shape[2]))
+    tissues = _tissue_maps(groups)
+    matrix, offset = _index_from_world(brain.affine, tuple(labels.shape), shape)
+    parenchyma = groups["gray"] + groups["white"]
+    closed = _close(parenchyma, max(1, round(_CLOSING_MM / spacing_mm)))
+    closed = torch.maximum(closed, groups["ventricle"]).clamp(0, 1)
+    return Head(
+        first=first,
+        second=second,
+        fraction=fraction,
+        tissues=_as_bytes(tissues),
+        brain=_as_bytes(closed),
+        lesion_allowed=_as_bytes(torch.minimum(closed, 1 - groups["ventricle"])),
+        matrix=matrix,
+        offset=offset,
+        center_mm=_centroid_mm(parenchyma, matrix, offset),
+        to_icbm=torch.from_numpy(np.asarray(brain.to_icbm, dtype=np.float32)),
+    )
+
+
+_Box = tuple[slice, slice, slice]
+
+
+def _two_largest(
+    labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """The two largest structures of each voxel, the first one's share, and the fractions of the tissue groups."""
+    size = torch.zeros(2, *shape)
+    name = torch.zeros(2, *shape, dtype=torch.uint8)
+    groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}
+    average = [_averaging(n, m) for n, m in zip(labels.shape, shape, strict=True)]
+    for index, box in enumerate(ndimage.find_objects(labels.numpy() + 1)):
+        if box is None:
+            continue
+        region, part = _occupancy(labels[box] == index, box, average)
+        group = table.labels[index].group
+        if group in groups:
+            groups[group][region] += part
+        _insert(size[(slice(None), *region)], name[(slice(None), *region)], part, index)
+    share = size[0] / size.sum(dim=0).clamp_min(1e-6)
+    return name[0], name[1], _as_bytes(share), groups
+
+
+def _insert(size: Tensor, name: Tensor, part: Tensor, index: int) -> None:
+    """Put a structure among the two largest of each voxel, in place. (2, x, y, z), largest first."""
+    first = part > size[0]
+    second = (part > size[1]) & ~first
+    for slot, value in ((size, part), (name, torch.full_like(name[0], index))):
+        slot[1] = torch.where(first, slot[0], torch.where(second, value, slot[1]))
+        slot[0] = torch.where(first, value, slot[0])
+
+
+def _averaging(source: int, target: int) -> Tensor:
+    """Along one axis, how much each source voxel counts in each working voxel.
+
+    Where nothing is averaged by resampling, the staircase of labels is softened by half a voxel instead.
+    """
+    if source != target:
+        return averaging_matrix(source, target)
+    neighbours = torch.eye(source).roll(1, 0) + torch.eye(source).roll(-1, 0)
+    neighbours[0, -1] = neighbours[-1, 0] = 0
+    weights = torch.eye(source) / 2 + neighbours / 4
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _occupancy(mask: Tensor, box: _Box, average: list[Tensor]) -> tuple[_Box, Tensor]:
+    """How much of each working voxel a structure fills, in [0, 1], in the region that it touches.
+
+    Args:
+        mask: the structure inside its bounding box.
+        box: that box, in source voxels.
+        average: one matrix per axis, see `_averaging`.
+    """
+    region, matrices = [], []
+    for along, matrix in zip(box, average, strict=True):
+        touched = matrix[:, along].any(dim=1).nonzero()
+        rows = slice(int(touched[0]), int(touched[-1]) + 1)
+        region.append(rows)
+        matrices.append(matrix[rows, along][None])
+    x, y, z = region
+    return (x, y, z), apply_along_axes(mask[None, None].float(), matrices)[0, 0]
+
+
+def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:
+    """Soft gray matter, partial volume, white matter and CSF: (4, x, y, z), summing to at most one.
+
+    Where gray and white share a voxel, twice the smaller share is partial volume: all of it at half and half.
+    """
+    overlap = torch.minimum(groups["gray"], groups["white"])
+    csf = groups["csf"] + groups["ventricle"]
+    return torch.stack([groups["gray"] - overlap, 2 * overlap, groups["white"] - overlap, csf])
+
+
+def _close(volume: Tensor, radius: int) -> Tensor:
+    """Grey closing by a box of this radius in voxels, (x, y, z)."""
+    side = 2 * radius + 1
+    grown = F.max_pool3d(volume[None, None], side, 1, radius)
+    return -F.max_pool3d(-grown, side, 1, radius)[0, 0]
+
+
+def _index_from_world(
+    affine: np.ndarray, source: tuple[int, ...], target: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Matrix and offset from RAS mm to the index of the resampled grid (voxel centres kept in place)."""
+    inverse = np.linalg.inv(affine)
+    scale = np.array(target) / np.array(source)
+    matrix = inverse[:3, :3] * scale[:, None]
+    offset = (inverse[:3, 3] + 0.5) * scale - 0.5
+    return torch.from_numpy(matrix.astype(np.float32)), torch.from_numpy(offset.astype(np.float32))
+
+
+def _centroid_mm(weights: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """Centre of mass in RAS mm."""
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in weights.shape), indexing="ij")
+    index = torch.stack([(axis * weights).sum() / weights.sum().clamp_min(1e-6) for axis in axes])
+    return torch.linalg.solve(matrix, index - offset)
+
+
+def _as_bytes(fractions: Tensor) -> Tensor:
+    """[0, 1] as 0..255."""
+    return (fractions.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+_STEP = 4
+"""Every so many voxels along each axis, `crop_to_view` looks at what an image shows."""
+_SMOOTH = 1.25
+"""Factor by which, beyond the longest step, voxels may lie apart in between: deformations are smooth."""
+
+
+def crop_to_view(heads: Head, coordinates: Tensor) -> Head:
+    """The part of a batch of heads that an image shows: a field of view of the brain leaves much of head and neck out.
+
+    On a GPU, the whole heads: working on all of them is faster than waiting for the answer.
+
+    Args:
+        heads: from `stack_heads`.
+        coordinates: (batch, x, y, z, 3) position in mm of each voxel of the image; smooth.
+    """
+    if coordinates.is_cuda:
+        return heads
+    points = coordinates[:, ::_STEP, ::_STEP, ::_STEP]
+    index = points @ heads.matrix.transpose(1, 2)[:, None, None] + heads.offset[:, None, None, None]
+    # Voxels between those that are looked at lie no further away than a step along each axis, and a little more.
+    steps = [index.diff(dim=axis).abs().amax(dim=(0, 1, 2, 3)) for axis in (1, 2, 3) if index.shape[axis] > 1]
+    slack = 1 + _SMOOTH * torch.stack(steps or [index.new_full((3,), float(_STEP))]).sum(dim=0)
+    low, high = index.amin(dim=(0, 1, 2, 3)) - slack, index.amax(dim=(0, 1, 2, 3)) + slack
+    box = tuple(
+        slice(min(max(0, math.floor(a)), n - 2), max(2, min(n, math.ceil(b) + 1)))
+        for a, b, n in zip(low.tolist(), high.tolist(), heads.first.shape[1:], strict=True)
+    )
+    start = torch.tensor([float(part.start) for part in box])
+    volumes = {
+        field.name: getattr(heads, field.name)[(..., *box)]
+        for field in fields(heads)
+        if getattr(heads, field.name).dim() >= heads.first.dim()
+    }
+    return replace(heads, **volumes, offset=heads.offset - start)
+
+
+def stack_heads(heads: list[Head]) -> Head:
+    """Heads of unequal extent as one batch: volumes zero-padded at the end of each axis, which moves no voxel."""
+    kind = type(heads[0])
+    return kind(*(pad_stack([getattr(head, f.name) for head in heads]) for f in fields(kind)))

@@ -1,0 +1,126 @@
+"""A lesion mask file brought onto the ICBM 1 mm grid."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from strokelabel.errors import LabelMapError
+from strokelabel.io.nifti import read_nifti
+from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.types import Affine
+
+MINIMUM_INSIDE = 0.5
+"""A mask with less than this fraction in or near the template's brain was not drawn in ICBM space."""
+
+MARGIN_MM = 6
+"""How far beside the template's brain a lesion may lie: brains normalised by other tools overhang a little."""
+
+
+def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_]]:
+    """Read a mask drawn in ICBM (MNI) space, on a grid of any orientation and spacing.
+
+    Voxels above 0.5 are lesion (NaN, which some tools write outside the brain, is not). A mask whose voxels are
+    those of the ICBM 1 mm grid, moved or flipped by whole voxels, is copied exactly; any other is interpolated
+    linearly and cut at one half, or by nearest neighbour if that would lose half of a small lesion.
+
+    Returns:
+        Index on the ICBM grid of the crop's first voxel (x, y, z), and the mask in its bounding box.
+
+    Raises:
+        ImageError: the file cannot be read or is not one 3-D volume.
+        LabelMapError: the mask is empty or lies outside the template's brain.
+    """
+    image = read_nifti(path, np.float32)
+    mask, affine = image.data > 0.5, image.affine
+    if not mask.any():
+        raise LabelMapError(f"{path}: expected a lesion mask, found no voxel above 0.5")
+    template = icbm_template()
+    placed = place_on_grid(mask, np.linalg.inv(template.affine) @ affine, template.shape)
+    whole = mask.sum() * abs(np.linalg.det(affine[:3, :3]) / np.linalg.det(template.affine[:3, :3]))
+    inside = float((placed & near_brain()).sum() / whole)
+    if inside < MINIMUM_INSIDE:
+        raise LabelMapError(
+            f"{path}: expected a lesion in ICBM (MNI) space, found {inside:.0%} of it near the template's brain; "
+            "normalise the mask to ICBM space first"
+        )
+    return crop_to_mask(placed)
+
+
+def place_on_grid(
+    mask: NDArray[np.bool_], index_to_grid: Affine, shape: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Bring a mask (i, j, k) onto a grid (x, y, z), given the affine map between their voxel indices."""
+    whole = np.round(index_to_grid)
+    is_permutation = np.array_equal(np.sort(np.abs(whole[:3, :3]).ravel()), [0] * 6 + [1] * 3)
+    if is_permutation and np.allclose(index_to_grid, whole, atol=1e-3):
+        return _copy_voxels(mask, whole.astype(int), shape)
+    return _interpolate(mask, index_to_grid, shape)
+
+
+def crop_to_mask(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int], NDArray[np.bool_]]:
+    """First voxel of a mask's bounding box, and the mask inside it."""
+    x, y, z = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return (x.start, y.start, z.start), mask[x, y, z].copy()
+
+
+@lru_cache(maxsize=1)
+def near_brain() -> NDArray[np.bool_]:
+    """The template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~icbm_template().brain)
+    return distance <= MARGIN_MM
+
+
+def _copy_voxels(
+    mask: NDArray[np.bool_], index_to_grid: NDArray[np.int_], shape: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    voxels = np.argwhere(mask) @ index_to_grid[:3, :3].T + index_to_grid[:3, 3]
+    voxels = voxels[np.all((voxels >= 0) & (voxels < shape), axis=1)]
+    placed = np.zeros(shape, dtype=bool)
+    placed[tuple(voxels.T)] = True
+    return placed
+
+
+def _interpolate(
+    mask: NDArray[np.bool_], index_to_grid: Affine, shape: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Interpolate in the box of the grid that the mask reaches."""
+    first, last = _reached_box(mask, index_to_grid, shape)
+    placed = np.zeros(shape, dtype=bool)
+    if np.any(last <= first):
+        return placed
+    inverse = np.linalg.inv(index_to_grid)
+    offset = inverse[:3, :3] @ first + inverse[:3, 3]
+    box = tuple(int(n) for n in last - first)
+    linear, nearest = (
+        ndimage.affine_transform(
+            mask.astype(np.float32),
+            inverse[:3, :3],
+            offset,
+            output_shape=box,
+            order=order,
+            mode="grid-constant",
+        )
+        > 0.5
+        for order in (1, 0)
+    )
+    inside = linear if linear.sum() >= 0.5 * nearest.sum() else nearest
+    placed[tuple(slice(a, b) for a, b in zip(first, last, strict=True))] = inside
+    return placed
+
+
+def _reached_box(
+    mask: NDArray[np.bool_], index_to_grid: Affine, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """First voxel (inside) and last (outside) of the box on the grid that holds the mask, cut at the grid's edges."""
+    voxels = np.argwhere(mask)
+    low, high = voxels.min(axis=0) - 1, voxels.max(axis=0) + 1
+    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
+    reached = index_to_grid[:3, :3] @ corners + index_to_grid[:3, 3:]
+    first = np.clip(np.floor(reached.min(axis=1)).astype(int), 0, shape)
+    last = np.clip(np.ceil(reached.max(axis=1)).astype(int) + 1, 0, shape)
+    return first, last

@@ -1,0 +1,278 @@
+"""Preparation of training data: files are found, label maps registered to ICBM space, lesions collected."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from strokelabel.errors import DataError
+from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import nibabel as nib
+import numpy as np
+from strokelabel.errors import DataError, ImageError, LabelMapError
+from strokelabel.io.atomic import atomic_path, atomic_write_json
+from strokelabel.labels import LabelTable, default_label_table
+from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.label_map import read_label_map
+from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
+from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
+from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
+
+
+_KIND_ENDING = re.compile(r"[_-](dseg|labels?|seg|lesion|mask|lesion_mask)$")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file with a name that is unique among those found together.
+
+    Attributes:
+        name: from the path inside the folder, without ending ("sub-01_anat_sub-01").
+        source: the data set: its folder's name.
+        path: the file.
+    """
+
+    name: str
+    source: str
+    path: Path
+
+
+def find_sources(folders: Sequence[Path], prefix_source: bool) -> list[SourceFile]:
+    """List the image files in folders and their subfolders, by name.
+
+    Names come from the path inside the folder alone, so that adding files renames none.
+
+    Args:
+        folders: searched recursively; a file is taken as it is.
+        prefix_source: put the folder's name before each name ("soop_sub-0001").
+
+    Raises:
+        DataError: a folder does not exist or holds no image, or two files come to the same name.
+    """
+    found: dict[str, SourceFile] = {}
+    for folder in folders:
+        for path in _images_in(folder):
+            file = _source_file(path, folder, prefix_source)
+            if file.name in found:
+                raise DataError(
+                    f"{found[file.name].path} and {path} would both be named {file.name!r}; rename a file or its folder"
+                )
+            found[file.name] = file
+    return [found[name] for name in sorted(found)]
+
+
+def fingerprint(path: Path, *more: str) -> str:
+    """SHA-256 of a file's content and of further texts."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    for text in more:
+        digest.update(b"\0" + text.encode())
+    return digest.hexdigest()
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if folder.is_file() and is_nifti_name(folder):
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of image files, found nothing there")
+    paths = [path for path in folder.rglob("*") if is_nifti_name(path) and path.name[0] != "."]
+    if not paths:
+        raise DataError(f"{folder}: expected image files ({', '.join(NIFTI_SUFFIXES)}), found none")
+    return sorted(paths)
+
+
+def _source_file(path: Path, folder: Path, prefix_source: bool) -> SourceFile:
+    root = folder.parent if folder.is_file() else folder
+    name = "_".join(path.relative_to(root).parts)
+    name = re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)
+    name = _KIND_ENDING.sub("", name) or name
+    source = root.resolve().name
+    return SourceFile(f"{source}_{name}" if prefix_source else name, source, path)
+
+
+FORMAT_VERSION = 1
+"""Version of the prepared files; brains and lesions of another version are made anew."""
+
+LESIONS_PER_SAVE = 500
+"""The bank is saved after so many new lesions, so that an interrupted run loses little."""
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the stage ("brains" or "lesions"), how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class PreparationResult:
+    """What `prepare_data` did.
+
+    Attributes:
+        data: the prepared folder, open.
+        refused: lesion name → why it was left out.
+        warnings: brains whose alignment deserves a look.
+    """
+
+    data: PreparedData
+    refused: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def prepare_data(
+    brains: Sequence[Path],
+    lesions: Sequence[Path],
+    output: Path,
+    table: LabelTable | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> PreparationResult:
+    """Write a folder of prepared training data.
+
+    What an earlier run finished is kept where its source, the label table and the format are the same, so that an
+    interrupted run goes on where it stopped.
+
+    Args:
+        brains: folders (or files) of label maps.
+        lesions: folders (or files) of lesion masks in ICBM (MNI) space; a folder's name becomes their source.
+        output: folder to write: brains/, lesions.npz and, last of all, dataset.json.
+        table: the meaning of the label maps' values; by default FreeSurfer's.
+        on_progress: called after every file.
+
+    Raises:
+        DataError: nothing found, names that clash, or no usable lesion.
+        LabelMapError: a label map with unknown values, without a brain, or with its sides swapped.
+        ImageError: a label map cannot be read. (A lesion that cannot be used is left out and noted.)
+        OutputError: the folder cannot be written.
+    """
+    table = table or default_label_table()
+    brain_files = find_sources(brains, prefix_source=False)
+    lesion_files = find_sources(lesions, prefix_source=True)
+    warnings = _prepare_brains(brain_files, output, table, on_progress)
+    bank, refused = _prepare_lesions(lesion_files, output / "lesions.npz", on_progress)
+    _describe(output, [file.name for file in brain_files], bank, refused, table)
+    return PreparationResult(PreparedData.load(output), refused, tuple(warnings))
+
+
+def _prepare_brains(
+    files: list[SourceFile], output: Path, table: LabelTable, on_progress: OnProgress
+) -> list[str]:
+    table_text = json.dumps([dataclasses.astuple(label) for label in table.labels])
+    warnings = []
+    for done, file in enumerate(files):
+        on_progress("brains", done, len(files))
+        sha256 = fingerprint(file.path, table_text, str(FORMAT_VERSION))
+        if not _brain_is_done(output, file.name, sha256):
+            _prepare_brain(file, sha256, output, table)
+        similarity = read_brain(output, file.name).similarity
+        if similarity < MINIMUM_SIMILARITY:
+            warnings.append(
+                f"{file.path}: its correlation with the ICBM template is {similarity:.2f} after alignment, expected "
+                f"at least {MINIMUM_SIMILARITY}; lesions may come to lie beside their place, look at it or leave it out"
+            )
+    on_progress("brains", len(files), len(files))
+    return warnings
+
+
+def _brain_is_done(output: Path, name: str, sha256: str) -> bool:
+    sidecar = output / "brains" / f"{name}.json"
+    try:
+        read_brain(output, name)
+        return json.loads(sidecar.read_text()).get("sha256") == sha256
+    except DataError:
+        return False
+
+
+def _prepare_brain(file: SourceFile, sha256: str, output: Path, table: LabelTable) -> None:
+    labels, affine = read_label_map(file.path, table)
+    registration = register_to_icbm(labels, affine, table, str(file.path))
+    target = output / "brains" / f"{file.name}.nii.gz"
+    # The sidecar vouches for the label map: it goes away before the map changes and comes back after.
+    target.with_name(f"{file.name}.json").unlink(missing_ok=True)
+    with atomic_path(target) as temporary:
+        nib.Nifti1Image(labels, affine).to_filename(temporary)
+    sidecar = {
+        "name": file.name,
+        "source": file.path.name,
+        "sha256": sha256,
+        "label_ids": [label.id for label in table.labels],
+        "to_icbm": registration.to_icbm.tolist(),
+        "similarity": round(registration.similarity, 6),
+    }
+    atomic_write_json(target.with_name(f"{file.name}.json"), sidecar)
+
+
+def _prepare_lesions(
+    files: list[SourceFile], path: Path, on_progress: OnProgress
+) -> tuple[LesionBank, dict[str, str]]:
+    known = _known_lesions(path)
+    refused: dict[str, str] = {}
+    lesions: list[Lesion] = []
+    fresh = 0
+    for done, file in enumerate(files):
+        on_progress("lesions", done, len(files))
+        sha256 = fingerprint(file.path, str(FORMAT_VERSION))
+        lesion = known.get((file.name, sha256))
+        if lesion is None:
+            try:
+                offset, mask = read_lesion_mask(file.path)
+            except (ImageError, LabelMapError) as error:
+                refused[file.name] = str(error)
+                continue
+            lesion = Lesion(file.name, file.source, sha256, offset, mask)
+            fresh += 1
+        lesions.append(lesion)
+        if fresh >= LESIONS_PER_SAVE:
+            _pack(lesions).save(path)
+            fresh = 0
+    on_progress("lesions", len(files), len(files))
+    if not lesions:
+        first = next(iter(refused.values()))
+        raise DataError(
+            f"expected at least one usable lesion mask, all {len(files)} were refused; the first: {first}"
+        )
+    bank = _pack(lesions)
+    bank.save(path)
+    return bank, refused
+
+
+def _known_lesions(path: Path) -> dict[tuple[str, str], Lesion]:
+    """Lesions of an earlier run by name and fingerprint; none when there is no sound bank."""
+    try:
+        bank = LesionBank.load(path)
+    except DataError:
+        return {}
+    return {(bank.names[i], bank.sha256[i]): bank.lesion(i) for i in range(len(bank))}
+
+
+def _pack(lesions: list[Lesion]) -> LesionBank:
+    template = icbm_template()
+    return LesionBank.from_lesions(lesions, template.shape, template.affine)
+
+
+def _describe(
+    output: Path, brain_names: list[str], bank: LesionBank, refused: dict[str, str], table: LabelTable
+) -> None:
+    similarities = {name: read_brain(output, name).similarity for name in brain_names}
+    sidecars = [json.loads((output / "brains" / f"{name}.json").read_text()) for name in brain_names]
+    digest = hashlib.sha256(json.dumps([[s["name"], s["sha256"]] for s in sidecars]).encode())
+    digest.update(json.dumps([bank.names, bank.sha256]).encode())
+    description = {
+        "format_version": FORMAT_VERSION,
+        "digest": digest.hexdigest(),
+        "brains": brain_names,
+        "similarity": similarities,
+        "lesions": {
+            "count": len(bank),
+            "per_source": dict(Counter(bank.sources)),
+            "median_ml": float(np.median(bank.volumes_ml)),
+            "refused": refused,
+        },
+        "label_table": [dataclasses.asdict(label) for label in table.labels],
+    }
+    atomic_write_json(output / "dataset.json", description)

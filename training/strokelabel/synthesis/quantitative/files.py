@@ -1,0 +1,217 @@
+"""Quantitative maps from files, and where the brain is in them, made ready for synthesis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from strokelabel.errors import DataError, DimensionError
+from strokelabel.geometry import CanonicalGrid
+from strokelabel.io.map_files import MapFiles
+from strokelabel.io.nifti import NiftiVolume, read_nifti
+from strokelabel.labels import TissueClass
+from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
+from strokelabel.synthesis.quantitative.heads import QuantitativeHead
+from strokelabel.types import Affine
+
+_PARENCHYMA: dict[str, tuple[float, float]] = {"pd": (40.0, 130.0), "r1": (0.4, 1.5), "mt": (0.35, 5.0)}
+"""Ranges that gray and white matter keep to; fluid, fat and bone fall out, muscle and skin do not quite."""
+
+_BRIDGES = 3
+"""Voxels that thin connections to the scalp (vessels, nerves) are eroded by."""
+_SULCI = 4
+"""Voxels over which sulci are closed."""
+
+
+def brain_from_maps(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The brain with its sulci and ventricles: the largest piece of parenchyma, opened, closed and filled.
+
+    Args:
+        maps: (5, x, y, z) in the order of `physics.maps.MAP_NAMES`, 1 mm.
+
+    Returns:
+        (x, y, z); empty if nothing looks like parenchyma.
+    """
+    named = dict(zip(MAP_NAMES, maps, strict=True))
+    inside = [(named[name] > low) & (named[name] < high) for name, (low, high) in _PARENCHYMA.items()]
+    parenchyma = np.logical_and.reduce(inside)
+    core = _largest(ndimage.binary_erosion(parenchyma, iterations=_BRIDGES))
+    grown = ndimage.binary_dilation(core, iterations=_BRIDGES + 1, mask=parenchyma) if core.any() else core
+    return _closed(grown)
+
+
+def brain_from_tissues(tissues: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The brain with its sulci and ventricles, from tissue fractions.
+
+    Args:
+        tissues: (5, x, y, z) gray matter, partial volume, white matter, CSF, lesion; in [0, 1], 1 mm.
+
+    Returns:
+        (x, y, z).
+    """
+    return _closed(tissues[[0, 1, 2, 4]].sum(axis=0) > 0.5)
+
+
+def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Close sulci, fill ventricles."""
+    padded = np.pad(mask, _SULCI)
+    closed = ndimage.binary_fill_holes(ndimage.binary_closing(padded, iterations=_SULCI))
+    inside = (slice(_SULCI, -_SULCI),) * 3
+    return np.asarray(closed[inside], dtype=bool)
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return np.asarray(pieces == sizes.argmax(), dtype=bool)
+
+
+_FINE_MM = 1.0
+"""Brains are found and registered at this voxel size."""
+
+_SAME_AFFINE_MM = 1e-2
+_R1_OF_WHITE = 0.97
+_T1_OF_WHITE = 0.87
+"""Grey value of white matter in `registration.T1_INTENSITY`; R1 is nearly proportional to those of a T1w scan."""
+
+_TISSUE_CLASSES = (
+    TissueClass.GRAY_MATTER,
+    TissueClass.PARTIAL_VOLUME,
+    TissueClass.WHITE_MATTER,
+    TissueClass.CSF,
+    TissueClass.LESION,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class MapVolumes:
+    """One subject's maps on the canonical grid of 1 mm.
+
+    Attributes:
+        maps: (5, x, y, z) in the order of `physics.maps.MAP_NAMES`.
+        tissues: (5, x, y, z) gray matter, partial volume, white matter, CSF, lesion; in [0, 1].
+        labelled: whether the tissues are known; if not, only the lesion can be.
+        affine: voxel index to RAS mm.
+    """
+
+    maps: NDArray[np.float32]
+    tissues: NDArray[np.float32]
+    labelled: bool
+    affine: Affine
+
+
+def read_map_volumes(files: MapFiles) -> MapVolumes:
+    """Read maps and what is known about their tissues.
+
+    Where there is no R2 map, R2 is a fraction of R2*, and that of free water where R1 is fluid's.
+
+    Raises:
+        ImageError: a file cannot be read, lies on another grid than the others, or is in other units.
+    """
+    images = {name: read_nifti(path, np.float32) for name, path in files.maps.items()}
+    first = images["pd"]
+    shape = (first.data.shape[0], first.data.shape[1], first.data.shape[2])
+    grid = CanonicalGrid.for_image(shape, first.affine, _FINE_MM)
+    volumes = {}
+    for name, image in images.items():
+        _check_grid(image, first, files.maps[name])
+        # Maps are undefined in the air: NaN, negative, or infinite where a fit failed.
+        values = np.nan_to_num(image.data, posinf=0, neginf=0)
+        volumes[name] = torch.from_numpy(grid.forward(np.maximum(values, 0)))
+    volumes.setdefault("r2", r2_from_r2_star(volumes["r2_star"], volumes["r1"]))
+    maps = QuantitativeMaps(**{name: volumes[name] for name in MAP_NAMES})
+    check_units(maps, ignore=("r2",))
+    tissues = _read_tissues(files, first, grid)
+    return MapVolumes(maps.stack().numpy(), tissues, files.tissues is not None, grid.target.affine)
+
+
+def make_quantitative_head(
+    volumes: MapVolumes, spacing_mm: float, source: str, to_icbm: Affine | None = None
+) -> QuantitativeHead:
+    """Bring maps to the working resolution, and find where they lie in ICBM space.
+
+    Args:
+        volumes: see `read_map_volumes`.
+        spacing_mm: working voxel size.
+        source: named in errors.
+        to_icbm: RAS mm to ICBM RAS mm where that is known; None to register.
+
+    Raises:
+        DataError: no brain is to be seen in the maps.
+    """
+    brain = brain_from_tissues(volumes.tissues) if volumes.labelled else brain_from_maps(volumes.maps)
+    if not brain.any():
+        raise DataError(
+            f"{source}: expected the maps of a head, found no brain in them; add a segmentation of their tissues "
+            "(`strokelabel predict --tissues`), or look at the maps"
+        )
+    r1 = volumes.maps[MAP_NAMES.index("r1")]
+    if to_icbm is None:
+        from strokelabel.synthesis.prepared.registration import (
+            register_picture,  # needs SimpleITK, training does not
+        )
+
+        picture = np.clip(r1 * (_T1_OF_WHITE / _R1_OF_WHITE), 0, 1) * brain
+        to_icbm = register_picture(picture.astype(np.float32), brain, volumes.affine).to_icbm
+    shape = (r1.shape[0], r1.shape[1], r1.shape[2])
+    grid = CanonicalGrid.for_image(shape, volumes.affine, spacing_mm)
+    fluid = np.maximum(volumes.tissues[3], r1 < 0.35) * ndimage.binary_erosion(brain, iterations=3)
+    allowed = brain * (1 - fluid) * (1 - volumes.tissues[4])
+    center = volumes.affine[:3, :3] @ np.array(ndimage.center_of_mass(brain)) + volumes.affine[:3, 3]
+    to_index = np.linalg.inv(grid.target.affine)
+    unknown = torch.zeros(grid.target.shape, dtype=torch.uint8)
+    return QuantitativeHead(
+        first=unknown,
+        second=unknown,
+        fraction=unknown,
+        tissues=_as_bytes(np.stack([grid.forward(one) for one in volumes.tissues])),
+        brain=_as_bytes(grid.forward(brain.astype(np.float32))),
+        lesion_allowed=_as_bytes(grid.forward(allowed.astype(np.float32))),
+        matrix=torch.from_numpy(to_index[:3, :3].astype(np.float32)),
+        offset=torch.from_numpy(to_index[:3, 3].astype(np.float32)),
+        center_mm=torch.from_numpy(center.astype(np.float32)),
+        to_icbm=torch.from_numpy(to_icbm.astype(np.float32)),
+        maps=torch.from_numpy(np.stack([grid.forward(one) for one in volumes.maps])).half(),
+        labelled=torch.tensor([volumes.labelled]),
+    )
+
+
+def _read_tissues(files: MapFiles, like: NiftiVolume, grid: CanonicalGrid) -> NDArray[np.float32]:
+    """(5, x, y, z); the lesion mask counts beside the segmentation's own lesion."""
+    tissues = np.zeros((len(_TISSUE_CLASSES), *grid.target.shape), dtype=np.float32)
+    if files.tissues is not None:
+        labels = read_nifti(files.tissues, np.int32)
+        _check_grid(labels, like, files.tissues)
+        for row, tissue in zip(tissues, _TISSUE_CLASSES, strict=True):
+            row[...] = grid.forward((labels.data == tissue).astype(np.float32))
+    if files.lesion is not None:
+        mask = read_nifti(files.lesion, np.float32)
+        _check_grid(mask, like, files.lesion)
+        lesion = grid.forward((mask.data > 0.5).astype(np.float32))
+        tissues[:-1] *= 1 - lesion
+        tissues[-1] = np.maximum(tissues[-1], lesion)
+    return tissues
+
+
+def _check_grid(image: NiftiVolume, like: NiftiVolume, path: Path) -> None:
+    """Refuse files that do not lie on the grid of the maps."""
+    same = image.data.shape == like.data.shape
+    if not same or not np.allclose(image.affine, like.affine, atol=_SAME_AFFINE_MM):
+        raise DimensionError(
+            f"{path}: expected the grid of the PD map (shape {like.data.shape}), found shape {image.data.shape} "
+            "or another affine; resample it to that"
+        )
+
+
+def _as_bytes(fractions: NDArray[np.float32]) -> torch.Tensor:
+    """[0, 1] as 0..255."""
+    return torch.from_numpy((np.clip(fractions, 0, 1) * 255).round().astype(np.uint8))

@@ -1,1 +1,0 @@
-"""Brightness of structures and of what lies around the brain, beyond one mean per tissue group."""
