@@ -23,7 +23,7 @@ def _no_models_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
 @pytest.fixture(scope="session")
 def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file whose network finds what is brighter than the head; see `bright_network`."""
-    from bright_network import save_bright_model
+    from support.bright_network import save_bright_model
 
     return save_bright_model(tmp_path_factory.mktemp("model") / "bright.safetensors")
 
@@ -31,6 +31,6 @@ def bright_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepared training data with heads of nested ellipsoids; see `tiny_prepared`."""
-    from tiny_prepared import write_prepared
+    from support.tiny_prepared import write_prepared
 
     return write_prepared(tmp_path_factory.mktemp("data") / "prepared")

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import app_server
 import pytest
-from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, head, save
+
+from support import app_server
+from support.app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, head, save
 
 # the server imports the app's modules from its folder, and so do the tests of single parts
 sys.path.insert(0, str(app_server.REPOSITORY / "monailabel_app"))

@@ -7,10 +7,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from app_scans import BIDS_SCAN, NESTED_SCAN, head, save
-from app_server import Server
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
+
+from support.app_scans import BIDS_SCAN, NESTED_SCAN, head, save
+from support.app_server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

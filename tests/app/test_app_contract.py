@@ -9,10 +9,10 @@ from pathlib import Path
 import nrrd
 import numpy as np
 import pytest
-from app_scans import BIDS_SCAN, head, lesion, save
-from app_server import Server, multipart
 
 from strokelabel.metrics import dice
+from support.app_scans import BIDS_SCAN, head, lesion, save
+from support.app_server import Server, multipart
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

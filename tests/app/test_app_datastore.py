@@ -9,9 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, lesion, oblique_affine, save
-from app_server import Server
-from label_files import write_nrrd
+
+from support.app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, lesion, oblique_affine, save
+from support.app_server import Server
+from support.label_data import write_nrrd
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from label_files import write_segmentation
 
-from dicom_writer import write_series
 from strokelabel.io.images import Image
+from support.dicom_writer import write_series
+from support.label_data import write_segmentation
 
 AFFINE = np.array([[-0.9, 0, 0, 31.5], [0, 0.5, -3.6, 12.25], [0, 1.2, 1.5, -40], [0, 0, 0, 1]])
 SHAPE = (12, 9, 5)

@@ -15,8 +15,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
-from app_scans import BIDS_SCAN, FLAT_SCAN, SHAPE, lesion, save
-from app_server import Server
+
+from support.app_scans import BIDS_SCAN, FLAT_SCAN, SHAPE, lesion, save
+from support.app_server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -7,13 +7,14 @@ import statistics
 import time
 from pathlib import Path
 
-import app_server
 import psutil
 import pytest
-from app_scans import FLAT_SCAN, head, lesion, save
-from app_server import Server
-from fuzz import fuzz
-from parallel_infers import ask_all_at_once, write_heads
+
+from support import app_server
+from support.app_scans import FLAT_SCAN, head, lesion, save
+from support.app_server import Server
+from support.fuzz import fuzz
+from support.parallel_infers import ask_all_at_once, write_heads
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from app_scans import head, save
-from app_server import Server, multipart
+
+from support.app_scans import head, save
+from support.app_server import Server, multipart
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from app_scans import FLAT_SCAN, head, save
-from app_server import Server, free_port, wait_until_it_answers
 from monailabel.client import MONAILabelClient
+
+from support.app_scans import FLAT_SCAN, head, save
+from support.app_server import Server, free_port, wait_until_it_answers
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

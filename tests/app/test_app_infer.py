@@ -13,12 +13,12 @@ import nrrd
 import numpy as np
 import pytest
 import requests
-from app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, lesion, oblique_affine, save
-from app_server import Server, multipart
 
-from bright_network import centred_affine
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.metrics import dice
+from support.app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, lesion, oblique_affine, save
+from support.app_server import Server, multipart
+from support.bright_network import centred_affine
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

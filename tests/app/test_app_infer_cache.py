@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_scans import head, save
 
-from bright_network import centred_affine, phantom
 from lib.infers.recent import ScanSource, content_of
 from lib.infers.result_cache import SMALLEST, ResultCache, StoredResult
 from lib.infers.segmenter import Found, Segmenter
@@ -21,6 +19,8 @@ from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.inference.several_passes import UncertaintyMaps
+from support.app_scans import head, save
+from support.bright_network import centred_affine, phantom
 
 SHAPE = (21, 17, 14)
 

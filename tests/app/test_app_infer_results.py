@@ -10,11 +10,11 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
-from app_scans import BIDS_SCAN, SHAPE, head, lesion, oblique_affine, save
-from app_server import Server, multipart
 
 from lib.studies import session_sequences
 from strokelabel.metrics import dice
+from support.app_scans import BIDS_SCAN, SHAPE, head, lesion, oblique_affine, save
+from support.app_server import Server, multipart
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from app_scans import BIDS_SCAN
-from app_server import REPOSITORY, Server
 
 from strokelabel.labels import CLASS_COLORS, CLASS_NAMES
+from support.app_scans import BIDS_SCAN
+from support.app_server import REPOSITORY, Server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

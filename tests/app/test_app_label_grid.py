@@ -7,14 +7,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from app_scans import SHAPE, head, lesion, oblique_affine, save
-from label_files import ORIENTATIONS, reordered, write_nrrd, write_segmentation
 
 from lib.labels.check import check_label, read_reference
 from lib.labels.grid import QFORM_NOTE, read_on_grid
 from lib.refusals import InvalidRequestError
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import CLASS_NAMES
+from support.app_scans import SHAPE, head, lesion, oblique_affine, save
+from support.label_data import ORIENTATIONS, reordered, write_nrrd, write_segmentation
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from app_scans import head, lesion, save
 from fastapi import HTTPException
 
 from lib.datastore import StudiesDatastore
@@ -17,6 +16,7 @@ from lib.infers.refine import _stored_lesion
 from lib.labels.review import training_tag
 from lib.scans import read_scan
 from lib.trainers.labels import submitted_labels
+from support.app_scans import head, lesion, save
 
 MODELS_OWN = {"model": "segment", "params": {"label_names": {"lesion": 1}}, "status": "pseudo"}
 

@@ -11,10 +11,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
-from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, lesion, oblique_affine, save
-from app_server import Server
-from app_train import wait_for
-from label_files import reordered, write_segmentation
+
+from support.app_scans import (
+    BAD_SCANS,
+    BIDS_SCAN,
+    FLAT_SCAN,
+    NESTED_SCAN,
+    SHAPE,
+    lesion,
+    oblique_affine,
+    save,
+)
+from support.app_server import Server
+from support.app_train import wait_for
+from support.label_data import reordered, write_segmentation
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

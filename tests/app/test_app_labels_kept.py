@@ -8,16 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-import app_server
 import nibabel as nib
 import numpy as np
 import pytest
-from app_scans import SHAPE, head, lesion, save
 
 from lib.datastore import StudiesDatastore
 from lib.labels.history import MOST_VERSIONS, LabelHistory
 from lib.labels.versions import copy_version, list_versions
 from lib.trainers.labels import submitted_labels
+from support import app_server
+from support.app_scans import SHAPE, head, lesion, save
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_thirty_labels_keep_what_was_said_while_another_process_labels_the_same_
     ready, stop = tmp_path / "ready", tmp_path / "stop"
     script = [
         sys.executable,
-        Path(__file__).with_name("other_process.py"),
+        Path(__file__).parents[1] / "support" / "other_process.py",
         app_server.REPOSITORY / "monailabel_app",
     ]
     other = subprocess.Popen(

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import app_server
 import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import requests
-from app_scans import head, lesion, oblique_affine
-from app_server import Server, multipart
-from orthanc_server import Orthanc, start_orthanc
 
-from bright_network import centred_affine, make_spec, rotation
-from dicom_writer import write_series
 from strokelabel.io import read_image
 from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg
 from strokelabel.io.dicom_seg_source import DicomSource
 from strokelabel.metrics import dice
+from support import app_server
+from support.app_scans import head, lesion, oblique_affine
+from support.app_server import Server, multipart
+from support.bright_network import centred_affine, make_spec, rotation
+from support.dicom_writer import write_series
+from support.orthanc_server import Orthanc, start_orthanc
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("orthanc")]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_server import free_port
 from fastapi import HTTPException
 from monailabel.config import Settings
 
-from bright_network import make_spec
-from dicom_writer import write_series
 from strokelabel.errors import OptionError, UnreadableImageError
+from support.app_server import free_port
+from support.bright_network import make_spec
+from support.dicom_writer import write_series
 
 AFFINE = np.array([[-0.9, 0, 0, 31.5], [0, 0.5, -3.6, 12.25], [0, 1.2, 1.5, -40], [0, 0, 0, 1]])
 

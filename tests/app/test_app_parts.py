@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from app_scans import head, lesion, save
 from fastapi import HTTPException
 from monailabel.utils.async_tasks import utils
 
@@ -21,11 +20,12 @@ from lib.refusals import InvalidRequestError
 from lib.server import tasks
 from lib.studies import check_name, find_studies, split_suffix
 from lib.trainers.fine_tune_task import FineTuneTask
-from new_contrast import small_model
 from strokelabel.errors import DataError, UnknownModelError
 from strokelabel.fit.fine_tuning.fine_tune import FineTuning
 from strokelabel.fit.fine_tuning.versions import ModelVersions
 from strokelabel.registry import read_spec
+from support.app_scans import head, lesion, save
+from support.new_contrast import small_model
 
 
 def touch(folder: Path, *files: str) -> Path:

@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import requests
-from app_scans import BIDS_SCAN, NESTED_SCAN, SHAPE, lesion, oblique_affine, save
-from app_server import Server, multipart
 
 from strokelabel.metrics import dice
+from support.app_scans import BIDS_SCAN, NESTED_SCAN, SHAPE, lesion, oblique_affine, save
+from support.app_server import Server, multipart
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import requests
-from app_scans import BAD_SCANS, BIDS_SCAN, head, save
-from app_server import Server
+
+from support.app_scans import BAD_SCANS, BIDS_SCAN, head, save
+from support.app_server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import app_server
 import nibabel as nib
 import numpy as np
 import pytest
 
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
+from support import app_server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, head, lesion, save
-from app_server import Server
 
 from lib.datastore import StudiesDatastore
 from lib.scoring.dice import DETAILS, DiceScoring
+from support.app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, head, lesion, save
+from support.app_server import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

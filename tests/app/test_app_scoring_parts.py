@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_scans import BAD_SCANS, head, save
 from fastapi import HTTPException
 
 from lib.datastore import StudiesDatastore
@@ -20,6 +19,7 @@ from lib.scoring.uncertainty import UncertaintyScoring
 from strokelabel.fit.fine_tuning.versions import ORIGIN, VersionRecord
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
+from support.app_scans import BAD_SCANS, head, save
 
 CPU = {"device": "cpu"}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app_scans import head, save
 
 from lib.activelearning.sample import SampleStrategy
 from lib.activelearning.setup import make_strategies
 from lib.datastore import StudiesDatastore
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.scoring.record import UncertaintyRecord, file_stamp, read_record
+from support.app_scans import head, save
 
 STRATEGIES = sorted(make_strategies())
 Cohort = Callable[..., StudiesDatastore]

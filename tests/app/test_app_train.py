@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import app_server
 import numpy as np
 import pytest
-from app_server import Server
-from app_train import OPTIONS, mask, start, submit, train_to_end, wait_for
 from monailabel.client import MONAILabelClient
 
-from new_contrast import write_scans
 from strokelabel.metrics import dice
+from support import app_server
+from support.app_server import Server
+from support.app_train import OPTIONS, mask, start, submit, train_to_end, wait_for
+from support.new_contrast import write_scans
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

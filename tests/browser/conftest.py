@@ -12,12 +12,12 @@ import pytest
 from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).parents[2]
-for _folder in ("tests/app", "slicer_extension/StrokeLabel", "slicer_extension/browser"):
+for _folder in ("slicer_extension/StrokeLabel", "slicer_extension/browser"):
     sys.path.insert(0, str(REPOSITORY / _folder))
 
-import app_server  # noqa: E402 - its folder first
-from browser_page import Page, chromium, open_page  # noqa: E402
-from cable import Cable  # noqa: E402
+from support import app_server  # noqa: E402
+from support.browser_page import Page, chromium, open_page  # noqa: E402
+from support.cable import Cable  # noqa: E402
 
 
 @pytest.fixture(scope="session")

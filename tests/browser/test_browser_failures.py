@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import app_server
 import pytest
-from browser_page import Page, start_page, stop_page
-from cable import Cable
+
+from support import app_server
+from support.browser_page import Page, start_page, stop_page
+from support.cable import Cable
 
 pytestmark = pytest.mark.server
 

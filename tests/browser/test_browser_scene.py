@@ -20,7 +20,7 @@ from trame_slicer.views.render_scheduler import NoScheduleRendering
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkRenderingCore import vtkWindowToImageFilter
 
-from bright_network import centred_affine, rotation
+from support.bright_network import centred_affine, rotation
 
 SHAPE = (41, 36, 29)
 AXES = {

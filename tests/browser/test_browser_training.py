@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import app_server
 import nibabel as nib
 import numpy as np
 import pytest
-from app_train import submit
-from browser_page import Page, open_page
 from playwright.sync_api import Browser
+
+from support import app_server
+from support.app_train import submit
+from support.browser_page import Page, open_page
 
 pytestmark = pytest.mark.server
 

@@ -6,14 +6,14 @@ import gzip
 import json
 from pathlib import Path
 
-import app_server
 import nibabel as nib
 import numpy as np
 import pytest
-from browser_page import Page
 
-from bright_network import centred_affine, rotation
-from dicom_writer import write_series
+from support import app_server
+from support.bright_network import centred_affine, rotation
+from support.browser_page import Page
+from support.dicom_writer import write_series
 
 SCAN = "sub-01_T1w"
 BESIDE_THE_HEAD = (0.10, 0.14)

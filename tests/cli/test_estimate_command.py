@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bright_network import centred_affine, phantom
 from strokelabel.cli import main as cli
-from tiny_estimator import save_tiny_estimator
+from support.bright_network import centred_affine, phantom
+from support.tiny_estimator import save_tiny_estimator
 
 
 def estimate(*arguments: object) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from evaluation_data import write_dataset, write_mask, write_predictions, write_scan
 from strokelabel.cli import main as cli
+from support.evaluation_data import write_dataset, write_mask, write_predictions, write_scan
 
 SAMPLE_DATA = Path(__file__).resolve().parents[2] / "sample-data"
 WRITTEN = {"cases.csv", "summary.md", "summary.csv", "summary.tex", "tests.csv", "evaluation.json"}

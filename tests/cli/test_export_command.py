@@ -11,7 +11,7 @@ from strokelabel.cli import main as cli
 from strokelabel.fit.train import train_recipe
 from strokelabel.registry import find_model
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from tiny_prepared import make_recipe, tiny_recipe
+from support.tiny_prepared import make_recipe, tiny_recipe
 
 
 def export(*arguments: object) -> int:

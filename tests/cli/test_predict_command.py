@@ -14,11 +14,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bright_network import centred_affine, phantom
-from dicom_writer import write_series
 from strokelabel.cli import main as cli
 from strokelabel.io import read_image
 from strokelabel.io.dicom_seg_read import read_dicom_seg
+from support.bright_network import centred_affine, phantom
+from support.dicom_writer import write_series
 
 SHAPE = (24, 30, 20)
 

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bright_network import centred_affine, phantom
-from sided_network import save_sided_model
 from strokelabel.cli import main as cli
+from support.bright_network import centred_affine, phantom
+from support.sided_network import save_sided_model
 
 SHAPE = (24, 30, 20)
 

@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bright_network import centred_affine, phantom
 from strokelabel.cli.main import main
 from strokelabel.metrics import dice
+from support.bright_network import centred_affine, phantom
 
 SHAPE = (30, 26, 22)
 

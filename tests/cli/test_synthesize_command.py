@@ -14,7 +14,7 @@ from strokelabel.cli import main as cli
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.record import from_json
-from tiny_prepared import make_recipe, tiny_recipe
+from support.tiny_prepared import make_recipe, tiny_recipe
 
 
 @pytest.fixture

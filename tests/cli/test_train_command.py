@@ -16,7 +16,7 @@ from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import describe_model
 from strokelabel.inference.parcellate.predictor import Parcellator
-from tiny_prepared import tiny_recipe
+from support.tiny_prepared import tiny_recipe
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ import torch
 import yaml
 from matplotlib.image import imread
 
-from bright_network import centred_affine, phantom
 from strokelabel.cli import main as cli
 from strokelabel.fit.data.real_images.preparation import RealImages, prepare_real_images
 from strokelabel.fit.loop.checkpoint import load_checkpoint
-from tiny_prepared import tiny_recipe
+from support.bright_network import centred_affine, phantom
+from support.tiny_prepared import tiny_recipe
 
 TRAINING = {
     "steps": 3,

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from bright_network import centred_affine, phantom
 from strokelabel.cli import main as cli
 from strokelabel.fit.data.quantitative_streams import QuantitativeStream, quantitative_heads, with_maps
 from strokelabel.fit.data.recipe_streams import make_synthesizer
@@ -26,6 +25,7 @@ from strokelabel.registry import ESTIMATION
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.quantitative.heads import QuantitativeHead
+from support.bright_network import centred_affine, phantom
 
 
 @pytest.fixture(autouse=True)

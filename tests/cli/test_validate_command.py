@@ -9,14 +9,14 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from real_material import write_material
 from strokelabel.cli import main as cli
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.labels import TissueClass
 from strokelabel.reports.validation import run as report
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import make_case, validation_cases, validation_config
-from tiny_prepared import make_recipe, tiny_recipe, write_prepared
+from support.real_material import write_material
+from support.tiny_prepared import make_recipe, tiny_recipe, write_prepared
 
 SHAPE = (64, 80, 72)
 BRAINS = {"train": ["brain-01"], "validation": ["brain-10"]}

@@ -4,12 +4,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import tiny_run
 import torch
 
-from new_contrast import write_scans
 from strokelabel.fit.fine_tuning.cases import SubmittedLabel
 from strokelabel.fit.loop.training_loop import TrainingResult
+from support import tiny_run
+from support.new_contrast import write_scans
 
 
 @pytest.fixture(autouse=True)

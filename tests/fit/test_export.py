@@ -1,12 +1,12 @@
 import pytest
 import torch
-from tiny_run import NETWORK, tiny_config, tiny_run
 
-from bright_network import make_spec
 from strokelabel.errors import CheckpointError, WeightsError
 from strokelabel.fit.export import export_weights
 from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.networks.weights import load_weights
+from support.bright_network import make_spec
+from support.tiny_run import NETWORK, tiny_config, tiny_run
 
 SPEC = make_spec(network=NETWORK.model_dump(mode="json"))
 

@@ -12,7 +12,7 @@ from strokelabel.errors import RecipeError
 from strokelabel.fit.recipe import find_recipe, load_recipe, select, shrink
 from strokelabel.networks.weights import make_network
 from strokelabel.synthesis.config import SynthesisConfig
-from tiny_prepared import make_recipe, tiny_recipe
+from support.tiny_prepared import make_recipe, tiny_recipe
 
 SHIPPED = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 BRAINS = [f"brain-{number:02d}" for number in range(1, 18)]

@@ -17,7 +17,7 @@ from strokelabel.fit.train import describe_model, train_recipe
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.weights import load_weights
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from tiny_prepared import make_recipe
+from support.tiny_prepared import make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tiny_prepared import tiny_recipe
+from support.tiny_prepared import tiny_recipe
 
 SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "training.py"
 

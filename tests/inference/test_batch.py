@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bright_network import centred_affine, phantom, rotation, save_bright_model
 from strokelabel.errors import OutputError
 from strokelabel.inference.batch.run import predict_scans
 from strokelabel.inference.batch.table import COLUMNS, PredictionTable, Row
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.outputs import OutputChoice
 from strokelabel.inference.segment.predictor import Predictor
+from support.bright_network import centred_affine, phantom, rotation, save_bright_model
 
 SHAPE = (30, 24, 20)
 AFFINE = centred_affine(rotation((8, 0, -12)) @ np.diag([-2.4, 3.0, 3.5]), SHAPE)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import ImageError, UnreadableImageError
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.metrics import dice
+from support.bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 
 LESION_MM = (9.0, -12.0, 5.0)
 SHAPE = (34, 45, 18)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from bright_network import BRAIN, SKULL, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import WeightsError
 from strokelabel.inference.estimate.outputs import write_estimate
 from strokelabel.inference.estimate.predictor import QuantitativeEstimator
 from strokelabel.io import read_image
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.weights import load_weights
-from tiny_estimator import estimator_spec, save_tiny_estimator
+from support.bright_network import BRAIN, SKULL, centred_affine, make_spec, phantom, rotation
+from support.tiny_estimator import estimator_spec, save_tiny_estimator
 
 OBLIQUE = rotation((12, -8, 70)) @ np.diag([1.5, -2.5, 2.0])
 

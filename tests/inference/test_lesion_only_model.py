@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bright_network import LESION_FROM, centred_affine, make_spec, phantom
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.unet import UNetConfig
+from support.bright_network import LESION_FROM, centred_affine, make_spec, phantom
 
 
 class BrightLesion(nn.Module):

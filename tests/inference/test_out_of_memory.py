@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bright_network import BrightNetwork, centred_affine, make_spec, phantom
 from strokelabel.inference.segment.predictor import Predictor
+from support.bright_network import BrightNetwork, centred_affine, make_spec, phantom
 
 LESION_MM = (9.0, -12.0, 5.0)
 

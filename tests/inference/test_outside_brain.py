@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from bright_network import BrightNetwork, centred_affine, make_spec, rotation, save_bright_model
 from strokelabel.inference.postprocessing.brain_region import brain_region, midsagittal_plane, mirrored
 from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
 from strokelabel.inference.segment.options import PredictionOptions
@@ -19,6 +18,7 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.io import Image
 from strokelabel.labels import TissueClass
+from support.bright_network import BrightNetwork, centred_affine, make_spec, rotation, save_bright_model
 
 SHAPE = (56, 71, 68)
 MATRIX = rotation((8.0, -12.0, 10.0)) @ np.diag([-3.1, 2.9, 3.3])

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from bright_network import centred_affine, phantom, rotation
-from sided_network import BALL, BRAIN, CLASS, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
 from strokelabel.errors import OutputError, WeightsError
 from strokelabel.inference.parcellate.batch import parcellate_scans
 from strokelabel.inference.parcellate.predictor import TOTAL_INTRACRANIAL, Parcellator, keep_largest_pieces
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
+from support.bright_network import centred_affine, phantom, rotation
+from support.sided_network import BALL, BRAIN, CLASS, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
 
 SHAPE = (36, 30, 26)
 ORIENTATIONS = {

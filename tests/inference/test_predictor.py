@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bright_network import BRAIN, LESION, BrightNetwork, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import (
     ConstantImageError,
     DimensionError,
@@ -25,6 +24,7 @@ from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor, trained_flips
 from strokelabel.io import Image
 from strokelabel.metrics import dice
+from support.bright_network import BRAIN, LESION, BrightNetwork, centred_affine, make_spec, phantom, rotation
 
 LESION_MM = (9.0, -12.0, 5.0)
 SHAPE = (34, 40, 30)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bright_network import BRAIN, centred_affine, phantom, rotation
 from strokelabel.errors import DimensionError, LabelMapError, OptionError, StrokeLabelError
 from strokelabel.inference.refine import (
     AddRegion,
@@ -25,6 +24,7 @@ from strokelabel.inference.refine import (
 from strokelabel.inference.refine.prompts import Prompt, Voxel
 from strokelabel.io import Image
 from strokelabel.metrics import dice, lesion_volumes_ml
+from support.bright_network import BRAIN, centred_affine, phantom, rotation
 
 SHAPE = (34, 41, 29)
 LESION_MM = (6.0, -9.0, 4.0)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 from strokelabel.errors import OptionError
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty, scan_uncertainty
 from strokelabel.inference.tta_views import View, describe_views, views_of
 from strokelabel.io import Image
+from support.bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 
 LESION_MM = (9.0, -12.0, 5.0)
 CPU = torch.device("cpu")

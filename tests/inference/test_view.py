@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bright_network import BrightNetwork, centred_affine, make_spec
 from strokelabel.geometry import CropBox
 from strokelabel.inference.field_of_view import brain_view, head_view
 from strokelabel.inference.head import block_means, centered_box, head_box
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
+from support.bright_network import BrightNetwork, centred_affine, make_spec
 
 SHAPE = (50, 60, 70)
 HEAD = (slice(12, 34), slice(14, 46), slice(20, 62))

@@ -10,7 +10,6 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from strokelabel.errors import HeaderError, LabelMapError, OptionError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io import read_image
@@ -18,6 +17,7 @@ from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probabili
 from strokelabel.io.dicom_seg_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
 from strokelabel.io.dicom_seg_read import read_dicom_seg
 from strokelabel.io.dicom_seg_source import DicomSource
+from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 
 SHAPE = (11, 8, 6)
 ORIGIN = SegOrigin("base", "0.2.0")

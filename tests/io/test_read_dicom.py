@@ -6,7 +6,6 @@ import pydicom
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dicom_writer import decimals, write_multi_frame, write_series
 from strokelabel.errors import (
     ConstantImageError,
     DimensionError,
@@ -17,6 +16,7 @@ from strokelabel.errors import (
 )
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.io import read_image, write_nifti
+from support.dicom_writer import decimals, write_multi_frame, write_series
 
 SHAPE = (14, 11, 9)
 SPACING = (0.9, 1.3, 4.2)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bright_network import centred_affine, rotation
 from strokelabel.errors import HeaderError, LabelMapError
 from strokelabel.geometry import Grid
 from strokelabel.io import Image
 from strokelabel.metrics import dice
 from strokelabel.metrics.case import bring_together
 from strokelabel.metrics.common_grid import common_grid, resample_mask
+from support.bright_network import centred_affine, rotation
 
 angles = st.tuples(*[st.integers(-25, 25)] * 3)
 spacings = st.tuples(*[st.sampled_from([0.5, 0.9, 1.0, 2.0, 3.0])] * 3)

@@ -9,7 +9,7 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.estimator import EstimatorConfig, activate, build_estimator
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import SEGMENTATION, find_model
-from tiny_estimator import TINY, estimator_spec
+from support.tiny_estimator import TINY, estimator_spec
 
 
 def test_the_default_estimator_has_as_many_parameters_as_the_papers():

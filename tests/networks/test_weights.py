@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bright_network import make_spec
 from strokelabel.errors import WeightsError
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
 from strokelabel.networks.weights import load_released_weights, load_weights, save_weights
 from strokelabel.registry import ModelSpec
+from support.bright_network import make_spec
 
 CONFIG = UNetConfig(channels=(4, 6), strides=(2,))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from phantoms import maps_of
 
 from strokelabel.errors import OptionError
 from strokelabel.physics import CLINICAL, PAPER, PRESETS, Protocol, draw_acquisition, find_protocol
 from strokelabel.physics.distributions import Fixed, LogUniform
 from strokelabel.synthesis.sampling import Sampler
+from support.tissue_phantoms import maps_of
 
 EVERY = [(preset, name) for preset, protocols in PRESETS.items() for name in protocols]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from bloch import Spins, spin_echo, steady_state, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phantoms import tissues
 
 from strokelabel.physics import FastSpinEcho, Flair, GradientEcho, Mp2rage, Mprage, SpoiledGradientEcho
+from support.bloch import Spins, spin_echo, steady_state, train
+from support.tissue_phantoms import tissues
 
 TRANSMIT = st.floats(0.6, 1.3)
 FEW = settings(max_examples=15, deadline=None, derandomize=True)

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from phantoms import maps_of
 
 from strokelabel.errors import DimensionError, ImageError, OptionError
 from strokelabel.physics import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star, rician_noise
+from support.tissue_phantoms import maps_of
 
 HEAD = maps_of("background", "gray", "white", "white", "csf", "soft", "skin", "gray")
 

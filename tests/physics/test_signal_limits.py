@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from phantoms import maps_of, one_voxel
 
 from strokelabel.physics import (
     SEQUENCES,
@@ -18,6 +17,7 @@ from strokelabel.physics import (
     QuantitativeMaps,
     SpoiledGradientEcho,
 )
+from support.tissue_phantoms import maps_of, one_voxel
 
 FOREVER = 1e3
 AT_ONCE = 1e-9

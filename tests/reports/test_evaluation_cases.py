@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bright_network import centred_affine
-from evaluation_data import write_dataset, write_mask, write_predictions, write_scan
 from strokelabel.errors import DataError, OptionError
 from strokelabel.reports.evaluation.cases import find_cases, parse_part, take_part
 from strokelabel.reports.evaluation.methods import FolderMethod
 from strokelabel.reports.evaluation.pairs import read_pairs
+from support.bright_network import centred_affine
+from support.evaluation_data import write_dataset, write_mask, write_predictions, write_scan
 
 OTHER_SHAPE = (18, 22, 26)
 OTHER_AFFINE = centred_affine(np.diag([3.0, 3.0, 2.0]), OTHER_SHAPE)

@@ -11,8 +11,6 @@ import pytest
 from matplotlib.image import imread
 from scipy import stats
 
-from bright_network import centred_affine, phantom
-from evaluation_data import AFFINE, LESION_MM, SHAPE
 from strokelabel.io import Image
 from strokelabel.metrics.case import CaseMetrics, bring_together
 from strokelabel.reports.evaluation.plots import write_box_plots
@@ -21,6 +19,8 @@ from strokelabel.reports.evaluation.summary import comparison_table, score_table
 from strokelabel.reports.evaluation.tables import MAIN_COLUMNS, main_table, metric_table
 from strokelabel.reports.evaluation.tables import comparison_table as comparisons
 from strokelabel.reports.evaluation.worst import grid_slice, worst_results
+from support.bright_network import centred_affine, phantom
+from support.evaluation_data import AFFINE, LESION_MM, SHAPE
 
 METRICS = CaseMetrics(0.5, 10.0, 2.0, 1, 0.5, 0.6, 0.001, 12.0, 10.0, 1, 2)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation_data import write_dataset, write_mask, write_predictions
 from strokelabel.errors import OutputError
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.registry import find_model
@@ -18,6 +17,7 @@ from strokelabel.reports.evaluation.methods import FolderMethod, Method
 from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
 from strokelabel.reports.evaluation.results import CaseResult, ResultTable, read_results
 from strokelabel.reports.evaluation.run import evaluate_cases
+from support.evaluation_data import write_dataset, write_mask, write_predictions
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_bad_data_fail_by_themselves_with_one_sentence_and_are_tried_again(
     method = FolderMethod("masks", method.folder)
     write_mask(labels, value=2)
     mixed = np.arange(24 * 30 * 20).reshape(24, 30, 20) % 3
-    from evaluation_data import save
+    from support.evaluation_data import save
 
     save(labels, mixed.astype(np.uint8))
     rows = run(cases, [method], ResultTable(tmp_path / "out"))

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from real_material import SIDES, write_material
 from strokelabel.errors import DataError
 from strokelabel.metrics.case import CaseMetrics
 from strokelabel.reports.evaluation.cases import find_cases
@@ -19,6 +18,7 @@ from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.slabs import SLAB_MM, slab_axis
 from strokelabel.reports.real_validation.dataset import slab_of_slice, write_real_validation
 from strokelabel.reports.real_validation.scores import card_table, real_scores
+from support.real_material import SIDES, write_material
 
 AREA = 10 / SLAB_MM
 """cm² of a slice for each ml of its slab."""

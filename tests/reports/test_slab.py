@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from bright_network import centred_affine, make_spec, phantom, rotation
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.metrics import dice
 from strokelabel.reports.evaluation.slabs import slab_axis, slab_scores
+from support.bright_network import centred_affine, make_spec, phantom, rotation
 
 SHAPE = (54, 66, 40)
 LESION_MM, RADIUS_MM = (6.0, -9.0, 3.0), 9.0

@@ -15,7 +15,7 @@ from strokelabel.labels import TissueClass
 from strokelabel.reports.synthetic import synthetic_panel, write_synthetic
 from strokelabel.synthesis.generator import SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from tiny_prepared import make_recipe
+from support.tiny_prepared import make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from bright_network import BrightNetwork, make_spec
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
@@ -32,7 +31,8 @@ from strokelabel.reports.validation.tables import benchmark_table
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import lesion_free_cases, make_case, validation_cases, validation_config
-from tiny_prepared import make_recipe, write_prepared
+from support.bright_network import BrightNetwork, make_spec
+from support.tiny_prepared import make_recipe, write_prepared
 
 
 class GlaringLesions(Synthesizer):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from new_contrast import quick_learner
-from tiny_prepared import write_prepared
+from support.new_contrast import quick_learner
+from support.tiny_prepared import write_prepared
 
 BENCHMARKS = Path(__file__).parents[2] / "training" / "benchmarks"
 

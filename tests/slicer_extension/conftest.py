@@ -8,4 +8,3 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 sys.path.insert(0, str(REPOSITORY / "slicer_extension" / "StrokeLabel"))
-sys.path.insert(0, str(REPOSITORY / "tests" / "app"))  # app_server, which starts a real server

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_server import Store, serving
 from StrokeLabelLib.client.api import Client, image_id_of
 from StrokeLabelLib.client.jobs import Job, SyncRunner, ThreadRunner
 from StrokeLabelLib.client.models import read_image, read_info, read_train_status
@@ -28,6 +27,8 @@ from StrokeLabelLib.errors import (
 )
 from StrokeLabelLib.session.settings import MOST_SERVERS, Settings, load_settings, save_settings
 from StrokeLabelLib.volume import Volume
+
+from support.small_server import Store, serving
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_view import FakeView, make_presenter
-from small_server import Store, serving
 from StrokeLabelLib.client.api import Client
 from StrokeLabelLib.client.jobs import ThreadRunner
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.settings import Settings
 from StrokeLabelLib.volume import Volume
-from walk_data import AFFINES, beside_lesion, scan_and_lesion
+
+from support.fake_view import FakeView, make_presenter
+from support.small_server import Store, serving
+from support.walk_data import AFFINES, beside_lesion, scan_and_lesion
 
 SCAN, OTHER = "sub-1_T1w", "sub-2_T1w"
 FAR = beside_lesion(0, 20, 0)

@@ -8,7 +8,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from mrml_view import new_scene
 from StrokeLabelLib.mrml.geometry import right_handed
 from StrokeLabelLib.mrml.overlays import add_overlay, show_in_slices
 from StrokeLabelLib.mrml.prompts import add_prompt_lists, last_point, show_prompts
@@ -17,7 +16,9 @@ from StrokeLabelLib.mrml.terminology import infarct_entry
 from StrokeLabelLib.mrml.volumes import add_volume, remove, volume_of
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Volume, onto_grid
-from walk_data import AFFINES, SHAPE, scan_and_lesion
+
+from support.mrml_view import new_scene
+from support.walk_data import AFFINES, SHAPE, scan_and_lesion
 
 affines = pytest.mark.parametrize("name", list(AFFINES))
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mrml_view import new_scene
 from StrokeLabelLib.errors import FileFormatError
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
 from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.mrml.self_test import _case
 from StrokeLabelLib.nifti import NiftiFiles
 from StrokeLabelLib.volume import Volume, onto_grid
-from walk_data import AFFINES, SHAPE, scan_and_lesion
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
-
-from dicom_writer import write_series
+from support.dicom_writer import write_series
+from support.mrml_view import new_scene
+from support.walk_data import AFFINES, SHAPE, scan_and_lesion
 
 
 @pytest.mark.parametrize("axes", ["LAS", "oblique"])

@@ -12,7 +12,7 @@ from StrokeLabelLib.errors import FileFormatError, GeometryError
 from StrokeLabelLib.nifti import NiftiFiles, decode_nifti, encode_nifti
 from StrokeLabelLib.volume import Grid, Volume, onto_grid
 
-from bright_network import centred_affine, rotation
+from support.bright_network import centred_affine, rotation
 
 SHAPE = (5, 7, 4)
 ORIENTATIONS = [

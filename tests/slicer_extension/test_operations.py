@@ -23,7 +23,7 @@ from StrokeLabelLib.ops.uncertain import uncertain_regions
 from StrokeLabelLib.session.history import MOST_STEPS, MaskHistory
 from StrokeLabelLib.volume import Volume
 
-from bright_network import centred_affine, rotation
+from support.bright_network import centred_affine, rotation
 
 SHAPE = (24, 31, 18)
 SPACING = np.array([1.0, 1.5, 2.5])

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import qt_stand_in
-from small_server import Store, serving
 from StrokeLabelLib.mrml.segments import show_mask
 from StrokeLabelLib.mrml.volumes import add_volume
 from StrokeLabelLib.volume import Volume, onto_grid
-from walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
+
+from support import qt_stand_in
+from support.small_server import Store, serving
+from support.walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
 
 MODULE = REPOSITORY / "slicer_extension" / "StrokeLabel"
 SCAN, FLAIR = "sub-1_T1w", "sub-1_FLAIR"

@@ -9,12 +9,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_view import make_presenter
-from small_server import Store, serving
 from StrokeLabelLib.session.operations import OPERATIONS
 from StrokeLabelLib.session.overlays import NAMES
 from StrokeLabelLib.volume import Volume
-from walk_data import AFFINES, LESION_MM, beside_lesion, scan_and_lesion
+
+from support.fake_view import make_presenter
+from support.small_server import Store, serving
+from support.walk_data import AFFINES, LESION_MM, beside_lesion, scan_and_lesion
 
 SCAN, OTHER, FLAIR = "sub-1_ses-2_T1w", "sub-2_T1w", "sub-1_ses-2_FLAIR"
 

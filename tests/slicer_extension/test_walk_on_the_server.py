@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import app_server
 import nibabel as nib
 import numpy as np
 import pytest
-from fake_view import FakeView, make_presenter
-from mrml_view import MrmlView
 from StrokeLabelLib.volume import onto_grid
-from walk_data import AFFINES, LESION_MM, beside_lesion, scan_and_lesion
+
+from support import app_server
+from support.fake_view import FakeView, make_presenter
+from support.mrml_view import MrmlView
+from support.walk_data import AFFINES, LESION_MM, beside_lesion, scan_and_lesion
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("slicer-extension-server")]
 

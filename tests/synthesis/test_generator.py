@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from heads import ball_bank, phantom_head, phantom_ids
 
 from strokelabel.errors import DataError
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.record import from_json, to_json
+from support.head_phantom import ball_bank, phantom_head, phantom_ids
 
 TABLE = default_label_table()
 BANK = ball_bank([(-35, 5, 25), (40, -30, 20), (30, 40, 0)])

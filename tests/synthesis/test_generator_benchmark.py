@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
+from support.head_phantom import ball_bank, phantom_head
 
 SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "generator.py"
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from heads import CENTER_MM, SHAPE, SPACING_MM, phantom_affine, phantom_brain, phantom_head, phantom_ids
 
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.anatomy.deformation import sample_volume
 from strokelabel.synthesis.anatomy.head import crop_to_view, make_head, stack_heads
 from strokelabel.synthesis.prepared.dataset import PreparedBrain
+from support.head_phantom import (
+    CENTER_MM,
+    SHAPE,
+    SPACING_MM,
+    phantom_affine,
+    phantom_brain,
+    phantom_head,
+    phantom_ids,
+)
 
 TABLE = default_label_table()
 

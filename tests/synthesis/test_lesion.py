@@ -5,21 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from heads import ball_bank
 
 from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.lesions.lesion import (
-    NO_PENUMBRA,
     LesionDraw,
     LesionParameters,
-    Penumbra,
-    fade,
     place_lesions,
     sample_lesions,
-    sample_penumbra,
     soften,
 )
+from strokelabel.synthesis.lesions.penumbra import NO_PENUMBRA, Penumbra, fade, sample_penumbra
 from strokelabel.synthesis.sampling import Sampler
+from support.head_phantom import ball_bank
 
 
 def ball(radius, margin=6):

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from heads import ball_bank
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -18,6 +17,7 @@ from strokelabel.synthesis.lesions.embolic import BLOB, LesionArranger, blob
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
 from strokelabel.synthesis.lesions.prior import BalancedSelection, SpatialPrior
 from strokelabel.synthesis.sampling import Sampler
+from support.head_phantom import ball_bank
 
 SMALL = ball_bank([(-30, 20, 10), (-35, -40, 30)], radius_mm=5)
 LARGE = ball_bank([(-45, 5, 20)], radius_mm=22)

@@ -12,7 +12,7 @@ from strokelabel.errors import DataError
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.record import from_json, to_json
-from tiny_prepared import make_recipe
+from support.tiny_prepared import make_recipe
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from heads import CENTER_MM, SHAPE, SPACING_MM, ball_bank, phantom_brain, phantom_head, phantom_ids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,15 @@ from strokelabel.synthesis.anatomy.head import make_head, stack_heads
 from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget, largest_share
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
+from support.head_phantom import (
+    CENTER_MM,
+    SHAPE,
+    SPACING_MM,
+    ball_bank,
+    phantom_brain,
+    phantom_head,
+    phantom_ids,
+)
 
 TABLE = default_label_table()
 IDS = torch.tensor([structure.id for structure in parcellation_structures(lesion=True)])

@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from label_phantoms import ellipsoid, head_at, rigid, write
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -18,6 +17,7 @@ from strokelabel.labels import default_label_table
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.prepared.prepare import prepare_data
 from strokelabel.synthesis.prepared.registration import icbm_template
+from support.label_phantoms import ellipsoid, head_at, rigid, write
 
 HEAD_AFFINE = np.array([[2.0, 0, 0, -90], [0, 2, 0, -120], [0, 0, 2, -80], [0, 0, 0, 1]])
 TO_ICBM = np.linalg.inv(rigid((10, 3, -4), (2, -12, 9)))

@@ -3,11 +3,11 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from label_phantoms import rigid, write
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import AnatomicalLabel, LabelTable, default_label_table
 from strokelabel.synthesis.prepared.label_map import read_label_map
+from support.label_phantoms import rigid, write
 
 TABLE = default_label_table()
 

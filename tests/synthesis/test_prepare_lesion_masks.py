@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from label_phantoms import ellipsoid, rigid, write
 
 from strokelabel.errors import DimensionError, LabelMapError, UnreadableImageError
 from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
 from strokelabel.synthesis.prepared.registration import icbm_template
+from support.label_phantoms import ellipsoid, rigid, write
 
 CENTER_MM = np.array([-34.0, 12.0, 21.0])
 RADII_MM = np.array([9.0, 15.0, 11.0])

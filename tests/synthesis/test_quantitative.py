@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 
 from strokelabel.errors import DataError
 from strokelabel.labels import TissueClass, default_label_table
@@ -12,6 +11,7 @@ from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.quantitative.config import MprageConfig
 from strokelabel.synthesis.quantitative.heads import QuantitativeHead, simulate_quantitative_head
 from strokelabel.synthesis.quantitative.samples import TARGET_LIMITS, EstimationSynthesizer, target_maps
+from support.head_phantom import ball_bank, phantom_head
 
 TABLE = default_label_table()
 STILL = {

@@ -4,7 +4,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from map_phantoms import template_maps, world_from_icbm, write_maps
 
 from strokelabel.errors import DataError, DimensionError, ImageError
 from strokelabel.io.map_files import find_map_files
@@ -12,6 +11,7 @@ from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.synthesis.quantitative.files import make_quantitative_head, read_map_volumes
 from strokelabel.synthesis.quantitative.heads import load_quantitative_heads
+from support.map_phantoms import template_maps, world_from_icbm, write_maps
 
 SPACING_MM = 4.0
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
@@ -15,6 +14,7 @@ from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
 from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
+from support.head_phantom import ball_bank, phantom_head
 
 SHAPE = (50, 60, 54)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig, SynthesisConfig
@@ -15,6 +14,7 @@ from strokelabel.synthesis.contrast.structures import TOWARDS_OTHER, vary_struct
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.record import from_json, to_json
 from strokelabel.synthesis.sampling import Sampler
+from support.head_phantom import ball_bank, phantom_head
 
 TABLE = default_label_table()
 CORTEX, WHITE, THALAMUS, PALLIDUM = (TABLE.index(i) for i in (3, 2, 10, 13))

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 from pydantic import ValidationError
 
 from strokelabel.errors import DataError
@@ -23,6 +22,7 @@ from strokelabel.synthesis.lesions.lesion import COMPONENTS
 from strokelabel.synthesis.quantitative.scan import scan
 from strokelabel.synthesis.record import from_json, to_json
 from strokelabel.synthesis.sampling import Sampler
+from support.head_phantom import ball_bank, phantom_head
 
 TABLE = default_label_table()
 GRAY, WHITE, CSF, AIR = (TABLE.index(i) for i in (3, 2, 24, 0))

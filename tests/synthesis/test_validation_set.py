@@ -23,7 +23,7 @@ from strokelabel.synthesis.validation import (
     validation_cases,
     validation_config,
 )
-from tiny_prepared import make_recipe
+from support.tiny_prepared import make_recipe
 
 SHAPE = (48, 60, 54)
 SPACING_MM = 4.0

@@ -7,12 +7,12 @@ from functools import lru_cache
 
 import pytest
 import torch
-from heads import ball_bank, phantom_head
 
 from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.lesion import LesionParameters
+from support.head_phantom import ball_bank, phantom_head
 
 TABLE = default_label_table()
 WHITE, GRAY = 0.4, 1.0

@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 
-from strokelabel.fit.data.generation.config import with_generators
 from strokelabel.fit.data.recipe_streams import make_streams
 from strokelabel.fit.loop.devices import gpu_arithmetic, make_fabric, resolve_device
 from strokelabel.fit.loop.objective import TrainingStream
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.record import DeferredRows
 from strokelabel.fit.loop.training_run import TrainingRun
-from strokelabel.fit.recipe import Recipe, load_recipe
+from strokelabel.fit.recipe import Recipe, load_recipe, with_generators
 from strokelabel.fit.train import make_objective
 from strokelabel.networks.weights import make_network
 from strokelabel.synthesis.prepared.dataset import PreparedData

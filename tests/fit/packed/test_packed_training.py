@@ -20,9 +20,9 @@ from strokelabel.fit.packed.build import EXPECTED, PACKAGES, build_pack
 from strokelabel.fit.packed.compaction import compact, compact_file, restore, restore_folder
 from strokelabel.networks.weights import load_weights
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from tiny_prepared import tiny_recipe
+from support.tiny_prepared import tiny_recipe
 
-BLOCKED_IMPORTS = Path(__file__).parents[2] / "blocked_imports"
+BLOCKED_IMPORTS = Path(__file__).parents[2] / "support" / "blocked_imports"
 TORCH_NEEDS = "torchgen functorch sympy mpmath networkx jinja2 markupsafe filelock setuptools triton"
 """Imported with torch and installed with it, as on any machine that has it."""
 

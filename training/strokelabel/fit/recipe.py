@@ -325,6 +325,13 @@ def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path |
     return recipe.model_copy(update=sections)
 
 
+def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int | None) -> Recipe:
+    """Return a recipe with other numbers of processes that make images; None keeps the recipe's own number."""
+    asked = {"generators": generators, "gpu_generators": gpu_generators}
+    update = {name: count for name, count in asked.items() if count is not None}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
+
+
 def find_recipe(name_or_path: str | Path) -> Path:
     """The file of a recipe.
 

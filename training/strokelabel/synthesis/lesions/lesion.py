@@ -1,4 +1,8 @@
-"""Lesions: real masks, softened by Soft-CP and thinned out by a penumbra, brought onto the image's grid."""
+"""Lesions: real masks, softened by Soft-CP and thinned out by a penumbra, brought onto the image grid.
+
+Soft-CP is Dai et al. 2022 as used by SynthStroke (Chalcroft et al. 2025, section 3.1). The label is what is visible: a
+lesion is where its softened mask exceeds one half, wherever it has been moved, zoomed and resampled to.
+"""
 
 from __future__ import annotations
 
@@ -11,45 +15,11 @@ from torch import Tensor
 from strokelabel.geometry.foreground import dilate_cross
 from strokelabel.synthesis.anatomy.deformation import sample_volume
 from strokelabel.synthesis.config import LesionConfig
-from strokelabel.synthesis.fields import apply_along_axes, evaluate_fields, gaussian_matrix, sample_nodes
+from strokelabel.synthesis.fields import apply_along_axes, gaussian_matrix
 from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.lesions.embolic import Fragment, fragment_mask, fragment_start
+from strokelabel.synthesis.lesions.fragment import Fragment, fragment_mask, fragment_start
+from strokelabel.synthesis.lesions.penumbra import Penumbra, fade, sample_penumbra
 from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
-
-
-@dataclass(frozen=True)
-class Penumbra:
-    """The penumbra of one lesion.
-
-    Attributes:
-        floor: lower bound of the field; 1 for no penumbra.
-        nodes: (1, kx, ky, kz) values in [-1, 1] of a field over the lesion's bounding box and a margin of 6 mm.
-    """
-
-    floor: float
-    nodes: Tensor
-
-
-NO_PENUMBRA = Penumbra(1.0, torch.zeros(1, 2, 2, 2))
-"""The whole lesion is as bright as its mean."""
-
-
-def sample_penumbra(sampler: Sampler, config: LesionConfig) -> Penumbra:
-    """Draw the penumbra of one lesion."""
-    present = sampler.flip(config.penumbra_probability)
-    floor = sampler.uniform(config.penumbra_floor)
-    nodes = sample_nodes(sampler, config.penumbra_nodes)
-    return Penumbra(floor, nodes) if present else NO_PENUMBRA
-
-
-def fade(soft: Tensor, penumbra: Penumbra) -> Tensor:
-    """Multiply a soft mask (x, y, z) by its penumbra, a field from `floor` to 1."""
-    if penumbra.floor >= 1:
-        return soft
-    x, y, z = soft.shape
-    field = evaluate_fields([penumbra.nodes], (x, y, z), soft.device)[0, 0]
-    return soft * (penumbra.floor + (1 - penumbra.floor) * (0.5 + 0.5 * field).clamp(0, 1))
-
 
 COMPONENTS = ("lesion", "rim", "cavity", "haemorrhage", "oedema", "hyperintensity")
 """What is laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature of the

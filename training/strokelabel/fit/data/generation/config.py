@@ -1,10 +1,8 @@
-"""Settings of the replay of generated images, and the command line's choices about generators."""
+"""Settings of the replay of generated images: the section `replay` of a recipe."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from strokelabel.fit.recipe import Recipe
 
 
 class ReplayConfig(BaseModel):
@@ -52,10 +50,3 @@ class ReplayConfig(BaseModel):
                 "replay.flip_probability: expected 0 for a parcellation, whose classes are left or right, got "
                 f"{self.flip_probability}"
             )
-
-
-def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int | None) -> Recipe:
-    """A recipe with as many processes that make images as somebody asks for; None for the recipe's own number."""
-    asked = {"generators": generators, "gpu_generators": gpu_generators}
-    update = {name: count for name, count in asked.items() if count is not None}
-    return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
