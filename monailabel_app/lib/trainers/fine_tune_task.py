@@ -19,7 +19,7 @@ from lib.trainers.stats import StatsWriter, read_stats, say
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
-    from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
+    from strokelabel.fit.fine_tuning.result import FineTuneResult
     from strokelabel.fit.fine_tuning.versions import ModelVersions
 
 

@@ -7,15 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from strokelabel.fit.data.real_images.appearance import (
-    SurfaceCoil,
-    coil_gain,
-    expose,
-    masked_mean,
-    nonzero_quantiles,
-    sample_appearance,
-    smooth_field,
-)
+from strokelabel.fit.data.real_images.appearance import SurfaceCoil, coil_gain, expose, sample_appearance
+from strokelabel.fit.data.real_images.arrays import masked_mean, nonzero_quantiles, smooth_field
 from strokelabel.fit.data.real_images.config import AppearanceConfig, RecolouringConfig
 from strokelabel.fit.data.real_images.recolouring import Curve, Recolouring, recolour, sample_recolouring
 from strokelabel.synthesis.sampling import Sampler

@@ -21,9 +21,9 @@ from strokelabel.fit.data.stream import Batch, BatchStream, ValidationStream
 from strokelabel.fit.export import export_weights
 from strokelabel.fit.fine_tuning.activation import Decision, Scores, decide
 from strokelabel.fit.fine_tuning.cases import CaseSplit
-from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
 from strokelabel.fit.fine_tuning.lesions import submitted_lesions
 from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.result import FineTuneResult
 from strokelabel.fit.fine_tuning.synthetic import SyntheticPart, synthesis_of
 from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, VersionRecord
 from strokelabel.fit.fine_tuning.weights import SHARES, blend, freeze

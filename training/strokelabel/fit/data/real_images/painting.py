@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from strokelabel.fit.data.real_images.appearance import box_mean, masked_mean
+from strokelabel.fit.data.real_images.arrays import box_mean, masked_mean
 from strokelabel.fit.data.real_images.config import PaintingConfig
 from strokelabel.synthesis.anatomy.deformation import sample_volume
 from strokelabel.synthesis.lesions.bank import LesionBank

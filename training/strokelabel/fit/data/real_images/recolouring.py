@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strokelabel.fit.data.real_images.appearance import box_mean, masked_mean, nonzero_quantiles
+from strokelabel.fit.data.real_images.arrays import box_mean, masked_mean, nonzero_quantiles
 from strokelabel.fit.data.real_images.config import RecolouringConfig, RecolouringKind
 from strokelabel.synthesis.sampling import Sampler, on_device
 
