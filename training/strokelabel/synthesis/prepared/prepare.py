@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from strokelabel.errors import DataError
-from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
 import dataclasses
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
 import nibabel as nib
 import numpy as np
+
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.io.atomic import atomic_path, atomic_write_json
+from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
 from strokelabel.labels import LabelTable, default_label_table
-from strokelabel.synthesis.prepared.registration import icbm_template
-from strokelabel.synthesis.prepared.label_map import read_label_map
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
 from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
-from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
-
+from strokelabel.synthesis.prepared.label_map import read_label_map
+from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
 
 _KIND_ENDING = re.compile(r"[_-](dseg|labels?|seg|lesion|mask|lesion_mask)$")
 

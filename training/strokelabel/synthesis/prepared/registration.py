@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-import numpy as np
-from numpy.typing import NDArray
-from strokelabel.types import Affine
-from dataclasses import dataclass
+
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
+
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import BRAIN_GROUPS, LabelTable
 from strokelabel.types import Affine
