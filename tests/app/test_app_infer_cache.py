@@ -15,7 +15,7 @@ from lib.infers.result_cache import SMALLEST, ResultCache, StoredResult
 from lib.infers.segmenter import Found, Segmenter
 from lib.model import ServedModel
 from lib.refusals import BusyError
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.inference.several_passes import UncertaintyMaps

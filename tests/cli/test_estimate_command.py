@@ -42,10 +42,14 @@ def test_a_scan_becomes_four_maps_with_a_picture_which_are_replaced_only_when_as
     stem = "sub-01_space-orig_desc-T1westimated"
     endings = ("PDmap", "R1map", "R2starmap", "MTsat")
     expected = {f"{stem}_{ending}.{kind}" for ending in endings for kind in ("nii.gz", "json")}
-    assert {path.name for path in (tmp_path / "maps").iterdir()} == expected | {"sub-01_T1w_maps.png"}
+    files = {path.name for path in (tmp_path / "maps").iterdir() if path.name[0] != "."}
+    assert files == expected | {"sub-01_T1w_maps.png", "estimates.csv"}
     assert f"{stem}_PDmap.nii.gz" in capsys.readouterr().out
-    assert estimate(*command) == 1
-    assert "use --overwrite" in capsys.readouterr().err
+    assert estimate(*command) == 0
+    assert "kept from an earlier run" in capsys.readouterr().out
+    other = save_tiny_estimator(tmp_path / "other.safetensors", seed=2)
+    assert estimate(scan, "-o", tmp_path / "maps", "--weights", other, "--no-flips") == 1
+    assert "or overwrite" in capsys.readouterr().err
     assert estimate(*command, "--overwrite") == 0
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import OutputError
-from strokelabel.inference.batch.run import predict_scans
-from strokelabel.inference.batch.table import COLUMNS, PredictionTable, Row
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.batch.table import ScanTable
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.batch import TABLE_NAME, LesionRow, predict_scans
 from strokelabel.inference.segment.outputs import OutputChoice
 from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.io.file_search import SearchProblem
 from support.bright_network import centred_affine, phantom, rotation, save_bright_model
 
 SHAPE = (30, 24, 20)
@@ -137,7 +139,7 @@ def test_the_table_is_on_the_disk_after_every_scan(predictor: Predictor, tmp_pat
         assert len(read_table(out)) == count
     rows.close()  # as when the process ends here
     assert len(read_table(out)) == 2
-    assert not list(out.glob(".*"))
+    assert [path.name for path in out.glob(".*")] == [".predictions.csv.lock"]
 
 
 def test_an_interrupted_batch_goes_on_where_it_stopped(
@@ -194,9 +196,10 @@ def test_a_failure_that_nobody_foresaw_is_a_row_too(predictor: Predictor, tmp_pa
 
 
 def test_a_row_without_a_volume_has_an_empty_cell_and_one_without_a_lesion_a_zero(out: Path) -> None:
-    table = PredictionTable(out)
-    table.add(Row("/a.nii", status="failed", reason='says "no", twice'))
-    table.add(Row("/b.nii", "b_lesion_mask.nii.gz", 0.0, 0, 1.234))
+    table = open_table(out)
+    table.add(LesionRow("/a.nii", status="failed", reason='says "no", twice').cells())
+    row = LesionRow("/b.nii", mask="b_lesion_mask.nii.gz", volume_ml=0.0, lesion_count=0, seconds=1.234)
+    table.add(row.cells())
     first, second = read_table(out)
     assert (first["volume_ml"], first["lesion_count"], first["seconds"]) == ("", "", "")
     assert first["reason"] == 'says "no", twice'
@@ -204,10 +207,10 @@ def test_a_row_without_a_volume_has_an_empty_cell_and_one_without_a_lesion_a_zer
 
 
 def test_a_table_keeps_earlier_rows_and_replaces_those_of_the_same_scan(out: Path) -> None:
-    PredictionTable(out).add(Row("/a.nii", status="failed", reason="once"))
-    later = PredictionTable(out)
-    later.add(Row("/b.nii", volume_ml=1.0))
-    later.add(Row("/a.nii", volume_ml=2.0))
+    open_table(out).add(LesionRow("/a.nii", status="failed", reason="once").cells())
+    later = open_table(out)
+    later.add(LesionRow("/b.nii", volume_ml=1.0).cells())
+    later.add(LesionRow("/a.nii", volume_ml=2.0).cells())
     assert [(row["source"], row["volume_ml"]) for row in read_table(out)] == [
         ("/b.nii", "1.0000"),
         ("/a.nii", "2.0000"),
@@ -218,5 +221,50 @@ def test_a_strange_file_of_the_tables_name_is_left_alone(out: Path) -> None:
     out.mkdir()
     (out / "predictions.csv").write_text("patient,age\n1,60\n")
     with pytest.raises(OutputError, match="patient, age"):
-        PredictionTable(out)
-    assert COLUMNS[0] == "source"
+        open_table(out)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfes\x00o\x00u\x00r\x00c\x00e\x00", b"source,\xfc\n", b""])
+def test_a_table_that_excel_saved_anew_is_refused_by_its_name(out: Path, content: bytes) -> None:
+    out.mkdir()
+    (out / TABLE_NAME).write_bytes(content)
+    with pytest.raises(OutputError, match=r"predictions\.csv: expected a table"):
+        open_table(out)
+
+
+def test_processes_that_write_one_table_at_once_lose_no_row(out: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        list(pool.map(add_rows, [out] * 4, range(4)))
+    assert len(read_table(out)) == 40
+
+
+def open_table(folder: Path) -> ScanTable:
+    return ScanTable(folder, TABLE_NAME, LesionRow.columns())
+
+
+def add_rows(folder: Path, process: int) -> None:
+    for number in range(10):
+        open_table(folder).add(LesionRow(f"/sub-{process}_run-{number}.nii").cells())
+
+
+def test_results_of_linked_scans_are_named_after_the_links(
+    predictor: Predictor, tmp_path: Path, out: Path
+) -> None:
+    key = write_scan(tmp_path / ".git" / "annex" / "MD5E-s1--0.nii.gz")
+    scans = [tmp_path / name / f"{name}_T1w.nii.gz" for name in ("sub-01", "sub-02")]
+    for scan in scans:
+        scan.parent.mkdir()
+        scan.symlink_to(key)
+    rows = list(predict_scans(predictor, scans, out))
+    assert [Path(str(row.mask)).name.split("_")[0] for row in rows] == ["sub-01", "sub-02"]
+    assert [row.source for row in rows] == [str(scan) for scan in scans]
+    assert [row.status for row in predict_scans(predictor, scans, out)] == ["kept", "kept"]
+
+
+def test_what_the_search_could_not_read_is_a_failed_row(
+    predictor: Predictor, tmp_path: Path, out: Path
+) -> None:
+    problem = SearchProblem("/data/b", "cannot be read (Permission denied)")
+    (row,) = predict_scans(predictor, [], out, problems=[problem])
+    assert (row.source, row.status) == ("/data/b", "failed")
+    assert "Permission denied" in read_table(out)[0]["reason"]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.unet import UNetConfig
 from support.bright_network import LESION_FROM, centred_affine, make_spec, phantom

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strokelabel.inference.naming import ResultNames, image_stem, is_result, unique_stems
+from strokelabel.inference.naming import ResultNames, unique_stems
+from strokelabel.io.bids import image_stem, is_derived_name
 
 
 @pytest.mark.parametrize(
@@ -46,8 +47,8 @@ def test_every_result_is_known_for_one_and_scans_are_not() -> None:
     for stem in ("sub-01_T2w", "scan"):
         names = ResultNames(stem)
         for name in (names.mask, names.probability, names.tissues, names.tissue_probabilities):
-            assert is_result(Path(name))
-        assert not is_result(Path(f"{stem}.nii.gz"))
+            assert is_derived_name(Path(name))
+        assert not is_derived_name(Path(f"{stem}.nii.gz"))
 
 
 def test_stems_lose_only_the_suffix_of_the_format() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing.brain_region import brain_region, midsagittal_plane, mirrored
 from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
-from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.outputs import sidecar
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction, decide

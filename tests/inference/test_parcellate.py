@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from strokelabel.errors import OutputError, WeightsError
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate.batch import parcellate_scans
 from strokelabel.inference.parcellate.predictor import TOTAL_INTRACRANIAL, Parcellator, keep_largest_pieces
-from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from support.bright_network import centred_affine, phantom, rotation
 from support.sided_network import BALL, BRAIN, CLASS, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
@@ -182,7 +182,7 @@ def test_a_table_of_something_else_is_not_overwritten(model, scan, tmp_path):
 
 
 def test_models_of_another_task_and_unknown_structures_are_refused(model, bright_model):
-    with pytest.raises(WeightsError, match="expected a model for parcellation, this one is for segmentation"):
+    with pytest.raises(WeightsError, match="expected a model that parcellates, this one is for segmentation"):
         Parcellator.from_model(bright_model, "cpu")
     with pytest.raises(WeightsError, match="use `strokelabel predict` with it"):
         Predictor.from_model(model, "cpu")

@@ -20,7 +20,7 @@ from strokelabel.errors import (
     NonFiniteImageError,
     OptionError,
 )
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor, trained_flips
 from strokelabel.io import Image
 from strokelabel.metrics import dice

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from strokelabel.errors import OptionError
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty, scan_uncertainty
 from strokelabel.inference.tta_views import View, describe_views, views_of

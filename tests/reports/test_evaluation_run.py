@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import OutputError
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.registry import find_model
 from strokelabel.reports.evaluation.cases import EvaluationCase, find_cases
 from strokelabel.reports.evaluation.methods import FolderMethod, Method

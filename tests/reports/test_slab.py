@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.metrics import dice

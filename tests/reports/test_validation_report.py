@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 
 from strokelabel.fit.train import make_synthesizer
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import make_panel

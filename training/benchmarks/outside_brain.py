@@ -25,12 +25,12 @@ from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.head import block_means
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing.brain_region import closed
 from strokelabel.inference.postprocessing.outside_brain import outside_brain
-from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide
-from strokelabel.io import Image, find_images, read_image
+from strokelabel.io import Image, read_image, search_images
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import largest_component, volume_ml
 from strokelabel.reports.contact_sheet import make_panel, save_contact_sheet
@@ -112,7 +112,7 @@ def report_lesion_free(predictor: Predictor, inputs: list[str], folder: Path) ->
     """Print a row for each scan; draw those in which something was dropped."""
     print("| lesion-free scan | lesion before (ml) | after | outside the brain |\n|---|---|---|---|")
     panels = []
-    for path in find_images(inputs):
+    for path in search_images(inputs).images:
         scan = read_image(path)
         scores = predictor.scores(scan)
         before, after = (

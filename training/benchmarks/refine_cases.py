@@ -11,7 +11,7 @@ from scipy import ndimage
 from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.geometry import box_around
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_path
 from strokelabel.labels import TissueClass

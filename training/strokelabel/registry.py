@@ -6,7 +6,6 @@ copied about and are never parted from their class names, voxel size and licence
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from strokelabel.errors import UnknownModelError, WeightsError
+from strokelabel.hashing import sha256_of_file
 from strokelabel.types import PathLike
 
 METADATA_KEY = "strokelabel"
@@ -85,8 +85,7 @@ class ModelSpec:
             WeightsError: the file cannot be read.
         """
         try:
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of_file(self.path)
         except OSError as error:
             raise WeightsError(f"{self.path}: expected a weights file ({error.strerror})") from error
 

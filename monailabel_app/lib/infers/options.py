@@ -15,7 +15,7 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from lib.refusals import InvalidRequestError
 from strokelabel.inference.device import resolve_device
-from strokelabel.inference.segment.options import CT_WINDOW_HU, PredictionOptions
+from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
 LIKELIEST = "likeliest class"
 """The threshold that means: lesion where that is the likeliest of all classes."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.scans import read_scan
+from strokelabel.hashing import sha256_of_file
 from strokelabel.io.images import Image
 
 _RECENT = 2
@@ -62,17 +63,12 @@ def content_of(path: str) -> str:
     place = Path(path)
     try:
         if place.is_file():
-            return _file_digest(place)
+            return sha256_of_file(place)
         digest = hashlib.sha256()
         for file in sorted(p for p in place.rglob("*") if p.is_file()):
             digest.update(
-                f"{file.relative_to(place)}\0{_file_digest(file)}\0".encode("utf-8", "surrogatepass")
+                f"{file.relative_to(place)}\0{sha256_of_file(file)}\0".encode("utf-8", "surrogatepass")
             )
         return digest.hexdigest() if place.is_dir() else ""
     except OSError:
         return ""
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

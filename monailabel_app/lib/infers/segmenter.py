@@ -21,8 +21,8 @@ from lib.infers.result_cache import ResultCache, StoredResult
 from lib.model import ServedModel
 from lib.scans import read_scan
 from strokelabel.errors import StrokeLabelError
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
-from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores
 from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty

@@ -16,26 +16,28 @@ from lib.labels.names import lesion_mask
 from lib.labels.review import ACCEPTED, PSEUDO
 from strokelabel import __version__
 from strokelabel.errors import OutputError
-from strokelabel.inference.naming import ResultNames, image_stem
+from strokelabel.inference.naming import ResultNames
 from strokelabel.io.atomic import atomic_write_json
+from strokelabel.io.bids import (
+    dataset_description,
+    datatype_of,
+    image_stem,
+    session_folders,
+    sidecar_path,
+)
 from strokelabel.io.images import Image
 from strokelabel.io.write import write_nifti
 
 logger = logging.getLogger(__name__)
 
-_DATATYPES = ("anat", "dwi", "perf", "func", "fmap", "swi")
 _PROVENANCE = ("client_id", "status", "review", "provenance", "model", "notes", "time_spent_s")
 
-_DESCRIPTION = {
-    "Name": "StrokeLabel annotations",
-    "BIDSVersion": "1.10.0",
-    "DatasetType": "derivative",
-    "GeneratedBy": [
-        {"Name": "StrokeLabel", "Version": __version__, "Description": "submitted lesion labels"}
-    ],
-    "SourceDatasets": [{"URL": "../../"}],
-    "DatasetLinks": {"raw": "../../"},
-}
+_DESCRIPTION = dataset_description(
+    "StrokeLabel annotations",
+    "submitted lesion labels",
+    SourceDatasets=[{"URL": "../../"}],
+    DatasetLinks={"raw": "../../"},
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class LabelDerivatives:
         content = _sidecar(paths[image_id], image_id, float(mask.sum() * like.grid.voxel_volume_ml), info)
         try:
             atomic_write_json(self.folder / "dataset_description.json", _DESCRIPTION)
-            atomic_write_json(_sidecar_path(path), content)
+            atomic_write_json(sidecar_path(path), content)
             write_nifti(path, mask, like, np.uint8, f"StrokeLabel {__version__}")
         except OutputError:
             logger.exception(f"The label of {image_id} is kept, but its BIDS derivative could not be written")
@@ -83,7 +85,7 @@ class LabelDerivatives:
         for path in self._possible(image_id, source):
             if _image_of(path) == image_id:
                 path.unlink(missing_ok=True)
-                _sidecar_path(path).unlink(missing_ok=True)
+                sidecar_path(path).unlink(missing_ok=True)
 
     def _path(self, paths: Mapping[str, Path], image_id: str) -> Path | None:
         """Where a derivative goes; None where its name would be that of another scan's."""
@@ -97,12 +99,8 @@ class LabelDerivatives:
     def _possible(self, image_id: str, source: Path | None) -> list[Path]:
         names = ResultNames(image_stem(source) if source is not None else image_id)
         if names.is_bids:
-            entities = dict(part.split("-", 1) for part in names.stem.split("_")[:-1])
-            folders = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
-            datatype = (
-                source.parent.name if source is not None and source.parent.name in _DATATYPES else "anat"
-            )
-            return [self.folder.joinpath(*folders, datatype, names.mask)]
+            datatype = datatype_of(source) if source is not None else "anat"
+            return [self.folder.joinpath(*session_folders(names.stem), datatype, names.mask)]
         subject = re.sub(r"[^a-zA-Z0-9]", "", image_id)
         name = f"sub-{subject}_space-orig_label-L_desc-lesion_mask.nii.gz"
         return [self.folder / f"sub-{subject}" / "anat" / name] if subject else []
@@ -123,14 +121,10 @@ def _sidecar(source: Path, image_id: str, volume_ml: float, info: dict[str, Any]
     }
 
 
-def _sidecar_path(mask: Path) -> Path:
-    return mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
-
-
 def _image_of(mask: Path) -> str | None:
     """Whose label a derivative is by its sidecar; None where there is none."""
     try:
-        content = json.loads(_sidecar_path(mask).read_text(encoding="utf-8"))
+        content = json.loads(sidecar_path(mask).read_text(encoding="utf-8"))
         return str(content["image"])
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from lib.labels.versions import LabelVersion, history_folder, list_versions
 from lib.studies import LABEL_SUFFIXES, split_suffix
+from strokelabel.hashing import sha256_of_file
 from strokelabel.io.atomic import atomic_path, atomic_write_json
 
 MOST_VERSIONS = 20
@@ -44,7 +44,7 @@ class LabelHistory:
         with atomic_path(kept) as temporary:
             shutil.copyfile(file, temporary)
         record = {
-            "image": label_id, "tag": tag, "saved": name, "file": kept.name, "sha256": sha256_of(kept),
+            "image": label_id, "tag": tag, "saved": name, "file": kept.name, "sha256": sha256_of_file(kept),
             "reason": reason, "client_id": info.get("client_id"), "info": info,
         }  # fmt: skip
         atomic_write_json(folder / f"{name}.json", record)  # last: without its record a version is none
@@ -79,14 +79,8 @@ class LabelHistory:
 
     def _version_of(self, tag: str, label_id: str, file: Path) -> LabelVersion | None:
         versions = self.versions(tag, label_id)
-        digest = sha256_of(file) if versions else ""
+        digest = sha256_of_file(file) if versions else ""
         return next((version for version in versions if version.record.get("sha256") == digest), None)
-
-
-def sha256_of(file: Path) -> str:
-    """Check sum of a file's bytes."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _now() -> str:

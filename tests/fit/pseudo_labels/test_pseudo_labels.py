@@ -17,7 +17,7 @@ from strokelabel.fit.pseudo_labels.alignment import align_with_icbm
 from strokelabel.fit.pseudo_labels.cohort import TABLE_NAME, PseudoLabeler
 from strokelabel.fit.pseudo_labels.record import KEY, QualityGate, read_pseudo_labels, write_review
 from strokelabel.geometry import Grid
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from support.bright_network import BrightNetwork, centred_affine, make_spec, phantom
 

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.scans import follow_scans, report_scan, set_threads
+from strokelabel.io.file_search import absolute_path
+
 if TYPE_CHECKING:
-    from strokelabel.inference.estimate.predictor import QuantitativeEstimator
+    from collections.abc import Iterator
+
+    from strokelabel.inference.estimate.batch import EstimateRow
+    from strokelabel.inference.network_input import OnProgress
 
 
 def run(
@@ -35,47 +41,35 @@ def run(
     Each scan gets four maps on its own grid, with their units in a sidecar (JSON), and a picture. What a network
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
-    from strokelabel.cli.predict import find_scans, set_threads
-    from strokelabel.inference.estimate.predictor import QuantitativeEstimator
-    from strokelabel.inference.naming import unique_stems
+    from strokelabel.inference.estimate.batch import estimate_scans
+    from strokelabel.inference.estimate.predictor import Estimate, QuantitativeEstimator
+    from strokelabel.io import Image, search_images
     from strokelabel.io.map_files import is_map_file
-
-    named = {Path(item).expanduser().resolve() for item in inputs}
-    scans = [path for path in find_scans(inputs) if path.resolve() in named or not is_map_file(path)]
-    set_threads(threads)
-    estimator = QuantitativeEstimator.from_model(weights, device)
-    stems = unique_stems(scans)
-    failed = [
-        path
-        for path, stem in zip(scans, stems, strict=True)
-        if not _estimate(estimator, path, output, stem, flips=flips, overwrite=overwrite)
-    ]
-    if failed or not scans:
-        raise typer.Exit(1)
-
-
-def _estimate(
-    estimator: QuantitativeEstimator, path: Path, folder: Path, stem: str, *, flips: bool, overwrite: bool
-) -> bool:
-    """Estimate one scan and say how it went; false if it failed, which does not stop the others."""
-    from strokelabel.errors import OutputError, StrokeLabelError
-    from strokelabel.inference.estimate.outputs import map_file_name, write_estimate
-    from strokelabel.io import read_image
-    from strokelabel.networks.estimator import ESTIMATED_MAPS
     from strokelabel.reports.estimates import save_estimate_picture
 
-    try:
-        there = [name for name in ESTIMATED_MAPS if (folder / map_file_name(stem, name)).exists()]
-        if there and not overwrite:
-            raise OutputError(f"{folder / map_file_name(stem, there[0])}: is there already; use --overwrite")
-        image = read_image(path)
-        estimate = estimator.estimate(image, flips=flips)
-        written = write_estimate(estimate, image, folder, stem)
-        picture = folder / f"{stem}_maps.png"
+    search = search_images(inputs)
+    named = {absolute_path(Path(item).expanduser()) for item in inputs}
+    scans = [path for path in search.images if absolute_path(path) in named or not is_map_file(path)]
+    set_threads(threads)
+    estimator = QuantitativeEstimator.from_model(weights, device)
+
+    def save_picture(image: Image, estimate: Estimate, stem: str) -> None:
+        picture = output / f"{stem}_maps.png"
         save_estimate_picture(image, estimate.maps, picture, estimator.spec.spacing_mm)
-    except StrokeLabelError as error:
-        typer.echo(f"error: {error}", err=True)
-        return False
-    names = ", ".join(one.name for one in written)
-    typer.echo(f"{path}: {names}, {picture.name} ({estimate.seconds:.1f} s)")
-    return True
+
+    def start(progress: OnProgress) -> Iterator[EstimateRow]:
+        return estimate_scans(
+            estimator,
+            scans,
+            output,
+            flips=flips,
+            overwrite=overwrite,
+            on_estimate=save_picture,
+            progress=progress,
+            problems=search.problems,
+        )
+
+    count = len(scans) + len(search.problems)
+    failed = follow_scans(start, count, lambda row: report_scan(row, row.maps or ""))
+    if failed or not scans:
+        raise typer.Exit(1)

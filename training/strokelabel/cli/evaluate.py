@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from strokelabel.cli.scans import scan_progress, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.reports.evaluation.cases import EvaluationCase
     from strokelabel.reports.evaluation.methods import Method
     from strokelabel.reports.evaluation.results import CaseResult, ResultTable
@@ -81,7 +79,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     paired tests (tests.csv), box plots, and pictures of the worst cases. Exit code 0 when all cases are scored, 1
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
-    from strokelabel.inference.segment.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
     from strokelabel.reports.evaluation.cases import parse_part, take_part
     from strokelabel.reports.evaluation.results import ResultTable
 
@@ -185,7 +183,7 @@ def score_all(
 
     results: list[CaseResult] = []
     total = len(cases) * len(methods)
-    with _progress() as bar:
+    with scan_progress() as bar:
         task = bar.add_task("starting", total=total)
 
         def on_progress(stage: str, fraction: float) -> None:
@@ -208,27 +206,6 @@ def split_name(text: str) -> tuple[str, str]:
     if match is None or Path(text).exists():
         return "", text
     return match[1], match[2]
-
-
-def set_threads(threads: int | None) -> None:
-    """Have torch use so many processor threads; as many as there are cores where none is said."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def _progress() -> Progress:
-    """A progress bar on stderr; silent where that is not a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(
-        *columns,
-        console=console,
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # else the lines for a pipe would go to the terminal
-        disable=not console.is_terminal,
-    )
 
 
 def _report(result: CaseResult) -> None:

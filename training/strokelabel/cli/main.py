@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed (one line on stderr says what), 2 wrong u
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from typing import Annotated, cast
@@ -129,6 +130,9 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: the arguments, without the program's name; those of the process when None.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a terminal cannot show must not end a batch
+            stream.reconfigure(errors="backslashreplace")
     # From inside torch and MONAI; nothing that a user could do anything about.
     for message in (".*torch.jit.* is deprecated", "Using a non-tuple sequence"):
         warnings.filterwarnings("ignore", message=message)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from strokelabel.cli.scans import follow_scans, set_threads
 
 if TYPE_CHECKING:
-    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow
+    from strokelabel.fit.pseudo_labels.cohort import PseudoRow
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
@@ -54,14 +54,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     command goes on; with another gate it only judges anew. Exit code 0 when all scans are done, 1 when any failed, 2
     for wrong usage, 130 when interrupted.
     """
-    from strokelabel.cli.predict import find_scans, set_threads
+    from strokelabel.io import search_images
 
-    scans = find_scans(inputs)
+    search = search_images(inputs)
 
     from strokelabel.fit.pseudo_labels.alignment import has_tissues
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
     from strokelabel.fit.pseudo_labels.record import QualityGate
-    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor
 
     set_threads(threads)
@@ -72,48 +72,28 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if not has_tissues(predictor.spec.class_names):
         second = Predictor.from_model(tissues, device, PredictionOptions(keep_probabilities=False))
     labeler = PseudoLabeler(predictor, output, gate, second, overwrite)
-    if any(row.status == "failed" for row in _label_all(labeler, scans)):
-        raise typer.Exit(1)
+    accepted = 0
 
+    def report(row: PseudoRow) -> None:
+        nonlocal accepted
+        accepted += row.label is not None and row.label.accepted
+        _report(row)
 
-def _label_all(labeler: PseudoLabeler, scans: list[Path]) -> list[PseudoRow]:
-    """Label scans with a progress bar, a line for each, and the sum of it at the end."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    rows: list[PseudoRow] = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=len(scans))
-
-        def on_progress(stage: str, fraction: float) -> None:
-            bar.update(task, completed=len(rows) + fraction, description=stage)
-
-        try:
-            for row in labeler.label_scans(scans, on_progress):
-                rows.append(row)
-                bar.update(task, completed=len(rows))
-                _report(row)
-        except KeyboardInterrupt:
-            typer.echo(
-                f"interrupted after {len(rows)} of {len(scans)} scans; the same command goes on", err=True
-            )
-            raise
-    accepted = sum(row.label is not None and row.label.accepted for row in rows)
-    failed = sum(row.status == "failed" for row in rows)
-    console.print(
-        f"{labeler.folder}: {len(rows)} scans, {accepted} masks accepted, {len(rows) - accepted - failed} rejected, "
-        f"{failed} failed",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
+    count = len(search.images) + len(search.problems)
+    failed = follow_scans(lambda on: labeler.label_scans(search.images, on, search.problems), count, report)
+    typer.echo(
+        f"{output}: {count} scans, {accepted} masks accepted, {count - accepted - failed} rejected, {failed} failed",
+        err=True,
     )
-    return rows
+    if failed:
+        raise typer.Exit(1)
 
 
 def _report(row: PseudoRow) -> None:
     """One line for a scan: on stdout what became of it, on stderr why it failed."""
     name = Path(row.source).name
     if row.label is None:
-        typer.echo(f"error: {row.problem}", err=True)
+        typer.echo(f"error: {row.reason}", err=True)
         return
     measures, earlier = row.label.measures, " (kept from an earlier run)" if row.status == "kept" else ""
     verdict = "accepted" if row.label.accepted else f"rejected: {'; '.join(row.label.reasons)}"

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.evaluate import check_names, set_threads, split_name
+from strokelabel.cli.evaluate import check_names, split_name
+from strokelabel.cli.scans import set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
-    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.reports.evaluation.model_method import ModelMethod
     from strokelabel.reports.real_validation.scores import RealScore
     from strokelabel.reports.validation.run import CaseScore
@@ -82,7 +83,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
 
     The tables, made for a model card, are also written to card.md. Exit code 1 when a real scan could not be scored.
     """
-    from strokelabel.inference.segment.options import PredictionOptions
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.io import atomic_write_text
     from strokelabel.reports.evaluation.cases import parse_part
     from strokelabel.reports.validation.model_score import score_table

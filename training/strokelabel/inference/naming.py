@@ -14,22 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_BIDS = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
-_RESULT = re.compile(r"_(mask|dseg|probseg)\.nii(\.gz)?$", re.IGNORECASE)
-_LATE_ENTITIES = (
-    "space",
-    "split",
-    "recording",
-    "chunk",
-    "atlas",
-    "seg",
-    "scale",
-    "res",
-    "den",
-    "label",
-    "desc",
-)
-"""Entities that BIDS puts at the end of a name, in its order."""
+from strokelabel.io.bids import derivative_name, image_stem, is_bids_name
+from strokelabel.io.file_search import absolute_path
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class ResultNames:
     @property
     def is_bids(self) -> bool:
         """Whether the scan is named as BIDS asks."""
-        return _BIDS.fullmatch(self.stem) is not None
+        return is_bids_name(self.stem)
 
     @property
     def mask(self) -> str:
@@ -90,47 +76,17 @@ class ResultNames:
     def _lesion(self, kind: str) -> str:
         if not self.is_bids:
             return f"{self.stem}_lesion_{kind}.nii.gz"
-        return bids_name(self.stem, f"{kind}.nii.gz", "lesion", label="L")
+        return derivative_name(self.stem, f"{kind}.nii.gz", "lesion", label="L")
 
     def _tissue(self, kind: str) -> str:
         if not self.is_bids:
             return f"{self.stem}_tissue_{kind}.nii.gz"
-        return bids_name(self.stem, f"{kind}.nii.gz", "tissue")
+        return derivative_name(self.stem, f"{kind}.nii.gz", "tissue")
 
     def _parcellation(self, ending: str) -> str:
         if not self.is_bids:
             return f"{self.stem}_parcellation_{ending}"
-        return bids_name(self.stem, ending, "parcellation")
-
-
-def bids_name(stem: str, ending: str, description: str, label: str | None = None) -> str:
-    """The name of a derivative of a BIDS file, on the file's own grid.
-
-    Args:
-        stem: name of the source without .nii.gz, such as "sub-01_T2w".
-        ending: BIDS suffix and file type, such as "mask.nii.gz".
-        description: what it shows; `desc` becomes the source's own `desc`, its suffix, and this.
-        label: BIDS's abbreviation of the segmented thing, if it is one.
-    """
-    *parts, suffix = stem.split("_")
-    entities = dict(part.split("-", 1) for part in parts)
-    entities["desc"] = f"{entities.get('desc', '')}{suffix}{description}"
-    entities.setdefault("space", "orig")
-    if label is not None:
-        entities["label"] = label
-    early = [key for key in entities if key not in _LATE_ENTITIES]
-    late = [key for key in _LATE_ENTITIES if key in entities]
-    return "_".join([f"{key}-{entities[key]}" for key in [*early, *late]] + [ending])
-
-
-def is_result(path: Path) -> bool:
-    """Whether a file name is that of a result (mask, segmentation or probability map) rather than a scan."""
-    return _RESULT.search(path.name) is not None
-
-
-def image_stem(path: Path) -> str:
-    """A scan's name without .nii or .nii.gz; a folder's name whole."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        return derivative_name(self.stem, ending, "parcellation")
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
@@ -138,17 +94,17 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
     Scans that share a name get their parent folders' names in front, as many as it takes, and a number at the
     end where even those agree (`scan.nii` beside `scan.nii.gz`). Names are compared without case, as
-    some file systems do.
+    some file systems do. Links keep their own names.
     """
-    resolved = [path.resolve() for path in paths]
-    stems = [image_stem(path) for path in resolved]
-    for depth in range(max((len(path.parents) for path in resolved), default=0)):
+    given = [absolute_path(path) for path in paths]
+    stems = [image_stem(path) for path in given]
+    for depth in range(max((len(path.parents) for path in given), default=0)):
         shared = _repeated(stems)
         if not shared:
             return stems
         stems = [
             f"{_folder_name(path, depth)}{stem}" if stem.lower() in shared else stem
-            for path, stem in zip(resolved, stems, strict=True)
+            for path, stem in zip(given, stems, strict=True)
         ]
     return _numbered(stems)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.engine import Engine, OnPass
 from strokelabel.inference.field_of_view import brain_view, head_view
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing.brain_region import brain_region
-from strokelabel.inference.segment.options import PredictionOptions
 from strokelabel.labels import PARENCHYMA_NAMES
 from strokelabel.networks.normalization import normalize
 from strokelabel.registry import ModelSpec

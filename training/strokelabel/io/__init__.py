@@ -2,7 +2,7 @@
 
 from strokelabel.io.atomic import atomic_path, atomic_write_json, atomic_write_text
 from strokelabel.io.checks import check_volume
-from strokelabel.io.discovery import find_images
+from strokelabel.io.file_search import search_images
 from strokelabel.io.images import Image, read_image, read_label_image
 from strokelabel.io.write import write_nifti
 
@@ -12,8 +12,8 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "check_volume",
-    "find_images",
     "read_image",
     "read_label_image",
+    "search_images",
     "write_nifti",
 ]

@@ -22,6 +22,12 @@ from strokelabel.types import PathLike
 _RELEASED_PREFIX = "unet."
 
 
+def multiple_of(spec: ModelSpec) -> int:
+    """Return the number of voxels that the sides of a model's inputs must be multiples of."""
+    config = EstimatorConfig if spec.task == ESTIMATION else UNetConfig
+    return config(**spec.network).multiple
+
+
 def save_weights(
     path: PathLike,
     network: nn.Module | dict[str, Tensor],

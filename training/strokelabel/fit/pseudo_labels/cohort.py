@@ -6,19 +6,16 @@ construction, so that a mask need not be right, only look like a lesion. The qua
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from strokelabel import __version__
-from strokelabel.errors import OptionError, StrokeLabelError
+from strokelabel.errors import OptionError
 from strokelabel.fit.pseudo_labels.alignment import align_with_icbm, fraction_inside, has_tissues
 from strokelabel.fit.pseudo_labels.record import (
     KEY,
@@ -27,40 +24,33 @@ from strokelabel.fit.pseudo_labels.record import (
     QualityGate,
     read_pseudo_label,
 )
-from strokelabel.inference.naming import ResultNames, unique_stems
-from strokelabel.inference.segment.outputs import provenance, sidecar
+from strokelabel.inference.batch.run import run_scans
+from strokelabel.inference.batch.table import ScanRow, ScanTable
+from strokelabel.inference.naming import ResultNames
+from strokelabel.inference.provenance import is_newer, is_source, provenance
+from strokelabel.inference.segment.outputs import sidecar
 from strokelabel.inference.segment.predictor import OnProgress, Predictor
 from strokelabel.inference.segment.scores import Prediction
-from strokelabel.io import Image, atomic_write_json, atomic_write_text, read_image, write_nifti
+from strokelabel.io import Image, atomic_write_json, write_nifti
+from strokelabel.io.bids import dataset_description, datatype_of, session_folders, sidecar_path
+from strokelabel.io.file_search import SearchProblem, absolute_path
 
 TABLE_NAME = "pseudo-labels.csv"
 
-_DATATYPES = ("anat", "dwi", "perf", "func", "fmap", "swi")
-
-Status = Literal["done", "kept", "failed"]
-
 
 @dataclass(frozen=True)
-class PseudoRow:
+class PseudoRow(ScanRow):
     """One scan of a cohort.
 
     Attributes:
-        source: path of the scan.
-        status: "done"; "kept" when an earlier run made it; "failed".
         label: the mask and its record; None if it failed.
-        problem: why it failed.
-        seconds: time taken.
     """
 
-    source: str
-    status: Status
     label: PseudoLabel | None = None
-    problem: str = ""
-    seconds: float = 0.0
 
     def cells(self) -> dict[str, str]:
         """The row as text."""
-        cells = {"source": self.source, "status": self.status, "reason": self.problem}
+        cells = {"source": self.source, "status": self.status, "reason": self.reason}
         if self.label is None:
             return cells
         measures = self.label.measures
@@ -110,6 +100,7 @@ class PseudoLabeler:
         self.folder = folder
         self.gate = gate
         self.overwrite = overwrite
+        self.table = ScanTable(folder, TABLE_NAME, COLUMNS)
         self._tissues = predictor if has_tissues(predictor.spec.class_names) else tissues
         if self._tissues is None or not has_tissues(self._tissues.spec.class_names):
             raise OptionError(
@@ -117,7 +108,12 @@ class PseudoLabeler:
                 "aligned with ICBM space by their tissues, so name a second model for them"
             )
 
-    def label_scans(self, scans: Sequence[Path], progress: OnProgress | None = None) -> Iterator[PseudoRow]:
+    def label_scans(
+        self,
+        scans: Sequence[Path],
+        progress: OnProgress | None = None,
+        problems: Sequence[SearchProblem] = (),
+    ) -> Iterator[PseudoRow]:
         """Label scans one by one, each standing or failing by itself; the table is written after every one.
 
         Masks of an earlier run with the same scan, models and options are kept, and judged anew if the gate changed.
@@ -126,37 +122,32 @@ class PseudoLabeler:
         Args:
             scans: paths for `read_image`.
             progress: told how far the current scan is.
+            problems: entries that the search for scans could not read.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        atomic_write_json(self.folder / "dataset_description.json", self._description())
-        rows: list[PseudoRow] = []
-        for scan, stem in zip(scans, unique_stems(scans), strict=True):
-            began = time.perf_counter()
-            row = self._row(scan, self._mask_path(scan, stem), progress)
-            rows.append(replace(row, seconds=time.perf_counter() - began))
-            _write_table(self.folder / TABLE_NAME, rows)
-            yield rows[-1]
+        spec = self.predictor.spec
+        made_by = f"pseudo-labels of the model {spec.name} {spec.version}"
+        content = dataset_description("StrokeLabel pseudo-labels", made_by)
+        atomic_write_json(self.folder / "dataset_description.json", content)
+        yield from run_scans(self, scans, problems, progress)
 
-    def _row(self, scan: Path, mask: Path, progress: OnProgress | None) -> PseudoRow:
-        source = str(scan.resolve())
-        try:
-            earlier = self._earlier(scan, mask)
-            if earlier is not None:
-                return PseudoRow(source, "kept", earlier)
-            image = replace(read_image(scan), source=source)
-            return PseudoRow(source, "done", self._label(image, mask, progress))
-        except StrokeLabelError as error:
-            return PseudoRow(source, "failed", problem=_one_line(error))
-        except MemoryError:
-            return PseudoRow(source, "failed", problem=f"{scan}: not enough memory for a scan of this size")
-        except Exception as error:  # one bad scan must not take the others with it
-            return PseudoRow(
-                source, "failed", problem=f"{scan}: unexpected {type(error).__name__}: {_one_line(error)}"
-            )
+    def run(self, image: Image, names: ResultNames, progress: OnProgress) -> PseudoRow:
+        """Draw, judge and write the mask of one scan."""
+        label = self._label(image, self._mask_path(Path(image.source), names), progress)
+        return PseudoRow(image.source, label=label)
 
-    def _label(self, image: Image, mask: Path, progress: OnProgress | None) -> PseudoLabel:
+    def failed(self, source: str, reason: str) -> PseudoRow:
+        """Return the row of a scan that could not be labelled."""
+        return PseudoRow(source, status="failed", reason=reason)
+
+    def earlier(self, scan: Path, names: ResultNames) -> PseudoRow | None:
+        """Return the row of a mask that is there and would come out the same; judged anew by another gate."""
+        label = self._earlier(scan, self._mask_path(scan, names))
+        return None if label is None else PseudoRow(str(absolute_path(scan)), 0.0, "kept", label=label)
+
+    def _label(self, image: Image, mask: Path, progress: OnProgress) -> PseudoLabel:
         """Draw, judge and write one mask; the record first, since a mask says that it is whole."""
         prediction = self.predictor.predict(image, progress=progress)
         measures, to_icbm = self._judge(prediction, image)
@@ -194,15 +185,15 @@ class PseudoLabeler:
 
     def _earlier(self, scan: Path, mask: Path) -> PseudoLabel | None:
         """The record of a mask that is there and would come out the same; judged anew by another gate."""
-        path = _sidecar(mask)
+        path = sidecar_path(mask)
         if not mask.exists():
             return None
         label = read_pseudo_label(path, self.folder)
-        if label is None or label.source != str(scan.resolve()):
+        if label is None or not is_source([label.source], scan):
             return None
         if label.is_kept:
             return label
-        if self.overwrite or (scan.exists() and scan.stat().st_mtime > mask.stat().st_mtime):
+        if self.overwrite or is_newer(scan, mask):
             return None
         content = json.loads(path.read_text(encoding="utf-8"))
         if any(content.get(key) != value for key, value in self._made_by().items()):
@@ -213,7 +204,7 @@ class PseudoLabeler:
         return label
 
     def _write_record(self, mask: Path, content: dict[str, Any], label: PseudoLabel) -> None:
-        atomic_write_json(_sidecar(mask), content | self._made_by() | {KEY: label.to_json()})
+        atomic_write_json(sidecar_path(mask), content | self._made_by() | {KEY: label.to_json()})
 
     def _made_by(self) -> dict[str, Any]:
         """What decides a mask besides the scan, as JSON holds it."""
@@ -221,42 +212,8 @@ class PseudoLabeler:
         assert self._tissues is not None
         return made_by | {"tissue_weights_sha256": self._tissues.spec.sha256}
 
-    def _mask_path(self, scan: Path, stem: str) -> Path:
+    def _mask_path(self, scan: Path, names: ResultNames) -> Path:
         """Where the mask of a scan goes: BIDS's folders for BIDS's names."""
-        names = ResultNames(stem)
         if not names.is_bids:
             return self.folder / names.mask
-        entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
-        folders = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
-        datatype = scan.parent.name if scan.parent.name in _DATATYPES else "anat"
-        return self.folder.joinpath(*folders, datatype, names.mask)
-
-    def _description(self) -> dict[str, Any]:
-        spec = self.predictor.spec
-        generator = {
-            "Name": "StrokeLabel",
-            "Version": __version__,
-            "Description": f"pseudo-labels of the model {spec.name} {spec.version}",
-        }
-        return {
-            "Name": "StrokeLabel pseudo-labels",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [generator],
-        }
-
-
-def _write_table(path: Path, rows: list[PseudoRow]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.cells() for row in rows)
-    atomic_write_text(path, text.getvalue())
-
-
-def _sidecar(mask: Path) -> Path:
-    return mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+        return self.folder.joinpath(*session_folders(names.stem), datatype_of(scan), names.mask)

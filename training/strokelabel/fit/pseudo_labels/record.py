@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from strokelabel.errors import DataError, OptionError
 from strokelabel.io.atomic import atomic_write_json
+from strokelabel.io.bids import sidecar_path
 
 KEY = "pseudo_label"
 """Key of a mask's sidecar that holds the record."""
@@ -198,7 +199,7 @@ def write_review(mask: Path, folder: Path, status: Review) -> PseudoLabel:
         DataError: the mask has no record, or a damaged one.
         OptionError: no such status.
     """
-    path = mask.with_name(mask.name.removesuffix(".nii.gz") + ".json")
+    path = sidecar_path(mask)
     label = read_pseudo_label(path, folder)
     if label is None:
         raise DataError(

@@ -4,107 +4,123 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
+
+from filelock import FileLock
 
 from strokelabel.errors import OutputError
 from strokelabel.io import atomic_write_text
 
-TABLE_NAME = "predictions.csv"
-
 Status = Literal["done", "kept", "failed"]
+
+_LAST_COLUMNS = ("seconds", "status", "reason")
 
 
 @dataclass(frozen=True)
-class Row:
-    """What became of one scan. What is unknown is None, and an empty cell in the file; it is never 0.
+class ScanRow:
+    """Result of one scan. What is unknown is None, and an empty cell in the file; it is never 0.
+
+    Each kind of batch adds its own columns.
 
     Attributes:
-        source: absolute path of the scan.
-        mask: name of the lesion mask, in the table's folder.
-        volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
-        lesion_count: number of 26-connected lesions.
+        source: absolute path of the scan, as it was given.
         seconds: time taken, reading and writing included.
         status: "done"; "kept" when the results of an earlier run were there; "failed".
         reason: why it failed, or notes about the scan.
     """
 
     source: str
-    mask: str | None = None
-    volume_ml: float | None = None
-    lesion_count: int | None = None
     seconds: float | None = None
     status: Status = "done"
     reason: str = ""
 
-    def cells(self) -> dict[str, str]:
-        """The row as text, volumes to 0.1 mm³ and times to 10 ms."""
-        values = asdict(self)
-        values["volume_ml"] = None if self.volume_ml is None else f"{self.volume_ml:.4f}"
-        values["seconds"] = None if self.seconds is None else f"{self.seconds:.2f}"
-        return {key: "" if value is None else str(value) for key, value in values.items()}
-
-
-COLUMNS = [field.name for field in fields(Row)]
-
-
-class TableRow(Protocol):
-    """A row of a table of scans."""
-
-    @property
-    def source(self) -> str:
-        """The scan."""
-        ...
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """Names of the columns: the scan, what is special to this kind of row, and how it went."""
+        own = [field.name for field in fields(cls) if field.name not in ("source", *_LAST_COLUMNS)]
+        return ("source", *own, *_LAST_COLUMNS)
 
     def cells(self) -> dict[str, str]:
-        """Text by column, `source` among them."""
-        ...
+        """Return the row as text by column: volumes to 0.1 mm³, times to 10 ms."""
+        return {key: _text(key, value) for key, value in asdict(self).items()}
 
 
-class PredictionTable:
-    """`predictions.csv` in a folder of results, written whole and anew after each scan.
+def _text(column: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}" if column == "seconds" else f"{value:.4f}"
+    return str(value)
 
-    Rows of earlier runs are kept; a scan that is predicted again replaces its row.
+
+class ScanTable:
+    """A CSV file in a folder of results, read and written anew after each scan.
+
+    Rows of earlier runs are kept; a scan that is done again replaces its row. Several processes may write to one
+    table, as those of an array job do: each adds its row while the others wait.
 
     Args:
         folder: where the table is, or will be.
-        name: of another table.
-        columns: of another table, `source` among them.
+        name: of the file.
+        columns: `source` among them.
 
     Raises:
         OutputError: there is a file of that name that is not such a table.
     """
 
-    def __init__(self, folder: Path, name: str = TABLE_NAME, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(self, folder: Path, name: str, columns: Iterable[str]) -> None:
         self.path = folder / name
         self._columns = list(columns)
-        self._rows: dict[str, dict[str, str]] = {}
-        if self.path.exists():
-            self._rows = {row["source"]: row for row in _read(self.path, self._columns)}
+        self._read()
 
-    def add(self, row: TableRow) -> None:
-        """Add or replace the row of a scan and write the table.
+    def add(self, cells: dict[str, str]) -> None:
+        """Add or replace the row of a scan.
+
+        Args:
+            cells: text by column; missing columns stay empty.
 
         Raises:
             OutputError: the table cannot be written.
         """
-        self._rows.pop(row.source, None)
-        self._rows[row.source] = row.cells()
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows.values())
-        atomic_write_text(self.path, text.getvalue())
+        with self._locked():
+            rows = self._read()
+            rows.pop(cells["source"], None)
+            rows[cells["source"]] = cells
+            text = io.StringIO()
+            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows.values())
+            atomic_write_text(self.path, text.getvalue())
 
-
-def _read(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != columns:
+    def _locked(self) -> FileLock:
+        """A lock that other processes wait for; hidden, since it stays."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        except OSError as error:
             raise OutputError(
-                f"{path}: expected a table with the columns {', '.join(columns)}, found "
+                f"{self.path.parent}: expected a folder to write to, but {error.strerror}"
+            ) from error
+
+    def _read(self) -> dict[str, dict[str, str]]:
+        try:
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                rows = {row["source"]: row for row in reader if reader.fieldnames == self._columns}
+        except FileNotFoundError:
+            return {}
+        except NotADirectoryError as error:
+            raise OutputError(f"{self.path.parent}: expected a folder, found a file; name another") from error
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise OutputError(
+                f"{self.path}: expected a table in UTF-8 ({error}); move it away, or choose another folder."
+            ) from error
+        if reader.fieldnames != self._columns:
+            raise OutputError(
+                f"{self.path}: expected a table with the columns {', '.join(self._columns)}, found "
                 f"{', '.join(reader.fieldnames or ['nothing'])}; move it away, or choose another folder."
             )
-        return list(reader)
+        return rows

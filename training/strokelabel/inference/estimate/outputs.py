@@ -9,10 +9,14 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.inference.estimate.predictor import Estimate
-from strokelabel.inference.naming import ResultNames, bids_name
+from strokelabel.inference.naming import ResultNames
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.provenance import provenance
 from strokelabel.io import Image, atomic_write_json, write_nifti
+from strokelabel.io.bids import derivative_name, sidecar_path
 from strokelabel.io.map_files import BIDS_SUFFIXES, MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.networks.estimator import ESTIMATED_MAPS
+from strokelabel.registry import ModelSpec
 
 DESCRIPTIONS: dict[str, str] = {
     "pd": "Proton density; 100 is pure water",
@@ -31,7 +35,7 @@ def map_file_name(stem: str, name: str) -> str:
         name: of the map, one of `ESTIMATED_MAPS`.
     """
     if ResultNames(stem).is_bids:
-        return bids_name(stem, f"{BIDS_SUFFIXES[name]}.nii.gz", "estimated")
+        return derivative_name(stem, f"{BIDS_SUFFIXES[name]}.nii.gz", "estimated")
     return f"{stem}_{PLAIN_SUFFIXES[name]}.nii.gz"
 
 
@@ -54,11 +58,17 @@ def write_estimate(estimate: Estimate, image: Image, folder: Path, stem: str) ->
     paths = []
     for name, values in zip(ESTIMATED_MAPS, estimate.maps, strict=True):
         path = folder / map_file_name(stem, name)
-        sidecar = path.name.removesuffix(".nii.gz") + ".json"
-        atomic_write_json(folder / sidecar, _sidecar(estimate, image, name))
+        atomic_write_json(sidecar_path(path), _sidecar(estimate, image, name))
         write_nifti(path, values, image, np.float32, about)
         paths.append(path)
     return paths
+
+
+def estimate_provenance(spec: ModelSpec, passes: int) -> dict[str, Any]:
+    """Return what decides maps besides the scan: versions, weights, and the number of passes averaged."""
+    made_by = provenance(spec, PredictionOptions())
+    del made_by["options"]
+    return made_by | {"averaged_flips": passes}
 
 
 def _sidecar(estimate: Estimate, image: Image, name: str) -> dict[str, Any]:
@@ -68,11 +78,7 @@ def _sidecar(estimate: Estimate, image: Image, name: str) -> dict[str, Any]:
         "Units": MAP_UNITS[name],
         "Sources": [image.source],
         "SpatialReference": "orig",
-        "strokelabel_version": __version__,
-        "model": estimate.spec.name,
-        "model_version": estimate.spec.version,
-        "weights_sha256": estimate.spec.sha256,
-        "averaged_flips": estimate.passes,
+        **estimate_provenance(estimate.spec, estimate.passes),
         "seconds": round(estimate.seconds, 3),
         "notes": list(estimate.notes),
     }

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
 
-from strokelabel.errors import WeightsError
-from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.device import resolve_device, voxels_that_fit
-from strokelabel.inference.engine import Engine
 from strokelabel.inference.field_of_view import head_view
-from strokelabel.inference.intensity import prepare_intensities
 from strokelabel.inference.network_input import OnProgress, trained_flips
-from strokelabel.io import Image, check_volume
-from strokelabel.networks.estimator import EstimatorConfig
+from strokelabel.inference.scan_model import ScanModel
+from strokelabel.io import Image
 from strokelabel.networks.normalization import normalize
-from strokelabel.networks.weights import load_weights
 from strokelabel.registry import ESTIMATION, ModelSpec
-from strokelabel.types import ChannelVolume, PathLike
+from strokelabel.types import ChannelVolume
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,40 +37,23 @@ class Estimate:
     notes: tuple[str, ...] = ()
 
 
-class QuantitativeEstimator:
+class QuantitativeEstimator(ScanModel):
     """Estimates quantitative maps of T1-weighted (MPRAGE) scans of any orientation and spacing.
 
     Args:
-        spec: the model's description.
-        network: maps normalised scans (1, 1, x, y, z) to maps (1, 4, x, y, z); on `device`, in evaluation mode.
-        device: where to compute.
+        spec, network, device: see `ScanModel`; the network maps normalised scans to maps (1, 4, x, y, z).
+        options: memory; nothing else is used.
 
     Raises:
         WeightsError: the model is not an estimator.
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
-        if spec.task != ESTIMATION:
-            raise WeightsError(
-                f"{spec.path}: expected a model that estimates quantitative maps, this one is for {spec.task}; "
-                "train one with `strokelabel train qatlas-estimator`"
-            )
-        self.spec = spec
-        self.network = network
-        self.device = device
-        self._multiple = EstimatorConfig(**spec.network).multiple
+    task = ESTIMATION
+    purpose = "estimates quantitative maps"
 
-    @classmethod
-    def from_model(cls, model: PathLike, device: str = "auto") -> QuantitativeEstimator:
-        """Load a registered model by name, or a weights file by path.
-
-        Raises:
-            UnknownModelError, WeightsError: no such model, a damaged file, or not an estimator.
-            OptionError: no such device.
-        """
-        place = resolve_device(device)
-        network, spec = load_weights(model, device=str(place))
-        return cls(spec, network, place)
+    def passes(self, flips: bool) -> int:
+        """Return the number of passes that `estimate` averages."""
+        return 2 ** len(trained_flips(self.spec)) if flips else 1
 
     def estimate(
         self,
@@ -101,13 +77,11 @@ class QuantitativeEstimator:
             ImageError: the scan cannot be used; see `strokelabel.errors`.
         """
         began = time.perf_counter()
-        check_volume(image.data, image.affine, image.source)
-        canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
-        volume = canonical.forward(prepare_intensities(image.data, ct_window=None))
+        canonical, volume = self.canonical_volume(image)
         # Instance normalisation needs more than one voxel at the coarsest level, however small the head.
-        box = head_view(volume, self.spec.spacing_mm, 2 * self._multiple)
+        box = head_view(volume, self.spec.spacing_mm, 2 * self.multiple)
         item = normalize(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
-        engine = Engine(self.network, self.device, self._multiple, max_voxels or voxels_that_fit(self.device))
+        engine = self.engine(replace(self.options, max_voxels=max_voxels or self.options.max_voxels))
         axes = trained_flips(self.spec) if flips else ()
 
         def on_pass(done: int, total: int) -> None:
@@ -118,7 +92,10 @@ class QuantitativeEstimator:
         return Estimate(
             maps=np.stack([canonical.inverse(box.paste(one)[np.newaxis])[0] for one in maps]),
             spec=self.spec,
-            passes=2 ** len(axes),
+            passes=self.passes(flips),
             seconds=time.perf_counter() - began,
             notes=image.notes,
         )
+
+    def _advice(self, spec: ModelSpec) -> str:
+        return "train one with `strokelabel train qatlas-estimator`"

@@ -1,49 +1,35 @@
-"""Many scans, one parcellation model: each scan stands or falls by itself, and nothing that is done is lost."""
+"""Structures of many scans: segmentations, volumes and `parcellations.csv`."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from strokelabel.inference.batch.run import failure_reason, known_sidecar
-from strokelabel.inference.batch.table import PredictionTable, Status
-from strokelabel.inference.naming import ResultNames, unique_stems
+from strokelabel.inference.batch.run import run_scans
+from strokelabel.inference.batch.table import ScanRow, ScanTable
+from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate.outputs import parcellation_provenance, write_parcellation
 from strokelabel.inference.parcellate.predictor import TOTAL_INTRACRANIAL, Parcellator
-from strokelabel.io import read_image
+from strokelabel.inference.provenance import known_sidecar
+from strokelabel.io import Image
+from strokelabel.io.file_search import SearchProblem, absolute_path
 
-PARCELLATION_TABLE = "parcellations.csv"
+TABLE_NAME = "parcellations.csv"
 
 
 @dataclass(frozen=True)
-class ParcellationRow:
-    """What became of one scan. What is unknown is None, and an empty cell in the file; it is never 0.
+class ParcellationRow(ScanRow):
+    """Result of one scan.
 
     Attributes:
-        source: absolute path of the scan.
         segmentation: name of the segmentation, in the table's folder.
         intracranial_ml: volume of all structures in ml, fluid included.
-        seconds: time taken, reading and writing included.
-        status: "done"; "kept" when the results of an earlier run were there; "failed".
-        reason: why it failed, or notes about the scan.
     """
 
-    source: str
     segmentation: str | None = None
     intracranial_ml: float | None = None
-    seconds: float | None = None
-    status: Status = "done"
-    reason: str = ""
-
-    def cells(self) -> dict[str, str]:
-        """The row as text, volumes to 0.1 mm³ and times to 10 ms."""
-        values = asdict(self)
-        values["intracranial_ml"] = None if self.intracranial_ml is None else f"{self.intracranial_ml:.4f}"
-        values["seconds"] = None if self.seconds is None else f"{self.seconds:.2f}"
-        return {key: "" if value is None else str(value) for key, value in values.items()}
 
 
 def parcellate_scans(
@@ -52,65 +38,50 @@ def parcellate_scans(
     folder: Path,
     overwrite: bool = False,
     progress: OnProgress | None = None,
+    problems: Sequence[SearchProblem] = (),
 ) -> Iterator[ParcellationRow]:
     """Parcellate scans one by one, write their files and the table, and yield each row as it comes.
 
-    Results of an earlier run with the same scan, model and options are kept. Other results of the same name
-    are never overwritten unless asked to: that scan fails, and says so.
-
-    Args:
-        parcellator: loaded once for all.
-        scans: paths for `read_image`.
-        folder: where results go.
-        overwrite: do it again, whatever is there.
-        progress: told how far the current scan is.
-
-    Raises:
-        OutputError: the table cannot be written.
+    Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """
-    table = PredictionTable(folder, PARCELLATION_TABLE, [field.name for field in fields(ParcellationRow)])
-    for scan, stem in zip(scans, unique_stems(scans), strict=True):
-        began, names = time.perf_counter(), ResultNames(stem)
-        try:
-            row = None if overwrite else _earlier(parcellator, scan, folder, names)
-            row = row or _parcellate(parcellator, scan, folder, names, progress)
-        except Exception as error:  # one bad scan must not take the others with it
-            row = ParcellationRow(str(scan.resolve()), status="failed", reason=failure_reason(scan, error))
-        if row.status != "kept":
-            row = replace(row, seconds=time.perf_counter() - began)
-        table.add(row)
-        yield row
+    return run_scans(_ParcellateTask(parcellator, folder, overwrite), scans, problems, progress)
 
 
-def _parcellate(
-    parcellator: Parcellator, scan: Path, folder: Path, names: ResultNames, progress: OnProgress | None
-) -> ParcellationRow:
-    image = replace(read_image(scan), source=str(scan.resolve()))
-    found = parcellator.parcellate(image, progress)
-    write_parcellation(found, image, folder, names)
-    total = found.volumes_ml[TOTAL_INTRACRANIAL]
-    return ParcellationRow(image.source, names.parcellation, total, reason="; ".join(found.notes))
+class _ParcellateTask:
+    """Finds the structures of each scan."""
 
+    def __init__(self, parcellator: Parcellator, folder: Path, overwrite: bool) -> None:
+        self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
+        self._parcellator = parcellator
+        self._folder = folder
+        self._overwrite = overwrite
 
-def _earlier(
-    parcellator: Parcellator, scan: Path, folder: Path, names: ResultNames
-) -> ParcellationRow | None:
-    """The row of results that are there already; None when the scan is to be done.
+    def run(self, image: Image, names: ResultNames, progress: OnProgress) -> ParcellationRow:
+        found = self._parcellator.parcellate(image, progress)
+        write_parcellation(found, image, self._folder, names)
+        return ParcellationRow(
+            source=image.source,
+            segmentation=names.parcellation,
+            intracranial_ml=found.volumes_ml[TOTAL_INTRACRANIAL],
+            reason="; ".join(found.notes),
+        )
 
-    Raises:
-        OutputError: they are another scan's, or were made otherwise.
-    """
-    if not (folder / names.parcellation).exists():
-        return None
-    made_by = parcellation_provenance(parcellator.spec, parcellator.options)
-    known = known_sidecar(folder / names.parcellation, scan, made_by)
-    if known is None or not (folder / names.volumes).exists():
-        return None
-    return ParcellationRow(
-        str(scan.resolve()),
-        names.parcellation,
-        known["volumes_ml"][TOTAL_INTRACRANIAL],
-        known["seconds"],
-        "kept",
-        "; ".join(known["notes"]),
-    )
+    def failed(self, source: str, reason: str) -> ParcellationRow:
+        return ParcellationRow(source, status="failed", reason=reason)
+
+    def earlier(self, scan: Path, names: ResultNames) -> ParcellationRow | None:
+        segmentation = self._folder / names.parcellation
+        if self._overwrite or not segmentation.exists():
+            return None
+        made_by = parcellation_provenance(self._parcellator.spec, self._parcellator.options)
+        known = known_sidecar(segmentation, scan, made_by)
+        if known is None or not (self._folder / names.volumes).exists():
+            return None
+        return ParcellationRow(
+            source=str(absolute_path(scan)),
+            segmentation=names.parcellation,
+            intracranial_ml=known["volumes_ml"][TOTAL_INTRACRANIAL],
+            seconds=known["seconds"],
+            status="kept",
+            reason="; ".join(known["notes"]),
+        )

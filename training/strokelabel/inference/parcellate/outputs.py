@@ -10,9 +10,9 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.inference.naming import ResultNames
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate.predictor import Parcellation
-from strokelabel.inference.segment.options import PredictionOptions
-from strokelabel.inference.segment.outputs import dataset_description, provenance
+from strokelabel.inference.provenance import provenance, write_description
 from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.registry import ModelSpec
 from strokelabel.structures import Structure, structures_of
@@ -36,7 +36,7 @@ def write_parcellation(found: Parcellation, image: Image, folder: Path, names: R
     atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of(found.spec.class_ids)))
     atomic_write_text(folder / names.volumes, volume_table(found.volumes_ml))
     if names.is_bids:
-        atomic_write_json(folder / "dataset_description.json", dataset_description(found.spec))
+        write_description(folder, found.spec)
     atomic_write_json(folder / f"{stem}.json", _sidecar(found, image.source))
     about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
     write_nifti(folder / names.parcellation, found.labels, image, np.uint8, about)

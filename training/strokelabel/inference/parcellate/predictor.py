@@ -12,19 +12,14 @@ import torch
 from torch import nn
 
 from strokelabel.errors import LabelMapError, WeightsError
-from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.device import resolve_device, voxels_that_fit
-from strokelabel.inference.engine import Engine
-from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
 from strokelabel.inference.network_input import OnProgress, on_source_grid, shown_probabilities, silent
-from strokelabel.inference.segment.options import PredictionOptions
-from strokelabel.io import Image, check_volume
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.scan_model import ScanModel, ct_notes
+from strokelabel.io import Image
 from strokelabel.metrics.lesions import CONNECTIVITY
-from strokelabel.networks.unet import UNetConfig
-from strokelabel.networks.weights import load_weights
 from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.structures import CSF_ID, LESION, Structure, mirrored_classes, structures_of
-from strokelabel.types import ChannelVolume, LabelVolume, PathLike, Volume
+from strokelabel.types import ChannelVolume, LabelVolume, Volume
 
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
@@ -56,18 +51,22 @@ class Parcellation:
     notes: tuple[str, ...] = ()
 
 
-class Parcellator:
+class Parcellator(ScanModel):
     """Finds the structures of a scan of any contrast, orientation and spacing.
 
+    Attributes:
+        structures: of the network's channels.
+
     Args:
-        spec: the model's description.
-        network: maps (1, 1, x, y, z) to logits (1, structures, x, y, z); on `device`, in evaluation mode.
-        device: where to compute.
+        spec, network, device: see `ScanModel`; the network gives logits (1, structures, x, y, z).
         options: flips, CT window, view and memory; what concerns lesions is not used.
 
     Raises:
-        WeightsError: the model is of another task, or of structures that we do not know.
+        WeightsError: the model is of another task, or of structures that are not known.
     """
+
+    task = PARCELLATION
+    purpose = "parcellates"
 
     def __init__(
         self,
@@ -76,36 +75,13 @@ class Parcellator:
         device: torch.device,
         options: PredictionOptions | None = None,
     ) -> None:
-        if spec.task != PARCELLATION:
-            raise WeightsError(
-                f"{spec.path}: expected a model for {PARCELLATION}, this one is for {spec.task}; "
-                "train one with `strokelabel train synthseg`"
-            )
+        super().__init__(spec, network, device, options)
         try:
             self.structures = structures_of(spec.class_ids)
         except LabelMapError as error:
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
             ) from error
-        self.spec = spec
-        self.network = network
-        self.device = device
-        self.options = options or PredictionOptions()
-        self._multiple = UNetConfig(**spec.network).multiple
-
-    @classmethod
-    def from_model(
-        cls, model: PathLike, device: str = "auto", options: PredictionOptions | None = None
-    ) -> Parcellator:
-        """Load a registered model by name, or a weights file by path.
-
-        Raises:
-            UnknownModelError, WeightsError: no such model, a damaged file, or one of another task.
-            OptionError: no such device.
-        """
-        place = resolve_device(device)
-        network, spec = load_weights(model, device=str(place))
-        return cls(spec, network, place, options)
 
     def parcellate(self, image: Image, progress: OnProgress | None = None) -> Parcellation:
         """Find the structures of one scan.
@@ -119,30 +95,15 @@ class Parcellator:
         """
         began = time.perf_counter()
         report, options = progress or silent, self.options
-        check_volume(image.data, image.affine, image.source)
-        canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         report("preparing", 0.0)
-        volume = canonical.forward(prepare_intensities(image.data, options.ct_window))
-        box, probabilities = shown_probabilities(
-            volume, self.spec, self._engine(), self._multiple, options, report
-        )
+        canonical, volume = self.canonical_volume(image, options.ct_window)
+        engine = self.engine(options, mirrored_classes(self.structures))
+        box, probabilities = shown_probabilities(volume, self.spec, engine, self.multiple, options, report)
         keep_largest_pieces(probabilities, self.structures)
         report("writing to the scan's grid", 0.9)
         found = self._decide(on_source_grid(probabilities, box, canonical), image)
         report("done", 1.0)
         return replace(found, seconds=time.perf_counter() - began)
-
-    def _engine(self) -> Engine:
-        """Runs the network; under flips, the sides of the structures change too."""
-        options = self.options
-        return Engine(
-            self.network,
-            self.device,
-            self._multiple,
-            options.max_voxels or voxels_that_fit(self.device),
-            options.overlap,
-            mirrored=mirrored_classes(self.structures),
-        )
 
     def _decide(self, channels: Iterator[Volume], image: Image) -> Parcellation:
         """Labels and volumes from channels that come one at a time, so that they need not all be in memory."""
@@ -160,14 +121,15 @@ class Parcellator:
         return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
 
     def _notes(self, image: Image, intracranial_ml: float) -> tuple[str, ...]:
-        notes = []
-        if self.options.ct_window is None and looks_like_ct(image.data):
-            notes.append("the values look like Hounsfield units: use the CT option for a CT")
+        notes = [*ct_notes(image, self.options)]
         if intracranial_ml < _LITTLE_BRAIN_ML:
             notes.append(
                 f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture"
             )
         return tuple(notes)
+
+    def _advice(self, spec: ModelSpec) -> str:
+        return "train one with `strokelabel train synthseg`"
 
 
 def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Structure]) -> None:

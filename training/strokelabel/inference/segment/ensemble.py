@@ -17,7 +17,7 @@ from torch import Tensor
 
 from strokelabel.errors import ImageError
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import decide
 from strokelabel.inference.segment.uncertainty import Uncertainty, passes_of

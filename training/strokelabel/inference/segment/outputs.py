@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +12,11 @@ import numpy as np
 from strokelabel import __version__
 from strokelabel.errors import UnreadableImageError
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.provenance import provenance, write_description
 from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
+from strokelabel.io.bids import sidecar_path
 from strokelabel.labels import CLASS_COLORS
-from strokelabel.registry import ModelSpec
 
 _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospinal fluid": 3, "lesion": 7}
 """BIDS's common numbers of image-derived labels; partial volume has none."""
@@ -74,10 +73,10 @@ def write_outputs(
     if choice.probabilities and choice.tissues and prediction.probabilities is not None:
         _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
         label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
-        atomic_write_json(folder / _sidecar_name(names.tissue_probabilities), label_map)
+        atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
     if names.is_bids:
-        atomic_write_json(folder / "dataset_description.json", dataset_description(prediction.spec))
-    atomic_write_json(folder / _sidecar_name(names.mask), sidecar(prediction, image.source))
+        write_description(folder, prediction.spec)
+    atomic_write_json(sidecar_path(folder / names.mask), sidecar(prediction, image.source))
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
 
 
@@ -104,34 +103,6 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
     }
-
-
-def provenance(spec: ModelSpec, options: PredictionOptions) -> dict[str, Any]:
-    """What decides a result besides the scan: versions, weights and options, as JSON would hold them."""
-    kept = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(options).items()}
-    for not_of_the_result in ("keep_probabilities", "max_voxels"):
-        kept.pop(not_of_the_result)
-    return {
-        "strokelabel_version": __version__,
-        "model": spec.name,
-        "model_version": spec.version,
-        "weights_sha256": spec.sha256,
-        "options": kept,
-    }
-
-
-def read_sidecar(folder: Path, names: ResultNames) -> dict[str, Any] | None:
-    """The sidecar of a mask that is there; None when there is none, or it is not ours."""
-    return sidecar_of(folder / names.mask)
-
-
-def sidecar_of(image: Path) -> dict[str, Any] | None:
-    """What lies beside an image file as its description; None when nothing does, or it is not ours."""
-    try:
-        content = json.loads(image.with_name(_sidecar_name(image.name)).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and "weights_sha256" in content else None
 
 
 def class_table(class_names: tuple[str, ...]) -> str:
@@ -172,22 +143,3 @@ def _write_channels(path: Path, channels: np.ndarray, same_grid: Path) -> None:
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     with atomic_path(path) as temporary:
         nib.save(kind(values, None, header), temporary)
-
-
-def dataset_description(spec: ModelSpec) -> dict[str, Any]:
-    """What BIDS wants to know about a folder of results."""
-    generator = {
-        "Name": "StrokeLabel",
-        "Version": __version__,
-        "Description": f"model {spec.name} {spec.version}",
-    }
-    return {
-        "Name": "StrokeLabel predictions",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "derivative",
-        "GeneratedBy": [generator],
-    }
-
-
-def _sidecar_name(image_name: str) -> str:
-    return image_name.removesuffix(".nii.gz") + ".json"

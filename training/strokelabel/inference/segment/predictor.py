@@ -9,10 +9,6 @@ import torch
 from torch import nn
 
 from strokelabel.errors import WeightsError
-from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.device import resolve_device, voxels_that_fit
-from strokelabel.inference.engine import Engine
-from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
 from strokelabel.inference.network_input import (
     OnProgress,
     ShownScan,
@@ -23,35 +19,33 @@ from strokelabel.inference.network_input import (
     silent,
     trained_flips,
 )
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.scan_model import ScanModel, ct_notes
 from strokelabel.inference.segment.scores import Prediction, Scores, decide, gather_scores
-from strokelabel.io import Image, check_volume
-from strokelabel.networks.unet import UNetConfig
-from strokelabel.networks.weights import load_weights
+from strokelabel.io import Image
 from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
-from strokelabel.types import ChannelVolume, PathLike
+from strokelabel.types import ChannelVolume
 
 __all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
 
 LESION = "lesion"
 
 
-class Predictor:
+class Predictor(ScanModel):
     """Predicts lesion and tissues of a scan of any contrast, orientation and spacing, on the scan's own grid.
 
     Attributes:
-        multiple: what the network asks of the sides of a box.
         lesion: index of the lesion among the classes.
 
     Args:
-        spec: the model's description; its spacing and field of view decide what the network is shown.
-        network: maps (1, 1, x, y, z) to logits (1, classes, x, y, z); on `device`, in evaluation mode.
-        device: where to compute.
-        options: used where `predict` is not given others.
+        spec, network, device, options: see `ScanModel`; the network gives logits (1, classes, x, y, z).
 
     Raises:
         WeightsError: the model does not segment, or has no lesion class.
     """
+
+    task = SEGMENTATION
+    purpose = "segments lesions"
 
     def __init__(
         self,
@@ -60,39 +54,10 @@ class Predictor:
         device: torch.device,
         options: PredictionOptions | None = None,
     ) -> None:
-        self.spec = spec
-        self.network = network
-        self.device = device
-        self.options = options or PredictionOptions()
-        if spec.task != SEGMENTATION:
-            command = "predict" if spec.task == PARCELLATION else "estimate"
-            raise WeightsError(
-                f"{spec.path}: expected a model that segments lesions, this one is for {spec.task}; "
-                f"use `strokelabel {command}` with it"
-            )
-        self.multiple = UNetConfig(**spec.network).multiple
+        super().__init__(spec, network, device, options)
         if LESION not in spec.class_names:
             raise WeightsError(f"{spec.path}: expected a class named {LESION!r}, found {spec.class_names}")
         self.lesion = spec.class_names.index(LESION)
-
-    @classmethod
-    def from_model(
-        cls, model: PathLike = "base", device: str = "auto", options: PredictionOptions | None = None
-    ) -> Predictor:
-        """Load a registered model by name, or a weights file by path.
-
-        Args:
-            model: name or path of a safetensors file.
-            device: "auto", "cpu", "cuda" or "cuda:1".
-            options: see `PredictionOptions`.
-
-        Raises:
-            UnknownModelError, WeightsError: no such model, or a corrupt file.
-            OptionError: no such device.
-        """
-        place = resolve_device(device)
-        network, spec = load_weights(model, device=str(place))
-        return cls(spec, network, place, options)
 
     def predict(
         self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
@@ -135,12 +100,9 @@ class Predictor:
         Raises:
             ImageError: the scan cannot be segmented; see `strokelabel.errors`.
         """
-        check_volume(image.data, image.affine, image.source)
-        canonical = CanonicalGrid.for_image(image.grid.shape, image.affine, self.spec.spacing_mm)
         report("preparing", 0.0)
-        volume = canonical.forward(prepare_intensities(image.data, options.ct_window))
-        max_voxels = options.max_voxels or voxels_that_fit(self.device)
-        engine = Engine(self.network, self.device, self.multiple, max_voxels, options.overlap)
+        canonical, volume = self.canonical_volume(image, options.ct_window)
+        engine = self.engine(options)
         box = shown_box(volume, self.spec, engine, self.multiple, options)
         return ShownScan(canonical, box, box.crop(volume), engine, self.spec)
 
@@ -150,12 +112,10 @@ class Predictor:
         """Probabilities (classes, x, y, z) in the shown box as scores on the scan's own grid."""
         channels = on_source_grid(probabilities, scan.box, scan.canonical)
         keep = len(self.spec.class_names) if options.keep_probabilities else 0
-        notes = (*image.notes, *_ct_notes(image, options), *scan.engine.notes)
+        notes = (*image.notes, *ct_notes(image, options), *scan.engine.notes)
         brain = brain_on_source_grid(probabilities, scan)
         return gather_scores(channels, image.grid.shape, self.lesion, keep, notes, brain)
 
-
-def _ct_notes(image: Image, options: PredictionOptions) -> tuple[str, ...]:
-    if options.ct_window is None and looks_like_ct(image.data):
-        return ("the values look like Hounsfield units: use the CT option for a CT",)
-    return ()
+    def _advice(self, spec: ModelSpec) -> str:
+        command = "predict" if spec.task == PARCELLATION else "estimate"
+        return f"use `strokelabel {command}` with it"

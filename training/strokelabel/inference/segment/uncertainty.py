@@ -15,7 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from strokelabel.errors import OptionError
 from strokelabel.inference.network_input import OnProgress, ShownScan, report_passes, silent
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction, Scores, decide
 from strokelabel.inference.several_passes import PassSums, UncertaintyMaps

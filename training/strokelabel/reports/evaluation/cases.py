@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from strokelabel.errors import OptionError
-from strokelabel.inference.naming import image_stem, unique_stems
+from strokelabel.inference.naming import unique_stems
+from strokelabel.io.bids import entities_of, image_stem
 from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
 
 NO_GROUP = "scan"
@@ -147,6 +148,6 @@ def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:
 
 def _session(path: Path) -> tuple[str, str, str]:
     """Subject, session and template space that a BIDS name tells."""
-    found = dict(part.split("-", 1) for part in image_stem(path).split("_") if "-" in part)
+    found = entities_of(image_stem(path))
     space = found.get("space", "")
     return found.get("sub", ""), found.get("ses", ""), space if _TEMPLATE.match(space) else ""

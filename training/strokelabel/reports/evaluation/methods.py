@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DataError, OptionError
-from strokelabel.inference.naming import ResultNames, image_stem
-from strokelabel.io import Image, find_images, read_label_image
+from strokelabel.inference.naming import ResultNames
+from strokelabel.io import Image, read_label_image
+from strokelabel.io.bids import image_stem
+from strokelabel.io.file_search import search_files
 from strokelabel.io.nifti import is_nifti_name
 from strokelabel.reports.evaluation.cases import EvaluationCase
 
@@ -157,7 +159,7 @@ class FolderMethod(FileMethod):
     def _files(self) -> dict[str, list[Path]]:
         """NIfTI files by their stems in lower case."""
         files = defaultdict(list)
-        for path in find_images([self.folder]):
+        for path in search_files(self.folder).files:
             if is_nifti_name(path):
                 files[image_stem(path).lower()].append(path)
         return dict(files)

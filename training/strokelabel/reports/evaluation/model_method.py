@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.segment.options import PredictionOptions
-from strokelabel.inference.segment.outputs import OutputChoice, provenance, read_sidecar, write_outputs
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.provenance import provenance, sidecar_of
+from strokelabel.inference.segment.outputs import OutputChoice, write_outputs
 from strokelabel.io import Image, read_image
 from strokelabel.registry import ModelSpec
 from strokelabel.reports.evaluation.cases import EvaluationCase
@@ -135,7 +136,7 @@ class ModelMethod(Method):
 
     def _is_made(self, case: EvaluationCase, names: ResultNames) -> bool:
         mask, image = self.folder / names.mask, image_of(case)
-        known = read_sidecar(self.folder, names)
+        known = sidecar_of(self.folder / names.mask)
         if known is None or not mask.exists() or not image.exists():
             return False
         same = all(

@@ -21,7 +21,7 @@ from strokelabel.inference.network_input import (
     silent,
     trained_flips,
 )
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.scores import Scores, gather_scores
 from strokelabel.io import Image
 from strokelabel.registry import ModelSpec

@@ -10,13 +10,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from strokelabel import __version__
-from strokelabel.inference.naming import bids_name
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, read_image, write_nifti
+from strokelabel.io.bids import dataset_description, derivative_name, session_folders
 from strokelabel.io.slice_files import PLANES, SliceFile, View, read_slices
 from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.real_validation.material import (
@@ -30,6 +29,8 @@ MASKS: Final = Path("derivatives/lesion_masks")
 CASES: Final = MASKS / "cases.tsv"
 """A table of all cases with their groups, for `strokelabel evaluate --pairs`."""
 
+_NAME = "Real validation set of StrokeLabel"
+_MADE_BY = "strokelabel validate --real"
 _FORMAT: Final = 1
 """Raised when the same material would be written differently."""
 
@@ -74,9 +75,10 @@ def write_real_validation(material: Path, folder: Path) -> Path:
         rows = [row for group, path in slice_files for row in _write_slices(read_slices(path), group, folder)]
         rows += [_write_scan(scan, folder) for scan in scans]
         atomic_write_text(folder / CASES, _table(rows))
-        atomic_write_json(folder / MASKS / "dataset_description.json", _description("derivative"))
+        atomic_write_json(folder / MASKS / "dataset_description.json", dataset_description(_NAME, _MADE_BY))
         atomic_write_json(
-            folder / "dataset_description.json", _description("raw") | {"MaterialDigest": digest}
+            folder / "dataset_description.json",
+            dataset_description(_NAME, _MADE_BY, kind="raw", MaterialDigest=digest),
         )
     return folder / CASES
 
@@ -93,15 +95,6 @@ def _digest_of(folder: Path) -> str | None:
         return str(content["MaterialDigest"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _description(kind: str) -> dict[str, Any]:
-    return {
-        "Name": "Real validation set of StrokeLabel",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": kind,
-        "GeneratedBy": [{"Name": "StrokeLabel", "Version": __version__}],
-    }
 
 
 def _write_slices(slices: SliceFile, group: RealGroup, folder: Path) -> Iterator[_Row]:
@@ -151,10 +144,10 @@ def _copy(source: Path, target: Path) -> None:
 
 def _row(stem: str, group: RealGroup) -> _Row:
     """Places of a scan and its mask, by the scan's BIDS name."""
-    parts = [part for part in stem.split("_") if part.startswith(("sub-", "ses-"))]
+    parts = session_folders(stem)
     parts.append("dwi" if stem.endswith(("_dwi", "_adc")) else "anat")
     place = Path(*parts)
-    mask = bids_name(stem, "mask.nii.gz", "lesion", label="L")
+    mask = derivative_name(stem, "mask.nii.gz", "lesion", label="L")
     return _Row(place / f"{stem}.nii.gz", MASKS / place / mask, group)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from strokelabel.errors import DataError
-from strokelabel.inference.naming import image_stem
+from strokelabel.io.bids import image_stem
 from strokelabel.io.slice_files import View
 
 Part = Literal["validation", "development"]

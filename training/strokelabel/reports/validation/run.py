@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.io.atomic import atomic_write_text

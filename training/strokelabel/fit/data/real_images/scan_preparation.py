@@ -13,7 +13,7 @@ from strokelabel.fit.data.real_images.scans import SHAPE, SPACING_MM
 from strokelabel.fit.pseudo_labels.alignment import align_with_icbm
 from strokelabel.geometry import CanonicalGrid, CropBox, box_around
 from strokelabel.inference.intensity import prepare_intensities
-from strokelabel.inference.segment.options import PredictionOptions
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.images import Image
 from strokelabel.metrics import largest_component

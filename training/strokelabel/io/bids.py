@@ -1,0 +1,133 @@
+"""BIDS: the parts of file names, names of derivatives, sidecars, and dataset descriptions.
+
+Brain Imaging Data Structure 1.10 (https://bids-specification.readthedocs.io). All that the project knows about such
+names is here; names of the results of a scan are in `strokelabel.inference.naming`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strokelabel import __version__
+
+VERSION = "1.10.0"
+"""Version of BIDS that is written."""
+
+DATATYPES = ("anat", "dwi", "perf", "func", "fmap", "swi")
+"""Folders of a session that scans lie in."""
+
+NOT_RAW_FOLDERS = frozenset({"derivatives", "sourcedata", "code"})
+"""Folders of a data set that hold no raw scans."""
+
+_NAME = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
+_NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_DERIVED = re.compile(
+    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi)$", re.IGNORECASE
+)
+_LATE_ENTITIES = (
+    "space",
+    "split",
+    "recording",
+    "chunk",
+    "atlas",
+    "seg",
+    "scale",
+    "res",
+    "den",
+    "label",
+    "desc",
+)
+"""Entities that BIDS puts at the end of a name, in its order."""
+
+
+def image_stem(path: str | Path) -> str:
+    """Return the name of an image without .nii or .nii.gz; the name of a folder whole."""
+    return _NIFTI_ENDING.sub("", Path(path).name)
+
+
+def is_bids_name(stem: str) -> bool:
+    """Return whether a name without its ending is one that BIDS allows, such as "sub-01_T1w"."""
+    return _NAME.fullmatch(stem) is not None
+
+
+def entities_of(stem: str) -> dict[str, str]:
+    """Return the entities of a name, such as {"sub": "01", "ses": "2"} of "sub-01_ses-2_T1w"."""
+    return dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
+
+
+def words_of(stem: str) -> tuple[str, ...]:
+    """Return the parts of a name that are no entities; the last of them is the suffix, such as "T1w"."""
+    return tuple(part for part in stem.split("_") if "-" not in part)
+
+
+def is_derived_name(path: str | Path) -> bool:
+    """Return whether a file's name is that of a mask, segmentation or probability map rather than of a scan.
+
+    The endings are BIDS's (`_mask`, `_dseg`, `_probseg`) and those of published data sets: ISLES (`_msk`), BraTS
+    (`-seg`), ATLAS (`_lesion`), SynthSeg (`_synthseg`).
+    """
+    return _DERIVED.search(image_stem(path)) is not None
+
+
+def session_folders(stem: str) -> list[str]:
+    """Return the folders that a file of this name lies in, such as ["sub-01", "ses-2"]."""
+    entities = entities_of(stem)
+    return [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
+
+
+def datatype_of(scan: Path) -> str:
+    """Return the datatype of a scan by the folder that it lies in; "anat" where that is none of `DATATYPES`."""
+    return scan.parent.name if scan.parent.name in DATATYPES else "anat"
+
+
+def derivative_name(stem: str, ending: str, description: str, label: str | None = None) -> str:
+    """Return the name of a derivative of a BIDS file, on the file's own grid.
+
+    Args:
+        stem: name of the source without .nii.gz, such as "sub-01_T2w".
+        ending: BIDS suffix and file type, such as "mask.nii.gz".
+        description: content; `desc` becomes the source's own `desc`, its suffix, and this.
+        label: BIDS's abbreviation of the segmented thing, if it is one.
+    """
+    *parts, suffix = stem.split("_")
+    entities = dict(part.split("-", 1) for part in parts)
+    entities["desc"] = f"{entities.get('desc', '')}{suffix}{description}"
+    entities.setdefault("space", "orig")
+    if label is not None:
+        entities["label"] = label
+    early = [key for key in entities if key not in _LATE_ENTITIES]
+    late = [key for key in _LATE_ENTITIES if key in entities]
+    return "_".join([f"{key}-{entities[key]}" for key in [*early, *late]] + [ending])
+
+
+def sidecar_path(image: Path) -> Path:
+    """Return the path of the JSON file that describes an image."""
+    return image.with_name(f"{image_stem(image)}.json")
+
+
+def dataset_description(
+    name: str,
+    generated_by: str = "",
+    kind: str = "derivative",
+    **more: Any,  # noqa: ANN401 - what JSON holds
+) -> dict[str, Any]:
+    """Return the content of a `dataset_description.json`.
+
+    Args:
+        name: of the data set.
+        generated_by: what of StrokeLabel made it, such as "model base 0.4.0"; empty for raw data.
+        kind: "derivative" or "raw".
+        more: further keys.
+    """
+    description: dict[str, Any] = {"Name": name, "BIDSVersion": VERSION, "DatasetType": kind}
+    if generated_by:
+        generator: Mapping[str, str] = {
+            "Name": "StrokeLabel",
+            "Version": __version__,
+            "Description": generated_by,
+        }
+        description["GeneratedBy"] = [generator]
+    return description | more

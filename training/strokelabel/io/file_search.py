@@ -1,0 +1,213 @@
+"""Search of folders for scans: no odd entry stops it, and what is left out is named.
+
+Hidden files and folders, and those that archives leave behind (`__MACOSX`, `@eaDir`), are passed over. Links to folders
+are followed once. An entry that cannot be read, or whose name is not valid text, becomes a problem of the search.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
+from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.nifti import is_nifti_name
+
+_ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """An entry of a folder that was left out.
+
+    Attributes:
+        path: the entry as text that can be printed; bytes that are no text are written as escapes.
+        reason: why, and what to do.
+    """
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class FileSearch:
+    """The files below a folder.
+
+    Attributes:
+        files: in the order of their paths; links are files even where their target is missing.
+        problems: entries that were left out.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    problems: list[SearchProblem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ImageSearch:
+    """The scans that inputs stand for.
+
+    Attributes:
+        images: paths for `read_image`, each once, in the order of the inputs and sorted within a folder.
+        problems: entries of searched folders that were left out.
+    """
+
+    images: list[Path]
+    problems: list[SearchProblem]
+
+
+def absolute_path(path: str | Path) -> Path:
+    """Return an absolute path as the user gave it: links stay, since results are named after them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links, Path.absolute keeps ".."
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is passed over: hidden, or left behind by an archive."""
+    return name.startswith(".") or name in _ARCHIVE_LEFTOVERS
+
+
+def search_files(root: Path, skipped_folders: Collection[str] = ()) -> FileSearch:
+    """List the files below a folder.
+
+    Args:
+        root: a folder, or a link to one.
+        skipped_folders: names of folders that are passed over.
+    """
+    found, seen = FileSearch(), set[tuple[int, int]]()
+    folders, linked = [root], list[Path]()
+    while folders or linked:  # links last, so that a folder is found under its own name first
+        folder = folders.pop() if folders else linked.pop(0)
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            found.problems.append(
+                _problem(folder, f"cannot be read ({error.strerror}); check its permissions")
+            )
+            continue
+        for entry in listed:
+            if not is_hidden(entry.name):
+                _sort_in(entry, folder, skipped_folders, found, folders, linked)
+    found.files.sort()
+    return found
+
+
+def _sort_in(
+    entry: os.DirEntry[str],
+    folder: Path,
+    skipped: Collection[str],
+    found: FileSearch,
+    folders: list[Path],
+    linked: list[Path],
+) -> None:
+    """Put an entry where it belongs: with the files, with the folders still to be searched, or with the problems."""
+    path = folder / entry.name
+    try:
+        entry.name.encode("utf-8")
+        if entry.is_dir():
+            if entry.name not in skipped:
+                (linked if entry.is_symlink() else folders).append(path)
+        elif entry.is_file() or _is_dangling_link(entry):
+            found.files.append(path)
+        elif is_nifti_name(path):
+            found.problems.append(_problem(path, "is no regular file"))
+    except UnicodeEncodeError:
+        found.problems.append(_problem(path, "has a name that is not UTF-8; rename it"))
+    except OSError as error:
+        found.problems.append(_problem(path, f"cannot be read ({error.strerror})"))
+
+
+def _is_dangling_link(entry: os.DirEntry[str]) -> bool:
+    """Return whether a link's target is missing, as of a file that datalad has not fetched yet."""
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - false for loops, too
+
+
+def _problem(path: Path, reason: str) -> SearchProblem:
+    return SearchProblem(printable(path), reason)
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that any stream takes: bytes that are not UTF-8 become escapes such as \\xfc."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
+    """List the scans that inputs stand for.
+
+    Args:
+        inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
+            folder is one scan); patterns with `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other
+            derived files are passed over by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
+
+    Returns:
+        An input that stands for nothing is among the images as it is, so that reading it says what is wrong while the
+        others are still processed.
+    """
+    found: dict[Path, Path] = {}
+    problems: list[SearchProblem] = []
+    for item in inputs:
+        for path in _matches(item):
+            images = _images_in(path, problems) if _is_folder(path) else [path]
+            for image in images:
+                found.setdefault(absolute_path(image), image)
+    return ImageSearch(list(found.values()), problems)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:  # missing, a loop, or not to be entered: reading it says so
+        return False
+
+
+def _matches(item: str | Path) -> list[Path]:
+    """The paths of a pattern; a path that exists is itself, even with brackets in its name."""
+    path = Path(item).expanduser()
+    if os.path.lexists(path) or not glob.has_magic(str(path)):
+        return [path]
+    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    scans = [match for match in matches if match.is_dir() or is_nifti_name(match)]
+    return [match for match in scans if not is_derived_name(match)] or scans or [path]
+
+
+def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
+    """The scans below a folder; the folder itself where there are none and nothing explains it."""
+    search = search_files(folder, NOT_RAW_FOLDERS)
+    problems += search.problems
+    images = sorted(_scans_among(search.files))
+    if not images and any(is_nifti_name(path) for path in search.files):
+        problems.append(
+            _problem(folder, "expected scans, found masks and other derived files alone; name one to use it")
+        )
+    return images or ([] if problems else [folder])
+
+
+def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
+    by_folder: dict[Path, list[Path]] = {}
+    for path in files:
+        if not is_nifti_name(path):
+            by_folder.setdefault(path.parent, []).append(path)
+        elif not is_derived_name(path):
+            yield path
+    for folder, others in by_folder.items():
+        if any(_is_dicom_image(path) for path in others):
+            yield folder
+
+
+def _is_dicom_image(path: Path) -> bool:
+    """Whether a file is a DICOM image; results of earlier runs (SEG), reports and the like are none."""
+    if not is_dicom_file(path):
+        return False
+    from strokelabel.io.dicom_header import announces_an_image  # pydicom is only needed where DICOM is
+
+    return announces_an_image(path)
