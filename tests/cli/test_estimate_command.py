@@ -47,7 +47,7 @@ def test_a_scan_becomes_four_maps_with_a_picture_which_are_replaced_only_when_as
     assert f"{stem}_PDmap.nii.gz" in capsys.readouterr().out
     assert estimate(*command) == 0
     assert "kept from an earlier run" in capsys.readouterr().out
-    other = save_tiny_estimator(tmp_path / "other.safetensors", seed=2)
+    other = save_tiny_estimator(tmp_path / "other.safetensors", seed=3)
     assert estimate(scan, "-o", tmp_path / "maps", "--weights", other, "--no-flips") == 1
     assert "or overwrite" in capsys.readouterr().err
     assert estimate(*command, "--overwrite") == 0

@@ -28,8 +28,8 @@ def estimator_spec(config: EstimatorConfig = TINY, **changes: Any) -> ModelSpec:
     return make_spec(**(known | changes))
 
 
-def save_tiny_estimator(path: Path) -> Path:
+def save_tiny_estimator(path: Path, seed: int = 2) -> Path:
     """Write its weights."""
-    torch.manual_seed(2)
+    torch.manual_seed(seed)
     save_weights(path, build_estimator(TINY), estimator_spec(path=path))
     return path

@@ -142,7 +142,7 @@ def test_a_scan_that_fails_is_counted_and_takes_no_other_with_it(bright_model, s
         labeler(bright_model, tmp_path / "out").label_scans([scans[0], broken, tmp_path / "gone.nii.gz"])
     )
     assert [row.status for row in rows] == ["done", "failed", "failed"]
-    assert str(broken) in rows[1].problem and "gone.nii.gz" in rows[2].problem
+    assert str(broken) in rows[1].reason and "gone.nii.gz" in rows[2].reason
     table = (tmp_path / "out" / TABLE_NAME).read_text().splitlines()
     assert len(table) == 4 and ",failed," in table[2]
 

@@ -109,7 +109,8 @@ class ScanTable:
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.DictReader(file)
-                rows = {row["source"]: row for row in reader if reader.fieldnames == self._columns}
+                found = list(reader.fieldnames or ["nothing"])
+                rows = {row["source"]: row for row in reader} if found == self._columns else {}
         except FileNotFoundError:
             return {}
         except NotADirectoryError as error:
@@ -118,9 +119,9 @@ class ScanTable:
             raise OutputError(
                 f"{self.path}: expected a table in UTF-8 ({error}); move it away, or choose another folder."
             ) from error
-        if reader.fieldnames != self._columns:
+        if found != self._columns:
             raise OutputError(
                 f"{self.path}: expected a table with the columns {', '.join(self._columns)}, found "
-                f"{', '.join(reader.fieldnames or ['nothing'])}; move it away, or choose another folder."
+                f"{', '.join(found)}; move it away, or choose another folder."
             )
         return rows
