@@ -53,7 +53,7 @@ _Kind = TypeVar("_Kind", bound=ScanModel)
 def load_model(
     model: PathLike = "base", device: str = "auto", options: PredictionOptions | None = None
 ) -> Predictor | Parcellator | QuantitativeEstimator:
-    """Load a model: a `Predictor` of lesions, a `Parcellator`, or a `QuantitativeEstimator`, by what it was trained for.
+    """Load a model: a `Predictor` of lesions, a `Parcellator`, or a `QuantitativeEstimator`.
 
     Args:
         model: name of a registered model, or path of a weights file (.safetensors).
