@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bright_network import centred_affine, phantom, rotation
-from strokelabel.errors import DataError, LabelMapError
+from strokelabel.errors import DataError, GeometryError
 from strokelabel.fit.fine_tune_cases import SubmittedLabel, prepare_cases, read_submitted, split_cases
 
 SHAPE = (30, 38, 20)
@@ -74,7 +74,7 @@ def test_a_label_of_another_grid_is_left_out_and_the_others_are_used(tmp_path: P
     nib.Nifti1Image(np.ones((5, 6, 7), np.uint8), AFFINE).to_filename(bad.label)
     text, _ = write(tmp_path, "sub-05_dwi")
     text.label.write_text("not a label")
-    with pytest.raises(LabelMapError, match="on the scan's grid"):
+    with pytest.raises(GeometryError, match="expected the grid of its scan"):
         read_submitted(bad)
     cases, refused = prepare_cases([text, bad, good], 6.0, tmp_path / "cache")
     assert [case.submitted for case in cases] == [good]

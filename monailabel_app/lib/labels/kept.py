@@ -68,8 +68,8 @@ class KeptLabels:
             OutputError: it cannot be written.
         """
         entry = new_label(image_id, SUFFIX, label.info)
-        if before is not None:
-            self.history.secure(tag, image_id, self.path(tag, image_id, before.ext), before.info)
+        ext, info = (SUFFIX, {}) if before is None else (before.ext, before.info)  # a file may be there unentered
+        self.history.secure(tag, image_id, self.path(tag, image_id, ext), info)
         with TemporaryDirectory() as folder:
             written = Path(folder) / f"label{SUFFIX}"
             write_nifti(written, label.data, label.like, np.uint8, "StrokeLabel")

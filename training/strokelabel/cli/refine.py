@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.errors import OptionError
+from strokelabel.errors import GeometryError, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,30 +89,35 @@ def _labels(path: Path, image: Image) -> np.ndarray:
     """Labels of a file, in the order of the scan's axes.
 
     Raises:
-        GeometryError: on another grid than the scan's.
+        OptionError: on another grid than the scan's.
     """
-    from strokelabel.geometry import bring_to_grid
     from strokelabel.io import read_label_image
 
-    labels = read_label_image(path)
-    return bring_to_grid(labels.data, labels.grid, image.grid, str(path), image.source)
+    return _on_grid(read_label_image(path), image)
 
 
 def _probability(path: Path, image: Image) -> np.ndarray | None:
     """A probability map, in the order of the scan's axes; one that is zero everywhere says nothing.
 
     Raises:
-        GeometryError: on another grid than the scan's.
+        OptionError: on another grid than the scan's.
     """
     from strokelabel.errors import EmptyImageError
-    from strokelabel.geometry import bring_to_grid
     from strokelabel.io import read_image
 
     try:
-        chance = read_image(path)
+        return _on_grid(read_image(path), image)
     except EmptyImageError:
         return None
-    return bring_to_grid(chance.data, chance.grid, image.grid, str(path), image.source)
+
+
+def _on_grid(other: Image, image: Image) -> np.ndarray:
+    from strokelabel.geometry import bring_to_grid
+
+    try:
+        return bring_to_grid(other.data, other.grid, image.grid, other.source, image.source)
+    except GeometryError as error:
+        raise OptionError(str(error)) from error
 
 
 def _empty(image: Image) -> np.ndarray:

@@ -4,7 +4,7 @@ from strokelabel.geometry.canonical import CanonicalGrid
 from strokelabel.geometry.crop import CropBox, box_around, crop_to_foreground, foreground_box
 from strokelabel.geometry.foreground import foreground_mask
 from strokelabel.geometry.grid import Grid
-from strokelabel.geometry.same_grid import bring_to_grid, check_same_grid, same_grid
+from strokelabel.geometry.same_grid import bring_to_grid, check_same_grid, is_same_grid
 
 __all__ = [
     "CanonicalGrid",
@@ -16,5 +16,5 @@ __all__ = [
     "crop_to_foreground",
     "foreground_box",
     "foreground_mask",
-    "same_grid",
+    "is_same_grid",
 ]

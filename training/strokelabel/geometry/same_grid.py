@@ -100,7 +100,7 @@ def find_placement(source: Grid, target: Grid) -> Placement | None:
     return Placement(source, target, _three(axes), _flags(flips), _three(start))
 
 
-def same_grid(first: Grid, second: Grid) -> bool:
+def is_same_grid(first: Grid, second: Grid) -> bool:
     """Whether two grids have the same voxels, but for rounding, with axes in any order and direction."""
     placement = find_placement(first, second)
     return placement is not None and placement.is_whole
@@ -156,8 +156,7 @@ def check_same_grid(
         found = "one of another size"
     raise GeometryError(
         f"{name}: expected the grid of {reference}, axes in any order ({describe_grid(target)}), found {found} "
-        f"({describe_grid(source)}); export it again with the scan as reference, or resample it to the scan by "
-        "nearest neighbour."
+        f"({describe_grid(source)}); export it again with {reference} as reference, or resample it to that grid."
     )
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DataError, ImageError
-from strokelabel.geometry import Grid, bring_to_grid, same_grid
+from strokelabel.geometry import Grid, bring_to_grid, is_same_grid
 from strokelabel.io.images import Image, read_image
 from strokelabel.io.nifti import is_nifti_name, read_grid, read_nifti
 from strokelabel.types import Mask
@@ -279,7 +279,7 @@ def _sources(mask: _File) -> set[str]:
 def _same_grid(first: Path, second: Path) -> bool:
     """Whether two files have the same voxels, by their headers; false if one cannot be read."""
     try:
-        return same_grid(read_grid(first), read_grid(second))
+        return is_same_grid(read_grid(first), read_grid(second))
     except ImageError:
         return False
 

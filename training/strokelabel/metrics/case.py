@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from strokelabel.errors import HeaderError, LabelMapError
-from strokelabel.geometry import CropBox, Grid, box_around, same_grid
+from strokelabel.geometry import CropBox, Grid, box_around, is_same_grid
 from strokelabel.geometry.same_grid import find_placement
 from strokelabel.io import Image
 from strokelabel.metrics.common_grid import common_grid, fields_overlap, reaches_outside, resample_mask
@@ -181,4 +181,4 @@ def _snapped(prediction: Image, reference: Image) -> Image:
 
 def _lost_its_header(reference: Grid, prediction: Grid) -> bool:
     """Whether two grids of one shape are in different places, which no resampling would bring about."""
-    return reference.shape == prediction.shape and not same_grid(prediction, reference)
+    return reference.shape == prediction.shape and not is_same_grid(prediction, reference)
