@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from app_scans import SHAPE, head, lesion, oblique_affine, save
-from label_files import ORIENTATIONS, reordered, write_nrrd, write_segmentation
+from label_files import write_nrrd, write_segmentation
 
 from lib.labels.check import check_label, read_reference
 from lib.labels.grid import QFORM_NOTE, read_on_grid
 from lib.refusals import InvalidRequestError
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import CLASS_NAMES
+from turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,7 @@ def truth() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", [".nii.gz", ".nrrd"])
-@pytest.mark.parametrize(
-    "turn", ORIENTATIONS, ids=lambda turn: "".join("ijk"[a] + "+-"[int(s < 0)] for a, s in turn.astype(int))
-)
+@pytest.mark.parametrize("turn", ORIENTATIONS, ids=ORIENTATION_IDS)
 def test_a_label_comes_back_from_all_48_orders_of_axes(
     scan: Path, tmp_path: Path, turn: np.ndarray, kind: str
 ) -> None:
@@ -46,6 +46,23 @@ def test_a_label_comes_back_from_all_48_orders_of_axes(
     assert np.array_equal(label.data, truth())
     write_nifti(tmp_path / "kept.nii.gz", label.data, label.like, np.uint8)
     assert np.array_equal(nib.load(tmp_path / "kept.nii.gz").affine, nib.load(scan).affine)
+
+
+def test_a_rounded_label_is_kept_on_the_scans_exact_grid(scan: Path, tmp_path: Path) -> None:
+    affine = np.round(oblique_affine(), 4)
+    assert not np.array_equal(affine, oblique_affine())
+    label = check_label(save(tmp_path / "x.nii.gz", truth(), affine), scan, "scan", {})
+    assert np.array_equal(label.data, truth())
+    assert np.array_equal(label.like.affine, read_reference(scan, "scan").affine)
+
+
+@pytest.mark.parametrize("voxels", [(4, 0, 0), (0, -1, 0), (0, 0, 1)])
+def test_a_label_of_the_scans_size_that_is_moved_by_whole_voxels_is_refused(
+    scan: Path, tmp_path: Path, voxels: tuple[int, int, int]
+) -> None:
+    path = save(tmp_path / "x.nii.gz", truth(), shifted(oblique_affine(), *voxels))
+    with pytest.raises(InvalidRequestError, match=re.escape(f"begins {voxels} voxels away")):
+        check_label(path, scan, "scan", {})
 
 
 def left_handed(folder: Path) -> tuple[Path, np.ndarray]:

@@ -14,7 +14,9 @@ import requests
 from app_scans import BAD_SCANS, BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, lesion, oblique_affine, save
 from app_server import Server
 from app_train import wait_for
-from label_files import reordered, write_segmentation
+from label_files import write_segmentation
+
+from turned_grids import reordered
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
