@@ -119,7 +119,7 @@ def test_a_segmentation_between_the_voxels_is_refused(scan: Path, tmp_path: Path
     moved = oblique_affine()
     moved[:3, 3] += moved[:3, :3] @ [0, shift, 0]
     path = write_segmentation(tmp_path / "x.seg.nrrd", {"lesion": truth() > 0}, moved)
-    with pytest.raises(InvalidRequestError, match="whose voxels lie elsewhere .* export it again"):
+    with pytest.raises(InvalidRequestError, match=r"whose voxels lie elsewhere .* export it again"):
         check_label(path, scan, "scan", {})
 
 

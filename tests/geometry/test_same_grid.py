@@ -85,7 +85,8 @@ def test_a_refusal_names_both_grids_and_what_to_do() -> None:
     with pytest.raises(GeometryError) as refused:
         check_same_grid(Grid(SHAPE, shifted(AFFINE, 4, 0, 0)), GRID, "mask.nii", "scan.nii")
     text = str(refused.value)
-    assert text.startswith("mask.nii: expected the grid of scan.nii") and "begins (4, 0, 0) voxels away" in text
+    assert text.startswith("mask.nii: expected the grid of scan.nii")
+    assert "begins (4, 0, 0) voxels away" in text
     for part in ("shape (9, 12, 5)", "spacing (0.9, 1.2, 4.5) mm", "axes LAS", "origin (", "resample it"):
         assert text.count(part) == (1 if part == "resample it" else 2), part
 
