@@ -150,6 +150,23 @@ def test_a_label_put_there_by_hand_is_entered_once_it_lies_on_its_scans_grid(
     assert store.get_labeled_images() == ["scan-1"] and store.refused_labels() == {}
 
 
+def test_a_label_that_is_copied_slowly_is_entered_when_it_is_whole(studies: Path, tmp_path: Path) -> None:
+    content = save(tmp_path / "x.nii", lesion(1).astype(np.uint8)).read_bytes()
+    (studies / "labels/final").mkdir(parents=True)
+    store = StudiesDatastore(str(studies), auto_reload=True)
+    with (studies / "labels/final/scan-1.nii").open("wb") as file:
+        file.write(content[:500])
+        file.flush()
+        deadline = time.monotonic() + 20
+        while not store.refused_labels() and time.monotonic() < deadline:
+            store.refresh()
+        assert store.get_labeled_images() == []
+        file.write(content[500:])
+    while not store.get_labeled_images() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert store.get_labeled_images() == ["scan-1"]
+
+
 def test_a_refused_label_is_in_the_history_once_a_submitted_one_takes_its_place(
     studies: Path, tmp_path: Path
 ) -> None:

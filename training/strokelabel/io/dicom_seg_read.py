@@ -16,7 +16,7 @@ from pydicom.sr.coding import Code
 
 from strokelabel.errors import HeaderError, LabelMapError, UnreadableImageError
 from strokelabel.geometry import Grid
-from strokelabel.geometry.same_grid import rounding_mm
+from strokelabel.geometry.same_grid import describe_grid, rounding_mm
 from strokelabel.io.dicom_seg_codes import LESION_NAME, means_lesion
 from strokelabel.types import LabelVolume, PathLike
 
@@ -176,9 +176,10 @@ def _paint(
     across = steps.any(axis=1)  # the grid's axes that run within the frame
     beside_mm = np.linalg.norm((beside * across) @ grid.affine[:3, :3].T, axis=1).max()
     if not one_voxel_each or beside_mm > rounding_mm(grid) or np.abs(beside[:, ~across]).max() > _UNEVEN:
+        frame = Grid((pixels.shape[1], pixels.shape[0], 1), affine)
         raise HeaderError(
-            f"{source}: expected a DICOM SEG on the grid of its series, found one on another grid; export it with "
-            "the series as reference geometry."
+            f"{source}: expected a DICOM SEG on the grid of its series ({describe_grid(grid)}), found a frame on "
+            f"another grid ({describe_grid(frame)}); export it with the series as reference geometry."
         )
     if (voxels < 0).any() or (voxels >= labels.shape).any():
         raise HeaderError(f"{source}: expected a DICOM SEG within its series, found pixels outside of it.")
