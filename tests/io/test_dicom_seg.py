@@ -252,7 +252,11 @@ def test_a_seg_of_another_grid_and_files_that_are_none_are_refused(series, tmp_p
     grid = read_image(series).grid
     write_dicom_seg(tmp_path / "seg.dcm", mask(rng), DicomSource(series), ORIGIN)
     finer = grid.affine @ np.diag([0.5, 0.5, 1, 1])
-    beside = [shifted(grid.affine, 0.5, 0, 0), shifted(grid.affine, 0, 0.2, 0), shifted(grid.affine, 0, 0, 0.5)]
+    beside = [
+        shifted(grid.affine, 0.5, 0, 0),
+        shifted(grid.affine, 0, 0.2, 0),
+        shifted(grid.affine, 0, 0, 0.5),
+    ]
     for other in (*(Grid(SHAPE, affine) for affine in beside), Grid((22, 16, 6), finer)):
         with pytest.raises(HeaderError, match="another grid"):
             read_dicom_seg(tmp_path / "seg.dcm", other)

@@ -53,7 +53,9 @@ def test_every_case_is_on_the_disk_as_soon_as_it_is_scored(
     assert all(row.metrics is not None and 0.5 < row.metrics.dice < 1 for row in rows)
 
 
-def test_a_reference_that_another_program_wrote_scores_one(cases: list[EvaluationCase], tmp_path: Path) -> None:
+def test_a_reference_that_another_program_wrote_scores_one(
+    cases: list[EvaluationCase], tmp_path: Path
+) -> None:
     reference = nib.load(cases[0].reference)
     rounded = nib.as_closest_canonical(reference).affine.round(4)
     rounded[:3, 3] += 0.01
