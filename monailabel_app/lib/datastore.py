@@ -11,10 +11,10 @@ from typing import Any
 
 from monailabel.datastore.local import LocalDatastoreModel
 
-from lib.found import new_image, reconcile
+from lib.found import FoundLabels, new_image, reconcile
 from lib.labels.datastore import LabelDatastore
 from lib.labels.kept import KeptLabels
-from lib.labels.review import is_labelled
+from lib.labels.review import FINAL, is_labelled
 from lib.plain_json import plain_json
 from lib.refusals import InvalidRequestError, NameTakenError, UnsupportedFileError, answered_as_http
 from lib.scans import read_scan
@@ -42,6 +42,7 @@ class StudiesDatastore(LabelDatastore):
         self._root = Path(folder)
         self._table = DatastoreTable(self._root)
         self._kept = KeptLabels(self._root)
+        self._found = FoundLabels(self._root)
         self._paths = find_studies(self._root)
         super().__init__(folder, auto_reload=False, read_only=read_only)
         if auto_reload:
@@ -85,6 +86,12 @@ class StudiesDatastore(LabelDatastore):
     ) -> list[str]:
         """Ids of the other images."""
         return [image_id for image_id, infos in self._infos() if not is_labelled(infos)]
+
+    def refused_labels(self) -> dict[str, str]:
+        """Image id -> path of the final labels that were put there by hand and do not lie on their scan's grid."""
+        labelled = {image_id for image_id, infos in self._infos() if FINAL in infos}
+        refused = {image_id: str(path) for image_id, path in self._found.refused(FINAL).items()}
+        return {image_id: path for image_id, path in refused.items() if image_id not in labelled}
 
     def _infos(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         for image_id, entry in self._datastore.objects.items():
@@ -176,7 +183,7 @@ class StudiesDatastore(LabelDatastore):
 
     def _reconcile(self, table: LocalDatastoreModel) -> None:
         self._paths = find_studies(self._root)
-        reconcile(table, self._paths, self._kept.folder, self._kept.history)
+        reconcile(table, self._paths, self._kept.folder, self._kept.history, self._found)
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Nothing: the table is read whenever it has changed."""

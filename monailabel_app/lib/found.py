@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,22 +10,73 @@ from typing import Any
 
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
 
+from lib.labels.check import read_reference
+from lib.labels.grid import check_label_grid
 from lib.labels.history import LabelHistory
+from lib.refusals import InvalidRequestError
 from lib.studies import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
+from strokelabel.errors import ImageError
+
+logger = logging.getLogger(__name__)
+
+_Stamp = tuple[int, int]
+
+
+class FoundLabels:
+    """Label files that were put into the studies folder by hand: only those on their scan's grid are entered.
+
+    Each one that is refused is named in the log, once for each state of its file and its scan's.
+
+    Args:
+        studies: the studies folder.
+    """
+
+    def __init__(self, studies: Path) -> None:
+        self._studies = studies
+        self._refused: dict[Path, tuple[_Stamp, _Stamp]] = {}
+
+    def is_usable(self, file: Path, scan: Path, image_id: str) -> bool:
+        """Whether a label may be entered for a scan, by the headers of both."""
+        state = _stamp(file), _stamp(self._studies / scan)
+        if self._refused.get(file) == state or state[0][1] == 0:  # empty: somebody begins to write it
+            return False
+        try:
+            check_label_grid(file, read_reference(self._studies / scan, image_id))
+        except (InvalidRequestError, ImageError, OSError) as error:
+            self._refused[file] = state
+            logger.warning(f"{file.relative_to(self._studies)} is not used, nor trained on: {error}")
+            return False
+        self._refused.pop(file, None)
+        return True
+
+    def refused(self, tag: str) -> dict[str, Path]:
+        """Image id -> file of the labels that were refused and are still there as they were."""
+        found = {
+            split_suffix(file.name, LABEL_SUFFIXES)[0]: file
+            for file, (stamp, _) in self._refused.items()
+            if file.parent.name == tag and _stamp(file) == stamp
+        }
+        return dict(sorted(found.items()))
 
 
 def reconcile(
-    table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, history: LabelHistory
+    table: LocalDatastoreModel,
+    paths: Mapping[str, Path],
+    labels: Path,
+    history: LabelHistory,
+    found: FoundLabels,
 ) -> None:
     """Enter files that came, and strike out those that went.
 
-    A label that the table does not know gets back what was written down about it when it was submitted.
+    A label that the table does not know is entered if it lies on its scan's grid, and gets back what was written down
+    about it when it was submitted.
 
     Args:
         table: changed in place.
         paths: id -> path of the scans that are there.
         labels: the studies' folder "labels".
         history: of the labels.
+        found: refuses labels on other grids.
     """
     objects = table.objects
     for image_id in [image_id for image_id in objects if image_id not in paths]:
@@ -39,8 +91,8 @@ def reconcile(
         ]:
             del entry.labels[tag]
         for tag, suffix in files.get(image_id, {}).items():
-            if tag not in entry.labels:
-                file = labels / tag / f"{image_id}{suffix}"
+            file = labels / tag / f"{image_id}{suffix}"
+            if tag not in entry.labels and found.is_usable(file, paths[image_id], image_id):
                 entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or {})
 
 
@@ -52,6 +104,15 @@ def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabel
 def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
     """The entry of a label."""
     return _entry(image_id, suffix, info)
+
+
+def _stamp(file: Path) -> _Stamp:
+    """When a file was changed, and its size; (0, 0) where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def _entry(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:

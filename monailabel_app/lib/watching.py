@@ -15,17 +15,24 @@ from lib.studies import LABEL_SUFFIXES, split_suffix
 
 logger = logging.getLogger(__name__)
 
+_EVENTS = ("created", "deleted", "moved", "closed")
+_POLLED_EVENTS = ("created", "deleted", "moved", "modified")
+"""A label is looked at again once its file is whole: polling notices that it grew, not that it was closed."""
+
 
 class _StudyEvents(FileSystemEventHandler):
-    """Calls back when a folder, image or label appeared, vanished or was renamed."""
+    """Calls back when a folder, image or label appeared, was written, vanished or was renamed."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], events: tuple[str, ...]) -> None:
         self._changed = changed
+        self._events = events
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Called by watchdog in its own thread, which must survive whatever happens here."""
         paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
-        if event.event_type not in ("created", "deleted", "moved"):
+        if event.event_type not in self._events:
+            return
+        if event.is_directory and event.event_type in ("modified", "closed"):
             return
         if not event.is_directory and not any(_is_image_or_label(path) for path in paths):
             return
@@ -46,7 +53,8 @@ def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
     """
     observer = PollingObserver() if polling else Observer()
     observer.daemon = True
-    observer.schedule(_StudyEvents(changed), str(folder), recursive=True)
+    events = _StudyEvents(changed, _POLLED_EVENTS if polling else _EVENTS)
+    observer.schedule(events, str(folder), recursive=True)
     try:
         observer.start()
     except OSError as error:  # for example: too many folders to watch

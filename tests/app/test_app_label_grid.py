@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +15,8 @@ from lib.refusals import InvalidRequestError
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import CLASS_NAMES
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save
-from support.label_data import ORIENTATIONS, reordered, write_nrrd, write_segmentation
+from support.label_data import write_nrrd, write_segmentation
+from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,7 @@ def truth() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", [".nii.gz", ".nrrd"])
-@pytest.mark.parametrize(
-    "turn", ORIENTATIONS, ids=lambda turn: "".join("ijk"[a] + "+-"[int(s < 0)] for a, s in turn.astype(int))
-)
+@pytest.mark.parametrize("turn", ORIENTATIONS, ids=ORIENTATION_IDS)
 def test_a_label_comes_back_from_all_48_orders_of_axes(
     scan: Path, tmp_path: Path, turn: np.ndarray, kind: str
 ) -> None:
@@ -46,6 +46,23 @@ def test_a_label_comes_back_from_all_48_orders_of_axes(
     assert np.array_equal(label.data, truth())
     write_nifti(tmp_path / "kept.nii.gz", label.data, label.like, np.uint8)
     assert np.array_equal(nib.load(tmp_path / "kept.nii.gz").affine, nib.load(scan).affine)
+
+
+def test_a_rounded_label_is_kept_on_the_scans_exact_grid(scan: Path, tmp_path: Path) -> None:
+    affine = np.round(oblique_affine(), 4)
+    assert not np.array_equal(affine, oblique_affine())
+    label = check_label(save(tmp_path / "x.nii.gz", truth(), affine), scan, "scan", {})
+    assert np.array_equal(label.data, truth())
+    assert np.array_equal(label.like.affine, read_reference(scan, "scan").affine)
+
+
+@pytest.mark.parametrize("voxels", [(4, 0, 0), (0, -1, 0), (0, 0, 1)])
+def test_a_label_of_the_scans_size_that_is_moved_by_whole_voxels_is_refused(
+    scan: Path, tmp_path: Path, voxels: tuple[int, int, int]
+) -> None:
+    path = save(tmp_path / "x.nii.gz", truth(), shifted(oblique_affine(), *voxels))
+    with pytest.raises(InvalidRequestError, match=re.escape(f"begins {voxels} voxels away")):
+        check_label(path, scan, "scan", {})
 
 
 def left_handed(folder: Path) -> tuple[Path, np.ndarray]:
@@ -102,13 +119,13 @@ def test_a_segmentation_between_the_voxels_is_refused(scan: Path, tmp_path: Path
     moved = oblique_affine()
     moved[:3, 3] += moved[:3, :3] @ [0, shift, 0]
     path = write_segmentation(tmp_path / "x.seg.nrrd", {"lesion": truth() > 0}, moved)
-    with pytest.raises(InvalidRequestError, match="in another place; export them with the scan as reference"):
+    with pytest.raises(InvalidRequestError, match=r"whose voxels lie elsewhere .* export it again"):
         check_label(path, scan, "scan", {})
 
 
 def test_a_plain_label_of_another_size_is_refused_and_not_pasted(scan: Path, tmp_path: Path) -> None:
     path = save(tmp_path / "small.nii.gz", truth()[:5, :6, :7])
-    with pytest.raises(InvalidRequestError, match=r"\(34, 45, 18\) voxels, found \(5, 6, 7\)"):
+    with pytest.raises(InvalidRequestError, match=r"\(34, 45, 18\).*another size .*\(5, 6, 7\)"):
         check_label(path, scan, "scan", {})
 
 

@@ -24,7 +24,8 @@ from support.app_scans import (
 )
 from support.app_server import Server
 from support.app_train import wait_for
-from support.label_data import reordered, write_segmentation
+from support.label_data import write_segmentation
+from support.turned_grids import reordered
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 

@@ -16,8 +16,11 @@ from lib.datastore import StudiesDatastore
 from lib.labels.history import MOST_VERSIONS, LabelHistory
 from lib.labels.versions import copy_version, list_versions
 from lib.trainers.labels import submitted_labels
+from strokelabel.fit.fine_tuning.cases import prepare_cases
 from support import app_server
-from support.app_scans import SHAPE, head, lesion, save
+from support.app_scans import SHAPE, head, lesion, oblique_affine, save
+from support.label_data import write_nrrd
+from support.turned_grids import shifted
 
 
 @pytest.fixture
@@ -112,6 +115,69 @@ def test_a_label_that_was_put_there_by_hand_is_in_the_history_once_it_is_replace
     assert np.array_equal(nib.load(copied).dataobj, lesion(5))
     with pytest.raises(LookupError):
         copy_version(studies / "labels", "final", "scan-2", "../x", tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".nii.gz", ".nrrd"])
+def test_a_label_put_there_by_hand_on_another_grid_is_neither_entered_nor_trained_on(
+    studies: Path, kind: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    moved, mask = shifted(oblique_affine(), 4, 0, 0), lesion(1).astype(np.uint8)
+    file = studies / f"labels/final/scan-1{kind}"
+    file.parent.mkdir(parents=True)
+    if kind == ".nrrd":
+        write_nrrd(file, mask, moved)
+    else:
+        save(file, mask, moved)
+    save(studies / "labels/final/scan-2.nii", lesion(2).astype(np.uint8))
+    store = StudiesDatastore(str(studies))
+    store.refresh()
+    assert store.get_labeled_images() == ["scan-2"]
+    (line,) = [record.getMessage() for record in caplog.records if "scan-1" in record.getMessage()]
+    assert f"labels/final/scan-1{kind} is not used" in line and "begins (4, 0, 0) voxels away" in line
+    cases, refused = prepare_cases(submitted_labels(store), 6.0, tmp_path / "cache")
+    assert [case.submitted.name for case in cases] == ["scan-2"]
+    assert list(refused) == ["scan-1"] and "expected the grid of its scan" in refused["scan-1"]
+
+
+def test_a_label_put_there_by_hand_is_entered_once_it_lies_on_its_scans_grid(
+    studies: Path, tmp_path: Path
+) -> None:
+    file = save(studies / "labels/final/scan-1.nii.gz", lesion(1).astype(np.uint8)[1:])
+    store = StudiesDatastore(str(studies))
+    assert store.get_labeled_images() == [] and store.refused_labels() == {"scan-1": str(file)}
+    save(file, lesion(1).astype(np.uint8), np.round(oblique_affine(), 4))
+    store.refresh()
+    assert store.get_labeled_images() == ["scan-1"] and store.refused_labels() == {}
+
+
+def test_a_label_that_is_copied_slowly_is_entered_when_it_is_whole(studies: Path, tmp_path: Path) -> None:
+    content = save(tmp_path / "x.nii", lesion(1).astype(np.uint8)).read_bytes()
+    (studies / "labels/final").mkdir(parents=True)
+    store = StudiesDatastore(str(studies), auto_reload=True)
+    with (studies / "labels/final/scan-1.nii").open("wb") as file:
+        file.write(content[:500])
+        file.flush()
+        deadline = time.monotonic() + 20
+        while not store.refused_labels() and time.monotonic() < deadline:
+            store.refresh()
+        assert store.get_labeled_images() == []
+        file.write(content[500:])
+    while not store.get_labeled_images() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert store.get_labeled_images() == ["scan-1"]
+
+
+def test_a_refused_label_is_in_the_history_once_a_submitted_one_takes_its_place(
+    studies: Path, tmp_path: Path
+) -> None:
+    file = save(studies / "labels/final/scan-1.nii.gz", lesion(1).astype(np.uint8)[1:])
+    content = file.read_bytes()
+    store = StudiesDatastore(str(studies))
+    store.save_label("scan-1", mask_file(tmp_path, 1), "final", {})
+    by_hand = store.label_history("scan-1", "final")[1]
+    copied = copy_version(studies / "labels", "final", "scan-1", by_hand["version"], tmp_path / "back.nii.gz")
+    assert by_hand["reason"] == "found" and Path(copied).read_bytes() == content
+    assert store.refused_labels() == {}
 
 
 def test_a_version_without_its_file_or_with_a_record_that_points_elsewhere_is_none(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from strokelabel.cli.main import main
 from strokelabel.metrics import dice
 from support.bright_network import centred_affine, phantom
+from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 
 SHAPE = (30, 26, 22)
 
@@ -53,3 +54,28 @@ def test_a_mask_on_another_grid_is_wrong_usage(
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), np.eye(4)), tmp_path / "other.nii.gz")
     assert command(scan[0], "-o", tmp_path / "mask.nii.gz", "--mask", tmp_path / "other.nii.gz") == 2
     assert "expected the grid of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("turn", ORIENTATIONS, ids=ORIENTATION_IDS)
+def test_a_mask_comes_back_from_all_48_orders_of_axes(
+    scan: tuple[Path, np.ndarray], tmp_path: Path, turn: np.ndarray
+) -> None:
+    path, ball = scan
+    ball[2:9, 3, 1:4] = True  # no flip or swap of axes leaves it as it is
+    exact = nib.load(path).affine
+    data, affine = reordered(ball.astype(np.uint8), np.round(exact, 4), turn)
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "turned.nii.gz")
+    assert command(path, "-o", tmp_path / "mask.nii.gz", "--mask", tmp_path / "turned.nii.gz") == 0
+    written = nib.load(tmp_path / "mask.nii.gz")
+    assert np.array_equal(written.dataobj, ball) and np.array_equal(written.affine, exact)
+
+
+@pytest.mark.parametrize("option", ["--mask", "--scribbles", "--kept", "--probability"])
+def test_a_file_that_is_moved_by_whole_voxels_is_refused(
+    scan: tuple[Path, np.ndarray], tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, ball = scan
+    moved = shifted(nib.load(path).affine, 0, 4, 0)
+    nib.save(nib.Nifti1Image(ball.astype(np.uint8), moved), tmp_path / "moved.nii.gz")
+    assert command(path, "-o", tmp_path / "mask.nii.gz", option, tmp_path / "moved.nii.gz") == 2
+    assert "begins (0, 4, 0) voxels away" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from strokelabel.io.dicom_seg_codes import TISSUE_SEGMENTS, cielab, meaning_of, 
 from strokelabel.io.dicom_seg_read import read_dicom_seg
 from strokelabel.io.dicom_seg_source import DicomSource
 from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
+from support.turned_grids import shifted
 
 SHAPE = (11, 8, 6)
 ORIGIN = SegOrigin("base", "0.2.0")
@@ -250,9 +251,13 @@ def test_a_seg_without_lesion_says_what_it_holds(series, tmp_path, rng) -> None:
 def test_a_seg_of_another_grid_and_files_that_are_none_are_refused(series, tmp_path, rng) -> None:
     grid = read_image(series).grid
     write_dicom_seg(tmp_path / "seg.dcm", mask(rng), DicomSource(series), ORIGIN)
-    shifted = grid.affine @ np.array([[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     finer = grid.affine @ np.diag([0.5, 0.5, 1, 1])
-    for other in (Grid(SHAPE, shifted), Grid((22, 16, 6), finer)):
+    beside = [
+        shifted(grid.affine, 0.5, 0, 0),
+        shifted(grid.affine, 0, 0.2, 0),
+        shifted(grid.affine, 0, 0, 0.5),
+    ]
+    for other in (*(Grid(SHAPE, affine) for affine in beside), Grid((22, 16, 6), finer)):
         with pytest.raises(HeaderError, match="another grid"):
             read_dicom_seg(tmp_path / "seg.dcm", other)
     with pytest.raises(HeaderError, match="outside"):

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from strokelabel.errors import DataError, DimensionError
+from strokelabel.errors import DataError, GeometryError
 from strokelabel.io.lesion_pairs import find_lesion_pairs, read_lesion_pair
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample-data"
@@ -157,5 +157,5 @@ def test_a_pair_is_read_on_one_grid_or_refused(tmp_path):
     assert np.array_equal(lesion, nib.load(mask).get_fdata() > 0.5) and lesion.dtype == bool
 
     write(tmp_path, "derivatives/sub-1_label-L_desc-T1wlesion_mask", "b")
-    with pytest.raises(DimensionError, match="resample it to the scan"):
+    with pytest.raises(GeometryError, match="resample it to that grid"):
         read_lesion_pair(find_lesion_pairs(tmp_path).pairs[0])

@@ -15,6 +15,7 @@ from strokelabel.metrics import dice
 from strokelabel.metrics.case import bring_together
 from strokelabel.metrics.common_grid import common_grid, resample_mask
 from support.bright_network import centred_affine, rotation
+from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 
 angles = st.tuples(*[st.integers(-25, 25)] * 3)
 spacings = st.tuples(*[st.sampled_from([0.5, 0.9, 1.0, 2.0, 3.0])] * 3)
@@ -55,6 +56,33 @@ def test_a_mask_agrees_wholly_with_itself_stored_otherwise(
     assert pair.reference.any()
     assert np.array_equal(pair.reference, pair.prediction)
     assert pair.notes == ()
+
+
+@pytest.mark.parametrize("turn", ORIENTATIONS, ids=ORIENTATION_IDS)
+def test_a_prediction_agrees_with_its_reference_from_all_48_orders_of_axes(turn: np.ndarray) -> None:
+    mask = mask_image((0.9, 1.1, 4.0), (7, -5, 12))
+    turned = Image(*reordered(mask.data, np.round(mask.affine, 4), turn))
+    pair = bring_together(mask, turned)
+    assert pair.reference.any() and np.array_equal(pair.reference, pair.prediction) and pair.notes == ()
+
+
+@pytest.mark.parametrize("off_mm", [1e-4, 1e-3, 1e-2, 0.05])
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.0, 1.0, 6.0), (1.0, 1.0, 1.0)])
+def test_a_reference_whose_affine_is_rounded_agrees_wholly_with_itself(
+    spacing: tuple[float, float, float], off_mm: float
+) -> None:
+    mask = mask_image(spacing)
+    affine = mask.affine.copy()
+    affine[:3, 3] += off_mm
+    assert bring_together(mask, Image(mask.data, affine)).metrics().dice == 1
+
+
+def test_a_prediction_that_is_really_elsewhere_is_resampled_to_where_it_is() -> None:
+    mask = mask_image((2.0, 2.0, 2.0))
+    moved = bring_together(mask, Image(mask.data, shifted(mask.affine, 1, 0, 0)))
+    rolled = bring_together(mask, Image(np.roll(mask.data, 1, axis=0), mask.affine))
+    assert moved.metrics().dice == pytest.approx(rolled.metrics().dice) and moved.metrics().dice < 0.9
+    assert "is its affine right" in moved.notes[0] and rolled.notes == ()
 
 
 @settings(max_examples=10, deadline=None)

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from strokelabel.cli.main import app
-from strokelabel.errors import DataError, LabelMapError
+from strokelabel.errors import DataError, GeometryError, LabelMapError
 from strokelabel.io.label_files import lesion_value
 from strokelabel.reports.annotations.changes import LesionLabel, compare
 from strokelabel.reports.annotations.page import report_page, write_report
@@ -117,7 +117,7 @@ def test_a_label_of_another_shape_or_place_is_refused() -> None:
     elsewhere = affine()
     elsewhere[0, 3] += 1.5
     for other in (LesionLabel(label.mask[1:], affine()), LesionLabel(label.mask, elsewhere)):
-        with pytest.raises(LabelMapError, match="on one grid"):
+        with pytest.raises(GeometryError, match="prediction: expected the grid of the label"):
             compare(other, label)
 
 

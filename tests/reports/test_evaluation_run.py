@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from strokelabel.errors import OutputError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.registry import find_model
 from strokelabel.reports.evaluation.cases import EvaluationCase, find_cases
-from strokelabel.reports.evaluation.methods import FolderMethod, Method
+from strokelabel.reports.evaluation.methods import FolderMethod, Method, TableMethod
 from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
 from strokelabel.reports.evaluation.results import CaseResult, ResultTable, read_results
 from strokelabel.reports.evaluation.run import evaluate_cases
@@ -49,6 +51,19 @@ def test_every_case_is_on_the_disk_as_soon_as_it_is_scored(
     rows = run(cases, [method], ResultTable(tmp_path / "out"))
     assert [row.kept for row in rows] == [True, True, False, False]
     assert all(row.metrics is not None and 0.5 < row.metrics.dice < 1 for row in rows)
+
+
+def test_a_reference_that_another_program_wrote_scores_one(
+    cases: list[EvaluationCase], tmp_path: Path
+) -> None:
+    reference = nib.load(cases[0].reference)
+    rounded = nib.as_closest_canonical(reference).affine.round(4)
+    rounded[:3, 3] += 0.01
+    path = tmp_path / "again.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.as_closest_canonical(reference).dataobj), rounded), path)
+    case = replace(cases[0], predictions={"again": path})
+    (row,) = run([case], [TableMethod("again")], ResultTable(tmp_path / "out"))
+    assert row.metrics is not None and (row.metrics.dice, row.metrics.hd95_mm, row.reason) == (1, 0, "")
 
 
 def test_scores_are_read_back_as_they_were(

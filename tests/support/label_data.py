@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import nrrd
 import numpy as np
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-
-ORIENTATIONS = [
-    np.array(list(zip(order, signs, strict=True)))
-    for order in permutations(range(3))
-    for signs in product((1, -1), repeat=3)
-]
-"""All 48 ways to order and direct three axes, as nibabel describes them."""
-
-
-def reordered(data: np.ndarray, affine: np.ndarray, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same voxels in another order of axes, and the affine that says so."""
-    return nib.orientations.apply_orientation(data, turn), affine @ nib.orientations.inv_ornt_aff(
-        turn, data.shape
-    )
 
 
 def write_nrrd(path: Path, data: np.ndarray, affine: np.ndarray, **fields: Any) -> Path:

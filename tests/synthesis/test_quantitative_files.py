@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.errors import DataError, DimensionError, ImageError
+from strokelabel.errors import DataError, GeometryError, ImageError
 from strokelabel.io.map_files import find_map_files
 from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.synthesis.prepared.registration import icbm_template
@@ -96,7 +96,7 @@ def test_files_on_another_grid_or_in_another_unit_are_refused_or_left_out(tmp_pa
     affine = nib.load(tmp_path / "scan_PD.nii.gz").affine
     nib.save(nib.Nifti1Image(np.ones((4, 5, 6), np.float32), affine), tmp_path / "scan_MT.nii.gz")
     (files,) = find_map_files(tmp_path)
-    with pytest.raises(DimensionError, match=r"scan_MT\.nii\.gz: expected the grid of"):
+    with pytest.raises(GeometryError, match=r"scan_MT\.nii\.gz: expected the grid of"):
         read_map_volumes(files)
     write_maps(tmp_path, R1=1000 * template_maps()[0]["R1"])
     with pytest.raises(ImageError, match=r"R1: expected 0.1 to 20 s\^-1"):

@@ -35,6 +35,10 @@ class HeaderError(ImageError):
     """The affine is singular, not finite, or its voxel sizes are impossible."""
 
 
+class GeometryError(ImageError):
+    """Images that must have the same voxels, such as a scan and its mask, lie on different grids."""
+
+
 class OutputError(StrokeLabelError):
     """A result cannot be written: no permission, no space, or a type that the format cannot hold."""
 

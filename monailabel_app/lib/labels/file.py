@@ -14,10 +14,15 @@ import numpy as np
 from lib.labels.segments import paint, read_segments
 from lib.refusals import InvalidRequestError
 from strokelabel.errors import ImageError, LabelMapError
+from strokelabel.geometry import Grid
 from strokelabel.io.checks import MAX_VOXELS
 from strokelabel.io.images import read_label_image
+from strokelabel.io.nifti import read_grid
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_UNREADABLE_NRRD = (
+    "the label file: expected a readable NRRD of labels, found something else; export it again."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,12 @@ class LabelFile:
     data: np.ndarray
     affine: np.ndarray
     names: dict[str, int] | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Shape and affine together."""
+        i, j, k = self.data.shape
+        return Grid((i, j, k), self.affine)
 
     @property
     def may_be_cropped(self) -> bool:
@@ -60,31 +71,53 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
     return LabelFile(image.data, image.affine)
 
 
+def read_label_grid(path: Path) -> tuple[Grid, bool]:
+    """The grid of a label file by its header alone, and whether it may cover a part of its scan only.
+
+    Raises:
+        InvalidRequestError: not a label file, or not 3-D.
+    """
+    try:
+        if path.suffix.lower() != ".nrrd":
+            return read_grid(path), False
+        header = _checked_header(path)
+        spatial, affine = _axes_in_space(header)
+        i, j, k = (int(size) for size in np.asarray(header["sizes"])[spatial])
+        return Grid((i, j, k), affine), bool(read_segments(header))
+    except (LabelMapError, ImageError) as error:
+        raise InvalidRequestError(str(error).replace(str(path), "the label file")) from error
+    except Exception as error:  # a parser of files from anywhere fails in any way
+        raise InvalidRequestError(_UNREADABLE_NRRD) from error
+
+
 def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
     try:
         header = _checked_header(path)
         data, header = nrrd.read(str(path), index_order="F")
-        directions = np.asarray(header["space directions"], dtype=float)
-        spatial = np.isfinite(directions).all(axis=1)
-        affine = np.eye(4)
-        affine[:3, :3] = directions[spatial].T
-        affine[:3, 3] = header["space origin"]
+        spatial, affine = _axes_in_space(header)
         segments = read_segments(header)
     except LabelMapError:
         raise
     except Exception as error:  # a parser of files from anywhere fails in any way
-        raise LabelMapError(
-            "the label file: expected a readable NRRD of labels, found something else; export it again."
-        ) from error
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        raise LabelMapError("the label file: expected three axes in space, found none; export it again.")
-    if not str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras")):
-        affine = _LPS_TO_RAS @ affine
+        raise LabelMapError(_UNREADABLE_NRRD) from error
     layers = np.moveaxis(data, np.flatnonzero(~spatial), range(int((~spatial).sum())))
     if segments and layers.ndim in (3, 4):
         painted, found = paint(layers.reshape(-1, *layers.shape[-3:]), segments, names)
         return LabelFile(painted, affine, found)
     return LabelFile(_whole_numbers(layers), affine)
+
+
+def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Which axes of a NRRD are those of space, and the affine from their indices to RAS mm."""
+    directions = np.asarray(header["space directions"], dtype=float)
+    spatial = np.isfinite(directions).all(axis=1)
+    affine = np.eye(4)
+    affine[:3, :3] = directions[spatial].T
+    affine[:3, 3] = header["space origin"]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        raise LabelMapError("the label file: expected three axes in space, found none; export it again.")
+    is_ras = str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras"))
+    return spatial, affine if is_ras else _LPS_TO_RAS @ affine
 
 
 def _checked_header(path: Path) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from lib.labels.file import LabelFile, read_label_file
+from lib.labels.file import LabelFile, read_label_file, read_label_grid
 from lib.refusals import InvalidRequestError
+from strokelabel.errors import GeometryError, ImageError
+from strokelabel.geometry import Grid, check_same_grid
+from strokelabel.geometry import bring_to_grid as bring_to_same_grid
 from strokelabel.io.images import Image
-
-SAME_PLACE_MM = 0.1
-"""Distance, along x, y or z, between two positions of a corner up to which grids are one: viewers round."""
 
 QFORM_NOTE = (
     "the label lies on the grid of the scan's qform, which 3D Slicer reads when the sform's code is not 1; it was "
@@ -53,20 +53,30 @@ def bring_to_grid(labels: LabelFile, scan: Image) -> tuple[np.ndarray, str]:
     Raises:
         InvalidRequestError: on another grid, or painted outside the scan.
     """
+    refusal = None
     for affine, note in _affines(scan):
-        turned = _turned(labels, affine)
-        if turned is None:
-            continue
-        data, its_affine = turned
-        if data.shape == scan.data.shape and _same_place(its_affine, affine, data.shape):
+        try:
+            target = Grid(scan.grid.shape, affine)
+            data = bring_to_same_grid(
+                labels.data, labels.grid, target, "label", scan.source, may_be_part=labels.may_be_cropped
+            )
             return data, note
-        offset = np.rint((np.linalg.inv(affine) @ its_affine)[:3, 3]).astype(int)
-        if labels.may_be_cropped and _same_place(its_affine, _shifted(affine, offset), data.shape):
-            return _pasted(data, offset, scan), note
-    raise InvalidRequestError(
-        f"label: expected labels on the grid of {scan.source}, {scan.data.shape} voxels, found "
-        f"{labels.data.shape} voxels in another place; export them with the scan as reference."
-    )
+        except ImageError as error:
+            refusal = refusal or error
+    raise InvalidRequestError(str(refusal)) from refusal
+
+
+def check_label_grid(path: Path, scan: Image) -> None:
+    """Refuse a label file on another grid than its scan's, by the header alone.
+
+    Raises:
+        InvalidRequestError: not a label file, or on another grid.
+    """
+    grid, may_be_cropped = read_label_grid(path)
+    try:
+        check_same_grid(grid, scan.grid, "label", scan.source, may_be_part=may_be_cropped)
+    except GeometryError as error:
+        raise InvalidRequestError(str(error)) from error
 
 
 def _affines(scan: Image) -> Iterator[tuple[np.ndarray, str]]:
@@ -80,43 +90,3 @@ def _affines(scan: Image) -> Iterator[tuple[np.ndarray, str]]:
         return
     if np.isfinite(qform).all() and abs(np.linalg.det(qform)) > 1e-9:
         yield qform, QFORM_NOTE
-
-
-def _turned(labels: LabelFile, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Labels with axes along those of an affine, and their affine then; None where axes do not correspond."""
-    turn = nib.orientations.io_orientation(np.linalg.inv(affine) @ labels.affine)
-    if np.isnan(turn).any():
-        return None
-    data = nib.orientations.apply_orientation(labels.data, turn)
-    return np.asarray(data), labels.affine @ nib.orientations.inv_ornt_aff(turn, labels.data.shape)
-
-
-def _same_place(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether all corners of a grid are where they would be by another affine."""
-    far = np.array(shape) - 1
-    corners = np.stack(np.meshgrid(*[(0, n) for n in far], indexing="ij"), axis=-1).reshape(-1, 3)
-    offset = (affine - other)[:3]
-    return bool(np.abs(corners @ offset[:, :3].T + offset[:, 3]).max() < SAME_PLACE_MM)
-
-
-def _shifted(affine: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    shifted = affine.copy()
-    shifted[:3, 3] += affine[:3, :3] @ offset
-    return shifted
-
-
-def _pasted(data: np.ndarray, offset: np.ndarray, scan: Image) -> np.ndarray:
-    """A part of a grid on the whole, given the voxel at which it begins."""
-    shape = np.array(scan.data.shape)
-    first, last = np.maximum(offset, 0), np.minimum(offset + data.shape, shape)
-    last = np.maximum(first, last)
-    whole = np.zeros(scan.data.shape, data.dtype)
-    target = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-    whole[target] = data[tuple(slice(a, b) for a, b in zip(first - offset, last - offset, strict=True))]
-    lost = int(np.count_nonzero(data)) - int(np.count_nonzero(whole))
-    if lost:
-        raise InvalidRequestError(
-            f"label: expected segments within {scan.source}, found {lost:,} voxels of them outside it; crop the "
-            "segmentation to the scan."
-        )
-    return whole

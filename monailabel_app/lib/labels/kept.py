@@ -68,8 +68,9 @@ class KeptLabels:
             OutputError: it cannot be written.
         """
         entry = new_label(image_id, SUFFIX, label.info)
-        if before is not None:
-            self.history.secure(tag, image_id, self.path(tag, image_id, before.ext), before.info)
+        # Without an entry there may still be a file: one that was put there by hand, and refused.
+        ext, info = (SUFFIX, {}) if before is None else (before.ext, before.info)
+        self.history.secure(tag, image_id, self.path(tag, image_id, ext), info)
         with TemporaryDirectory() as folder:
             written = Path(folder) / f"label{SUFFIX}"
             write_nifti(written, label.data, label.like, np.uint8, "StrokeLabel")

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
+from lib.datastore import StudiesDatastore
 from lib.labels.names import LESION_NAME, lesion_value
 from lib.labels.review import Policy, training_tag
 from strokelabel.errors import LabelMapError
@@ -20,6 +21,9 @@ _UNAVAILABLE = 503
 
 def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[SubmittedLabel]:
     """The scans that have a label to train on, with what is lesion in it.
+
+    Final labels that were put there by hand on another grid than their scan's are among them, so that fine-tuning
+    refuses them by name.
 
     Args:
         datastore: the app's own; a label that names classes but no lesion is left out, with a line of log.
@@ -46,6 +50,10 @@ def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[
             continue
         subject = str((datastore.get_image_info(image) or {}).get("PatientID") or subject_of(image))
         found.append(SubmittedLabel(image, subject, Path(path), Path(label), value))
+    refused = datastore.refused_labels() if isinstance(datastore, StudiesDatastore) else {}
+    for image, path in refused.items():
+        scan = Path(datastore.get_image_uri(image))
+        found.append(SubmittedLabel(image, subject_of(image), scan, Path(path)))
     return found
 
 

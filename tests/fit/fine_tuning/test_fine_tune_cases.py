@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,9 +10,10 @@ import nrrd
 import numpy as np
 import pytest
 
-from strokelabel.errors import DataError, LabelMapError
+from strokelabel.errors import DataError, GeometryError
 from strokelabel.fit.fine_tuning.cases import SubmittedLabel, prepare_cases, read_submitted, split_cases
 from support.bright_network import centred_affine, phantom, rotation
+from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 
 SHAPE = (30, 38, 20)
 AFFINE = centred_affine(rotation((9, 4, 0)) @ np.diag([2.0, 1.7, 3.1]), SHAPE)
@@ -33,16 +35,58 @@ def write(folder: Path, name: str, values: dict[str, int] | None = None) -> tupl
     return label, ball
 
 
-def test_a_label_that_a_viewer_turned_is_turned_back(
-    scan: tuple[SubmittedLabel, np.ndarray], tmp_path: Path
+def relabelled(submitted: SubmittedLabel, data: np.ndarray, affine: np.ndarray) -> SubmittedLabel:
+    """The same scan with another label."""
+    path = submitted.label.with_name("other.nii.gz")
+    nib.Nifti1Image(data.astype(np.uint8), affine).to_filename(path)
+    return replace(submitted, label=path)
+
+
+@pytest.mark.parametrize("turn", ORIENTATIONS, ids=ORIENTATION_IDS)
+def test_a_label_comes_back_from_all_48_orders_of_axes(
+    scan: tuple[SubmittedLabel, np.ndarray], turn: np.ndarray
 ) -> None:
     submitted, ball = scan
-    image = nib.load(submitted.label)
-    turned = image.as_reoriented(nib.orientations.axcodes2ornt(("A", "S", "L"), labels=None))
-    turned.to_filename(tmp_path / "turned.nii.gz")
-    other = SubmittedLabel("a", "a", submitted.image, tmp_path / "turned.nii.gz")
-    assert nib.load(tmp_path / "turned.nii.gz").shape != ball.shape
-    assert np.array_equal(read_submitted(other)[1], ball)
+    ball[2:9, 3, 1:4] = True  # no flip or swap of axes leaves it as it is
+    image, mask = read_submitted(relabelled(submitted, *reordered(ball, AFFINE, turn)))
+    assert np.array_equal(mask, ball) and image.data.shape == ball.shape
+
+
+@pytest.mark.parametrize("voxels", [(4, 0, 0), (0, -1, 0), (0, 0, 0.5)])
+def test_a_label_that_is_moved_is_refused_and_both_grids_are_named(
+    scan: tuple[SubmittedLabel, np.ndarray], voxels: tuple[float, float, float]
+) -> None:
+    submitted, ball = scan
+    with pytest.raises(GeometryError, match=r"shape \(30, 38, 20\).*found.*shape \(30, 38, 20\)"):
+        read_submitted(relabelled(submitted, ball, shifted(AFFINE, *voxels)))
+
+
+def test_a_label_whose_axes_are_swapped_without_its_affine_is_refused(
+    scan: tuple[SubmittedLabel, np.ndarray],
+) -> None:
+    submitted, ball = scan
+    with pytest.raises(GeometryError, match=r"found one of another size \(shape \(38, 30, 20\)"):
+        read_submitted(relabelled(submitted, ball.transpose(1, 0, 2), AFFINE))
+
+
+def test_a_rounded_label_is_on_the_scans_exact_grid(scan: tuple[SubmittedLabel, np.ndarray]) -> None:
+    submitted, ball = scan
+    image, mask = read_submitted(relabelled(submitted, ball, np.round(AFFINE, 4)))
+    assert np.array_equal(mask, ball) and np.allclose(image.affine, AFFINE, rtol=0, atol=1e-5)
+
+
+def test_a_cropped_segmentation_is_pasted_where_it_belongs(scan: tuple[SubmittedLabel, np.ndarray]) -> None:
+    submitted, ball = scan
+    crop = ball[3:, 5:, 2:]
+    path = submitted.label.with_name("x.seg.nrrd")
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ shifted(AFFINE, 3, 5, 2)
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
+    }
+    nrrd.write(str(path), crop.astype(np.uint8), header, index_order="F")
+    assert np.array_equal(read_submitted(replace(submitted, label=path))[1], ball)
 
 
 def test_a_nrrd_of_a_viewer_is_read_like_nifti(
@@ -74,7 +118,7 @@ def test_a_label_of_another_grid_is_left_out_and_the_others_are_used(tmp_path: P
     nib.Nifti1Image(np.ones((5, 6, 7), np.uint8), AFFINE).to_filename(bad.label)
     text, _ = write(tmp_path, "sub-05_dwi")
     text.label.write_text("not a label")
-    with pytest.raises(LabelMapError, match="on the scan's grid"):
+    with pytest.raises(GeometryError, match="expected the grid of its scan"):
         read_submitted(bad)
     cases, refused = prepare_cases([text, bad, good], 6.0, tmp_path / "cache")
     assert [case.submitted for case in cases] == [good]

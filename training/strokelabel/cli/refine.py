@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.errors import OptionError
+from strokelabel.errors import GeometryError, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         actions = [Scribbles(_labels(scribbles, image)), *actions]
     before = _labels(mask, image) if mask is not None else _empty(image)
     prompts = Prompts(tuple(actions), _labels(kept, image) if kept is not None else None)
-    chance = _probability(probability) if probability is not None else None
+    chance = _probability(probability, image) if probability is not None else None
     found = refine(image, before, prompts, chance, RefineOptions(reach_mm=reach_mm))
     write_nifti(output, found, image, "uint8", "StrokeLabel refine")
     ml = image.grid.voxel_volume_ml
@@ -86,33 +86,38 @@ def _voxel(text: str) -> tuple[int, int, int]:
 
 
 def _labels(path: Path, image: Image) -> np.ndarray:
-    """Labels of a file.
+    """Labels of a file, in the order of the scan's axes.
 
     Raises:
-        OptionError: in another place than the scan.
+        OptionError: on another grid than the scan's.
     """
-    import numpy as np
-
     from strokelabel.io import read_label_image
 
-    labels = read_label_image(path)
-    if labels.data.shape != image.data.shape or not np.allclose(labels.affine, image.affine, atol=1e-2):
-        raise OptionError(
-            f"{path}: expected the grid of {image.source}, {image.data.shape} voxels, found another one of "
-            f"{labels.data.shape}; resample it to the scan."
-        )
-    return labels.data
+    return _on_grid(read_label_image(path), image)
 
 
-def _probability(path: Path) -> np.ndarray | None:
-    """A probability map; one that is zero everywhere says nothing."""
+def _probability(path: Path, image: Image) -> np.ndarray | None:
+    """A probability map, in the order of the scan's axes; one that is zero everywhere says nothing.
+
+    Raises:
+        OptionError: on another grid than the scan's.
+    """
     from strokelabel.errors import EmptyImageError
     from strokelabel.io import read_image
 
     try:
-        return read_image(path).data
+        return _on_grid(read_image(path), image)
     except EmptyImageError:
         return None
+
+
+def _on_grid(other: Image, image: Image) -> np.ndarray:
+    from strokelabel.geometry import bring_to_grid
+
+    try:
+        return bring_to_grid(other.data, other.grid, image.grid, other.source, image.source)
+    except GeometryError as error:
+        raise OptionError(str(error)) from error
 
 
 def _empty(image: Image) -> np.ndarray:

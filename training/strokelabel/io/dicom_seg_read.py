@@ -16,12 +16,14 @@ from pydicom.sr.coding import Code
 
 from strokelabel.errors import HeaderError, LabelMapError, UnreadableImageError
 from strokelabel.geometry import Grid
+from strokelabel.geometry.same_grid import describe_grid, rounding_mm
 from strokelabel.io.dicom_seg_codes import LESION_NAME, means_lesion
 from strokelabel.types import LabelVolume, PathLike
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
-_TOLERANCE = 0.3
-"""Voxels by which a pixel of a SEG may lie beside the grid's: slices may be unevenly spaced a little."""
+_UNEVEN = 0.3
+"""Share of the slices' distance by which a frame may lie before or behind its slice, where these are unevenly spaced.
+Within the slice the rule of `geometry.same_grid` holds."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def read_dicom_seg(path: PathLike, grid: Grid) -> DicomSeg:
     # painted last is what stays
     last = {segment.number: (segment.is_lesion, segment.number) for segment in segments}
     for number, pixels, affine in sorted(frames, key=lambda frame: last.get(frame[0] or 0, (False, 0))):
-        _paint(labels, number, pixels, np.linalg.inv(grid.affine) @ affine, str(path))
+        _paint(labels, number, pixels, affine, grid, str(path))
     return DicomSeg(labels, segments)
 
 
@@ -161,18 +163,23 @@ def _group(groups: Dataset, shared: Dataset, name: str) -> Dataset:
 
 
 def _paint(
-    labels: np.ndarray, number: int | None, pixels: np.ndarray, to_grid: np.ndarray, source: str
+    labels: np.ndarray, number: int | None, pixels: np.ndarray, affine: np.ndarray, grid: Grid, source: str
 ) -> None:
-    """Set the voxels of a frame's pixels, whose places on the grid an affine tells."""
+    """Set the voxels of a frame's pixels, whose places in RAS mm an affine tells."""
+    to_grid = np.linalg.inv(grid.affine) @ affine
     steps = np.rint(to_grid[:3, :2])
     rows, columns = np.nonzero(pixels)
     exact = np.stack([columns, rows, np.zeros_like(rows)], axis=1) @ to_grid[:3, :3].T + to_grid[:3, 3]
     voxels = np.rint(exact).astype(int)
     one_voxel_each = (np.abs(steps).sum(axis=0) == 1).all() and np.abs(steps).sum(axis=1).max() == 1
-    if not one_voxel_each or np.abs(exact - voxels).max() > _TOLERANCE:
+    beside = exact - voxels
+    across = steps.any(axis=1)  # the grid's axes that run within the frame
+    beside_mm = np.linalg.norm((beside * across) @ grid.affine[:3, :3].T, axis=1).max()
+    if not one_voxel_each or beside_mm > rounding_mm(grid) or np.abs(beside[:, ~across]).max() > _UNEVEN:
+        frame = Grid((pixels.shape[1], pixels.shape[0], 1), affine)
         raise HeaderError(
-            f"{source}: expected a DICOM SEG on the grid of its series, found one on another grid; export it with "
-            "the series as reference geometry."
+            f"{source}: expected a DICOM SEG on the grid of its series ({describe_grid(grid)}), found a frame on "
+            f"another grid ({describe_grid(frame)}); export it with the series as reference geometry."
         )
     if (voxels < 0).any() or (voxels >= labels.shape).any():
         raise HeaderError(f"{source}: expected a DICOM SEG within its series, found pixels outside of it.")

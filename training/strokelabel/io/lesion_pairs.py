@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from strokelabel.errors import DataError, DimensionError
+from strokelabel.errors import DataError, ImageError
+from strokelabel.geometry import Grid, bring_to_grid, is_same_grid
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.nifti import is_nifti_name, read_nifti
+from strokelabel.io.nifti import is_nifti_name, read_grid, read_nifti
 from strokelabel.types import Mask
 
 _MASK = re.compile(
@@ -42,7 +42,6 @@ _FREE_ENTITIES = ("space", "res", "den", "label", "desc")
 """Entities that say nothing about which scan of a session a mask belongs to."""
 
 _SKIPPED_FOLDERS = ("sourcedata", "code")
-_SAME_AFFINE_MM = 1e-2
 
 
 @dataclass(frozen=True)
@@ -211,15 +210,10 @@ def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
     """
     image = read_image(pair.image)
     mask = read_nifti(pair.mask, np.float32)
-    same = mask.data.shape == image.data.shape and np.allclose(
-        mask.affine, image.affine, atol=_SAME_AFFINE_MM
-    )
-    if not same:
-        raise DimensionError(
-            f"{pair.mask}: expected a mask on the grid of {pair.image} (shape {image.data.shape}), found shape "
-            f"{mask.data.shape} or another affine; resample it to the scan"
-        )
-    return image, mask.data > 0.5
+    i, j, k = mask.data.shape
+    grid = Grid((i, j, k), mask.affine)
+    values = bring_to_grid(mask.data, grid, image.grid, str(pair.mask), str(pair.image))
+    return image, values > 0.5
 
 
 def _nifti_files(folder: Path) -> Iterator[Path]:
@@ -283,11 +277,10 @@ def _sources(mask: _File) -> set[str]:
 
 
 def _same_grid(first: Path, second: Path) -> bool:
-    """Whether two files have one shape and affine, by their headers; false if one cannot be read."""
+    """Whether two files have the same voxels, by their headers; false if one cannot be read."""
     try:
-        a, b = nib.load(first), nib.load(second)
-        return a.shape == b.shape and np.allclose(a.affine, b.affine, atol=_SAME_AFFINE_MM)  # type: ignore[attr-defined]
-    except (OSError, ValueError, nib.filebasedimages.ImageFileError):
+        return is_same_grid(read_grid(first), read_grid(second))
+    except ImageError:
         return False
 
 

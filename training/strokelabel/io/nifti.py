@@ -7,6 +7,7 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -15,6 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel.errors import LabelMapError, UnreadableImageError
+from strokelabel.geometry import Grid
 from strokelabel.io.checks import check_grid, check_number_type, check_shape
 from strokelabel.io.nifti_space import check_voxel_sizes, orientation_notes
 from strokelabel.types import Affine
@@ -80,6 +82,24 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
         raise _unreadable(path, error) from error
     notes = repairs + orientation_notes(image.header, shape)
     return NiftiVolume(data.reshape(shape), np.array(image.affine, dtype=np.float64), image.header, notes)
+
+
+def read_grid(path: Path) -> Grid:
+    """Shape and affine of a NIfTI file by its header alone, which is checked as in `read_nifti`.
+
+    Raises:
+        UnreadableImageError, DimensionError, EmptyImageError, HeaderError: see `strokelabel.errors`.
+    """
+    try:
+        kind = _image_type(path).header_class
+        shape, _, _ = _check_header(path, _image_type(path))
+        with _silent_nibabel():
+            header = kind.from_fileobj(BytesIO(_first_bytes(path, kind.template_dtype.itemsize)))
+        affine = header.get_best_affine()
+        check_grid(shape, affine, str(path))
+    except _READ_ERRORS as error:
+        raise _unreadable(path, error) from error
+    return Grid(shape, affine)
 
 
 def _image_type(path: Path) -> type[_Image]:

@@ -7,9 +7,7 @@ import numpy as np
 
 from strokelabel.errors import HeaderError
 from strokelabel.geometry import Grid
-
-DISAGREEMENT_MM = 0.1
-"""Distance between a corner's two positions above which sform and qform count as different."""
+from strokelabel.geometry.same_grid import corner_distance_mm, rounding_mm
 
 
 def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
@@ -41,18 +39,14 @@ def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> 
         return ()
     try:
         qform = header.get_qform()
-        distance = corner_distance_mm(Grid(shape, header.get_sform()), Grid(shape, qform))
+        sform = Grid(shape, header.get_sform())
+        distance = corner_distance_mm(sform, Grid(shape, qform))
     except (ValueError, HeaderError):
         return (f"the qform (code {qform_code}) is not a valid transform: the sform is used",)
-    if distance <= DISAGREEMENT_MM:
+    if distance <= rounding_mm(sform):
         return ()
     others = "as ITK and 3D Slicer do" if sform_code == 1 else "but ITK and 3D Slicer will use the qform"
     return (
         f"sform (code {sform_code}) and qform (code {qform_code}) disagree by up to {distance:.1f} mm at the "
         f"corners: the sform is used, {others}",
     )
-
-
-def corner_distance_mm(first: Grid, second: Grid) -> float:
-    """Largest distance in mm between the positions that two grids of one shape give to their corners."""
-    return float(np.linalg.norm(first.corners_mm() - second.corners_mm(), axis=1).max())

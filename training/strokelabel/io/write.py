@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from strokelabel.errors import DimensionError, OutputError
+from strokelabel.geometry import Grid
+from strokelabel.geometry.same_grid import corner_distance_mm, rounding_mm
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.images import Image
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
@@ -100,6 +102,6 @@ def _image_from_affine(values: np.ndarray, like: Image) -> nib.Nifti1Image:
     image.header.set_xyzt_units("mm")
     image.set_sform(like.affine, code=_SCANNER)
     image.set_qform(like.affine, code=_SCANNER)
-    if not np.allclose(image.get_qform(), like.affine, atol=1e-3):
+    if corner_distance_mm(Grid(like.grid.shape, image.get_qform()), like.grid) > rounding_mm(like.grid):
         image.header["qform_code"] = 0
     return image

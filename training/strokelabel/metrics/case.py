@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from strokelabel.errors import HeaderError, LabelMapError
-from strokelabel.geometry import CropBox, Grid, box_around
+from strokelabel.geometry import CropBox, Grid, box_around, is_same_grid
+from strokelabel.geometry.same_grid import find_placement
 from strokelabel.io import Image
 from strokelabel.metrics.common_grid import common_grid, fields_overlap, reaches_outside, resample_mask
 from strokelabel.metrics.lesions import detect_lesions, volume_ml
 from strokelabel.metrics.overlap import dice, false_positive_rate, true_positive_rate
 from strokelabel.metrics.surface import hd95_mm
-
-_CORNERS_MM: Final = 1.0
-"""Distance of corners above which two grids of one shape count as different."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,9 @@ class ComparedMasks:
 def bring_together(reference: Image, prediction: Image) -> ComparedMasks:
     """Put a reference and a prediction on the common grid, by their positions in space.
 
+    A prediction that has the reference's voxels (`geometry.same_grid`) comes to it exactly as the reference does:
+    neither a rounded affine nor the order of axes makes a difference.
+
     Args:
         reference: mask from `read_label_image`.
         prediction: likewise, on any grid of the same space.
@@ -91,6 +91,7 @@ def bring_together(reference: Image, prediction: Image) -> ComparedMasks:
             f"{prediction.source}: expected a mask in the space of {reference.source}, but the two fields of view do "
             "not touch; check the affines in both headers."
         )
+    prediction = _snapped(prediction, reference)
     grid = common_grid(reference.grid)
     masks = [resample_mask(mask.data, mask.grid, grid) for mask in (reference, prediction)]
     return ComparedMasks(grid, masks[0], masks[1], _notes(reference, prediction, grid))
@@ -168,9 +169,14 @@ def _notes(reference: Image, prediction: Image, grid: Grid) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _snapped(prediction: Image, reference: Image) -> Image:
+    """The prediction with the reference's axes and affine where both have the same voxels; else as it is."""
+    placement = find_placement(prediction.grid, reference.grid)
+    if placement is None or not placement.is_whole:
+        return prediction
+    return replace(prediction, data=placement.reorder(prediction.data), affine=reference.affine)
+
+
 def _lost_its_header(reference: Grid, prediction: Grid) -> bool:
     """Whether two grids of one shape are in different places, which no resampling would bring about."""
-    if reference.shape != prediction.shape:
-        return False
-    first, second = (np.sort(grid.corners_mm(), axis=0) for grid in (reference, prediction))
-    return float(np.abs(first - second).max()) > _CORNERS_MM
+    return reference.shape == prediction.shape and not is_same_grid(prediction, reference)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strokelabel.errors import DataError, HeaderError
+from strokelabel.errors import DataError
+from strokelabel.geometry import bring_to_grid
 from strokelabel.io.checks import check_values
 from strokelabel.io.images import Image, read_label_image
 from strokelabel.io.map_files import find_map_files
@@ -19,8 +20,6 @@ from strokelabel.physics.distributions import RandomSource
 from strokelabel.physics.label_maps import draw_tissues, insert_tissue, label_tissues, maps_from_labels
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
 from strokelabel.physics.priors import TissuePriors
-
-_SAME_AFFINE_MM = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +55,9 @@ def read_map_subject(folder: Path) -> Subject:
             f"{folder}: expected the maps of one subject, found {len(subjects)} ({names}); pass one"
         )
     images = {name: _read(path) for name, path in subjects[0].maps.items()}
-    for image in images.values():
-        _check_same_grid(image, images["pd"])
-    values = {name: torch.from_numpy(_defined(image.data)) for name, image in images.items()}
+    values = {
+        name: torch.from_numpy(_defined(_on_grid(image, images["pd"]))) for name, image in images.items()
+    }
     values.setdefault("r2", r2_from_r2_star(values["r2_star"], values["r1"]))
     values.setdefault("mt", torch.zeros_like(values["r1"]))
     maps = QuantitativeMaps(**{name: values[name] for name in MAP_NAMES})
@@ -120,8 +119,7 @@ def read_mask(path: Path, subject: Subject) -> Tensor:
         ImageError: the file cannot be read, or lies on another grid.
     """
     mask = read_label_image(path)
-    _check_same_grid(mask, subject.image)
-    return torch.from_numpy((mask.data != 0).astype(np.float32))
+    return torch.from_numpy((_on_grid(mask, subject.image) != 0).astype(np.float32))
 
 
 def read_field(path: Path, subject: Subject) -> Tensor:
@@ -132,13 +130,13 @@ def read_field(path: Path, subject: Subject) -> Tensor:
     """
     field = _read(path)
     check_values(field.data, str(path))
-    _check_same_grid(field, subject.image)
+    values = _on_grid(field, subject.image)
     median = float(np.median(field.data[field.data > 0])) if (field.data > 0).any() else 0.0
     if not 0.2 <= median <= 5:
         raise DataError(
             f"{path}: expected a field relative to 1, found a median of {median:g}; divide percentages by 100"
         )
-    return torch.from_numpy(np.maximum(field.data, 0))
+    return torch.from_numpy(np.maximum(values, 0))
 
 
 def _read(path: Path) -> Image:
@@ -150,11 +148,10 @@ def _defined(values: np.ndarray) -> np.ndarray:
     return np.maximum(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0)
 
 
-def _check_same_grid(image: Image, reference: Image) -> None:
-    same = image.data.shape == reference.data.shape and np.allclose(
-        image.affine, reference.affine, atol=_SAME_AFFINE_MM
-    )
-    if not same:
-        raise HeaderError(
-            f"{image.source}: expected the grid of {reference.source}, found another shape or affine; resample it first"
-        )
+def _on_grid(image: Image, reference: Image) -> np.ndarray:
+    """Data of an image in the order of a reference's axes.
+
+    Raises:
+        GeometryError: on another grid.
+    """
+    return bring_to_grid(image.data, image.grid, reference.grid, image.source, reference.source)

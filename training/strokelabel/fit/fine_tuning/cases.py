@@ -8,21 +8,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.data.annotated_scans.scans import RealScan, canonical_pair, store_scan
+from strokelabel.geometry import Grid, bring_to_grid
 from strokelabel.io.images import Image, read_image
 from strokelabel.io.label_files import read_label_values
-from strokelabel.synthesis.prepared.lesion_mask import place_on_grid
 from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.types import Mask
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the stored scans; those of another version are made anew."""
-
-_SAME_GRID = 0.1
-"""Voxels that two grids may lie apart and still be one: viewers round affines to float32."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -130,27 +125,26 @@ def split_cases(
 def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
     """A scan and its lesion mask on the scan's grid.
 
-    A label whose axes are in another order or direction, as viewers write them, is turned back.
+    A label whose axes are in another order or direction, as viewers write them, is turned back. A segmentation of 3D
+    Slicer (.seg.nrrd) may cover a part of the scan.
 
     Raises:
-        ImageError: a file cannot be read.
-        LabelMapError: the label is not on the scan's grid.
+        ImageError: a file cannot be read, or the label is not on the scan's grid (`GeometryError`).
+        LabelMapError: the label holds several layers.
     """
     image = read_image(label.image)
     values, affine = read_label_values(label.label)
-    wanted = values > 0 if label.lesion_value is None else values == label.lesion_value
-    to_image = np.linalg.inv(image.affine) @ affine
-    whole = np.round(to_image)
-    turned = np.array_equal(np.sort(np.abs(whole[:3, :3]).ravel()), [0] * 6 + [1] * 3)
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*values.shape, 1]
-    apart = np.abs(corners @ (to_image - whole).T).max() if turned else np.inf
-    if apart > _SAME_GRID or sorted(values.shape) != sorted(image.data.shape):
-        raise LabelMapError(
-            f"{label.name}: expected a label on the scan's grid (shape {image.data.shape}), found shape {values.shape} "
-            "or another place; resample it to the scan and submit it again"
-        )
-    i, j, k = image.data.shape
-    return image, place_on_grid(wanted, whole, (i, j, k))
+    i, j, k = values.shape
+    is_segmentation = label.label.name.lower().endswith(".seg.nrrd")
+    labels = bring_to_grid(
+        values,
+        Grid((i, j, k), affine),
+        image.grid,
+        f"label of {label.name}",
+        "its scan",
+        may_be_part=is_segmentation,
+    )
+    return image, labels > 0 if label.lesion_value is None else labels == label.lesion_value
 
 
 def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneCase:

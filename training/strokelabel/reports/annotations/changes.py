@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from strokelabel.errors import LabelMapError
+from strokelabel.geometry import Grid, bring_to_grid
 from strokelabel.io.label_files import lesion_value, read_label_values
 from strokelabel.metrics import dice
 from strokelabel.types import Affine, Mask
-
-_SAME_GRID = 0.1
-"""Voxels that the corners of two grids may lie apart and still be one: viewers round affines to float32."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,15 @@ class LesionLabel:
     affine: Affine
 
     @property
+    def grid(self) -> Grid:
+        """Shape and affine together."""
+        i, j, k = self.mask.shape
+        return Grid((i, j, k), self.affine)
+
+    @property
     def voxel_ml(self) -> float:
         """Volume of a voxel."""
-        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+        return self.grid.voxel_volume_ml
 
     @property
     def volume_ml(self) -> float:
@@ -80,9 +83,9 @@ def compare(predicted: LesionLabel, submitted: LesionLabel) -> LabelChange:
     """What was changed, on the grid of the submitted label.
 
     Raises:
-        LabelMapError: the two are on different grids; axes in another order or direction are no difference.
+        GeometryError: the two are on different grids; axes in another order or direction are no difference.
     """
-    before = _on_grid(predicted, submitted)
+    before = bring_to_grid(predicted.mask, predicted.grid, submitted.grid, "prediction", "the label")
     after, voxel_ml = submitted.mask, submitted.voxel_ml
     return LabelChange(
         dice=dice(after, before),
@@ -90,26 +93,4 @@ def compare(predicted: LesionLabel, submitted: LesionLabel) -> LabelChange:
         after_ml=submitted.volume_ml,
         added_ml=float(np.count_nonzero(after & ~before)) * voxel_ml,
         removed_ml=float(np.count_nonzero(before & ~after)) * voxel_ml,
-    )
-
-
-def _on_grid(label: LesionLabel, like: LesionLabel) -> Mask:
-    """A mask with its axes in the order and direction of another label's."""
-    to_other = np.linalg.inv(like.affine) @ label.affine
-    whole = np.round(to_other)
-    turned = np.array_equal(np.sort(np.abs(whole[:3, :3]).ravel()), [0] * 6 + [1] * 3)
-    if turned:
-        axes = np.abs(whole[:3, :3]).argmax(axis=1)
-        signs = whole[np.arange(3), axes]
-        mask = np.transpose(label.mask, axes)[tuple(slice(None, None, int(sign)) for sign in signs)]
-        start = np.where(
-            signs < 0, np.array(mask.shape) - 1, 0
-        )  # index that lands on the other's first voxel
-        drift = np.abs((to_other - whole)[:3, :3]) @ np.array(label.mask.shape)
-        apart = np.abs(to_other[:3, 3] - start) + drift
-        if mask.shape == like.mask.shape and apart.max() <= _SAME_GRID:
-            return mask
-    raise LabelMapError(
-        f"expected prediction and label on one grid, found shapes {label.mask.shape} and {like.mask.shape} "
-        "or different places"
     )

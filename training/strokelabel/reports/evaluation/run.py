@@ -17,7 +17,7 @@ from strokelabel.reports.evaluation.cases import EvaluationCase
 from strokelabel.reports.evaluation.methods import Method, OnProgress
 from strokelabel.reports.evaluation.results import CaseResult, ResultTable
 
-_METRICS_VERSION: Final = 1
+_METRICS_VERSION: Final = 2
 """Raised when the same masks would score differently, so that earlier results are not kept."""
 
 

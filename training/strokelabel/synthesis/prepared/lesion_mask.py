@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from strokelabel.errors import LabelMapError
+from strokelabel.geometry import Grid
+from strokelabel.geometry.same_grid import find_placement
 from strokelabel.io.nifti import read_nifti
 from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.types import Affine
@@ -54,11 +56,14 @@ def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_
 def place_on_grid(
     mask: NDArray[np.bool_], index_to_grid: Affine, shape: tuple[int, int, int]
 ) -> NDArray[np.bool_]:
-    """Bring a mask (i, j, k) onto a grid (x, y, z), given the affine map between their voxel indices."""
-    whole = np.round(index_to_grid)
-    is_permutation = np.array_equal(np.sort(np.abs(whole[:3, :3]).ravel()), [0] * 6 + [1] * 3)
-    if is_permutation and np.allclose(index_to_grid, whole, atol=1e-3):
-        return _copy_voxels(mask, whole.astype(int), shape)
+    """Bring a mask (i, j, k) onto a grid of 1 mm (x, y, z), given the affine map between their voxel indices.
+
+    Voxels that are the grid's, moved or flipped by whole voxels (`geometry.same_grid`), are copied exactly.
+    """
+    i, j, k = mask.shape
+    placement = find_placement(Grid((i, j, k), index_to_grid), Grid(shape, np.eye(4)))
+    if placement is not None:
+        return placement.paste(mask)[0]
     return _interpolate(mask, index_to_grid, shape)
 
 
@@ -73,16 +78,6 @@ def near_brain() -> NDArray[np.bool_]:
     """The template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~icbm_template().brain)
     return distance <= MARGIN_MM
-
-
-def _copy_voxels(
-    mask: NDArray[np.bool_], index_to_grid: NDArray[np.int_], shape: tuple[int, int, int]
-) -> NDArray[np.bool_]:
-    voxels = np.argwhere(mask) @ index_to_grid[:3, :3].T + index_to_grid[:3, 3]
-    voxels = voxels[np.all((voxels >= 0) & (voxels < shape), axis=1)]
-    placed = np.zeros(shape, dtype=bool)
-    placed[tuple(voxels.T)] = True
-    return placed
 
 
 def _interpolate(

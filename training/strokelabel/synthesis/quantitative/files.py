@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from strokelabel.errors import DataError, DimensionError
-from strokelabel.geometry import CanonicalGrid
+from strokelabel.errors import DataError
+from strokelabel.geometry import CanonicalGrid, Grid, bring_to_grid
 from strokelabel.io.map_files import MapFiles
 from strokelabel.io.nifti import NiftiVolume, read_nifti
 from strokelabel.labels import TissueClass
@@ -78,7 +78,6 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 _FINE_MM = 1.0
 """Brains are found and registered at this voxel size."""
 
-_SAME_AFFINE_MM = 1e-2
 _R1_OF_WHITE = 0.97
 _T1_OF_WHITE = 0.87
 """Grey value of white matter in `registration.T1_INTENSITY`; R1 is nearly proportional to those of a T1w scan."""
@@ -119,13 +118,11 @@ def read_map_volumes(files: MapFiles) -> MapVolumes:
     """
     images = {name: read_nifti(path, np.float32) for name, path in files.maps.items()}
     first = images["pd"]
-    shape = (first.data.shape[0], first.data.shape[1], first.data.shape[2])
-    grid = CanonicalGrid.for_image(shape, first.affine, _FINE_MM)
+    grid = CanonicalGrid.for_image(_grid_of(first).shape, first.affine, _FINE_MM)
     volumes = {}
     for name, image in images.items():
-        _check_grid(image, first, files.maps[name])
         # Maps are undefined in the air: NaN, negative, or infinite where a fit failed.
-        values = np.nan_to_num(image.data, posinf=0, neginf=0)
+        values = np.nan_to_num(_on_grid(image, first, files.maps[name]), posinf=0, neginf=0)
         volumes[name] = torch.from_numpy(grid.forward(np.maximum(values, 0)))
     volumes.setdefault("r2", r2_from_r2_star(volumes["r2_star"], volumes["r1"]))
     maps = QuantitativeMaps(**{name: volumes[name] for name in MAP_NAMES})
@@ -189,27 +186,25 @@ def _read_tissues(files: MapFiles, like: NiftiVolume, grid: CanonicalGrid) -> ND
     """(5, x, y, z); the lesion mask counts beside the segmentation's own lesion."""
     tissues = np.zeros((len(_TISSUE_CLASSES), *grid.target.shape), dtype=np.float32)
     if files.tissues is not None:
-        labels = read_nifti(files.tissues, np.int32)
-        _check_grid(labels, like, files.tissues)
+        labels = _on_grid(read_nifti(files.tissues, np.int32), like, files.tissues)
         for row, tissue in zip(tissues, _TISSUE_CLASSES, strict=True):
-            row[...] = grid.forward((labels.data == tissue).astype(np.float32))
+            row[...] = grid.forward((labels == tissue).astype(np.float32))
     if files.lesion is not None:
-        mask = read_nifti(files.lesion, np.float32)
-        _check_grid(mask, like, files.lesion)
-        lesion = grid.forward((mask.data > 0.5).astype(np.float32))
+        mask = _on_grid(read_nifti(files.lesion, np.float32), like, files.lesion)
+        lesion = grid.forward((mask > 0.5).astype(np.float32))
         tissues[:-1] *= 1 - lesion
         tissues[-1] = np.maximum(tissues[-1], lesion)
     return tissues
 
 
-def _check_grid(image: NiftiVolume, like: NiftiVolume, path: Path) -> None:
-    """Refuse files that do not lie on the grid of the maps."""
-    same = image.data.shape == like.data.shape
-    if not same or not np.allclose(image.affine, like.affine, atol=_SAME_AFFINE_MM):
-        raise DimensionError(
-            f"{path}: expected the grid of the PD map (shape {like.data.shape}), found shape {image.data.shape} "
-            "or another affine; resample it to that"
-        )
+def _on_grid(image: NiftiVolume, like: NiftiVolume, path: Path) -> np.ndarray:
+    """Data in the order of the PD map's axes; files on another grid are refused."""
+    return bring_to_grid(image.data, _grid_of(image), _grid_of(like), str(path), "the PD map")
+
+
+def _grid_of(image: NiftiVolume) -> Grid:
+    i, j, k = image.data.shape
+    return Grid((i, j, k), image.affine)
 
 
 def _as_bytes(fractions: NDArray[np.float32]) -> torch.Tensor:
