@@ -55,6 +55,7 @@ lint: $(DEV) ## Ruff, mypy and import-linter only
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
+	"$(BIN)/mypy" slicer_extension/browser/start.py
 	"$(BIN)/lint-imports"
 
 .PHONY: env

@@ -6,8 +6,9 @@ No decision is taken here. Only what Slicer's own Python has is imported; there 
 from __future__ import annotations
 
 import unittest
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import qt
 import slicer
@@ -32,13 +33,16 @@ from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.session import default_folder
 from StrokeLabelLib.session.settings import load_settings, save_settings
 
+SlicerObject: TypeAlias = Any
+"""An object of Slicer or Qt; PythonQt's wrappers have no types."""
+
 PUMP_MS, TICK_MS, COMMIT_MS = 50, 1000, 400
 
 
 class StrokeLabel(ScriptedLoadableModule):
     """What Slicer shows about the module."""
 
-    def __init__(self, parent) -> None:  # noqa: ANN001 - qSlicerScriptedLoadableModule
+    def __init__(self, parent: SlicerObject) -> None:
         super().__init__(parent)
         self.parent.title = "StrokeLabel"
         self.parent.categories = ["Segmentation"]
@@ -67,6 +71,12 @@ class StrokeLabelParameterNode:
     segmentOnOpen: bool = False
     loadSequences: bool = True
     maxEpochs: Annotated[int, WithinRange(1, 500)] = 20
+
+    if TYPE_CHECKING:  # the decorator makes these
+
+        def __init__(self, parameterNode: SlicerObject) -> None: ...
+
+        def connectGui(self, gui: SlicerObject) -> int: ...  # noqa: D102, N802 - Slicer's name
 
 
 class StrokeLabelLogic(ScriptedLoadableModuleLogic):
@@ -140,7 +150,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         effect = self.ui.segmentEditor.activeEffect()
         return effect.name if effect else ""
 
-    def _connect_parameters(self, widget) -> None:  # noqa: ANN001 - the panel
+    def _connect_parameters(self, widget: SlicerObject) -> None:
         settings = self.presenter.settings
         self.parameters = StrokeLabelLogic().getParameterNode()
         self.parameters.overlayOpacity = settings.overlay_opacity
@@ -200,7 +210,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             getattr(ui, name).connect("toggled(bool)", self._take_settings)
         ui.overlayOpacitySlider.connect("valueChanged(double)", self._take_settings)
 
-    def _shortcut_commands(self) -> dict:
+    def _shortcut_commands(self) -> dict[str, Callable[[], None]]:
         p = self.presenter
         return {
             "segment": p.segmentation.segment,
@@ -214,7 +224,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             "cancel": p.cancel,
         }
 
-    def _timer(self, interval_ms: int, slot, single_shot: bool = False) -> qt.QTimer:  # noqa: ANN001 - a callable
+    def _timer(self, interval_ms: int, slot: Callable[[], None], single_shot: bool = False) -> qt.QTimer:
         timer = qt.QTimer()
         timer.setInterval(interval_ms)
         timer.setSingleShot(single_shot)
@@ -261,7 +271,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         named = dict.fromkeys(OPERATIONS[key].defaults, self.ui.operationParameterSpin.value)
         self.presenter.editing.apply(key, **named)
 
-    def _open(self, item, _column: int) -> None:  # noqa: ANN001 - QTreeWidgetItem
+    def _open(self, item: SlicerObject, _column: int) -> None:
         self.presenter.cases.open(item.text(0))
 
     def _upload(self) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +121,7 @@ def _suffix(path: str) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     datastore.api_check_image: check_image,
     datastore.api_download_dataset: download_dataset,
     logs.api_get_logs: get_logs,

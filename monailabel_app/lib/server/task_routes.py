@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from monailabel.endpoints import batch_infer, scoring, train
@@ -114,7 +115,7 @@ def batch_stop() -> Any:  # noqa: ANN401
     return tasks.stop("batch_infer")
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     train.api_run_model: train_one,
     train.api_run: train_all,
     train.api_status: train_status,
