@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
+from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.labels.history import LabelHistory
 from lib.studies import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
+from lib.table import new_image, new_label
 
 
 def reconcile(
@@ -42,20 +41,6 @@ def reconcile(
             if tag not in entry.labels:
                 file = labels / tag / f"{image_id}{suffix}"
                 entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or {})
-
-
-def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:
-    """The entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
-    return ImageLabelModel(image=_entry(image_id, suffix, info))
-
-
-def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    """The entry of a label."""
-    return _entry(image_id, suffix, info)
-
-
-def _entry(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    return DataModel(info={"ts": int(time.time()), **info, "name": image_id + suffix}, ext=suffix)
 
 
 def _is_there(labels: Path, tag: str, image_id: str, suffix: str) -> bool:

@@ -13,9 +13,8 @@ from fastapi import Depends, File, Form, UploadFile
 from monailabel.endpoints import activelearning, datastore, infer, wsi_infer
 from monailabel.interfaces.utils.app import app_instance
 
-from lib.checked_app import named
 from lib.infers.client import remember_client
-from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError
+from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, named
 from lib.server.json_text import read_object
 from lib.server.sessions import check_session_id
 from lib.studies import check_name

@@ -17,8 +17,7 @@ from monailabel.endpoints import datastore, logs, model, ohif
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import file_checksum, get_mime_type, remove_file
 
-from lib.checked_app import named
-from lib.refusals import ForbiddenError, InvalidRequestError, UnknownNameError
+from lib.refusals import ForbiddenError, InvalidRequestError, UnknownNameError, named
 from lib.server.log_files import LOG_NAME, last_lines, log_folder
 
 _ALGORITHMS = ("SHA256", "SHA512", "MD5")

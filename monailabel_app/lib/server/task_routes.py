@@ -10,8 +10,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.batch.check import check_batch
-from lib.checked_app import named
-from lib.refusals import InvalidRequestError
+from lib.refusals import InvalidRequestError, named
 from lib.scoring.queue import queue_scoring
 from lib.server import tasks
 from lib.server.task_params import check_params
