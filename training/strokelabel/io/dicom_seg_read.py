@@ -113,12 +113,14 @@ def _read(path: Path) -> Dataset:
                 return dataset
     except Exception as error:  # pydicom has no common error for corrupt files
         raise _unreadable(path) from error
-    raise UnreadableImageError(f"{path}: expected a DICOM SEG, found another object; pass the SEG's file.")
+    raise UnreadableImageError(
+        "expected a DICOM SEG, found another object; pass the SEG's file.", source=path
+    )
 
 
 def _unreadable(path: PathLike) -> UnreadableImageError:
     return UnreadableImageError(
-        f"{path}: expected a readable DICOM SEG, found a corrupt or unknown one; export it again."
+        "expected a readable DICOM SEG, found a corrupt or unknown one; export it again.", source=path
     )
 
 
@@ -171,9 +173,12 @@ def _paint(
     one_voxel_each = (np.abs(steps).sum(axis=0) == 1).all() and np.abs(steps).sum(axis=1).max() == 1
     if not one_voxel_each or np.abs(exact - voxels).max() > _TOLERANCE:
         raise HeaderError(
-            f"{source}: expected a DICOM SEG on the grid of its series, found one on another grid; export it with "
-            "the series as reference geometry."
+            "expected a DICOM SEG on the grid of its series, found one on another grid; export it with "
+            "the series as reference geometry.",
+            source=source,
         )
     if (voxels < 0).any() or (voxels >= labels.shape).any():
-        raise HeaderError(f"{source}: expected a DICOM SEG within its series, found pixels outside of it.")
+        raise HeaderError(
+            "expected a DICOM SEG within its series, found pixels outside of it.", source=source
+        )
     labels[tuple(voxels.T)] = pixels[rows, columns] if number is None else number
