@@ -8,7 +8,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated
 
 import qt
 import slicer
@@ -22,7 +22,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from StrokeLabelLib.client.jobs import ThreadRunner
 from StrokeLabelLib.desktop.painting import Painting
-from StrokeLabelLib.desktop.qt_view import QtView
+from StrokeLabelLib.desktop.qt_view import QtView, SlicerObject
 from StrokeLabelLib.desktop.shortcuts import Shortcuts
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
 from StrokeLabelLib.mrml.files import MrmlFiles
@@ -32,9 +32,6 @@ from StrokeLabelLib.session.overlays import NAMES
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.session import default_folder
 from StrokeLabelLib.session.settings import load_settings, save_settings
-
-SlicerObject: TypeAlias = Any
-"""An object of Slicer or Qt; PythonQt's wrappers have no types."""
 
 PUMP_MS, TICK_MS, COMMIT_MS = 50, 1000, 400
 
@@ -72,19 +69,14 @@ class StrokeLabelParameterNode:
     loadSequences: bool = True
     maxEpochs: Annotated[int, WithinRange(1, 500)] = 20
 
-    if TYPE_CHECKING:  # the decorator makes these
-
-        def __init__(self, parameterNode: SlicerObject) -> None: ...
-
-        def connectGui(self, gui: SlicerObject) -> int: ...  # noqa: D102, N802 - Slicer's name
-
 
 class StrokeLabelLogic(ScriptedLoadableModuleLogic):
     """The parameter node; everything else is in StrokeLabelLib."""
 
-    def getParameterNode(self) -> StrokeLabelParameterNode:  # noqa: N802 - Slicer's name
+    def getParameterNode(self) -> SlicerObject:  # noqa: N802 - Slicer's name
         """The module's node in the scene."""
-        return StrokeLabelParameterNode(super().getParameterNode())
+        make: SlicerObject = StrokeLabelParameterNode  # with the constructor that the decorator gave it
+        return make(super().getParameterNode())
 
 
 class StrokeLabelWidget(ScriptedLoadableModuleWidget):
@@ -109,7 +101,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self._fill_choices()
         self._connect_parameters(widget)
         self._connect_buttons()
-        self._timers = [self._timer(PUMP_MS, self._pump), self._timer(TICK_MS, self._tick)]
+        self._timers = [self._timer(PUMP_MS, self._pump), self._timer(TICK_MS, self.presenter.tick)]
         self._commit = self._timer(COMMIT_MS, self._commit_threshold, single_shot=True)
         self.shortcuts = Shortcuts(self._shortcut_commands())
         self.presenter.start()
@@ -238,9 +230,6 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.runner.pump()
         if self.presenter.session.case is not case:
             self.painting.watch_case()
-
-    def _tick(self) -> None:
-        self.presenter.tick()
 
     def _take_settings(self, *_args: object) -> None:
         settings, ui = self.presenter.settings, self.ui
