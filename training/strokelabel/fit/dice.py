@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from strokelabel.types import ClassBatch, ItemValues, MaskBatch
 
-def mask_dice(predicted: Tensor, truth: Tensor) -> Tensor:
+
+def mask_dice(predicted: MaskBatch, truth: MaskBatch) -> ItemValues:
     """Dice of each image of a batch; 1 where neither mask holds a voxel.
 
     Args:
@@ -21,7 +23,7 @@ def mask_dice(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * overlap / total.clamp_min(1), torch.ones_like(total))
 
 
-def foreground_dice(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
+def foreground_dice(predicted: ClassBatch, truth: ClassBatch, classes: int) -> ItemValues:
     """Dice of each image, averaged over the classes 1 and up that its prediction or truth holds.
 
     Args:

@@ -16,7 +16,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from strokelabel.errors import TrainingError
 from strokelabel.labels import TissueClass
-from strokelabel.types import ClassBatch, LogitsBatch
+from strokelabel.types import ClassBatch, ItemValues, LogitsBatch
 
 _SMOOTHING = 1e-5
 """Keeps the Dice of a class finite when neither target nor prediction holds any of it."""
@@ -99,7 +99,7 @@ def _runs(values: list[bool]) -> Iterator[tuple[bool, slice]]:
         start = stop
 
 
-def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
+def marginal_logits(logits: LogitsBatch, lesion: int = TissueClass.LESION) -> LogitsBatch:
     """Sum all classes but the lesion: the softmax of the two results is p(not lesion), p(lesion).
 
     Args:
@@ -116,7 +116,7 @@ def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
     return torch.stack((rest, logits[:, lesion].float()), dim=1)
 
 
-def logit_distance(logits: LogitsBatch, target: ClassBatch) -> Tensor:
+def logit_distance(logits: LogitsBatch, target: ClassBatch) -> ItemValues:
     """Squared distance of the logits of foreground voxels from +5 for the true class and -5 for every other.
 
     It starts a training gently: the error is (1 - background) * (logit - target)², averaged over voxels and classes
@@ -136,7 +136,7 @@ def logit_distance(logits: LogitsBatch, target: ClassBatch) -> Tensor:
         return (error * (target != 0)).flatten(1).mean(dim=1)
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def dice_cross_entropy(logits: LogitsBatch, target: ClassBatch, weights: Tensor) -> ItemValues:
     """Weighted soft Dice loss plus weighted cross-entropy of each item.
 
     Dice sums run over voxels; the Dice loss is the weighted mean over classes 1 and up. The cross-entropy is the
