@@ -50,12 +50,16 @@ start: $(SERVER) ## Install what is missing and serve the app and its browser pa
 test: lint ## Lint, check types and layers, and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest $(PYTEST_ARGS)
 
+# Where the packages of pyproject.toml's [tool.importlinter] lie.
+LINTED := training:monailabel_app:slicer_extension/StrokeLabel:slicer_extension/browser
+
 .PHONY: lint
 lint: $(DEV) ## Ruff, mypy and import-linter only
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
-	"$(BIN)/lint-imports"
+	"$(BIN)/mypy" slicer_extension/browser/start.py
+	PYTHONPATH="$(LINTED)" "$(BIN)/lint-imports"
 
 .PHONY: env
 env: $(DEV) ## Create the environment with everything for development

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import requests
 from monailabel.config import settings
@@ -15,7 +14,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.options import as_flag
 from lib.labels.review import PSEUDO
-from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
+from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.scoring.queue import QueuedScoring
 from lib.server.options import ServerOptions
 from lib.studies import check_name, session_sequences
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from lib.model import ServedModel
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -183,14 +180,3 @@ def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]
     """Path and id of the other sequences of an image's BIDS subject and session."""
     others = session_sequences(image.name, store.list_images()) if image.stored else []
     return [(store.get_image_uri(other), other) for other in others]
-
-
-def named(choices: Mapping[str, T], name: object, what: str) -> T:
-    """Look up a task by the name in a request.
-
-    Raises:
-        UnknownNameError: listing the names that exist.
-    """
-    if not isinstance(name, str) or name not in choices:
-        raise UnknownNameError(f"No {what} {name!r}; there are: {', '.join(sorted(choices))}.")
-    return choices[name]

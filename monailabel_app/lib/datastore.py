@@ -11,7 +11,7 @@ from typing import Any
 
 from monailabel.datastore.local import LocalDatastoreModel
 
-from lib.found import FoundLabels, new_image, reconcile
+from lib.found import FoundLabels, reconcile
 from lib.labels.datastore import LabelDatastore
 from lib.labels.kept import KeptLabels
 from lib.labels.review import FINAL, is_labelled
@@ -19,7 +19,7 @@ from lib.plain_json import plain_json
 from lib.refusals import InvalidRequestError, NameTakenError, UnsupportedFileError, answered_as_http
 from lib.scans import read_scan
 from lib.studies import IMAGE_SUFFIXES, LABEL_SUFFIXES, check_name, find_studies, is_study, split_suffix
-from lib.table import DatastoreTable
+from lib.table import DatastoreTable, new_image
 from lib.uploads import removed_on_failure
 from lib.watching import watch
 from strokelabel.io.atomic import atomic_path

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
+from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.labels.check import read_reference
 from lib.labels.grid import check_label_grid
 from lib.labels.history import LabelHistory
 from lib.refusals import InvalidRequestError
 from lib.studies import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
+from lib.table import new_image, new_label
 from strokelabel.errors import ImageError
 
 logger = logging.getLogger(__name__)
@@ -96,16 +95,6 @@ def reconcile(
                 entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or {})
 
 
-def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:
-    """The entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
-    return ImageLabelModel(image=_entry(image_id, suffix, info))
-
-
-def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    """The entry of a label."""
-    return _entry(image_id, suffix, info)
-
-
 def _stamp(file: Path) -> _Stamp:
     """When a file was changed, and its size; (0, 0) where there is none."""
     try:
@@ -113,10 +102,6 @@ def _stamp(file: Path) -> _Stamp:
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
-
-
-def _entry(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    return DataModel(info={"ts": int(time.time()), **info, "name": image_id + suffix}, ext=suffix)
 
 
 def _is_there(labels: Path, tag: str, image_id: str, suffix: str) -> bool:

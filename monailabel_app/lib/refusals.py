@@ -7,12 +7,15 @@ Tasks and helpers raise plain `StrokeLabelError`s and know nothing of HTTP. The 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from fastapi import HTTPException
 
 from strokelabel.errors import ImageError, OptionError, StrokeLabelError
+
+T = TypeVar("T")
 
 
 class InvalidRequestError(StrokeLabelError):
@@ -47,6 +50,17 @@ class BusyError(StrokeLabelError):
     """More requests wait than may; the same one will do later."""
 
     retry_after_s = 10
+
+
+def named(choices: Mapping[str, T], name: object, what: str) -> T:
+    """Look up a task by the name in a request.
+
+    Raises:
+        UnknownNameError: listing the names that exist.
+    """
+    if not isinstance(name, str) or name not in choices:
+        raise UnknownNameError(f"No {what} {name!r}; there are: {', '.join(sorted(choices))}.")
+    return choices[name]
 
 
 _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (

@@ -21,4 +21,4 @@ def read_scan(path: str, name: str) -> Image:
     try:
         return replace(read_image(path), source=name)
     except ImageError as error:
-        raise type(error)(str(error).replace(path, name)) from error
+        raise error.with_source(name) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
-from monailabel.datastore.local import LocalDatastoreModel
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
 
 from strokelabel.io.atomic import atomic_write_json
 
@@ -105,3 +107,17 @@ class DatastoreTable:
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:
+    """The entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
+    return ImageLabelModel(image=_entry(image_id, suffix, info))
+
+
+def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
+    """The entry of a label."""
+    return _entry(image_id, suffix, info)
+
+
+def _entry(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
+    return DataModel(info={"ts": int(time.time()), **info, "name": image_id + suffix}, ext=suffix)

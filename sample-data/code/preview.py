@@ -29,9 +29,9 @@ def draw_subject(subject: Subject, axes: np.ndarray) -> None:
         aspect = spacing[plane[1]] / spacing[plane[0]]
         for with_truth in (False, True):
             panel = axes[2 * column + with_truth]
-            _show(panel, data.take(index, axis), aspect, np.percentile(data[data > 0], 99.7))
+            _show(panel, np.take(data, index, axis), aspect, np.percentile(data[data > 0], 99.7))
             if with_truth:
-                panel.contour(lesion.take(index, axis).T, [0.5], colors="red", linewidths=0.8)
+                panel.contour(np.take(lesion, index, axis).T, [0.5], colors="red", linewidths=0.8)
     axes[0].set_title(f"{person}_{subject.suffix}", color="white", loc="left", fontsize=9)
 
 

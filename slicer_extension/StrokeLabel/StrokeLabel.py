@@ -6,6 +6,7 @@ No decision is taken here. Only what Slicer's own Python has is imported; there 
 from __future__ import annotations
 
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from StrokeLabelLib.client.jobs import ThreadRunner
 from StrokeLabelLib.desktop.painting import Painting
-from StrokeLabelLib.desktop.qt_view import QtView
+from StrokeLabelLib.desktop.qt_view import QtView, SlicerObject
 from StrokeLabelLib.desktop.shortcuts import Shortcuts
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
 from StrokeLabelLib.mrml.files import MrmlFiles
@@ -38,7 +39,7 @@ PUMP_MS, TICK_MS, COMMIT_MS = 50, 1000, 400
 class StrokeLabel(ScriptedLoadableModule):
     """What Slicer shows about the module."""
 
-    def __init__(self, parent) -> None:  # noqa: ANN001 - qSlicerScriptedLoadableModule
+    def __init__(self, parent: SlicerObject) -> None:
         super().__init__(parent)
         self.parent.title = "StrokeLabel"
         self.parent.categories = ["Segmentation"]
@@ -72,9 +73,10 @@ class StrokeLabelParameterNode:
 class StrokeLabelLogic(ScriptedLoadableModuleLogic):
     """The parameter node; everything else is in StrokeLabelLib."""
 
-    def getParameterNode(self) -> StrokeLabelParameterNode:  # noqa: N802 - Slicer's name
+    def getParameterNode(self) -> SlicerObject:  # noqa: N802 - Slicer's name
         """The module's node in the scene."""
-        return StrokeLabelParameterNode(super().getParameterNode())
+        make: SlicerObject = StrokeLabelParameterNode  # with the constructor that the decorator gave it
+        return make(super().getParameterNode())
 
 
 class StrokeLabelWidget(ScriptedLoadableModuleWidget):
@@ -99,7 +101,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self._fill_choices()
         self._connect_parameters(widget)
         self._connect_buttons()
-        self._timers = [self._timer(PUMP_MS, self._pump), self._timer(TICK_MS, self._tick)]
+        self._timers = [self._timer(PUMP_MS, self._pump), self._timer(TICK_MS, self.presenter.tick)]
         self._commit = self._timer(COMMIT_MS, self._commit_threshold, single_shot=True)
         self.shortcuts = Shortcuts(self._shortcut_commands())
         self.presenter.start()
@@ -140,7 +142,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         effect = self.ui.segmentEditor.activeEffect()
         return effect.name if effect else ""
 
-    def _connect_parameters(self, widget) -> None:  # noqa: ANN001 - the panel
+    def _connect_parameters(self, widget: SlicerObject) -> None:
         settings = self.presenter.settings
         self.parameters = StrokeLabelLogic().getParameterNode()
         self.parameters.overlayOpacity = settings.overlay_opacity
@@ -200,7 +202,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             getattr(ui, name).connect("toggled(bool)", self._take_settings)
         ui.overlayOpacitySlider.connect("valueChanged(double)", self._take_settings)
 
-    def _shortcut_commands(self) -> dict:
+    def _shortcut_commands(self) -> dict[str, Callable[[], None]]:
         p = self.presenter
         return {
             "segment": p.segmentation.segment,
@@ -214,7 +216,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             "cancel": p.cancel,
         }
 
-    def _timer(self, interval_ms: int, slot, single_shot: bool = False) -> qt.QTimer:  # noqa: ANN001 - a callable
+    def _timer(self, interval_ms: int, slot: Callable[[], None], single_shot: bool = False) -> qt.QTimer:
         timer = qt.QTimer()
         timer.setInterval(interval_ms)
         timer.setSingleShot(single_shot)
@@ -228,9 +230,6 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.runner.pump()
         if self.presenter.session.case is not case:
             self.painting.watch_case()
-
-    def _tick(self) -> None:
-        self.presenter.tick()
 
     def _take_settings(self, *_args: object) -> None:
         settings, ui = self.presenter.settings, self.ui
@@ -261,7 +260,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         named = dict.fromkeys(OPERATIONS[key].defaults, self.ui.operationParameterSpin.value)
         self.presenter.editing.apply(key, **named)
 
-    def _open(self, item, _column: int) -> None:  # noqa: ANN001 - QTreeWidgetItem
+    def _open(self, item: SlicerObject, _column: int) -> None:
         self.presenter.cases.open(item.text(0))
 
     def _upload(self) -> None:

@@ -227,7 +227,9 @@ def test_colour_is_refused(series):
 def test_a_truncated_slice_is_named_even_at_the_end_of_the_stack(series, keep):
     folder, paths = series
     paths[-1].write_bytes(paths[-1].read_bytes()[:keep])
-    with pytest.raises(UnreadableImageError, match=f"{paths[-1].name}: .*export the series again"):
+    with pytest.raises(
+        UnreadableImageError, match=f"{paths[-1].name} truncated or corrupt; export the series again"
+    ):
         read_image(folder)
 
 
@@ -249,11 +251,11 @@ def test_empty_and_constant_series_are_refused(tmp_path, data):
 
 
 def test_a_folder_without_dicom_and_a_single_dicom_file_are_explained(tmp_path, series):
-    folder, paths = series
+    _, paths = series
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnreadableImageError, match="found no DICOM image"):
         read_image(tmp_path / "empty")
-    with pytest.raises(UnreadableImageError, match=f"pass the folder {folder}"):
+    with pytest.raises(UnreadableImageError, match="pass the folder that it lies in"):
         read_image(paths[0])
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from strokelabel.fit.train import train_recipe
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
-from strokelabel.networks.unet import build_network
+from strokelabel.networks.weights import make_network
 from strokelabel.reports.evaluation.plots import Interval, save_forest_plot
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import (
@@ -113,7 +113,7 @@ def score(run: Run, data: PreparedData, folder: Path, arguments: argparse.Namesp
     """One row per volume: Dice, and for lesion-free heads the false lesion in ml."""
     checkpoint = load_newest_checkpoint(folder)
     assert checkpoint is not None
-    network = build_network(run.recipe.network)
+    network = make_network(run.recipe.network)
     network.load_state_dict(checkpoint.weights)
     network.eval().to(arguments.device)
     spacing = run.recipe.synthesis.spacing_mm
@@ -151,7 +151,7 @@ def markdown(table: pd.DataFrame, reference: str) -> str:
     return "\n".join(lines)
 
 
-def per_volume(table: pd.DataFrame, families: list[str]) -> pd.Series[float]:
+def per_volume(table: pd.DataFrame, families: Sequence[str]) -> pd.Series[float]:
     """Dice per volume of these contrasts, averaged over seeds."""
     rows = table[table["family"].isin(families)]
     return rows.groupby("case")["dice"].mean()

@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -175,7 +175,7 @@ class Simulation:
         predictor = Predictor.from_model(str(spec.path), "cpu")
         rows = []
         for scan in test:
-            truth = np.asarray(nib.load(scan.truth).dataobj) > 0
+            truth = np.asarray(cast(nib.Nifti1Image, nib.load(scan.truth)).dataobj) > 0
             found = predictor.predict(read_image(scan.image)).lesion_mask
             rows.append(
                 {"scan": scan.name, "kind": scan.kind, "new": scan.new, "dice": round(dice(truth, found), 4)}

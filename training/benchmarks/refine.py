@@ -135,7 +135,7 @@ def click_through(
         start = time.perf_counter(), time.process_time()
         mask = step(scan, mask, click, painted)
         seconds.append((time.perf_counter() - start[0], time.process_time() - start[1]))
-        painted = painted_labels(Prompts((click,), painted), truth.shape)
+        painted = painted_labels(Prompts((click,), painted), scan.grid.shape)
         scores.append(dice(truth, mask))
     return scores, seconds, mask
 
@@ -169,9 +169,9 @@ def peer_step(segment: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Step:
     """A method that segments a box from scribbles, as a step: the mask becomes scribbles around the click."""
 
     def step(scan: Image, mask: np.ndarray, click: Click, painted: np.ndarray) -> np.ndarray:
-        box = box_about(np.array([click.voxel]), mask.shape, (1.0, 1.0, 1.0), _REACH_MM)
+        box = box_about(np.array([click.voxel]), scan.grid.shape, (1.0, 1.0, 1.0), _REACH_MM)
         inside = tuple(slice(a, b) for a, b in zip(box.start, box.stop, strict=True))
-        given = painted_labels(Prompts((click,), painted), mask.shape)[inside]
+        given = painted_labels(Prompts((click,), painted), scan.grid.shape)[inside]
         labels = mask[inside]
         scribbles = np.zeros(labels.shape, np.uint8)
         scribbles[ndimage.distance_transform_edt(labels) > _ERODE_MM] = LESION

@@ -17,6 +17,7 @@ from strokelabel.io.atomic import atomic_path
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
 from strokelabel.reports.validation.run import VALIDATION_SHAPE, as_scan
+from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import ValidationCase, make_case, validation_cases, validation_config
 
@@ -111,7 +112,7 @@ class VolumeMaker:
 
     def __init__(self, prepared: Path, cache: Path, model: str) -> None:
         self._prepared, self._cache, self._model = prepared, cache, model
-        self._tools: tuple[Predictor, object] | None = None
+        self._tools: tuple[Predictor, Synthesizer] | None = None
 
     def volume(self, case: ValidationCase) -> Volume:
         """One volume, from the cache if it is there."""
@@ -160,7 +161,7 @@ class VolumeMaker:
             arrays["probability"] = prediction.lesion_probability.astype(np.float16)
         return arrays
 
-    def _load(self):  # noqa: ANN202
+    def _load(self) -> tuple[Predictor, Synthesizer]:
         if self._tools is None:
             predictor = Predictor.from_model(self._model, "cpu", PredictionOptions(keep_probabilities=False))
             config = validation_config(VALIDATION_SHAPE, 1.0)

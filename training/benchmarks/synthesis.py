@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -99,7 +100,7 @@ def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[list[int
     """cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
     from cornucopia.synth import SynthFromLabelTransform
 
-    image = nib.Nifti1Image.load(path)
+    image = cast(nib.Nifti1Image, nib.load(path))
     shape = image.shape
     # Consecutive labels, in its favour: it makes one channel for every integer up to the largest.
     labels = np.unique(np.asarray(image.dataobj), return_inverse=True)[1]

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+from typing import Self
+
 
 class StrokeLabelError(Exception):
-    """Anything that StrokeLabel refuses; the message is fit to be shown to a user as it is."""
+    """Anything that StrokeLabel refuses; its text is fit to be shown to a user as it is.
+
+    Attributes:
+        message: what was expected, what came, and what to do.
+        source: file, folder or scan that the message is about, with which the text begins; "" for none. A server,
+            whose paths mean nothing to a client, puts another name in its place with `with_source`.
+    """
+
+    def __init__(self, message: str = "", *, source: str | Path = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.source = str(source)
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message}" if self.source else self.message
+
+    def with_source(self, source: str | Path) -> Self:
+        """Return the same error about a source of another name."""
+        named = copy.copy(self)
+        named.source = str(source)
+        return named
 
 
 class ImageError(StrokeLabelError):

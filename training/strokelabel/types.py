@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,4 +26,13 @@ PathLike: TypeAlias = str | Path
 
 ImageBatch: TypeAlias = "Float[Tensor, 'batch 1 x y z']"
 LogitsBatch: TypeAlias = "Float[Tensor, 'batch classes x y z']"
-ClassBatch: TypeAlias = "UInt8[Tensor, 'batch x y z']"
+ClassBatch: TypeAlias = "Integer[Tensor, 'batch x y z']"
+MaskBatch: TypeAlias = "Bool[Tensor, 'batch x y z']"
+ChannelBatch: TypeAlias = "Float[Tensor, 'batch channels x y z']"
+MapsBatch: TypeAlias = "Float[Tensor, 'batch maps x y z']"
+"""Quantitative maps, or images of several kinds, of each item."""
+
+ItemValues: TypeAlias = "Float[Tensor, ' batch']"
+"""One number for each item of a batch."""
+
+Scalar: TypeAlias = "Float[Tensor, '']"

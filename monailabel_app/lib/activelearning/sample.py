@@ -18,9 +18,6 @@ from lib.infers.options import as_number
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.scoring.record import image_stamp, read_record
 
-NEEDS_SCORES = {"uncertainty": "uncertainty", "diversity": "uncertainty"}
-"""Strategy -> the scoring method whose results it uses."""
-
 RESERVED_MINUTES = 30.0
 """How long an image that somebody was given is not offered to others."""
 

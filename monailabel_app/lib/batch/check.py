@@ -7,9 +7,8 @@ from typing import Any
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.batch.request import BatchRequest
-from lib.checked_app import named
 from lib.infers.options import InferOptions
-from lib.refusals import answered_as_http
+from lib.refusals import answered_as_http, named
 
 
 def check_batch(model: str, images: object = None, params: dict[str, Any] | None = None) -> None:

@@ -120,7 +120,7 @@ class DicomWebDatastore(Datastore):
         try:
             return str(self._cache.get_scan(image_id, lambda folder: self._download(image_id, folder)))
         except ImageError as error:
-            raise type(error)(_without_paths(error, image_id)) from error
+            raise error.with_source(image_id) from error
 
     def get_image(self, image_id: str, params: dict[str, Any] | None = None) -> bytes | None:
         """The scan as bytes of NIfTI; None when there is no such id."""
@@ -384,9 +384,3 @@ def _not_here(what: str) -> InvalidRequestError:
     return InvalidRequestError(
         f"On a DICOMweb server nothing is {what} from here: use the PACS itself for that."
     )
-
-
-def _without_paths(error: Exception, image_id: str) -> str:
-    """A message of the reader with the id in the place of the copy's folder."""
-    words = [image_id + ":" if image_id in word and "/" in word else word for word in str(error).split(" ")]
-    return " ".join(words)

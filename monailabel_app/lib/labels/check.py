@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,8 +16,9 @@ from lib.refusals import InvalidRequestError
 from strokelabel.errors import ImageError, UnreadableImageError
 from strokelabel.io.checks import check_grid, check_shape
 from strokelabel.io.images import Image, read_image
+from strokelabel.labels import CLASS_NAMES
 
-_HIGHEST_TISSUE = max(entry["idx"] for entry in TISSUE_INFO)
+_HIGHEST_TISSUE = len(CLASS_NAMES) - 1
 
 _UINT8_MAX = 255
 
@@ -70,15 +71,15 @@ def read_reference(path: Path, name: str) -> Image:
     if path.is_dir():
         return replace(read_image(path), source=name)
     try:
-        image = nib.load(path)
+        image = cast(nib.Nifti1Image, nib.load(path))
         shape = check_shape(image.shape, name)
-        affine = np.array(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
+        affine = np.array(image.affine, dtype=np.float64)
         check_grid(shape, affine, name)
     except ImageError:
         raise
     except Exception as error:  # a parser of files from anywhere fails in any way
         raise UnreadableImageError(f"{name}: expected a readable scan to hold the label against.") from error
-    return Image(np.broadcast_to(np.uint8(0), shape), affine, image.header, name)  # type: ignore[arg-type]
+    return Image(np.broadcast_to(np.uint8(0), shape), affine, image.header, name)
 
 
 def _with_known_values(

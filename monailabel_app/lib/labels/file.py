@@ -67,7 +67,7 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
             return _read_nrrd(path, names or {})
         image = read_label_image(path)
     except (LabelMapError, ImageError) as error:
-        raise InvalidRequestError(str(error).replace(str(path), "the label file")) from error
+        raise InvalidRequestError(error.message, source="the label file") from error
     return LabelFile(image.data, image.affine)
 
 
@@ -124,25 +124,23 @@ def _checked_header(path: Path) -> dict[str, Any]:
     """The header, if it describes voxels in this very file that fit into memory."""
     header = nrrd.read_header(str(path))
     if "data file" in header or "datafile" in header:  # it would open any file of the server
-        raise LabelMapError("the label file: expected the voxels in it, found the name of another file.")
+        raise LabelMapError("expected the voxels in it, found the name of another file.")
     sizes = [int(size) for size in header["sizes"]]
     if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
-        raise LabelMapError(
-            f"the label file: expected labels along three axes, found an array of shape {tuple(sizes)}."
-        )
+        raise LabelMapError(f"expected labels along three axes, found an array of shape {tuple(sizes)}.")
     return dict(header)
 
 
 def _whole_numbers(data: np.ndarray) -> np.ndarray:
     if data.ndim != 3 or data.dtype.kind not in "biuf":
         raise LabelMapError(
-            f"the label file: expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
+            f"expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
         )
     limit = np.iinfo(np.int32).max
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(data) & (data == np.rint(data)) & (np.abs(data.astype(float)) < limit)
     if not whole.all():
         raise LabelMapError(
-            f"the label file: expected labels, which are whole numbers, found values such as {data[~whole][0]:g}."
+            f"expected labels, which are whole numbers, found values such as {data[~whole][0]:g}."
         )
     return data.astype(np.int32)

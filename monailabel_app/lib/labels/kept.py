@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from monailabel.datastore.local import DataModel
 
-from lib.found import new_label
 from lib.labels.check import CheckedLabel, read_reference
 from lib.labels.derivative import LabelDerivatives
 from lib.labels.grid import read_on_grid
@@ -18,6 +17,7 @@ from lib.labels.history import LabelHistory
 from lib.labels.names import lesion_mask
 from lib.labels.review import FINAL
 from lib.refusals import InvalidRequestError
+from lib.table import new_label
 from strokelabel.errors import ImageError
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.write import write_nifti

@@ -74,7 +74,7 @@ def paint(
     for segment in sorted(segments, key=lambda segment: segment.name.lower() == LESION_NAME):
         if not 0 <= segment.layer < len(layers):
             raise LabelMapError(
-                f"the label file: expected the segment {segment.name!r} in one of {len(layers)} layers, "
+                f"expected the segment {segment.name!r} in one of {len(layers)} layers, "
                 f"found it in layer {segment.layer}; save the segmentation again."
             )
         labels[layers[segment.layer] == segment.value] = values[segment.name.lower()]

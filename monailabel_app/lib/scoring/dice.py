@@ -77,7 +77,7 @@ def _details(datastore: Datastore, image: str) -> dict[str, Any]:
         )
         change = compare(predicted, submitted)
     except (StrokeLabelError, OSError, MemoryError) as error:
-        return {"dice": None, "reason": _without_folders(str(error), paths), "labels": stamp}
+        return {"dice": None, "reason": _reason(error), "labels": stamp}
     numbers = {name: round(float(value), 4) for name, value in vars(change).items()}
     return {**numbers, "reason": None, "labels": stamp}
 
@@ -98,8 +98,8 @@ def _stored(datastore: Datastore, image: str) -> str | None:
     return labels if isinstance(labels, str) else None
 
 
-def _without_folders(text: str, paths: list[str]) -> str:
-    """A message without the places where the server keeps its files."""
-    for path in paths:
-        text = text.replace(str(path), Path(path).name) if path else text
-    return text
+def _reason(error: StrokeLabelError | OSError | MemoryError) -> str:
+    """Return what is wrong without the places where the server keeps its files."""
+    if isinstance(error, StrokeLabelError):
+        return str(error.with_source(Path(error.source).name))
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -11,9 +11,11 @@ from typing import Any
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.async_tasks.utils import run_background_task, tasks
 
-from lib.activelearning.sample import NEEDS_SCORES
 from lib.refusals import UnknownNameError
 from lib.scoring.method import StoredScoring
+
+NEEDS_SCORES = {"uncertainty": "uncertainty", "diversity": "uncertainty"}
+"""Active-learning strategy -> the scoring method whose results it uses."""
 
 _KIND = "scoring"
 _WAITING, _RUNNING = "SUBMITTED", "RUNNING"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, cast
 
 import nibabel as nib
 from fastapi import Depends, File, Form, UploadFile
 from monailabel.endpoints import activelearning, datastore, infer, wsi_infer
 from monailabel.interfaces.utils.app import app_instance
 
-from lib.checked_app import named
 from lib.infers.client import remember_client
-from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError
+from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, named
 from lib.server.json_text import read_object
 from lib.server.sessions import check_session_id
 from lib.studies import check_name
@@ -161,7 +161,8 @@ def _fits(label: UploadFile, image: str) -> None:
     if not uri:
         raise UnknownNameError(f"No image {image!r} in this datastore, so that raw voxels have no place.")
     try:
-        voxels = math.prod(check_shape(nib.load(uri).shape, image))
+        scan = cast(nib.Nifti1Image, nib.load(uri))
+        voxels = math.prod(check_shape(scan.shape, image))
     except (OSError, ValueError, nib.filebasedimages.ImageFileError, StrokeLabelError) as error:
         raise InvalidRequestError(
             f"label: the image {image!r} cannot be read, so that strokes have no place."
@@ -177,7 +178,7 @@ def _check_strategy(info: dict[str, Any]) -> None:
         raise InvalidRequestError("strategy: expected an object of objects, found something else.")
 
 
-BEFORE = {
+BEFORE: dict[Callable[..., Any], Callable[..., None]] = {
     infer.api_run_inference: infer_request,
     wsi_infer.api_run_wsi_v2_inference: slide_request,
     wsi_infer.api_run_wsi_inference: old_slide_request,

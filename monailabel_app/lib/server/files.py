@@ -6,6 +6,7 @@ import json
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +17,7 @@ from monailabel.endpoints import datastore, logs, model, ohif
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import file_checksum, get_mime_type, remove_file
 
-from lib.checked_app import named
-from lib.refusals import ForbiddenError, InvalidRequestError, UnknownNameError
+from lib.refusals import ForbiddenError, InvalidRequestError, UnknownNameError, named
 from lib.server.log_files import LOG_NAME, last_lines, log_folder
 
 _ALGORITHMS = ("SHA256", "SHA512", "MD5")
@@ -120,7 +120,7 @@ def _suffix(path: str) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     datastore.api_check_image: check_image,
     datastore.api_download_dataset: download_dataset,
     logs.api_get_logs: get_logs,

@@ -6,8 +6,6 @@ a plain `monailabel start_server` as well as for `strokelabel serve`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -20,17 +18,14 @@ from lib.server.guard import AddressGuard, TokenGuard
 from lib.server.health import health_routes
 from lib.server.limits import BodyLimit
 from lib.server.log_files import log_folder, write_logs
-from lib.server.options import ServerOptions
+from lib.server.options import ServedApp, ServerOptions
 from lib.server.routes import replace_routes
 from lib.server.shutdown import end_tasks_with_the_server
 from lib.server.sign_in import sign_in_routes
 from lib.server.tasks import report_processes_that_do_not_start
 
-if TYPE_CHECKING:
-    from lib.checked_app import CheckedApp
 
-
-def harden(server: FastAPI, app: CheckedApp) -> None:
+def harden(server: FastAPI, app: ServedApp) -> None:
     """Replace routes, middleware, error answers and logs of a server that is starting.
 
     Args:

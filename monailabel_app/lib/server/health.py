@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 
 from lib.server.admission import Admission
-
-if TYPE_CHECKING:
-    from lib.checked_app import CheckedApp
+from lib.server.options import ServedApp
 
 
-def health_routes(app: CheckedApp) -> APIRouter:
+def health_routes(app: ServedApp) -> APIRouter:
     """The route, which runs on the event loop itself, so that it needs no thread.
 
     Args:

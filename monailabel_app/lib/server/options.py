@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from monailabel.config import settings
@@ -52,6 +53,30 @@ class ServerOptions:
             most_upload_bytes=_whole(conf, "max_upload_mb", 2048, least=1) * 2**20,
             queue=_whole(conf, "queue", 16, least=0),
         )
+
+
+class ServedApp(Protocol):
+    """The part of the app that its server uses.
+
+    Attributes:
+        version: of StrokeLabel.
+        app_dir: folder of the app.
+        studies: the folder of the scans, or a web address.
+    """
+
+    version: str
+    app_dir: str
+    studies: str
+
+    @property
+    def server_options(self) -> ServerOptions:
+        """Return the choices of the server's owner; `OptionError` for one that cannot be used."""
+
+    def model_version(self) -> str:
+        """Return the name and version of the weights in use."""
+
+    def image_ids(self) -> Iterable[str]:
+        """Return the ids of all images that may stand in messages."""
 
 
 def read_token(conf: Mapping[str, str]) -> str:

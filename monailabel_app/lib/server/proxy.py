@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any
 
 import requests
 from fastapi import Request, Response
@@ -92,7 +93,7 @@ def _send(request: Request, url: str, body: IO[bytes] | None) -> Response:
     )
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     proxy.proxy_wado: wado,
     proxy.proxy_qido: qido,
     proxy.proxy_stow: stow,

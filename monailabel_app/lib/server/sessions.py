@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,7 +134,7 @@ def _find(session_id: str, update_ts: bool) -> SessionInfo:
     return info
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     session.api_create_session: create_session,
     session.api_get_session: get_session,
     session.api_remove_session: remove_session,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from monailabel.endpoints import batch_infer, scoring, train
@@ -9,8 +10,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.batch.check import check_batch
-from lib.checked_app import named
-from lib.refusals import InvalidRequestError
+from lib.refusals import InvalidRequestError, named
 from lib.scoring.queue import queue_scoring
 from lib.server import tasks
 from lib.server.task_params import check_params
@@ -114,7 +114,7 @@ def batch_stop() -> Any:  # noqa: ANN401
     return tasks.stop("batch_infer")
 
 
-INSTEAD_OF = {
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     train.api_run_model: train_one,
     train.api_run: train_all,
     train.api_status: train_status,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 from StrokeLabelLib.nifti import encode_nifti
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.report import report
@@ -121,6 +121,8 @@ async def _receive(request: web.Request, folder: Path) -> list[Path]:
     """Write each file under its path below `folder`; what would leave it is left out."""
     names = []
     async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader):  # a form within the form
+            continue
         path = PurePosixPath(unquote(part.filename or ""))
         if not path.name or path.is_absolute() or ".." in path.parts:
             continue

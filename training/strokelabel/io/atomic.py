@@ -39,8 +39,9 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         _sync(final.parent)
     except OSError as error:
         raise OutputError(
-            f"{final}: expected a place to write to, but {error.strerror or error}; "
-            "check the folder's permissions and free space, or choose another folder."
+            f"expected a place to write to, but {error.strerror or error}; "
+            "check the folder's permissions and free space, or choose another folder.",
+            source=final,
         ) from error
     finally:
         with suppress(OSError):

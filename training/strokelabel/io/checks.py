@@ -39,24 +39,27 @@ def check_shape(shape: tuple[int, ...], source: str) -> tuple[int, int, int]:
         HeaderError: more voxels than any head scan has.
     """
     if 0 in shape:
-        raise EmptyImageError(f"{source}: expected voxels, found shape {shape}; export the scan again.")
+        raise EmptyImageError(f"expected voxels, found shape {shape}; export the scan again.", source=source)
     kept = tuple(int(size) for size in shape)
     while len(kept) > 3 and kept[-1] == 1:
         kept = kept[:-1]
     if len(kept) > 3:
         raise DimensionError(
-            f"{source}: expected one 3-D volume, found {len(kept)}-D data of shape {shape}; "
-            "choose one volume (a time point, a b-value, a channel) and save it by itself."
+            f"expected one 3-D volume, found {len(kept)}-D data of shape {shape}; "
+            "choose one volume (a time point, a b-value, a channel) and save it by itself.",
+            source=source,
         )
     if len(kept) < 3 or min(kept) < 2:
         raise DimensionError(
-            f"{source}: expected a 3-D volume with two or more voxels along each axis, found {shape}, "
-            "a single slice or less; pass the whole scan."
+            f"expected a 3-D volume with two or more voxels along each axis, found {shape}, "
+            "a single slice or less; pass the whole scan.",
+            source=source,
         )
     if prod(kept) > MAX_VOXELS:
         raise HeaderError(
-            f"{source}: expected at most {MAX_VOXELS:,} voxels, the header announces {prod(kept):,} "
-            f"({shape}); repair the header or export the scan again."
+            f"expected at most {MAX_VOXELS:,} voxels, the header announces {prod(kept):,} "
+            f"({shape}); repair the header or export the scan again.",
+            source=source,
         )
     return kept[0], kept[1], kept[2]
 
@@ -70,19 +73,21 @@ def check_grid(shape: tuple[int, int, int], affine: Affine, source: str) -> None
     try:
         spacing = Grid(shape, affine).spacing
     except HeaderError as error:
-        raise HeaderError(f"{source}: {error}") from error
+        raise error.with_source(source) from error
     low, high = SPACING_LIMITS_MM
     if min(spacing) < low or max(spacing) > high:
         sizes = " x ".join(f"{size:.4g}" for size in spacing)
         raise HeaderError(
-            f"{source}: expected voxel sizes of {low} to {high} mm, found {sizes}; "
-            "the header may be in metres or micrometres: convert it to millimetres."
+            f"expected voxel sizes of {low} to {high} mm, found {sizes}; "
+            "the header may be in metres or micrometres: convert it to millimetres.",
+            source=source,
         )
     extent = max(size * step for size, step in zip(shape, spacing, strict=True))
     if extent > MAX_EXTENT_MM:
         raise HeaderError(
-            f"{source}: expected a head within {MAX_EXTENT_MM:.0f} mm, found a field of view of {extent:.0f} mm; "
-            "crop the scan to the head, or repair the voxel sizes."
+            f"expected a head within {MAX_EXTENT_MM:.0f} mm, found a field of view of {extent:.0f} mm; "
+            "crop the scan to the head, or repair the voxel sizes.",
+            source=source,
         )
 
 
@@ -95,19 +100,24 @@ def check_values(data: np.ndarray, source: str) -> None:
     """
     check_number_type(data.dtype, source)
     if data.size == 0:
-        raise EmptyImageError(f"{source}: expected voxels, found shape {data.shape}; export the scan again.")
+        raise EmptyImageError(
+            f"expected voxels, found shape {data.shape}; export the scan again.", source=source
+        )
     low, high = float(data.min()), float(data.max())  # NaN anywhere makes both NaN
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int((~np.isfinite(data)).sum())
         raise NonFiniteImageError(
-            f"{source}: expected finite values, found {count:,} of {data.size:,} voxels NaN or infinite "
-            "(in float32); replace them, with 0 outside the head."
+            f"expected finite values, found {count:,} of {data.size:,} voxels NaN or infinite "
+            "(in float32); replace them, with 0 outside the head.",
+            source=source,
         )
     if low == high == 0:
-        raise EmptyImageError(f"{source}: expected a scan, found zero in every voxel; export the scan again.")
+        raise EmptyImageError(
+            "expected a scan, found zero in every voxel; export the scan again.", source=source
+        )
     if low == high:
         raise ConstantImageError(
-            f"{source}: expected contrast, found {low:g} in every voxel; export the scan again."
+            f"expected contrast, found {low:g} in every voxel; export the scan again.", source=source
         )
 
 
@@ -119,15 +129,15 @@ def check_number_type(dtype: np.dtype, source: str) -> None:
     """
     if dtype.fields is not None:
         raise DimensionError(
-            f"{source}: expected one number per voxel, found colour (RGB); convert it to gray values."
+            "expected one number per voxel, found colour (RGB); convert it to gray values.", source=source
         )
     if dtype.kind == "c":
         raise DimensionError(
-            f"{source}: expected real values, found complex ones; save the magnitude by itself."
+            "expected real values, found complex ones; save the magnitude by itself.", source=source
         )
     if dtype.kind not in "biuf":
         raise DimensionError(
-            f"{source}: expected numbers, found values of type {dtype}; convert it to int16 or float32."
+            f"expected numbers, found values of type {dtype}; convert it to int16 or float32.", source=source
         )
 
 

@@ -79,13 +79,15 @@ def find_dicom_stack(folder: Path) -> DicomStack:
         series = _series(folder)
     if not series:
         raise UnreadableImageError(
-            f"{folder}: expected the DICOM files of one series, found no DICOM image; pass the folder that "
-            "holds the files, or a NIfTI file."
+            "expected the DICOM files of one series, found no DICOM image; pass the folder that "
+            "holds the files, or a NIfTI file.",
+            source=folder,
         )
     if len(series) > 1:
         raise UnreadableImageError(
-            f"{folder}: expected the DICOM files of one series, found {len(series)}: {_list(series)}; "
-            "move each series to a folder of its own and pass the one to segment."
+            f"expected the DICOM files of one series, found {len(series)}: {_list(series)}; "
+            "move each series to a folder of its own and pass the one to segment.",
+            source=folder,
         )
     slices = next(iter(series.values()))
     if len(slices) == 1:
@@ -100,7 +102,7 @@ def _series(folder: Path) -> dict[str, list[Slice]]:
         files = sorted(folder.iterdir())
     except OSError as error:
         raise UnreadableImageError(
-            f"{folder}: expected a readable folder, but {error.strerror}; check its permissions."
+            f"expected a readable folder, but {error.strerror}; check its permissions.", source=folder
         ) from error
     for file in files:
         if file.is_file() and is_dicom_file(file):
@@ -119,12 +121,13 @@ def _stack_of_files(slices: list[Slice], folder: Path) -> DicomStack:
     """Single-slice files as one volume."""
     if any(slice_.size[2] != 1 for slice_ in slices):
         raise DimensionError(
-            f"{folder}: expected one volume, found {len(slices)} multi-frame files in one series; "
-            "choose one and move it to a folder of its own."
+            f"expected one volume, found {len(slices)} multi-frame files in one series; "
+            "choose one and move it to a folder of its own.",
+            source=folder,
         )
     if len({slice_.size for slice_ in slices}) > 1:
         sizes = sorted({slice_.size[:2] for slice_ in slices})
-        raise DimensionError(f"{folder}: expected slices of one size, found {sizes}; remove the others.")
+        raise DimensionError(f"expected slices of one size, found {sizes}; remove the others.", source=folder)
     order, lps, notes = stack_affine(slices, str(folder))
     shape = (*slices[0].size[:2], len(slices))
     files = tuple(slices[number].path for number in order)
@@ -161,10 +164,15 @@ def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path)
             image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableImageError(
-            f"{folder}: expected readable DICOM files, but {str(error).splitlines()[-1]}; "
-            "export the series again."
+            f"expected readable DICOM files, but {_reason(error, folder)}; export the series again.",
+            source=folder,
         ) from error
     return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))
+
+
+def _reason(error: RuntimeError, folder: Path) -> str:
+    """Return the last line of what SimpleITK says, in which files go by their names alone."""
+    return str(error).splitlines()[-1].replace(f"{folder}/", "")
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def frame_geometry(path: Path) -> list[FrameGeometry] | None:
             frames = [_geometry(f, shared) for f in dataset.get("PerFrameFunctionalGroupsSequence", [])]
     except Exception as error:  # as above
         raise UnreadableImageError(
-            f"{path}: expected readable positions of the frames, found a corrupt header; export the series again."
+            "expected readable positions of the frames, found a corrupt header; export the series again.",
+            source=path,
         ) from error
     known = [frame for frame in frames if frame is not None]
     return known if known and len(known) == len(frames) else None

@@ -115,12 +115,14 @@ def _read(path: Path) -> Dataset:
                 return dataset
     except Exception as error:  # pydicom has no common error for corrupt files
         raise _unreadable(path) from error
-    raise UnreadableImageError(f"{path}: expected a DICOM SEG, found another object; pass the SEG's file.")
+    raise UnreadableImageError(
+        "expected a DICOM SEG, found another object; pass the SEG's file.", source=path
+    )
 
 
 def _unreadable(path: PathLike) -> UnreadableImageError:
     return UnreadableImageError(
-        f"{path}: expected a readable DICOM SEG, found a corrupt or unknown one; export it again."
+        "expected a readable DICOM SEG, found a corrupt or unknown one; export it again.", source=path
     )
 
 
@@ -178,9 +180,12 @@ def _paint(
     if not one_voxel_each or beside_mm > rounding_mm(grid) or np.abs(beside[:, ~across]).max() > _UNEVEN:
         frame = Grid((pixels.shape[1], pixels.shape[0], 1), affine)
         raise HeaderError(
-            f"{source}: expected a DICOM SEG on the grid of its series ({describe_grid(grid)}), found a frame on "
-            f"another grid ({describe_grid(frame)}); export it with the series as reference geometry."
+            f"expected a DICOM SEG on the grid of its series ({describe_grid(grid)}), found a frame on "
+            f"another grid ({describe_grid(frame)}); export it with the series as reference geometry.",
+            source=source,
         )
     if (voxels < 0).any() or (voxels >= labels.shape).any():
-        raise HeaderError(f"{source}: expected a DICOM SEG within its series, found pixels outside of it.")
+        raise HeaderError(
+            "expected a DICOM SEG within its series, found pixels outside of it.", source=source
+        )
     labels[tuple(voxels.T)] = pixels[rows, columns] if number is None else number

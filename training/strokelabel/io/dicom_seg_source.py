@@ -69,8 +69,9 @@ class DicomSource:
         """
         if volume.shape != self._stack.shape:
             raise HeaderError(
-                f"{self._folder}: expected a result of shape {self._stack.shape}, that of the series, found "
-                f"{volume.shape}; bring it back to the series' grid first."
+                f"expected a result of shape {self._stack.shape}, that of the series, found "
+                f"{volume.shape}; bring it back to the series' grid first.",
+                source=self._folder,
             )
         planes = np.ascontiguousarray(volume.transpose(2, 1, 0))
         if self._stack.frames is None:
@@ -87,12 +88,13 @@ class DicomSource:
                 missing = [name for name in _REQUIRED if not str(header.get(name, "")).strip()]
         except Exception as error:  # pydicom has no common error for corrupt files
             raise UnreadableImageError(
-                f"{file}: expected a readable DICOM header, found a corrupt one; export the series again."
+                "expected a readable DICOM header, found a corrupt one; export the series again.", source=file
             ) from error
         if missing:
             raise OutputError(
-                f"{file.name}: expected {', '.join(missing)} in the source for a DICOM SEG, found none; nothing is "
-                "invented: export the series with it, or write NIfTI."
+                f"expected {', '.join(missing)} in the source for a DICOM SEG, found none; nothing is "
+                "invented: export the series with it, or write NIfTI.",
+                source=file.name,
             )
         return header
 

@@ -59,10 +59,14 @@ def read_slice(path: Path) -> Slice | None:
         if not announces_an_image(path):
             return None
         raise UnreadableImageError(
-            f"{path}: expected a readable DICOM image, found a truncated or corrupt one; export the series again."
+            f"expected readable DICOM images, found {path.name} truncated or corrupt; export the series again.",
+            source=path.parent,
         ) from error
     if reader.GetNumberOfComponents() != 1:
-        raise DimensionError(f"{path}: expected gray values, found colour (RGB); pass the original series.")
+        raise DimensionError(
+            f"expected gray values, found colour (RGB) in {path.name}; pass the original series.",
+            source=path.parent,
+        )
     size = (*reader.GetSize(), 1)[:3]
     return Slice(
         path=path,
@@ -104,11 +108,11 @@ def stack_affine(slices: list[Slice], source: str) -> tuple[list[int], Affine, t
     directions = slices[0].directions
     if any(not np.allclose(s.directions, directions, atol=1e-3) for s in slices):
         raise DimensionError(
-            f"{source}: expected parallel slices, found several angles (a localizer?); pass one stack."
+            "expected parallel slices, found several angles (a localizer?); pass one stack.", source=source
         )
     if any(not np.allclose(s.spacing[:2], slices[0].spacing[:2], rtol=1e-3) for s in slices):
         raise DimensionError(
-            f"{source}: expected one pixel size, found several; remove the slices that differ."
+            "expected one pixel size, found several; remove the slices that differ.", source=source
         )
     origins = np.array([s.origin for s in slices])
     order = np.argsort(origins @ directions[:, 2], kind="stable")
@@ -126,17 +130,19 @@ def _check_even(origins: np.ndarray, source: str) -> tuple[str, ...]:
     if steps.min() < _SAME_PLACE_MM:
         places = 1 + int((steps >= _SAME_PLACE_MM).sum())
         raise DimensionError(
-            f"{source}: expected one volume, found {len(origins)} slices at {places} places (a time series, "
-            "several b-values or echoes); keep one volume's files in the folder."
+            f"expected one volume, found {len(origins)} slices at {places} places (a time series, "
+            "several b-values or echoes); keep one volume's files in the folder.",
+            source=source,
         )
     usual = float(np.median(steps))
     worst = float(np.abs(steps - usual).max())
     if worst > _UNEVEN_ERROR * usual:
         after = int(np.abs(steps - usual).argmax())
         raise UnreadableImageError(
-            f"{source}: expected evenly spaced slices, {usual:.2f} mm apart, found {steps[after]:.2f} mm "
+            f"expected evenly spaced slices, {usual:.2f} mm apart, found {steps[after]:.2f} mm "
             f"between slices {after + 1} and {after + 2} of {len(origins)}, as if some were missing; "
-            "export the whole series again."
+            "export the whole series again.",
+            source=source,
         )
     if worst > _UNEVEN_NOTE * usual:
         return (f"slices are unevenly spaced by up to {worst:.2f} mm; the mean spacing is used",)

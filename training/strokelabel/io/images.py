@@ -84,14 +84,14 @@ def read_label_image(path: PathLike) -> Image:
 
 def _check_is_nifti(path: Path) -> None:
     if not path.is_file():
-        raise UnreadableImageError(f"{path}: expected a file or folder, found none; check the path.")
+        raise UnreadableImageError("expected a file or folder, found none; check the path.", source=path)
     if is_nifti_name(path):
         return
     expected = f"expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}) or a folder of DICOM files"
     if is_dicom_file(path):
         raise UnreadableImageError(
-            f"{path}: {expected}, found one DICOM file; pass the folder {path.parent} instead."
+            f"{expected}, found one DICOM file; pass the folder that it lies in instead.", source=path
         )
     raise UnreadableImageError(
-        f"{path}: {expected}, found {path.suffix or 'no suffix'}; convert it to NIfTI."
+        f"{expected}, found {path.suffix or 'no suffix'}; convert it to NIfTI.", source=path
     )

@@ -34,11 +34,12 @@ def read_label_values(path: Path) -> tuple[np.ndarray, Affine]:
         values = np.asarray(SimpleITK.GetArrayFromImage(read)).T
     except RuntimeError as error:
         raise ImageError(
-            f"{path.name}: expected a label as NIfTI or NRRD, which could not be read"
+            "expected a label as NIfTI or NRRD, which could not be read", source=path.name
         ) from error
     if values.ndim != 3:
         raise LabelMapError(
-            f"{path.name}: expected one label map, found {values.ndim} axes; save segments without overlap"
+            f"expected one label map, found {values.ndim} axes; save segments without overlap",
+            source=path.name,
         )
     affine = np.eye(4)
     affine[:3, :3] = np.array(read.GetDirection()).reshape(3, 3) * read.GetSpacing()

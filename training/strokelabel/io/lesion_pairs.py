@@ -87,9 +87,10 @@ def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequ
     search = search_lesion_pairs(folder, masks=masks, suffixes=suffixes)
     if not search.pairs:
         raise DataError(
-            f"{folder}: expected scans with lesion masks, such as sub-01_T1w.nii.gz and "
+            "expected scans with lesion masks, such as sub-01_T1w.nii.gz and "
             f"sub-01_label-L_desc-T1wlesion_mask.nii.gz, found {len(search.images_alone)} scans and "
-            f"{len(search.masks_alone)} masks, none of which belong together; see the BIDS names of derivatives"
+            f"{len(search.masks_alone)} masks, none of which belong together; see the BIDS names of derivatives",
+            source=folder,
         )
     return search
 
@@ -112,7 +113,7 @@ def search_lesion_pairs(
     """
     for place in (folder, *([masks] if masks else [])):
         if not place.is_dir():
-            raise DataError(f"{place}: expected a folder of scans with lesion masks, found no folder")
+            raise DataError("expected a folder of scans with lesion masks, found no folder", source=place)
     files = [_File.of(path, folder) for path in _nifti_files(folder)]
     candidates = files if masks is None else [_File.of(path, masks) for path in _nifti_files(masks)]
     mask_files = [f for f in candidates if f.is_mask and (masks is not None or not f.is_prediction)]
@@ -288,7 +289,8 @@ def _only(image: _File, masks: list[_File]) -> _File:
     if len(masks) > 1:
         names = ", ".join(str(mask.path) for mask in masks)
         raise DataError(
-            f"{image.path}: expected one lesion mask, found {len(masks)} ({names}); name the folder of those meant"
+            f"expected one lesion mask, found {len(masks)} ({names}); name the folder of those meant",
+            source=image.path,
         )
     return masks[0]
 

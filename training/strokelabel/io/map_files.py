@@ -69,7 +69,7 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
         DataError: no such folder, none in it, or a map that is there twice.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of quantitative maps, found nothing there")
+        raise DataError("expected a folder of quantitative maps, found nothing there", source=folder)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
         match = _ENDING.match(path.name)
@@ -77,14 +77,17 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
             continue
         stem, name = path.with_name(match[1]), _MAP_OF_ENDING[match[2].lower()]
         if name in found[stem]:
-            raise DataError(f"{path}: expected one {name} map of {stem.name}, found {found[stem][name]} too")
+            raise DataError(
+                f"expected one {name} map of {stem.name}, found {found[stem][name]} too", source=path
+            )
         found[stem][name] = path
     whole = [_describe(stem, maps) for stem, maps in found.items() if set(required) <= maps.keys()]
     if not whole:
         endings = ", ".join(f"scan_{PLAIN_SUFFIXES[name]}.nii.gz" for name in required)
         raise DataError(
-            f"{folder}: expected quantitative maps ({endings}), found {len(found)} incomplete sets; "
-            "make them with `strokelabel estimate`"
+            f"expected quantitative maps ({endings}), found {len(found)} incomplete sets; "
+            "make them with `strokelabel estimate`",
+            source=folder,
         )
     return whole
 

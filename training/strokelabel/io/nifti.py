@@ -150,9 +150,10 @@ def _content_length(path: Path, header: nib.Nifti1Header) -> int:
     most = size * _BEST_DEFLATE_RATIO if zipped else size
     if not offset + voxels <= most:  # also for NaN
         raise UnreadableImageError(
-            f"{path}: expected {voxels:,.0f} bytes of voxels after {offset:,.0f} of header, found a file of "
+            f"expected {voxels:,.0f} bytes of voxels after {offset:,.0f} of header, found a file of "
             f"{size:,} bytes{', compressed' if zipped else ''}: it is truncated or its header is wrong; "
-            "copy or export it again."
+            "copy or export it again.",
+            source=path,
         )
     return int(offset) + voxels
 
@@ -190,22 +191,25 @@ def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
         whole = np.isfinite(values) & np.isclose(values, np.rint(values), rtol=0, atol=1e-3)
         if not whole.all():
             raise LabelMapError(
-                f"{path}: expected labels, which are whole numbers, found values such as "
-                f"{values[~whole][0]:g}; pass a label map, or threshold it first."
+                "expected labels, which are whole numbers, found values such as "
+                f"{values[~whole][0]:g}; pass a label map, or threshold it first.",
+                source=path,
             )
         values = np.rint(values)
     if values.min() < limits.min or values.max() > limits.max:
         raise LabelMapError(
-            f"{path}: expected labels below 2^31, found up to {values.max():g}; renumber them."
+            f"expected labels below 2^31, found up to {values.max():g}; renumber them.", source=path
         )
     return values.astype(np.int32)
 
 
 def _unreadable(path: Path, error: BaseException) -> UnreadableImageError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    said = getattr(error, "strerror", None) or str(error)  # of the system, without the path
+    reason = " ".join(said.split()) or type(error).__name__
     return UnreadableImageError(
-        f"{path}: expected a readable NIfTI file, but reading failed: {reason}; it is truncated, corrupt or "
-        "of another format: copy or export it again."
+        f"expected a readable NIfTI file, but reading failed: {reason}; it is truncated, corrupt or "
+        "of another format: copy or export it again.",
+        source=path,
     )
 
 

@@ -21,8 +21,9 @@ def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
     sizes = header["pixdim"][1:4]
     if header["sform_code"] <= 0 and not (np.isfinite(sizes).all() and sizes.all()):
         raise HeaderError(
-            f"{source}: expected voxel sizes in mm (pixdim) as there is no sform, found {sizes.tolist()}; "
-            "write the true sizes into the header, or convert the scan from DICOM again."
+            f"expected voxel sizes in mm (pixdim) as there is no sform, found {sizes.tolist()}; "
+            "write the true sizes into the header, or convert the scan from DICOM again.",
+            source=source,
         )
 
 

@@ -54,14 +54,16 @@ def read_slices(path: Path) -> SliceFile:
             subject, image, packed = (stored[name] for name in ("subject", "image", "lesion"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path}: expected slices (.npz with subject, image and lesion), which could not be read ({error})"
+            f"expected slices (.npz with subject, image and lesion), which could not be read ({error})",
+            source=path,
         ) from error
     width = -(-image.shape[-1] // 8) if image.ndim == 3 else 0
     fits = packed.shape == (*image.shape[:2], width) and subject.shape == image.shape[:1]
     if image.dtype != np.uint8 or packed.dtype != np.uint8 or not fits:
         raise DataError(
-            f"{path}: expected an image (n, rows, columns) of uint8, a lesion (n, rows, columns / 8) of packed bits "
-            f"and n subjects, found {image.dtype} {image.shape}, {packed.shape} and {subject.shape}"
+            f"expected an image (n, rows, columns) of uint8, a lesion (n, rows, columns / 8) of packed bits "
+            f"and n subjects, found {image.dtype} {image.shape}, {packed.shape} and {subject.shape}",
+            source=path,
         )
     lesion = np.unpackbits(packed, axis=-1, count=image.shape[-1]).astype(bool)
     return SliceFile(view, subject.astype(np.int32), image, lesion)
@@ -83,4 +85,4 @@ def _view_of(path: Path) -> View:
     try:
         return known_view(path.stem.rsplit("_", 1)[-1])
     except ValueError as error:
-        raise DataError(f"{path}: {error}, as the end of its name (..._axial.npz)") from error
+        raise DataError(f"{error}, as the end of its name (..._axial.npz)", source=path) from error

@@ -42,12 +42,13 @@ def write_nifti(
     path = Path(path)
     if not is_nifti_name(path):
         raise OutputError(
-            f"{path}: expected a name ending in {' or '.join(NIFTI_SUFFIXES)}; rename the output."
+            f"expected a name ending in {' or '.join(NIFTI_SUFFIXES)}; rename the output.", source=path
         )
     if data.shape != like.data.shape:
         raise DimensionError(
-            f"{path}: expected data of shape {like.data.shape}, that of {like.source}, found {data.shape}; "
-            "bring it back to the image's grid first."
+            f"expected data of shape {like.data.shape}, that of {like.source}, found {data.shape}; "
+            "bring it back to the image's grid first.",
+            source=path,
         )
     values = _convert(data, np.dtype(dtype), path)
     image = _image_on_grid(values, like)
@@ -67,14 +68,15 @@ def _convert(data: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
         nib.Nifti1Header().set_data_dtype(dtype)
     except nib.spatialimages.HeaderDataError as error:
         raise OutputError(
-            f"{path}: expected a type that NIfTI knows, found {dtype}; use uint8 or float32."
+            f"expected a type that NIfTI knows, found {dtype}; use uint8 or float32.", source=path
         ) from error
     with np.errstate(invalid="ignore", over="ignore"):
         values = np.ascontiguousarray(data, dtype=dtype)
     if dtype.kind in "iu" and not np.array_equal(values, data):
         raise OutputError(
-            f"{path}: expected whole numbers that fit {dtype}, found {data.min():g} to {data.max():g}; "
-            "round them, or write float32."
+            f"expected whole numbers that fit {dtype}, found {data.min():g} to {data.max():g}; "
+            "round them, or write float32.",
+            source=path,
         )
     return values
 

@@ -14,7 +14,9 @@ import torch
 from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
+
+from strokelabel.types import ImageBatch, MapsBatch
 
 ESTIMATED_MAPS: tuple[str, ...] = ("pd", "r1", "r2_star", "mt")
 """The network's output channels, in order, named as in `strokelabel.physics.maps`: R2 cannot be had from an MPRAGE."""
@@ -93,7 +95,7 @@ class Estimator(nn.Module):
         )
         self._start_in_tissue()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: ImageBatch) -> MapsBatch:
         """Maps of normalised scans.
 
         Args:
@@ -112,7 +114,7 @@ class Estimator(nn.Module):
                 last.bias.copy_(_START)
 
 
-def activate(outputs: Tensor) -> Tensor:
+def activate(outputs: MapsBatch) -> MapsBatch:
     """Turn the network's raw outputs (batch, 4, x, y, z) into maps, in float32: exponentials overflow in less."""
     density, rates, transfer = outputs.float().split([1, 2, 1], dim=1)
     # The same bound serves the rates, so that no early step can make them infinite.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from strokelabel.types import ImageBatch
+
 _MAX_SAMPLES = 100_000
 """Percentiles come from at most this many voxels per image; sorting a whole head costs more than it tells."""
 
@@ -16,7 +18,7 @@ _FEWEST = 100
 """With no more voxels than this that are not zero, all voxels count."""
 
 
-def normalize(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor:
+def normalize(images: ImageBatch, lower: float = 1.0, upper: float = 99.0) -> ImageBatch:
     """Clip each image to its own percentiles and scale it to zero mean and unit standard deviation.
 
     Args:
@@ -33,7 +35,7 @@ def normalize(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor
     return (clipped - mean) / (deviation + 1e-6)
 
 
-def rescale_percentiles(images: Tensor, lower: float = 1.0, upper: float = 99.0) -> Tensor:
+def rescale_percentiles(images: ImageBatch, lower: float = 1.0, upper: float = 99.0) -> ImageBatch:
     """Map each image's percentile range (non-zero voxels) to [0, 1] and clip to it.
 
     Args and shapes as `normalize`.

@@ -7,13 +7,15 @@ three-dimensional form of the sub-pixel convolution (Shi et al., CVPR 2016), at 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from strokelabel.types import ChannelBatch
 
 FOLD = 2
 """Voxels along each axis that become channels of one voxel."""
 
 
-def fold_voxels(volume: Tensor) -> Tensor:
+def fold_voxels(volume: ChannelBatch) -> ChannelBatch:
     """Move blocks of 2 × 2 × 2 voxels into channels.
 
     Args:
@@ -29,7 +31,7 @@ def fold_voxels(volume: Tensor) -> Tensor:
     return folded.reshape(batch, channels * FOLD**3, x // FOLD, y // FOLD, z // FOLD)
 
 
-def unfold_voxels(folded: Tensor) -> Tensor:
+def unfold_voxels(folded: ChannelBatch) -> ChannelBatch:
     """Undo `fold_voxels`.
 
     Args:
@@ -48,7 +50,7 @@ def unfold_voxels(folded: Tensor) -> Tensor:
 class VoxelFolding(nn.Module):
     """`fold_voxels` as a layer without weights."""
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def forward(self, volume: ChannelBatch) -> ChannelBatch:
         """Fold a volume (batch, channels, x, y, z), sides even."""
         return fold_voxels(volume)
 
@@ -64,7 +66,7 @@ class SubpixelNetwork(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def forward(self, volume: ChannelBatch) -> ChannelBatch:
         """Logits (batch, out_channels, x, y, z) of a volume (batch, in_channels, x, y, z), sides even."""
         folded = fold_voxels(volume)
         if folded.device.type == "cpu":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import qt
 import slicer
@@ -13,6 +13,9 @@ from ..session.case import Case
 from ..session.view import Overlay, Prompt, Question, ViewState
 from ..volume import Volume
 from .layouts import LAYOUT_ID, side_by_side, view_names
+
+SlicerObject: TypeAlias = Any
+"""An object of Slicer or Qt, whose wrappers have no types."""
 
 BUTTONS = {
     "connectButton": "connect",
@@ -54,7 +57,7 @@ class QtView:
         nodes: of the open case.
     """
 
-    def __init__(self, ui: Any, nodes: CaseNodes) -> None:  # noqa: ANN401 - slicer.util.childWidgetVariables
+    def __init__(self, ui: SlicerObject, nodes: CaseNodes) -> None:
         self._ui, self._nodes = ui, nodes
         self._tips = {name: getattr(ui, name).toolTip for name in BUTTONS}
         self._listed: tuple = ()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .session import Session
+from ..client.api import Client
+from ..client.jobs import Job
+from ..client.models import ImageEntry, ServerInfo, TrainStatus
+from .case import Case
+from .settings import Settings
 
 NEEDS_NOTHING = ("connect", "test_connection")
 NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training")
@@ -27,13 +30,25 @@ _WHILE_BUSY = ("cancel", "stop_training", "edit")
 """Painting goes on while a request runs: what comes back is put under the strokes."""
 
 
-def blocked_commands(session: Session) -> dict[str, str]:
+class SessionState(Protocol):
+    """The part of a `Session` that decides which commands can be used."""
+
+    settings: Settings
+    client: Client | None
+    info: ServerInfo
+    images: tuple[ImageEntry, ...]
+    case: Case | None
+    job: Job | None
+    training: TrainStatus
+
+
+def blocked_commands(session: SessionState) -> dict[str, str]:
     """Command -> why it cannot be used now. Commands that are not in it can be used."""
     reasons = {command: _reason(session, command) for command in COMMANDS}
     return {command: reason for command, reason in reasons.items() if reason}
 
 
-def _reason(session: Session, command: str) -> str:
+def _reason(session: SessionState, command: str) -> str:
     if session.job is not None and command not in _WHILE_BUSY:
         return f"Wait for this, or cancel it: {session.job.message}"
     if command in (*NEEDS_SERVER, *NEEDS_CASE_AND_SERVER) and session.client is None:
@@ -43,7 +58,7 @@ def _reason(session: Session, command: str) -> str:
     return _RULES[command](session) if command in _RULES else ""
 
 
-def _training(session: Session) -> str:
+def _training(session: SessionState) -> str:
     if session.training.running:
         return "A training runs already; it can be stopped."
     if not session.info.trainers:
@@ -53,7 +68,7 @@ def _training(session: Session) -> str:
     return ""
 
 
-def _unless(holds: Callable[[Session], object], reason: str) -> Callable[[Session], str]:
+def _unless(holds: Callable[[SessionState], object], reason: str) -> Callable[[SessionState], str]:
     return lambda session: "" if holds(session) else reason
 
 
@@ -65,7 +80,7 @@ _WAITS_FOR_DECISION = _unless(
     lambda s: s.case and s.case.is_pseudo_label,
     "This scan has no label of a model that waits for a decision.",
 )
-_RULES: dict[str, Callable[[Session], str]] = {
+_RULES: dict[str, Callable[[SessionState], str]] = {
     "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
     "cancel": _unless(lambda s: s.job is not None, "Nothing is going on."),
     "train": _training,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,6 @@ from ..client.models import ORIGINAL, ImageEntry, LabelEntry
 from ..ops.strokes import LesionMask
 from ..volume import Grid, Volume
 from .history import MaskHistory
-
-if TYPE_CHECKING:
-    from .working_copy import WorkingCopy
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +51,25 @@ class Provenance:
             "threshold": self.threshold,
             "edits": self.edits[-100:],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingCopy:
+    """A mask as it was when it was saved.
+
+    Attributes:
+        path: its file; a NIfTI, so that any tool can read it.
+        mask: with its strokes.
+        saved_at: seconds since 1970.
+        model, threshold, edits: its provenance.
+    """
+
+    path: Path
+    mask: LesionMask
+    saved_at: float
+    model: dict[str, Any]
+    threshold: float | None
+    edits: tuple[str, ...]
 
 
 @dataclass(eq=False)

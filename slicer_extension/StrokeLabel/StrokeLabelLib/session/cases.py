@@ -16,12 +16,11 @@ from ..errors import GeometryError, NotFoundError, OperationError, StrokeLabelLi
 from ..ops.statistics import volume_ml
 from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
-from .case import Case, Provenance, Sequence
+from .case import Case, Provenance, Sequence, WorkingCopy
 from .history import MaskHistory
 from .segmentation import Segmentation
 from .session import Session
 from .view import Question
-from .working_copy import WorkingCopy
 
 LESION_CLASS = 5
 """Value of lesion in a label with all tissue classes; in a mask it is 1."""

@@ -7,9 +7,7 @@ import json
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,29 +16,10 @@ from ..files import write_atomically
 from ..nifti import NiftiFiles, encode_nifti
 from ..ops.strokes import LesionMask
 from ..volume import Volume
-from .case import Case
+from .case import Case, WorkingCopy
 
 _BASE, _ADDED, _REMOVED = 1, 2, 4
 """Bits of a voxel in the file: what model or label said, what was painted, what was erased."""
-
-
-@dataclass(frozen=True, eq=False)
-class WorkingCopy:
-    """A mask as it was when it was saved.
-
-    Attributes:
-        path: its file; a NIfTI, so that any tool can read it.
-        mask: with its strokes.
-        saved_at: seconds since 1970.
-        model, threshold, edits: its provenance.
-    """
-
-    path: Path
-    mask: LesionMask
-    saved_at: float
-    model: dict[str, Any]
-    threshold: float | None
-    edits: tuple[str, ...]
 
 
 class WorkingCopies:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from strokelabel.fit.estimation.perceptual_loss import FeatureNetwork, perceptual_distance
+from strokelabel.types import MapsBatch, Scalar
 
 _SCALE_FLOOR = 1e-3
 """Least value that a map is divided by, in the map's unit; a map of zeros would divide by zero."""
@@ -36,7 +37,7 @@ class EstimatorLoss(nn.Module):
         self.perceptual_weight = perceptual_weight
         self.network = network
 
-    def forward(self, maps: Tensor, target: Tensor, step: int) -> Tensor:
+    def forward(self, maps: MapsBatch, target: MapsBatch, step: int) -> Scalar:
         """Loss of a batch.
 
         Args:
@@ -63,13 +64,13 @@ class EstimatorLoss(nn.Module):
         return torch.stack([perceptual_distance(one, other, network) for one, other in pairs]).mean()
 
 
-def relative_maps(maps: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def relative_maps(maps: MapsBatch, target: MapsBatch) -> tuple[MapsBatch, MapsBatch]:
     """Both divided by the greatest value of each map of the target; (batch, maps, x, y, z)."""
     scale = target.amax(dim=(2, 3, 4), keepdim=True).clamp_min(_SCALE_FLOOR)
     return maps / scale, target / scale
 
 
-def gradient_loss(maps: Tensor, target: Tensor) -> Tensor:
+def gradient_loss(maps: MapsBatch, target: MapsBatch) -> Scalar:
     """L1 + L2 of the values and of their differences between neighbours along x, y and z.
 
     Args:

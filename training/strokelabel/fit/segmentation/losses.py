@@ -11,7 +11,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from strokelabel.errors import TrainingError
 from strokelabel.labels import TissueClass
-from strokelabel.types import ClassBatch, LogitsBatch
+from strokelabel.types import ClassBatch, ItemValues, LogitsBatch, MaskBatch
 
 _SMOOTHING = 1e-5
 """Keeps the Dice of a class finite when neither target nor prediction holds any of it."""
@@ -94,7 +94,7 @@ def _runs(values: list[bool]) -> Iterator[tuple[bool, slice]]:
         start = stop
 
 
-def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
+def marginal_logits(logits: LogitsBatch, lesion: int = TissueClass.LESION) -> LogitsBatch:
     """Sum all classes but the lesion: the softmax of the two results is p(not lesion), p(lesion).
 
     Args:
@@ -111,7 +111,7 @@ def marginal_logits(logits: Tensor, lesion: int = TissueClass.LESION) -> Tensor:
     return torch.stack((rest, logits[:, lesion].float()), dim=1)
 
 
-def logit_distance(logits: LogitsBatch, target: ClassBatch) -> Tensor:
+def logit_distance(logits: LogitsBatch, target: ClassBatch) -> ItemValues:
     """Squared distance of the logits of foreground voxels from +5 for the true class and -5 for every other.
 
     It starts a training gently: the error is (1 - background) * (logit - target)², averaged over voxels and classes
@@ -131,7 +131,7 @@ def logit_distance(logits: LogitsBatch, target: ClassBatch) -> Tensor:
         return (error * (target != 0)).flatten(1).mean(dim=1)
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def dice_cross_entropy(logits: LogitsBatch, target: ClassBatch, weights: Tensor) -> ItemValues:
     """Weighted soft Dice loss plus weighted cross-entropy of each item.
 
     Dice sums run over voxels; the Dice loss is the weighted mean over classes 1 and up. The cross-entropy is the
@@ -213,7 +213,7 @@ def _class_sums(probability: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(overlap, dim=1), torch.stack(size, dim=1)
 
 
-def mask_dice(predicted: Tensor, truth: Tensor) -> Tensor:
+def mask_dice(predicted: MaskBatch, truth: MaskBatch) -> ItemValues:
     """Dice of each image of a batch; 1 where neither mask holds a voxel.
 
     Args:
@@ -228,7 +228,7 @@ def mask_dice(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * overlap / total.clamp_min(1), torch.ones_like(total))
 
 
-def foreground_dice(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
+def foreground_dice(predicted: ClassBatch, truth: ClassBatch, classes: int) -> ItemValues:
     """Dice of each image, averaged over the classes 1 and up that its prediction or truth holds.
 
     Args:

@@ -166,7 +166,7 @@ def _change(folder: Path, image: str, labels: Mapping[str, Mapping[str, Any]]) -
     try:
         submitted = read_lesion(_path(folder, image, SUBMITTED, labels), _info(labels, SUBMITTED))
     except StrokeLabelError as error:
-        return {"note": _without(folder, f"submitted label: {error}")}
+        return {"note": _note("submitted label", error)}
     after = {"after_ml": round(submitted.volume_ml, 4)}
     if PREDICTED not in labels:
         return {**after, "note": "no prediction was kept"}
@@ -174,7 +174,7 @@ def _change(folder: Path, image: str, labels: Mapping[str, Mapping[str, Any]]) -
         predicted = read_lesion(_path(folder, image, PREDICTED, labels), _info(labels, PREDICTED))
         change = compare(predicted, submitted)
     except StrokeLabelError as error:
-        return {**after, "note": _without(folder, f"prediction: {error}")}
+        return {**after, "note": _note("prediction", error)}
     return {name: round(value, 4) for name, value in asdict(change).items()}
 
 
@@ -244,9 +244,9 @@ def _time(seconds: float | None) -> str | None:
         return None
 
 
-def _without(folder: Path, text: str) -> str:
-    """A message without the place where the server keeps its files."""
-    return text.replace(f"{folder}/", "")
+def _note(label: str, error: StrokeLabelError) -> str:
+    """Return why a label gave no numbers; its file goes by its name alone."""
+    return f"{label}: {error.with_source(Path(error.source).name)}"
 
 
 def _one_line(value: object) -> str:

@@ -19,6 +19,7 @@ from strokelabel.physics.spoiled_gradient_echo import SpoiledGradientEcho
 from strokelabel.synthesis.config import PhysicsConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.sampling import Sampler
+from strokelabel.types import ChannelBatch, ImageBatch, MapsBatch
 
 TEXTURES = 2
 """Independent textures that all maps share; fewer than maps, since each takes as long as all else of a map."""
@@ -85,7 +86,7 @@ def _directions(sampler: Sampler, rows: int) -> Tensor:
     return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def scan(maps: Tensor, textures: Tensor, parameters: list[ScanParameters]) -> Tensor:
+def scan(maps: MapsBatch, textures: ChannelBatch, parameters: list[ScanParameters]) -> ImageBatch:
     """Magnitude images of quantitative maps.
 
     Args:
@@ -108,7 +109,7 @@ def scan(maps: Tensor, textures: Tensor, parameters: list[ScanParameters]) -> Te
     return torch.stack(items).unsqueeze(1)
 
 
-def textured_maps(maps: Tensor, textures: Tensor, parameters: list[ScanParameters]) -> Tensor:
+def textured_maps(maps: MapsBatch, textures: ChannelBatch, parameters: list[ScanParameters]) -> MapsBatch:
     """The maps that `scan` shows, (batch, 5, x, y, z); arguments as there."""
     items = zip(maps, textures, parameters, strict=True)
     return torch.stack([_textured(means, noise, drawn).stack() for means, noise, drawn in items])

@@ -17,6 +17,7 @@ from strokelabel.synthesis.fields import (
     sample_nodes,
 )
 from strokelabel.synthesis.sampling import Sampler, column, on_device, voxel_noise
+from strokelabel.types import ImageBatch
 
 _NOISE = (0.02, 0.08)
 """Standard deviation in a window of 80 Hounsfield units: 1.6 to 6.4 of them."""
@@ -106,7 +107,9 @@ def without_noise(parameters: ArtefactParameters) -> ArtefactParameters:
     return replace(parameters, noise_deviation=0.0)
 
 
-def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponential: bool = False) -> Tensor:
+def apply_bias(
+    images: ImageBatch, parameters: list[ArtefactParameters], *, exponential: bool = False
+) -> ImageBatch:
     """Multiply by a smooth field from 1 - strength to 1 + strength. Shapes (batch, 1, x, y, z).
 
     Args:
@@ -119,7 +122,7 @@ def apply_bias(images: Tensor, parameters: list[ArtefactParameters], *, exponent
     return images * (field.exp() if exponential else 1 + field)
 
 
-def apply_gamma(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+def apply_gamma(images: ImageBatch, parameters: list[ArtefactParameters]) -> ImageBatch:
     """Raise images in [0, 1] to the drawn power. Shapes (batch, 1, x, y, z)."""
     powers = images.clamp_min(0) ** column([p.gamma for p in parameters], images.device)
     for item in _without_magnitude(parameters):
@@ -127,7 +130,7 @@ def apply_gamma(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
     return powers
 
 
-def clip_to_window(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+def clip_to_window(images: ImageBatch, parameters: list[ArtefactParameters]) -> ImageBatch:
     """Clip images that are no magnitudes to [0, 1], in place. Shapes (batch, 1, x, y, z)."""
     for item in _without_magnitude(parameters):
         images[item].clamp_(0, 1)
@@ -139,7 +142,7 @@ def _without_magnitude(parameters: list[ArtefactParameters]) -> list[int]:
     return [item for item, p in enumerate(parameters) if not p.magnitude]
 
 
-def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: float) -> Tensor:
+def acquire(images: ImageBatch, parameters: list[ArtefactParameters], spacing_mm: float) -> ImageBatch:
     """Motion blur, slice profile, sampling in slices, noise, and interpolation back to the full grid.
 
     Noise is added to the acquired slices, before interpolation, as a scanner would.
@@ -160,7 +163,7 @@ def acquire(images: Tensor, parameters: list[ArtefactParameters], spacing_mm: fl
     return apply_along_axes(rician(apply_along_axes(images, down), parameters), up)
 
 
-def rician(images: Tensor, parameters: list[ArtefactParameters]) -> Tensor:
+def rician(images: ImageBatch, parameters: list[ArtefactParameters]) -> ImageBatch:
     """Magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y, z).
 
     Without magnitude, the signal with Gaussian noise.
