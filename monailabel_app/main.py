@@ -11,20 +11,20 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 import strokelabel
-from lib import checked_app
-from lib.activelearning.setup import make_strategies
-from lib.batch.task import PseudoLabelBatch
-from lib.datastore import StudiesDatastore
+from lib.app import CheckedApp
 from lib.dicomweb.connect import is_dicomweb, open_dicomweb
-from lib.infers.setup import make_infers
+from lib.infers.batch import PseudoLabelBatch
+from lib.infers.task_list import make_infers
 from lib.model import ServedModel
-from lib.scoring.setup import make_scoring_methods
-from lib.trainers.setup import make_trainers, versions_folder
+from lib.scoring.method_list import make_scoring_methods
+from lib.strategies import make_strategies
+from lib.studies.datastore import StudiesDatastore
+from lib.training.fine_tune_task import make_trainers, versions_folder
 
 
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
 # such class may be imported by name.
-class StrokeLabelApp(checked_app.CheckedApp, MONAILabelApp):
+class StrokeLabelApp(CheckedApp, MONAILabelApp):
     """Builds the tasks around one model: "base", or that of `--conf model NAME|PATH`."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:

@@ -24,7 +24,7 @@ def masks() -> dict[str, np.ndarray]:
 
 def submitted(tmp_path: Path, info: dict) -> dict[str, np.ndarray]:
     """Name -> mask of the DICOM segments that a Slicer segmentation becomes."""
-    from lib.dicomweb.labels import as_segments, read_label
+    from lib.dicomweb.seg_labels import as_segments, read_label
 
     scan = Image(np.zeros(SHAPE, np.float32), AFFINE, None, "scan")
     path = write_segmentation(tmp_path / "label.seg.nrrd", masks(), AFFINE)
@@ -46,7 +46,7 @@ def test_segments_of_slicer_are_named_by_their_file_when_the_client_says_nothing
 
 
 def test_looking_at_a_copy_leaves_its_time_of_change_which_scores_and_batches_go_by(tmp_path: Path) -> None:
-    from lib.dicomweb.cache import SeriesCache
+    from lib.dicomweb.series_cache import SeriesCache
     from lib.scoring.record import file_stamp
 
     def download(folder: Path) -> None:
@@ -59,7 +59,7 @@ def test_looking_at_a_copy_leaves_its_time_of_change_which_scores_and_batches_go
 
 
 def test_notes_of_several_processes_are_all_kept(tmp_path: Path) -> None:
-    from lib.dicomweb.records import Notes
+    from lib.dicomweb.series_cache import Notes
 
     def write(name: str) -> None:
         notes = Notes(tmp_path / "notes.json")  # as each process has its own

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.infers.recent import ScanSource, content_of
-from lib.infers.result_cache import SMALLEST, ResultCache, StoredResult
+from lib.infers.caches import SMALLEST, ResultCache, ScanSource, StoredResult, content_of
 from lib.infers.segmenter import Found, Segmenter
 from lib.model import ServedModel
 from lib.refusals import BusyError

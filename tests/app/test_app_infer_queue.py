@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from fastapi import HTTPException
 
-from lib.infers.queue import InferenceQueue
+from lib.infers.device_queue import InferenceQueue
 from lib.refusals import BusyError, answered_as_http
 
 

@@ -11,7 +11,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from lib.studies import session_sequences
+from lib.studies.scan_list import session_sequences
 from strokelabel.metrics import dice
 from support.app_scans import BIDS_SCAN, SHAPE, head, lesion, oblique_affine, save
 from support.app_server import Server, multipart

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lib.labels.check import check_label, read_reference
-from lib.labels.grid import QFORM_NOTE, read_on_grid
 from lib.refusals import InvalidRequestError
+from lib.studies.label_check import check_label, read_reference
+from lib.studies.label_grid import QFORM_NOTE, read_on_grid
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import CLASS_NAMES
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save

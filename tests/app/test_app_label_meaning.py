@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 
-from lib.datastore import StudiesDatastore
 from lib.infers.refine import _stored_lesion
-from lib.labels.review import training_tag
-from lib.scans import read_scan
-from lib.trainers.labels import submitted_labels
+from lib.studies.datastore import StudiesDatastore
+from lib.studies.review import training_tag
+from lib.studies.scans import read_scan
+from lib.training.submitted_labels import submitted_labels
 from support.app_scans import head, lesion, save
 
 MODELS_OWN = {"model": "segment", "params": {"label_names": {"lesion": 1}}, "status": "pseudo"}

@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lib.datastore import StudiesDatastore
-from lib.labels.history import MOST_VERSIONS, LabelHistory
-from lib.labels.versions import copy_version, list_versions
-from lib.trainers.labels import submitted_labels
+from lib.studies.datastore import StudiesDatastore
+from lib.studies.label_history import MOST_VERSIONS, LabelHistory
+from lib.studies.label_versions import copy_version, list_versions
+from lib.training.submitted_labels import submitted_labels
 from strokelabel.fit.fine_tuning.cases import prepare_cases
 from support import app_server
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save

@@ -108,7 +108,7 @@ def series_of(folder: Path, name: str) -> None:
 
 
 def test_copies_beyond_the_bound_go_unless_they_were_used_lately(tmp_path: Path) -> None:
-    from lib.dicomweb.cache import IN_USE_S, SeriesCache
+    from lib.dicomweb.series_cache import IN_USE_S, SeriesCache
 
     cache = SeriesCache(tmp_path, limit_bytes=1000)
     for uid in ("1.1", "1.2"):
@@ -122,8 +122,8 @@ def test_copies_beyond_the_bound_go_unless_they_were_used_lately(tmp_path: Path)
 
 
 def test_a_download_that_breaks_off_leaves_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    from lib.dicomweb.cache import SeriesCache
     from lib.dicomweb.pacs import PacsError
+    from lib.dicomweb.series_cache import SeriesCache
 
     cache = SeriesCache(tmp_path, limit_bytes=10**9)
 
@@ -138,8 +138,8 @@ def test_a_download_that_breaks_off_leaves_nothing_and_is_tried_again(tmp_path: 
 
 
 def test_what_is_no_scan_is_said_without_naming_folders_of_this_computer(tmp_path: Path) -> None:
-    from lib.dicomweb.cache import SeriesCache
-    from lib.dicomweb.datastore import _without_paths
+    from lib.dicomweb.pacs_datastore import _without_paths
+    from lib.dicomweb.series_cache import SeriesCache
 
     cache = SeriesCache(tmp_path, limit_bytes=10**9)
     with pytest.raises(UnreadableImageError) as refusal:
@@ -149,7 +149,7 @@ def test_what_is_no_scan_is_said_without_naming_folders_of_this_computer(tmp_pat
 
 @pytest.mark.parametrize("uid", ["", "..", "../x", "1.2/../../x", "a", "1" * 65])
 def test_names_that_are_no_identifiers_never_become_paths(tmp_path: Path, uid: str) -> None:
-    from lib.dicomweb.cache import SeriesCache
+    from lib.dicomweb.series_cache import SeriesCache
     from lib.refusals import InvalidRequestError
 
     with pytest.raises(InvalidRequestError):

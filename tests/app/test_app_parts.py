@@ -10,16 +10,14 @@ import pytest
 from fastapi import HTTPException
 from monailabel.utils.async_tasks import utils
 
-from lib.activelearning.first_sample import FirstSample
-from lib.activelearning.random_sample import RandomSample
-from lib.activelearning.sample import last_offered
-from lib.datastore import StudiesDatastore
-from lib.infers.options import InferOptions
+from lib.infers.request_options import InferOptions
 from lib.model import ServedModel
 from lib.refusals import InvalidRequestError
 from lib.server import tasks
-from lib.studies import check_name, find_studies, split_suffix
-from lib.trainers.fine_tune_task import FineTuneTask
+from lib.strategies import FirstSample, RandomSample, last_offered
+from lib.studies.datastore import StudiesDatastore
+from lib.studies.scan_list import check_name, find_studies, split_suffix
+from lib.training.fine_tune_task import FineTuneTask
 from strokelabel.errors import DataError, UnknownModelError
 from strokelabel.fit.fine_tuning.fine_tune import FineTuning
 from strokelabel.fit.fine_tuning.versions import ModelVersions
@@ -180,7 +178,7 @@ def test_training_takes_a_process_for_each_gpu_unless_told_otherwise(
 
     monkeypatch.setattr(FineTuning, "run", run)
     monkeypatch.setattr("strokelabel.fit.loop.devices.gpus_of", lambda device: 3)
-    monkeypatch.setattr("lib.trainers.fine_tune_task.submitted_labels", lambda *_: [])
+    monkeypatch.setattr("lib.training.fine_tune_task.submitted_labels", lambda *_: [])
     task = FineTuneTask(ModelVersions(tmp_path, read_spec(small_model())))
     with pytest.raises(HTTPException, match="nothing is trained here"):
         task(dict(request_), datastore=None)

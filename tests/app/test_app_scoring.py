@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lib.datastore import StudiesDatastore
 from lib.scoring.dice import DETAILS, DiceScoring
+from lib.studies.datastore import StudiesDatastore
 from support.app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, SHAPE, head, lesion, save
 from support.app_server import Server
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
-from lib.datastore import StudiesDatastore
 from lib.model import ServedModel
 from lib.refusals import UnknownNameError
-from lib.scoring import queue
-from lib.scoring.queue import QueuedScoring, queue_scoring
+from lib.scoring import job_queue as queue
+from lib.scoring.job_queue import QueuedScoring, queue_scoring
 from lib.scoring.record import read_record
 from lib.scoring.uncertainty import UncertaintyScoring
+from lib.studies.datastore import StudiesDatastore
 from strokelabel.fit.fine_tuning.versions import ORIGIN, VersionRecord
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from lib.activelearning.sample import SampleStrategy
-from lib.activelearning.setup import make_strategies
-from lib.datastore import StudiesDatastore
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.scoring.record import UncertaintyRecord, file_stamp, read_record
+from lib.strategies import SampleStrategy, make_strategies
+from lib.studies.datastore import StudiesDatastore
 from support.app_scans import head, save
 
 STRATEGIES = sorted(make_strategies())

@@ -12,7 +12,7 @@ from pathlib import Path
 app, studies, label, ready, stop = sys.argv[1:]
 sys.path.insert(0, app)
 
-from lib.datastore import StudiesDatastore  # noqa: E402 - the app's modules are in its folder
+from lib.studies.datastore import StudiesDatastore  # noqa: E402 - the app's modules are in its folder
 
 while not Path(stop).exists():
     datastore = StudiesDatastore(studies)  # looks for files that came or went, and enters them

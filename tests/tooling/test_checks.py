@@ -80,7 +80,10 @@ def test_import_linter_finds_imports_that_break_the_contracts_of_the_app_and_the
             "import strokelabel_browser.app",
         ),
         "No import circles": (f"{LIBRARY}/session/case.py", "import StrokeLabelLib.session.working_copy"),
-        "The app does not import the extension": ("monailabel_app/lib/table.py", "import StrokeLabelLib"),
+        "The app does not import the extension": (
+            "monailabel_app/lib/studies/table.py",
+            "import StrokeLabelLib",
+        ),
         "The extension talks HTTP": (f"{LIBRARY}/nifti.py", "import strokelabel.io"),
         "Sessions, requests and operations on masks": (f"{LIBRARY}/ops/paint.py", "import slicer"),
     }

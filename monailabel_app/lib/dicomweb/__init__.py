@@ -1,1 +1,4 @@
-"""Images and labels of a DICOMweb server (a PACS): series come by QIDO and WADO, labels go as DICOM SEG by STOW."""
+"""Images and labels of a DICOMweb server (a PACS).
+
+Series come by QIDO and WADO, labels go as DICOM SEG.
+"""

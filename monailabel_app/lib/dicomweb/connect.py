@@ -10,11 +10,10 @@ from typing import Any
 
 from monailabel.config import Settings, settings
 
-from lib.dicomweb.cache import SeriesCache
-from lib.dicomweb.datastore import DicomWebDatastore
 from lib.dicomweb.listing import PacsListing
 from lib.dicomweb.pacs import Pacs
-from lib.dicomweb.records import Notes
+from lib.dicomweb.pacs_datastore import DicomWebDatastore
+from lib.dicomweb.series_cache import Notes, SeriesCache
 from strokelabel.errors import OptionError
 from strokelabel.registry import ModelSpec
 

@@ -16,7 +16,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from pydicom.dataset import Dataset
 
 from lib.dicomweb.pacs import Pacs, PacsError
-from lib.dicomweb.records import read_record
+from lib.dicomweb.series_cache import read_record
 from strokelabel.io import atomic_write_json
 from strokelabel.io.dicom_seg import MANUFACTURER
 from strokelabel.io.dicom_seg_read import segments_of

@@ -1,0 +1,4 @@
+"""Infer tasks: segmentation, ensembles, refinement, and the batch task.
+
+Nothing here trains, and nothing here answers HTTP by itself.
+"""

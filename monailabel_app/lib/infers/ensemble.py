@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lib.infers.lesion import LESION_LABELS
-from lib.infers.options import InferOptions
-from lib.infers.recent import ScanSource
+from lib.infers.caches import ScanSource
+from lib.infers.request_options import InferOptions
+from lib.infers.segment import LESION_LABELS
 from lib.infers.segmenter import Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of
 from lib.refusals import InvalidRequestError
-from lib.studies import IMAGE_SUFFIXES, split_suffix
+from lib.studies.scan_list import IMAGE_SUFFIXES, split_suffix
 from strokelabel.inference.segment.scores import Prediction
 
 

@@ -12,16 +12,23 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list
 
-from lib.infers.options import InferOptions, as_choice, as_number
-from lib.infers.recent import ScanSource
-from lib.infers.refine_labels import PaintedFile, read_painted, request_label_info
-from lib.infers.refine_request import limited_to, read_prompts, read_region_of_interest
+from lib.infers.caches import ScanSource
+from lib.infers.refine_request import (
+    PaintedFile,
+    limited_to,
+    read_painted,
+    read_prompts,
+    read_region_of_interest,
+    request_label_info,
+)
+from lib.infers.request_options import InferOptions
 from lib.infers.result import write_result
 from lib.infers.segmenter import Segmenter
-from lib.labels.grid import read_on_grid
-from lib.labels.names import LESION_NAME, lesion_mask, named_values
 from lib.refusals import InvalidRequestError
-from lib.uploads import is_upload
+from lib.request_values import as_choice, as_number
+from lib.studies.label_files import LESION_NAME, lesion_mask, named_values
+from lib.studies.label_grid import read_on_grid
+from lib.studies.uploads import is_upload
 from strokelabel.errors import LabelMapError
 from strokelabel.inference.refine import RefineOptions, refine
 from strokelabel.inference.segment.scores import decide

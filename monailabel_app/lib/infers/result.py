@@ -1,16 +1,27 @@
-"""Writing a mask or a map to the file that an answer carries."""
+"""Writing a mask or a map to the file that an answer carries, and how sure the model is of it."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nrrd
 import numpy as np
 
-from lib.infers.options import InferOptions
+from lib.infers.request_options import InferOptions
 from strokelabel.io.images import Image
 from strokelabel.io.write import write_nifti
+
+if TYPE_CHECKING:
+    from strokelabel.inference.segment.scores import Prediction
+
+
+def mean_confidence(prediction: Prediction) -> float | None:
+    """Mean lesion probability inside the mask; None where there is no lesion."""
+    lesion = prediction.lesion_mask > 0
+    return round(float(prediction.lesion_probability[lesion].mean()), 4) if lesion.any() else None
+
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 

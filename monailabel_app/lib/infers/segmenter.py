@@ -14,12 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 import strokelabel
-from lib.infers.client import client_gave_up
-from lib.infers.queue import MOST_WAITING, InferenceQueue
-from lib.infers.recent import RecentScans, ScanSource, content_of
-from lib.infers.result_cache import ResultCache, StoredResult
+from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult, content_of
+from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
 from lib.model import ServedModel
-from lib.scans import read_scan
+from lib.studies.scans import read_scan
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble

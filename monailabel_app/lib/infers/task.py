@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from lib.infers.confidence import mean_confidence
-from lib.infers.options import InferOptions, as_flag, default_config
-from lib.infers.recent import ScanSource
-from lib.infers.result import write_result
+from lib.infers.caches import ScanSource
+from lib.infers.request_options import InferOptions, default_config
+from lib.infers.result import mean_confidence, write_result
 from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError
+from lib.request_values import as_flag
 from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.labels import CLASS_COLORS
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from fastapi import HTTPException
 from monailabel.interfaces.datastore import Datastore
 
-from lib.infers.options import as_device
 from lib.model import ServedModel
 from lib.refusals import answered_as_http
-from lib.scans import read_scan
+from lib.request_values import as_device
 from lib.scoring.method import StoredScoring, lower_priority, say
 from lib.scoring.record import UncertaintyRecord, image_stamp, read_record
+from lib.studies.scans import read_scan
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:

@@ -1,27 +1,56 @@
-"""Training, scoring and batch inference: started once at a time, stopped, and looked at.
-
-MONAI Label asks whether a task runs before its process exists, so that requests at the same moment are all let in, and
-a client that asks right after it has started a task is told that none runs; and a task whose process cannot be started
-is "SUBMITTED" for ever.
-"""
+"""Training, scoring and batch inference as processes: started one at a time, stopped, and ended with the server."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import FrameType
 from typing import Any
 
 import psutil
 from fastapi import HTTPException
 from monailabel.utils.async_tasks import utils
 from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import background_executors
 
 from lib.refusals import TaskRunningError
 
 logger = logging.getLogger("strokelabel.server")
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def end_tasks_with_the_server() -> None:
+    """Put ourselves before the server's own handling of its signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # signals are handled in the main thread; a server elsewhere is a test's
+    for number in _SIGNALS:
+        signal.signal(number, _then(signal.getsignal(number)))
+
+
+def end_tasks() -> None:
+    """Start no further task, and kill the running ones, which lose nothing by it: so does the button Stop."""
+    for executor in background_executors.values():
+        executor.shutdown(wait=False, cancel_futures=True)
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.kill()
+        except psutil.Error:
+            logger.debug("A task ended by itself")
+
+
+def _then(before: Any) -> Callable[[int, FrameType | None], None]:  # noqa: ANN401 - what getsignal returns
+    def handler(number: int, frame: FrameType | None) -> None:
+        end_tasks()
+        if callable(before):
+            before(number, frame)
+
+    return handler
+
 
 _guard = threading.Lock()
 _waited_for: set[str] = set()  # kinds with a task that runs in a thread of the server (run_sync)

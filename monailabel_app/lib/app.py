@@ -1,0 +1,182 @@
+"""What every request passes before a task sees it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+from monailabel.config import settings
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
+from lib.request_values import as_flag
+from lib.scoring.job_queue import QueuedScoring
+from lib.server.owner_options import ServerOptions
+from lib.studies.review import PSEUDO
+from lib.studies.scan_list import check_name, session_sequences
+from lib.studies.uploads import is_session_image, is_upload, removed_on_failure
+
+if TYPE_CHECKING:
+    from lib.model import ServedModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RequestedImage:
+    """The image of a request.
+
+    Attributes:
+        path: the file, or the folder of DICOM files.
+        name: what to call it in messages: paths of the server mean nothing to a client.
+        stored: whether it is in the datastore, so that labels can be kept for it.
+    """
+
+    path: Path
+    name: str
+    stored: bool
+
+
+class CheckedApp(QueuedScoring):
+    """A MONAI Label app that refuses what cannot be served before it is tried."""
+
+    _model: ServedModel
+
+    def on_init_complete(self) -> None:
+        """Called by the server, and only by the server, once the app is built."""
+        from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
+
+        from lib.server.endpoints.labels import add_label_routes
+        from lib.server.endpoints.report import add_report_routes
+        from lib.server.startup import harden
+
+        harden(server, self)
+        add_report_routes(server)
+        add_label_routes(server)
+        super().on_init_complete()
+
+    @cached_property
+    def server_options(self) -> ServerOptions:
+        """What the owner of the server chose about its safety.
+
+        Raises:
+            OptionError: something impossible.
+        """
+        return ServerOptions.from_conf(self.conf)
+
+    def model_version(self) -> str:
+        """Name and version of the weights in use, as of the last request that needed them."""
+        spec = self._model.last_spec
+        return f"{spec.name} {spec.version}"
+
+    def image_ids(self) -> list[str]:
+        """Ids of all images, which may be names; those of a DICOMweb server are numbers, and it is not asked."""
+        return [] if "://" in self.studies else list(self.datastore().list_images())
+
+    def cleanup_sessions(self) -> None:
+        """Delete sessions that have expired."""
+        from lib.server.endpoints.sessions import remove_expired
+
+        if self.sessions() is not None:
+            remove_expired(self.sessions())
+
+    def _local_request(self, url: str, params: dict[str, Any] | None, action: str) -> Any:  # noqa: ANN401
+        """Ask the server from the process of a background task, which must show the token too."""
+        token = self.server_options.token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        address = f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}{url}"
+        try:
+            answer = requests.post(address, json=params or {}, headers=headers, timeout=60)
+        except requests.RequestException as error:
+            logger.error(f"{action} could not be triggered: {type(error).__name__}")
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    @answered_as_http()
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment one image.
+
+        Written anew because MONAI Label's own opens `image` as a path of the server when there is such a
+        file, relative to wherever the server was started.
+
+        Args:
+            request: "model", "image" (an id; or a path that the server itself made for an upload or a
+                session), "save_label", "label_tag", and the options of the task.
+            datastore: where ids are looked up and labels kept; the app's own by default.
+
+        Returns:
+            "file" (path of the result), "params" (JSON for the client), "label" and "tag".
+
+        Raises:
+            HTTPException: 4xx with a sentence for everything that the client can mend.
+        """
+        store = datastore or self.datastore()
+        with removed_on_failure(request.get("image"), request.get("label")):
+            task = named(self._infers, request.get("model"), "model")
+            image = self._requested_image(request.get("image"), store)
+            keep = image.stored and as_flag(request.get("save_label"), "save_label", default=False)
+            tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL
+            check_name(getattr(tag, "value", tag), "label_tag")  # before the work, not after
+            known = {
+                "image": str(image.path),
+                "image_name": image.name,
+                # asked for by few tasks, and a server of images may have to be asked for them
+                "stored_label": partial(_label, image, store),
+                "sequences": partial(_sequences, image, store),
+            }
+            file, params = task({**request, **known})
+        label = file
+        if keep:
+            info = {"model": request["model"], "params": params, "status": PSEUDO}
+            label = store.save_label(image.name, file, tag, info)
+        return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": params}
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Like `infer`: there are no whole-slide models, and MONAI Label's own opens any path that exists."""
+        return self.infer(request, datastore)
+
+    @answered_as_http()
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The image to label next, by the strategy asked for; {} when all are labelled.
+
+        Raises:
+            HTTPException: 404 for an unknown strategy.
+        """
+        strategy = request.get("strategy") or "random"
+        named(self._strategies, strategy, "strategy")
+        self.score_for(strategy)
+        return super().next_sample(request)
+
+    def _requested_image(self, image: object, store: Datastore) -> RequestedImage:
+        if not isinstance(image, str):
+            raise InvalidRequestError(f"image: expected an id, found {type(image).__name__}.")
+        uri = store.get_image_uri(image) if image else ""
+        if uri:
+            return RequestedImage(Path(uri), image, stored=True)
+        path = Path(image)
+        if is_upload(path):
+            return RequestedImage(path, "the uploaded file", stored=False)
+        if image and is_session_image(path, getattr(self.sessions(), "store_path", None)):
+            return RequestedImage(path, "the session's image", stored=False)
+        raise UnknownNameError(
+            f"No image {image!r} in this datastore, and no such session; "
+            "GET /datastore/?output=all lists the ids."
+        )
+
+
+def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]] | None:
+    """Path of the label that an image has (the annotator's, else a model's), and what is known about it."""
+    for tag in (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ():
+        if uri := store.get_label_uri(image.name, tag):
+            return uri, store.get_label_info(image.name, tag) or {}
+    return None
+
+
+def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:
+    """Path and id of the other sequences of an image's BIDS subject and session."""
+    others = session_sequences(image.name, store.list_images()) if image.stored else []
+    return [(store.get_image_uri(other), other) for other in others]

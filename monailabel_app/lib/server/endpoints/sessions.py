@@ -1,0 +1,242 @@
+"""Sessions: images that are segmented without being kept, uploaded as files or as an archive."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated, Any
+
+from fastapi import File, HTTPException, UploadFile
+from fastapi.responses import FileResponse
+from monailabel.endpoints import session
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import get_mime_type
+from monailabel.utils.sessions import SessionInfo, Sessions
+
+from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, UnsupportedFileError
+from lib.studies.scan_list import check_name
+
+MOST_FILES = 20_000
+_CHUNK = 2**20
+
+
+def unpack(archive: Path, folder: Path, most_bytes: int) -> list[Path]:
+    """Unpack a .zip or a (compressed) .tar.
+
+    Args:
+        archive: the file.
+        folder: an empty folder.
+        most_bytes: of all files together, counted while they are written, whatever the archive says.
+
+    Returns:
+        The files.
+
+    Raises:
+        UnsupportedFileError: another kind of file.
+        InvalidRequestError: corrupt, or with links, devices or paths that lead outside.
+        TooLargeError: too many files or bytes.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                return _write(_zip_members(opened), folder, most_bytes)
+        if tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                return _write(_tar_members(tar), folder, most_bytes)
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise InvalidRequestError(
+            f"files: expected an archive that can be unpacked, found a corrupt or encrypted one "
+            f"({type(error).__name__}); pack it again."
+        ) from error
+    raise UnsupportedFileError("files: expected a .zip, .tar or .tar.gz to unpack, found another kind.")
+
+
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.is_dir():
+            continue
+        if kind not in (0, stat.S_IFREG):
+            raise InvalidRequestError("files: expected plain files in the archive, found a link or device.")
+        with archive.open(info) as content:
+            yield info.filename, content
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
+    for info in archive:
+        if info.isdir():
+            continue
+        content = archive.extractfile(info) if info.isreg() else None
+        if content is None:
+            raise InvalidRequestError("files: expected plain files in the archive, found a link or device.")
+        yield info.name, content
+
+
+def _write(members: Iterator[tuple[str, IO[bytes]]], folder: Path, most_bytes: int) -> list[Path]:
+    written: list[Path] = []
+    left = most_bytes
+    for name, content in members:
+        if len(written) >= MOST_FILES:
+            raise TooLargeError(f"files: expected at most {MOST_FILES} files in the archive, found more.")
+        target = _inside(folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            while chunk := content.read(_CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise TooLargeError(
+                        f"files: expected at most {most_bytes / 2**20:,.0f} MB unpacked, found more."
+                    )
+                file.write(chunk)
+        written.append(target)
+    if not written:
+        raise InvalidRequestError("files: expected files in the archive, found none.")
+    return written
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = PurePosixPath(name.replace("\\", "/"))
+    parts = [part for part in path.parts if part != "."]
+    usable = parts and not path.is_absolute() and ".." not in parts and ":" not in parts[0]
+    target = folder.joinpath(*parts) if usable and name.isprintable() and len(name.encode()) < 1000 else None
+    if target is None or max(len(part.encode()) for part in parts) > 200 or target.exists():
+        raise InvalidRequestError(
+            "files: expected names inside the archive that are relative, plain and there once, found another."
+        )
+    return target
+
+
+logger = logging.getLogger(__name__)
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ABANDONED_SECONDS = 3600
+
+
+def create_session(
+    files: Annotated[list[UploadFile], File()], uncompress: bool = False, expiry: int = 0
+) -> dict[str, Any]:
+    """Keep files as a session: one image, the DICOM files of one series, or an archive of them."""
+    sessions = _sessions()
+    app = app_instance()
+    with tempfile.TemporaryDirectory(prefix="strokelabel-session-") as temporary:
+        folder = Path(temporary) / "files"
+        folder.mkdir()
+        kept = [_keep(file, folder) for file in files]
+        if uncompress:
+            if len(kept) != 1:
+                raise InvalidRequestError("files: expected one archive to unpack, found several files.")
+            folder = Path(temporary) / "unpacked"
+            folder.mkdir()
+            kept = unpack(kept[0], folder, app.server_options.most_upload_bytes)
+        image = kept[0] if len(kept) == 1 else folder
+        session_id, info = sessions.add_session(str(image), max(0, min(expiry, 2**31)))
+    return {"session_id": session_id, "session_info": info.to_json()}
+
+
+def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:  # noqa: ANN401
+    """What a session is, or its image."""
+    info = _find(session_id, update_ts)
+    if not image:
+        return info.to_json()
+    if not Path(info.image).is_file():
+        raise InvalidRequestError(
+            "image: this session holds several files, which cannot be downloaded as one."
+        )
+    return FileResponse(info.image, media_type=get_mime_type(info.image), filename=Path(info.image).name)
+
+
+def remove_session(session_id: str) -> Any:  # noqa: ANN401
+    """Delete a session and its files."""
+    info = _find(session_id, update_ts=False)
+    _sessions().remove_session(session_id)
+    return info.to_json()
+
+
+def check_session_id(session_id: str) -> None:
+    """Refuse what cannot be the id of a session before it becomes part of a path.
+
+    Raises:
+        UnknownNameError: not of the form that the server gives.
+    """
+    if session_id and not _ID.fullmatch(session_id):
+        raise UnknownNameError("No such session; PUT /session/ makes one.")
+
+
+def remove_expired(sessions: Sessions) -> int:
+    """Delete sessions that nobody used for as long as they were to last, and half of ones left by a crash.
+
+    MONAI Label's own stops at the first that it cannot read.
+    """
+    root = Path(sessions.store_path)
+    removed = 0
+    for folder in root.iterdir() if root.is_dir() else ():
+        if not _ID.fullmatch(folder.name):
+            continue
+        last, expiry = _lifetime(folder)
+        if expiry > 0 and last + expiry < time.time():
+            sessions.remove_session(folder.name)
+            removed += 1
+    return removed
+
+
+def _lifetime(folder: Path) -> tuple[float, float]:
+    try:
+        info = json.loads((folder / "meta.info").read_text(encoding="utf-8"))
+        return float(info["last_access_ts"]), float(info["expiry"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.stat().st_mtime, _ABANDONED_SECONDS
+
+
+def _keep(file: UploadFile, folder: Path) -> Path:
+    name = (file.filename or "image").replace("\\", "/").rpartition("/")[2]
+    target = folder / check_name(name, "files")
+    if target.exists():
+        raise InvalidRequestError(
+            f"files: expected each name once, found {name!r} twice; send files of several folders as an archive."
+        )
+    with target.open("wb") as kept:
+        shutil.copyfileobj(file.file, kept)
+    return target
+
+
+def _sessions() -> Sessions:
+    sessions = app_instance().sessions()
+    if sessions is None:
+        raise HTTPException(406, "This server was started without sessions.")
+    return sessions
+
+
+def _find(session_id: str, update_ts: bool) -> SessionInfo:
+    check_session_id(session_id)
+    try:
+        info = _sessions().get_session(session_id, update_ts=update_ts)
+    except ValueError:  # its record is half written
+        info = None
+    if info is None:
+        raise UnknownNameError("No such session; PUT /session/ makes one.")
+    return info
+
+
+INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
+    session.api_create_session: create_session,
+    session.api_get_session: get_session,
+    session.api_remove_session: remove_session,
+}
+"""Which endpoint of MONAI Label each replaces."""

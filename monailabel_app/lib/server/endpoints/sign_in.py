@@ -1,0 +1,42 @@
+"""How clients that only know MONAI Label's own sign-in get the token: it is the password, for any user name.
+
+The stock 3D Slicer plugin and `monailabel.client` ask GET /auth/ whether there is a sign-in, and then exchange a
+password for a token that they send as `Authorization: Bearer`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, HTTPException
+
+from lib.server.middleware.guard import same_secret
+
+
+def sign_in_routes(token: str) -> APIRouter:
+    """The three routes of the sign-in.
+
+    Args:
+        token: the server's token.
+    """
+    router = APIRouter(prefix="/auth", tags=["Auth"])
+
+    @router.get("/", summary="Whether there is a sign-in")
+    async def enabled() -> dict[str, Any]:
+        return {"enabled": True, "client_id": "", "realm": ""}
+
+    @router.post("/token", summary="Exchange a password for the token")
+    async def exchange(
+        username: Annotated[str, Form()] = "", password: Annotated[str, Form()] = ""
+    ) -> dict[str, str]:
+        if not same_secret(password, token):
+            raise HTTPException(
+                401, "The password is not this server's token.", {"WWW-Authenticate": "Bearer"}
+            )
+        return {"access_token": token, "token_type": "bearer"}
+
+    @router.get("/token/valid", summary="Whether the token that was sent is the right one")
+    async def valid() -> dict[str, str]:
+        return {"username": "user"}  # with a wrong one the request does not come this far
+
+    return router

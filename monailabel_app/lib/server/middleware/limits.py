@@ -1,0 +1,103 @@
+"""How much a request may send, judged before or while it is read."""
+
+from __future__ import annotations
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lib.refusals import InvalidRequestError
+from lib.server.errors import refuse
+from lib.server.json_text import read_json
+from lib.server.owner_options import MOST_SMALL_BODY_BYTES
+
+UPLOADS = ("multipart/form-data", "multipart/related")
+"""Content types of forms with files, and of DICOM instances that are stored."""
+
+
+class BodyLimit:
+    """Refuses bodies that are too large, and JSON that is none.
+
+    Uploads (multipart, of forms and of DICOMweb) stream through and are counted; everything else is small and read as
+    a whole.
+
+    Args:
+        app: what is asked next.
+        most_upload_bytes: of a multipart body.
+    """
+
+    def __init__(self, app: ASGIApp, most_upload_bytes: int) -> None:
+        self._app = app
+        self._most_upload_bytes = most_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_upload = kind in UPLOADS
+        most = self._most_upload_bytes if is_upload else MOST_SMALL_BODY_BYTES
+        announced = headers.get("content-length", "0")
+        if announced.isdigit() and int(announced) > most:
+            return await refuse(scope, receive, send, 413, _too_large(most))
+        if is_upload:
+            return await self._app(scope, _counted(receive, most), send)
+        body = await _read(receive, most)
+        if body is None:
+            return await refuse(scope, receive, send, 413, _too_large(most))
+        if body and (kind.endswith("/json") or kind.endswith("+json")):
+            try:
+                read_json(body, "body")
+            except InvalidRequestError as error:
+                return await refuse(scope, receive, send, 400, str(error))
+        return await self._app(scope, _replayed(body, receive), send)
+
+
+def _too_large(most: int) -> str:
+    return (
+        f"The request is larger than the {most / 2**20:,.0f} MB that this server takes; send less, or ask "
+        "its owner to start it with a higher --conf max_upload_mb (uploads only)."
+    )
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """Stop reading at the limit; the endpoint's form parser passes the exception on."""
+    total = 0
+
+    async def counting() -> Message:
+        nonlocal total
+        message = await receive()
+        total += len(message.get("body", b""))
+        if total > most:
+            raise HTTPException(413, _too_large(most), {"Connection": "close"})
+        return message
+
+    return counting
+
+
+async def _read(receive: Receive, most: int) -> bytes | None:
+    """The whole body; None when it is larger than `most` bytes."""
+    parts: list[bytes] = []
+    total, more = 0, True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        total += len(parts[-1])
+        more = message.get("more_body", False)
+        if total > most:
+            return None
+    return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    unread = True
+
+    async def replaying() -> Message:
+        nonlocal unread
+        if unread:
+            unread = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replaying

@@ -1,0 +1,280 @@
+"""Strategies that choose the next sample: the first, a random one, the most different, or the least sure one."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from monailabel.endpoints.user.auth import DEFAULT_USER
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from lib.refusals import InvalidRequestError, UnknownNameError
+from lib.request_values import as_number
+from lib.scoring.record import image_stamp, read_record
+
+RESERVED_MINUTES = 30.0
+"""How long an image that somebody was given is not offered to others."""
+
+_ANONYMOUS = DEFAULT_USER.username
+"""Whom MONAI Label notes where there are no users and the client does not name itself."""
+
+SKIPPED = "skipped"
+"""Key in the info of an image: true, or {"ts", "client_id"}."""
+
+_one_at_a_time = threading.Lock()  # so that two requests at once are not given the same image
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may be offered.
+
+    Attributes:
+        id: of the image.
+        info: what is known about it.
+    """
+
+    id: str
+    info: dict[str, Any]
+
+
+class SampleStrategy(Strategy):
+    """Offers images that have no final label, or one that was rejected.
+
+    Images that another client was given within the last `RESERVED_MINUTES` are left out (option `reserve_minutes`, 0 to
+    offer them nevertheless); images that somebody skipped come last, the one that was skipped longest ago first; those
+    that scoring could not read come after all others that were not skipped.
+
+    A request may name an image to `skip`: it is noted before another one is chosen.
+    """
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """Choose an image and reserve it for the client.
+
+        Args:
+            request: "strategy" (the name this strategy is registered by), "client_id", "skip", "reserve_minutes".
+            datastore: where the images are.
+
+        Returns:
+            "id" of the image and what the strategy says about it; None when nothing is left for this client.
+
+        Raises:
+            InvalidRequestError, UnknownNameError: an impossible option, no such image to skip.
+        """
+        now, client = time.time(), _client(request)
+        minutes = as_number(request.get("reserve_minutes"), "reserve_minutes", RESERVED_MINUTES)
+        with _one_at_a_time:
+            if request.get("skip"):
+                _skip(request["skip"], client, datastore, now)
+            free = [
+                candidate
+                for candidate in _unlabelled(datastore)
+                if not reserved_by_other(candidate.info, client, now - 60 * minutes)
+            ]
+            if not free:
+                return None
+            chosen, said = self.choose(_first_in_line(free, datastore), request, datastore)
+            # MONAI Label notes this too, but only later: another request may come in between
+            entry = {"ts": int(now), "client_id": client}
+            offered = {**_strategies(chosen.info), str(request.get("strategy")): entry}
+            datastore.update_image_info(chosen.id, {"strategy": offered})
+        return {"id": chosen.id, **said}
+
+    @abstractmethod
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """Choose one of the candidates (at least one), and what to say about it in the answer."""
+
+
+def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
+    """Seconds since the epoch at which a strategy last offered an image; 0 if it never did.
+
+    Clients may write anything into an image's info, so nothing is taken for granted.
+    """
+    entry = _strategies(info).get(str(strategy))
+    return _seconds(entry.get("ts")) if isinstance(entry, dict) else 0.0
+
+
+def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float) -> bool:
+    """Whether another client was given an image after a moment (seconds since the epoch), and did not skip it.
+
+    Clients that do not say who they are cannot be told apart: nothing is reserved for them or from them.
+    """
+    if client is None:
+        return False
+    skipped = _skip_entry(info)
+    for entry in _strategies(info).values():
+        other = entry.get("client_id") if isinstance(entry, dict) else None
+        if other in (None, "", _ANONYMOUS, client):
+            continue
+        given = _seconds(entry.get("ts"))
+        gave_up = skipped.get("client_id") == other and _seconds(skipped.get("ts")) >= given
+        if given > since and not gave_up:
+            return True
+    return False
+
+
+def _unlabelled(datastore: Datastore) -> list[Candidate]:
+    """Images without a final label, or whose final label was rejected, by id."""
+    images = set(datastore.get_unlabeled_images())
+    for image in datastore.get_labeled_images():
+        info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
+        if isinstance(info, dict) and info.get("status") == "rejected":
+            images.add(image)
+    return [Candidate(image, datastore.get_image_info(image)) for image in sorted(images) if image]
+
+
+def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
+    """Those to choose from now: all that nothing speaks against, else the unreadable ones, else the skipped."""
+    waiting = [candidate for candidate in candidates if not candidate.info.get(SKIPPED)]
+    readable = [candidate for candidate in waiting if not _is_unreadable(candidate, datastore)]
+    if readable or waiting:
+        return readable or waiting
+    return [min(candidates, key=lambda candidate: _seconds(_skip_entry(candidate.info).get("ts")))]
+
+
+def _is_unreadable(candidate: Candidate, datastore: Datastore) -> bool:
+    """Whether scoring found the scan's file, as it is now, unusable."""
+    record = read_record(candidate.info)
+    if record is None or record.reason is None:
+        return False
+    return record.file == image_stamp(datastore, candidate.id)
+
+
+def _skip(image: object, client: str | None, datastore: Datastore, now: float) -> None:
+    if not isinstance(image, str):
+        raise InvalidRequestError(f"skip: expected the id of an image, found {type(image).__name__}.")
+    if not datastore.get_image_uri(image):
+        raise UnknownNameError(f"skip: no image {image!r} in this datastore.")
+    datastore.update_image_info(image, {SKIPPED: {"ts": round(now, 3), "client_id": client}})
+
+
+def _client(request: Mapping[str, Any]) -> str | None:
+    """Who asks; None for clients that do not say so."""
+    client = request.get("client_id")
+    return client if isinstance(client, str) and client not in ("", _ANONYMOUS) else None
+
+
+def _strategies(info: Mapping[str, Any]) -> dict[str, Any]:
+    entry = info.get("strategy")
+    return entry if isinstance(entry, dict) else {}
+
+
+def _skip_entry(info: Mapping[str, Any]) -> dict[str, Any]:
+    entry = info.get(SKIPPED)
+    return entry if isinstance(entry, dict) else {}
+
+
+def _seconds(value: object) -> float:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else 0.0  # type: ignore[arg-type]
+
+
+class FirstSample(SampleStrategy):
+    """Offers images in the order of their ids."""
+
+    def __init__(self) -> None:
+        super().__init__("First unlabelled image in the order of names")
+
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """The first by id."""
+        return min(candidates, key=lambda candidate: candidate.id), {}
+
+
+class RandomSample(SampleStrategy):
+    """Weighs each unlabelled image by the seconds since this strategy last offered it.
+
+    MONAI Label's own strategy fails when every image was offered within the same second; here a weight is
+    never below one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Random unlabelled image, rather one that was not shown lately")
+
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """By chance; the answer names the "weight"."""
+        now = time.time()
+        offered = [last_offered(candidate.info, request.get("strategy")) for candidate in candidates]
+        weights = [max(1.0, now - seconds) for seconds in offered]
+        index = random.choices(range(len(candidates)), weights=weights)[0]
+        return candidates[index], {"weight": int(weights[index])}
+
+
+class DiversitySample(SampleStrategy):
+    """Offers the scan whose descriptor is farthest from the nearest labelled one (greedy k-center, a core-set).
+
+    Scans that others were given count as labelled. The scoring method `uncertainty` computes the descriptors on its
+    way. Scans without one come after those with; if there are none, the choice is random.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Scan that is least like the labelled ones (scoring method uncertainty)")
+
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """The farthest; the answer names its "distance", None where it was not scored yet."""
+        from strokelabel.selection.k_center import distances_to_labelled
+
+        descriptors = [_descriptor(candidate.info) for candidate in candidates]
+        length = max(map(len, descriptors))
+        described = [index for index, numbers in enumerate(descriptors) if length and len(numbers) == length]
+        if not described:
+            return random.choice(candidates), {"distance": None}
+        free = {candidate.id for candidate in candidates}
+        others = (_descriptor(datastore.get_image_info(i)) for i in datastore.list_images() if i not in free)
+        known = [numbers for numbers in others if len(numbers) == length]
+        distances = distances_to_labelled([descriptors[index] for index in described], known)
+        best = int(distances.argmax())
+        return candidates[described[best]], {"distance": round(float(distances[best]), 4)}
+
+
+def _descriptor(info: dict[str, Any]) -> tuple[float, ...]:
+    record = read_record(info)
+    return record.descriptor if record else ()
+
+
+class UncertaintySample(SampleStrategy):
+    """Offers the scan with the highest score of the scoring method `uncertainty`.
+
+    A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
+    others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals
+    the one without a score goes first, else chance decides; so it does as long as there are no scores.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Scan that the model is least sure about (scoring method uncertainty)")
+
+    def choose(
+        self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
+    ) -> tuple[Candidate, dict[str, Any]]:
+        """The most uncertain; the answer names its "score", None where it was not scored yet."""
+        records = [read_record(candidate.info) for candidate in candidates]
+        scores = [record.score if record else None for record in records]
+        known = [score for score in scores if score is not None]
+        usual = median(known) if known else 0.0
+        order = [(usual, True) if score is None else (score, False) for score in scores]
+        best = random.choice([index for index, score in enumerate(order) if score == max(order)])
+        return candidates[best], {"score": scores[best]}
+
+
+def make_strategies() -> dict[str, Strategy]:
+    """By the names that viewers know; browsers start with "random"."""
+    return {
+        "random": RandomSample(),
+        "first": FirstSample(),
+        "uncertainty": UncertaintySample(),
+        "diversity": DiversitySample(),
+    }

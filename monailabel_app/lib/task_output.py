@@ -1,0 +1,17 @@
+"""Lines that a background task says while it works; the server shows them at GET /train/ and its like."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+logger = logging.getLogger(__name__)
+
+
+def say(line: str) -> None:
+    """A line of standard output, which the server shows at GET /train/; nothing if the server is gone."""
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        logger.info(line)

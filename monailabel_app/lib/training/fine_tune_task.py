@@ -1,0 +1,136 @@
+"""The train task `segment`: fine-tunes the model on submitted labels."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.model import ServedModel
+from lib.refusals import NameTakenError, answered_as_http
+from lib.task_output import say
+from lib.training.stats import StatsWriter, read_stats
+from lib.training.submitted_labels import submitted_labels
+from lib.training.training_options import ROLLBACK, TrainOptions, default_config
+from strokelabel.errors import StrokeLabelError
+
+if TYPE_CHECKING:
+    from strokelabel.fit.fine_tuning.result import FineTuneResult
+    from strokelabel.fit.fine_tuning.versions import ModelVersions
+
+
+class FineTuneTask(TrainTask):
+    """Fine-tunes the active version of a model, and activates the result if it is not worse.
+
+    MONAI Label runs it in a process of its own, and stops it by killing that. Everything is written atomically, and
+    an equal request goes on from the newest checkpoint.
+
+    Args:
+        versions: of the model.
+        prepared: folder of `strokelabel prepare` for synthetic samples; None for the ICBM template's.
+    """
+
+    def __init__(self, versions: ModelVersions, prepared: Path | None = None) -> None:
+        super().__init__("Fine-tunes the model on submitted labels; activates the result if it is not worse")
+        self._versions = versions
+        self._prepared = prepared
+        self._folder = versions.folder / "training"
+        self._stats = self._folder / "stats.json"
+
+    def config(self) -> dict[str, Any]:
+        """The options that viewers show."""
+        return default_config()
+
+    def stats(self) -> dict[str, Any]:
+        """Progress of the training that runs, or of the last one, and the active version."""
+        stats = read_stats(self._stats)
+        return {**stats, "active_version": self._versions.active()[0]} if stats else {}
+
+    @answered_as_http()
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train, or go back to the version before.
+
+        Args:
+            request: see `TrainOptions`.
+            datastore: whose labels are trained on; see `submitted_labels`.
+
+        Returns:
+            The result (`FineTuneResult`), with the decision and its numbers, as JSON.
+
+        Raises:
+            HTTPException: with a sentence; 400 impossible options, 409 training is under way, 503 nothing to train on.
+        """
+        options = TrainOptions.from_request(request)
+        if options.action == ROLLBACK:
+            return self._rollback()
+        stats = StatsWriter(self._stats, options.tuning.epochs)
+        with self._alone():
+            try:
+                result = self._train(options, datastore, stats)
+            except StrokeLabelError as error:
+                stats.failed(str(error))
+                raise
+        stats.finished(result)
+        return result.model_dump(mode="json")
+
+    def _train(self, options: TrainOptions, datastore: Datastore, stats: StatsWriter) -> FineTuneResult:
+        from strokelabel.fit.fine_tuning.fine_tune import FineTuning
+        from strokelabel.fit.loop.devices import gpus_of
+
+        processes = max(1, gpus_of(options.device)) if options.multi_gpu else 1
+        tuning = FineTuning(self._versions, self._folder, self._prepared, options.device, processes)
+        labels = submitted_labels(datastore, options.pseudo_labels)
+        return tuning.run(
+            labels, options.tuning, on_progress=stats.progress, should_stop=_parent_is_gone(os.getppid())
+        )
+
+    def _rollback(self) -> dict[str, Any]:
+        name = self._versions.rollback()
+        say(f"version {name} is active again")
+        return {"active": name, "history": list(self._versions.history())}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One training at a time, also when a server was killed and its training lives on for a moment."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self._folder / "training.lock", timeout=30):
+                yield
+        except Timeout as error:
+            raise NameTakenError("another training of this model is running; stop it first.") from error
+
+
+def _parent_is_gone(parent: int) -> Callable[[], bool]:
+    """Whether the server that started this process has died: then training stops, with a checkpoint."""
+    return lambda: os.getppid() != parent
+
+
+logger = logging.getLogger(__name__)
+
+
+def versions_folder(app_dir: str, studies: str, conf: Mapping[str, str]) -> Path:
+    """Folder of the versions that fine-tuning makes.
+
+    `--conf models FOLDER`; else hidden in the studies folder, because weights that were fine-tuned on these labels
+    belong to them; in the app's folder where the studies are a web address.
+    """
+    if conf.get("models"):
+        return Path(conf["models"]).expanduser().resolve()
+    if studies.startswith(("http://", "https://")):
+        return Path(app_dir) / "model"
+    return Path(studies).resolve() / ".strokelabel" / "models"
+
+
+def make_trainers(model: ServedModel, conf: Mapping[str, str]) -> dict[str, TrainTask]:
+    """The train task `segment`; `--conf prepared FOLDER` names data of `strokelabel prepare` for synthetic samples."""
+    prepared = Path(conf["prepared"]).expanduser().resolve() if conf.get("prepared") else None
+    if prepared is not None and not prepared.is_dir():
+        logger.warning(f"--conf prepared: there is no folder {prepared}; the ICBM template serves instead")
+    return {"segment": FineTuneTask(model.versions, prepared)} if model.versions is not None else {}
