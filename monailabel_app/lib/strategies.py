@@ -199,7 +199,7 @@ class RandomSample(SampleStrategy):
     """
 
     def __init__(self) -> None:
-        super().__init__("Random unlabelled image, rather one that was not shown lately")
+        super().__init__("Random unlabelled image, preferably one that was not shown recently")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
@@ -220,7 +220,7 @@ class DiversitySample(SampleStrategy):
     """
 
     def __init__(self) -> None:
-        super().__init__("Scan that is least like the labelled ones (scoring method uncertainty)")
+        super().__init__("Scan that is least similar to the labelled ones (scoring method uncertainty)")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
@@ -255,7 +255,7 @@ class UncertaintySample(SampleStrategy):
     """
 
     def __init__(self) -> None:
-        super().__init__("Scan that the model is least sure about (scoring method uncertainty)")
+        super().__init__("Scan that the model is most uncertain about (scoring method uncertainty)")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore

@@ -58,7 +58,7 @@ class Bench:
             if until(self.state()):
                 return time.perf_counter() - start
             time.sleep(0.02)
-        raise TimeoutError(f"waited in vain; the state is {self.state()}")
+        raise TimeoutError(f"timed out; the state is {self.state()}")
 
     def rest(self) -> None:
         """Wait until nothing goes on and the views have come to rest."""

@@ -185,7 +185,7 @@ def read_header(path: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-                raise WeightsError(f"{path}: expected a safetensors file, this is none or it is cut short")
+                raise WeightsError(f"{path}: expected a safetensors file, this is not one or it is truncated")
             header = json.loads(file.read(length))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     except OSError as error:

@@ -164,7 +164,7 @@ class PacsListing:
                 uid, study = str(item.SeriesInstanceUID), str(item.StudyInstanceUID)
                 now[uid] = known[uid] if uid in known else self._describe(study, uid)
         except PacsError:
-            self._keep({**known, **now}, known)  # the next listing goes on from here
+            self._keep({**known, **now}, known)  # the next listing continues from here
             raise
         self._keep(now, known)
         return [label for labels in now.values() for label in labels]
@@ -180,7 +180,7 @@ class PacsListing:
         try:
             return [label for item in instances if (label := stored_label(item)) is not None]
         except Exception as error:  # headers of objects from anywhere
-            logger.warning(f"SEG series {series} is passed over: its header cannot be understood ({error})")
+            logger.warning(f"SEG series {series} is skipped: its header cannot be understood ({error})")
             return []
 
     def _read_record(self) -> dict[str, list[StoredLabel]]:

@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         return "cannot be reached; check that it runs, and try again"
     if isinstance(error, requests.TooManyRedirects):
-        return "sent us elsewhere; give its final address as --studies"
+        return "redirected to another address; give its final address as --studies"
     return "gave an answer that is not DICOMweb; check the address given as --studies"
 
 

@@ -118,7 +118,7 @@ class PseudoLabelBatch(BatchInferTask):
     """Labels scans one after another: the model takes all cores, or the GPU, for each.
 
     MONAI Label runs it in a process of its own, shows its last lines at GET /batch/infer, and stops it by killing
-    that. An equal request goes on: scans that have a label by the same weights and options are passed over.
+    that. An equal request continues: scans that have a label by the same weights and options are passed over.
 
     Args:
         model: what predicts.
@@ -166,7 +166,7 @@ class PseudoLabelBatch(BatchInferTask):
                 return {"status": "kept"}
             if _is_a_persons(image, batch.label_tag, datastore):
                 raise InvalidRequestError(
-                    f"{image}: a person made or judged this label; use another label_tag"
+                    f"{image}: this label was made or reviewed by a person; use another label_tag"
                 )
             return self._label(image, batch, made_by, datastore, infer)
         except HTTPException as error:

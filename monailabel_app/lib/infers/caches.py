@@ -183,7 +183,7 @@ class ResultCache:
         try:
             stored = _read(path)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            logger.warning(f"A cached result cannot be read and is made again: {error!r}")
+            logger.warning(f"A cached result cannot be read and is computed again: {error!r}")
             with suppress(OSError):
                 path.unlink()
             return None
@@ -200,7 +200,7 @@ class ResultCache:
                 _write(temporary, stored)
             self._make_room()
         except OutputError as error:
-            logger.warning(f"A result is not kept for the next time: {error}")
+            logger.warning(f"A result could not be cached: {error}")
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"

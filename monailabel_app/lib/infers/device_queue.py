@@ -84,8 +84,8 @@ class InferenceQueue:
         with self._changed:
             if len(self._line) >= self._most_waiting and self._owner is not None:
                 raise BusyError(
-                    f"The server is busy: {len(self._line)} {self._what} are waiting, which is the most that may; "
-                    "ask again in a while."
+                    f"The server is busy: {len(self._line)} {self._what} are waiting, which is the maximum; "
+                    "try again later."
                 )
             self._line.append(place)
         try:

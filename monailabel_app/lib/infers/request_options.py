@@ -16,7 +16,7 @@ from lib.request_values import as_choice, as_device, as_flag, as_number, first_o
 from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
 LIKELIEST = "likeliest class"
-"""The threshold that means: lesion where that is the likeliest of all classes."""
+"""The threshold that means: lesion where that is the most likely of all classes."""
 
 RESULTS = ("mask", "probability", "uncertainty")
 """What the answer's file may hold."""

@@ -32,8 +32,8 @@ _UNAVAILABLE = 503
 class UncertaintyScoring(StoredScoring):
     """Scores every scan that has no score by the active weights, those without a label first.
 
-    Each score is stored as soon as it is there, so that a run that was stopped goes on where it was. When other
-    weights become active meanwhile, it goes on with those.
+    Each score is stored as soon as it is there, so that a run that was stopped continues where it was. When other
+    weights become active meanwhile, it continues with those.
 
     Args:
         model: whose active weights score.
@@ -41,7 +41,7 @@ class UncertaintyScoring(StoredScoring):
 
     def __init__(self, model: ServedModel) -> None:
         super().__init__(
-            "How unsure the model is about each scan; the strategies uncertainty and diversity use it"
+            "Uncertainty of the model about each scan; the strategies uncertainty and diversity use it"
         )
         self._model = model
 
@@ -73,7 +73,7 @@ class UncertaintyScoring(StoredScoring):
             lower_priority()
         outcome = _Outcome(os.getppid())
         while not self._score_all(device, datastore, outcome):
-            say("other weights are active now: scoring goes on with those")
+            say("other weights are active now: scoring continues with those")
         return {"scored": outcome.scored, "failed": outcome.failed, "weights_sha256": self._model.spec.sha256}
 
     def _score_all(self, device: str, datastore: Datastore, outcome: _Outcome) -> bool:
@@ -83,7 +83,7 @@ class UncertaintyScoring(StoredScoring):
         predictor = _load(spec, device) if images else None
         for number, image in enumerate(images, start=1):
             if os.getppid() != outcome.parent:
-                say("the server is gone: scoring stops, the next run goes on from here")
+                say("the server has stopped: scoring stops, the next run continues from here")
                 return True
             if self._model.spec.sha256 != spec.sha256:
                 return False

@@ -40,7 +40,7 @@ def end_tasks() -> None:
         try:
             process.kill()
         except psutil.Error:
-            logger.debug("A task ended by itself")
+            logger.debug("A task ended unexpectedly")
 
 
 def _then(before: Any) -> Callable[[int, FrameType | None], None]:  # noqa: ANN401 - what getsignal returns

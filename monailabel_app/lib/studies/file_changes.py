@@ -169,7 +169,7 @@ def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
     try:
         observer.start()
     except OSError as error:  # for example: too many folders to watch
-        logger.error(f"Files that come and go will not be noticed until the server starts again: {error}")
+        logger.error(f"Added and removed files will not be noticed until the server restarts: {error}")
 
 
 def _is_image_or_label(path: Path) -> bool:

@@ -77,7 +77,7 @@ def read_reference(path: Path, name: str) -> Image:
     except ImageError:
         raise
     except Exception as error:  # a parser of files from anywhere fails in any way
-        raise UnreadableImageError(f"{name}: expected a readable scan to hold the label against.") from error
+        raise UnreadableImageError(f"{name}: expected a readable scan to compare the label with.") from error
     return Image(np.broadcast_to(np.uint8(0), shape), affine, image.header, name)
 
 

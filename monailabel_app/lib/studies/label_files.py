@@ -208,7 +208,9 @@ def _checked_header(path: Path) -> dict[str, Any]:
     """The header, if it describes voxels in this very file that fit into memory."""
     header = nrrd.read_header(str(path))
     if "data file" in header or "datafile" in header:  # it would open any file of the server
-        raise LabelMapError("expected the voxels in it, found the name of another file.")
+        raise LabelMapError(
+            "expected a NRRD file that contains its voxels, found one with a detached data file."
+        )
     sizes = [int(size) for size in header["sizes"]]
     if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
         raise LabelMapError(f"expected labels along three axes, found an array of shape {tuple(sizes)}.")

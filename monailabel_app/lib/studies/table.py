@@ -90,7 +90,7 @@ class DatastoreTable:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._path.rename(self._path.with_name(f"{NAME}.damaged-{now}"))
         # only now: the server's log reads this table, for the ids to leave out
-        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and made anew from the files")
+        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and rebuilt from the files")
 
     def _empty(self) -> LocalDatastoreModel:
         return LocalDatastoreModel(

@@ -30,7 +30,7 @@ class FineTuneTask(TrainTask):
     """Fine-tunes the active version of a model, and activates the result if it is not worse.
 
     MONAI Label runs it in a process of its own, and stops it by killing that. Everything is written atomically, and
-    an equal request goes on from the newest checkpoint.
+    an equal request continues from the newest checkpoint.
 
     Args:
         versions: of the model.
@@ -132,5 +132,5 @@ def make_trainers(model: ServedModel, conf: Mapping[str, str]) -> dict[str, Trai
     """The train task `segment`; `--conf prepared FOLDER` names data of `strokelabel prepare` for synthetic samples."""
     prepared = Path(conf["prepared"]).expanduser().resolve() if conf.get("prepared") else None
     if prepared is not None and not prepared.is_dir():
-        logger.warning(f"--conf prepared: there is no folder {prepared}; the ICBM template serves instead")
+        logger.warning(f"--conf prepared: there is no folder {prepared}; using the ICBM template instead")
     return {"segment": FineTuneTask(model.versions, prepared)} if model.versions is not None else {}

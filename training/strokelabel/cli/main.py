@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
     "pseudo-label": (
         "strokelabel.cli.pseudo_label",
-        "Draw lesion masks on an unlabelled cohort, to train on.",
+        "Predict lesion masks for an unlabelled cohort, for training.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),

@@ -34,12 +34,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         Path | None, typer.Option(help="Strokes on the scan's grid: 1 lesion, 2 not lesion.")
     ] = None,
     kept: Annotated[
-        Path | None, typer.Option(help="What was painted before and must hold: 1 lesion, 2 not lesion.")
+        Path | None, typer.Option(help="Earlier strokes, which are kept: 1 lesion, 2 not lesion.")
     ] = None,
     probability: Annotated[
         Path | None, typer.Option(help="A model's lesion probability on the scan's grid.")
     ] = None,
-    reach_mm: Annotated[float, typer.Option(help="Nothing further than this from a prompt changes.")] = 40.0,
+    reach_mm: Annotated[
+        float, typer.Option(help="Voxels further than this from every prompt do not change.")
+    ] = 40.0,
 ) -> None:
     """Correct a lesion mask: strokes first, then voxels that are lesion, that are not, regions, and islands.
 

@@ -10,13 +10,13 @@ import typer
 
 
 class Subject(StrEnum):
-    """What to report on."""
+    """Subject of the report."""
 
     ANNOTATIONS = "annotations"
 
 
 def run(
-    subject: Annotated[Subject, typer.Argument(help="What to report on.")],
+    subject: Annotated[Subject, typer.Argument(help="Subject of the report.")],
     studies: Annotated[
         Path, typer.Argument(metavar="STUDIES", help="Folder that an annotation server serves or served.")
     ],

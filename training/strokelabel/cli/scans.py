@@ -43,7 +43,9 @@ def follow_scans(
                 bar.update(task, completed=len(rows))
                 report(row)
         except KeyboardInterrupt:
-            typer.echo(f"interrupted after {len(rows)} of {count} scans; the same command goes on", err=True)
+            typer.echo(
+                f"interrupted after {len(rows)} of {count} scans; run the same command to continue", err=True
+            )
             raise
     return sum(row.status == "failed" for row in rows)
 

@@ -19,10 +19,10 @@ def run(
     model: Annotated[str, typer.Option("--model", "-m", help="Name of a model, or its file.")] = "base",
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", help="File with the token to ask for, instead of STROKELABEL_TOKEN."),
+        typer.Option("--token-file", help="File with the access token, instead of STROKELABEL_TOKEN."),
     ] = None,
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="Let other machines in without a token.")
+        bool, typer.Option("--without-token", help="Allow access from other machines without a token.")
     ] = False,
     max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest upload.")] = 2048,
     conf: Annotated[
@@ -51,7 +51,7 @@ def run(
     if host not in LOOPBACK and not token and not without_token:
         raise OptionError(
             f"--host {host}: other machines could read the scans; set the environment variable STROKELABEL_TOKEN "
-            "or --token-file, or say --without-token"
+            "or --token-file, or pass --without-token"
         )
     check_port(host, port)
     folder = _studies(studies)

@@ -139,7 +139,7 @@ def run_server(command: Sequence[str], url: str, ready: str) -> int:
     say(
         "\nStrokeLabel has stopped."
         if not ended_by_itself
-        else "\nerror: the server ended by itself; see above"
+        else "\nerror: the server stopped unexpectedly; see above"
     )
     return int(ended_by_itself)
 
@@ -171,11 +171,13 @@ def instructions(url: str, host: str, studies: str | Path, token: bool = False, 
         "  stop         Ctrl-C",
     ]
     if token:
-        lines.insert(4, "  token        asked for; 3D Slicer asks for user (any) and password (the token)")
+        lines.insert(
+            4, "  token        required; in 3D Slicer, enter any user name, and the token as password"
+        )
     if page:
         lines.insert(3, f"  browser      {page}")
     if not token and host not in LOOPBACK:
-        lines.append(f"  WARNING      anybody who can reach {host} can read the scans: there is no password")
+        lines.append(f"  WARNING      anyone who can reach {host} can read the scans: there is no password")
     return "\n".join(lines) + "\n"
 
 

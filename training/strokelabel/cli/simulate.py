@@ -58,12 +58,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     ] = None,
     lesion: Annotated[Path | None, typer.Option(help="Lesion mask to put in, on the input's grid.")] = None,
     lesion_tissue: Annotated[
-        str | None, typer.Option(help="What it is made of: a tissue of the priors, lesion-acute, say.")
+        str | None, typer.Option(help="Tissue of the lesion: one of the priors, such as lesion-acute.")
     ] = None,
     priors: Annotated[Path | None, typer.Option(help="Table (TSV) that replaces tissue priors.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Draw a subject from the priors; without, their means and no texture."),
+        typer.Option(min=0, help="Draw a subject from the priors; default: their means, without texture."),
     ] = None,
     noise: Annotated[
         float, typer.Option(min=0, help="SD of Rician noise, relative to the 99th percentile of the scan.")
@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         str | None, typer.Option(help="A parameter and its values for the table: te=0.02,0.05,0.1")
     ] = None,
 ) -> None:
-    """Simulate a scan. Times are in seconds, angles in degrees; what is not given has a usual clinical value."""
+    """Simulate a scan. Times are in seconds, angles in degrees; other parameters have usual clinical values."""
     from strokelabel.errors import OptionError
     from strokelabel.physics import default_priors, make_acquisition, read_priors
 

@@ -149,11 +149,11 @@ def check_same_grid(
     if placement is not None and (placement.is_whole or may_be_part):
         return placement
     if placement is None:
-        found = "one whose voxels lie elsewhere"
+        found = "one with voxels at other positions"
     elif any(placement.start):
         found = f"one that begins {placement.start} voxels away"
     else:
-        found = "one of another size"
+        found = "one of a different size"
     raise GeometryError(
         f"{name}: expected the grid of {reference}, axes in any order ({describe_grid(target)}), found {found} "
         f"({describe_grid(source)}); export it again with {reference} as reference, or resample it to that grid."

@@ -133,7 +133,7 @@ class Engine:
             self._network.to(cpu)
             return self._run(volume, window, cpu)
         except torch.cuda.OutOfMemoryError as error:
-            raise MemoryError("expected memory for the smallest window, found none") from error
+            raise MemoryError("not enough memory for the smallest window") from error
         finally:
             self._network.to(self._device)
 

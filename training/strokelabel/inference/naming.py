@@ -45,7 +45,7 @@ class ResultNames:
 
     @property
     def tissues(self) -> str:
-        """The likeliest class of each voxel."""
+        """The most likely class of each voxel."""
         return self._tissue("dseg")
 
     @property
@@ -65,7 +65,7 @@ class ResultNames:
 
     @property
     def parcellation(self) -> str:
-        """The likeliest structure of each voxel."""
+        """The most likely structure of each voxel."""
         return self._parcellation("dseg.nii.gz")
 
     @property

@@ -39,7 +39,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         _sync(final.parent)
     except OSError as error:
         raise OutputError(
-            f"expected a place to write to, but {error.strerror or error}; "
+            f"expected a writable location, but {error.strerror or error}; "
             "check the folder's permissions and free space, or choose another folder.",
             source=final,
         ) from error

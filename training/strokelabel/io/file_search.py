@@ -68,7 +68,7 @@ def absolute_path(path: str | Path) -> Path:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is passed over: hidden, or left behind by an archive."""
+    """Return whether a file or folder of this name is skipped: hidden, or left behind by an archive."""
     return name.startswith(".") or name in _ARCHIVE_LEFTOVERS
 
 
@@ -120,7 +120,7 @@ def _sort_in(
         elif entry.is_file() or _is_dangling_link(entry):
             found.files.append(path)
         elif is_nifti_name(path):
-            found.problems.append(_problem(path, "is no regular file"))
+            found.problems.append(_problem(path, "is not a regular file"))
     except UnicodeEncodeError:
         found.problems.append(_problem(path, "has a name that is not UTF-8; rename it"))
     except OSError as error:
@@ -187,7 +187,9 @@ def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
     images = sorted(_scans_among(search.files))
     if not images and any(is_nifti_name(path) for path in search.files):
         problems.append(
-            _problem(folder, "expected scans, found masks and other derived files alone; name one to use it")
+            _problem(
+                folder, "expected scans, found only masks and other derived files; pass a file to use it"
+            )
         )
     return images or ([] if problems else [folder])
 

@@ -79,7 +79,7 @@ class PairSearch:
 def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequence[str] = ()) -> PairSearch:
     """Find the scans in a folder that have a lesion mask.
 
-    Args and what is passed over: as `search_lesion_pairs`.
+    Args and what is skipped: as `search_lesion_pairs`.
 
     Raises:
         DataError: no such folder, no pair in it, or two masks for one scan.

@@ -69,7 +69,7 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
         DataError: no such folder, none in it, or a map that is there twice.
     """
     if not folder.is_dir():
-        raise DataError("expected a folder of quantitative maps, found nothing there", source=folder)
+        raise DataError("expected a folder of quantitative maps, found none", source=folder)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
         match = _ENDING.match(path.name)

@@ -122,7 +122,7 @@ def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
     try:
         config = network_config(spec)
     except (ValidationError, TypeError) as error:
-        raise WeightsError(f"{spec.path}: its description is of no network we know ({error})") from error
+        raise WeightsError(f"{spec.path}: it describes an unknown network ({error})") from error
     if len(spec.class_names) != config.out_channels:
         raise WeightsError(
             f"{spec.path}: expected a name for each of {config.out_channels} output channels, "

@@ -140,7 +140,7 @@ def check_nrrd_header(file: BinaryIO) -> None:
     file.seek(start)
     if _DETACHED.search(header):
         raise InvalidRequestError(
-            "file: expected a NRRD file that holds its voxels, found one that names another."
+            "file: expected a NRRD file that contains its voxels, found one with a detached data file."
         )
     sizes = _SIZES.search(header)
     if sizes and math.prod(int(size) for size in sizes[1].split()[:16]) > _MOST_NRRD_BYTES:
@@ -159,13 +159,13 @@ def _fits(label: UploadFile, image: str) -> None:
     """Voxels without a header (OHIF's strokes) must be as many as the image's."""
     uri = app_instance().datastore().get_image_uri(image) if image else ""
     if not uri:
-        raise UnknownNameError(f"No image {image!r} in this datastore, so that raw voxels have no place.")
+        raise UnknownNameError(f"No image {image!r} in this datastore, so raw voxels cannot be placed.")
     try:
         scan = cast(nib.Nifti1Image, nib.load(uri))
         voxels = math.prod(check_shape(scan.shape, image))
     except (OSError, ValueError, nib.filebasedimages.ImageFileError, StrokeLabelError) as error:
         raise InvalidRequestError(
-            f"label: the image {image!r} cannot be read, so that strokes have no place."
+            f"label: the image {image!r} cannot be read, so strokes cannot be placed."
         ) from error
     if label.size != voxels:
         raise InvalidRequestError(f"label: expected {voxels} bytes, one for each voxel, found {label.size}.")

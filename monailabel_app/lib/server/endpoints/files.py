@@ -97,7 +97,7 @@ def delete_model(model: str) -> None:
 
 def reload() -> None:
     """Never: it would drop the app while others work with it."""
-    raise ForbiddenError("The app cannot be reloaded through the server; its owner can start it again.")
+    raise ForbiddenError("The app cannot be reloaded through the server; its owner can restart it.")
 
 
 def ohif_page(path: str) -> Response:

@@ -118,7 +118,7 @@ def _inside(folder: Path, name: str) -> Path:
     target = folder.joinpath(*parts) if usable and name.isprintable() and len(name.encode()) < 1000 else None
     if target is None or max(len(part.encode()) for part in parts) > 200 or target.exists():
         raise InvalidRequestError(
-            "files: expected names inside the archive that are relative, plain and there once, found another."
+            "files: expected unique, plain, relative names in the archive, found another."
         )
     return target
 

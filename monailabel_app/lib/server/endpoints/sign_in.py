@@ -21,7 +21,7 @@ def sign_in_routes(token: str) -> APIRouter:
     """
     router = APIRouter(prefix="/auth", tags=["Auth"])
 
-    @router.get("/", summary="Whether there is a sign-in")
+    @router.get("/", summary="Report whether sign-in is required")
     async def enabled() -> dict[str, Any]:
         return {"enabled": True, "client_id": "", "realm": ""}
 
@@ -35,7 +35,7 @@ def sign_in_routes(token: str) -> APIRouter:
             )
         return {"access_token": token, "token_type": "bearer"}
 
-    @router.get("/token/valid", summary="Whether the token that was sent is the right one")
+    @router.get("/token/valid", summary="Check the token of the request")
     async def valid() -> dict[str, str]:
         return {"username": "user"}  # with a wrong one the request does not come this far
 

@@ -43,7 +43,7 @@ class AccessLog:
             name = secrets.token_hex(4)
             logger.error(f"error {name}", exc_info=error)
             if not status:
-                sentence = f"The server failed, which is its fault; its log says more under error {name}."
+                sentence = f"Internal server error; for details see the server's log under error {name}."
                 await refusal(500, sentence)(scope, receive, watched)
         finally:
             fields = {"method": scope["method"], "route": _route(scope), "status": status}

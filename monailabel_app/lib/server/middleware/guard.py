@@ -46,7 +46,10 @@ class AddressGuard:
             return 403, "Host: expected localhost or a name of --conf hosts; use that address instead."
         own = f"{scope.get('scheme', 'http')}://{host}".lower()
         if origin is not None and origin.lower() not in (own, *self._origins):
-            return 403, "Origin: pages of another address may not ask, unless --conf origins names them."
+            return (
+                403,
+                "Origin: requests from pages of other addresses are refused, unless --conf origins names them.",
+            )
         if any(not char.isprintable() for char in scope["path"]) or _has_control(scope["query_string"]):
             return 400, "The address contains control characters; names must not have any."
         return None

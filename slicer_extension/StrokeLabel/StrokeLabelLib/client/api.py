@@ -112,7 +112,7 @@ class Client:
         )
         parts = parts_of(kind, body)
         if "image" not in parts:
-            raise ServerFailureError(f"{model} answered without an image; look into the server's log.")
+            raise ServerFailureError(f"{model} answered without an image; see the server's log.")
         return InferResult(
             decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
         )
@@ -160,7 +160,7 @@ class Client:
         self._transport.post_json(f"/train/{trainer}", dict(options or {}), job)
 
     def stop_training(self, job: Job | None = None) -> None:
-        """Stop training; what was learnt so far is kept, and `train` goes on from there."""
+        """Stop training; what was learnt so far is kept, and `train` resumes there."""
         self._transport.delete("/train/", job)
 
     def train_status(self, trainer: str, job: Job | None = None) -> TrainStatus:
@@ -177,7 +177,7 @@ def _json(content: bytes) -> dict[str, Any]:
     try:
         params = json.loads(content or b"{}")
     except ValueError as error:
-        raise ServerFailureError("The server's answer is not JSON; look into its log.") from error
+        raise ServerFailureError("The server's answer is not JSON; see its log.") from error
     return params if isinstance(params, dict) else {}
 
 

@@ -136,7 +136,9 @@ class Transport:
                     f"The server at {self._url} can't be reached; check that it runs and the address is right."
                 ) from error
             except requests.RequestException as error:
-                raise ServerUnavailableError(f"{self._url} is no address of a server ({error}).") from error
+                raise ServerUnavailableError(
+                    f"{self._url} is not the address of a server ({error})."
+                ) from error
         if not whole:
             raise ServerUnavailableError("The connection was cut off; try again.")
         if not answer.ok:
@@ -159,7 +161,7 @@ def _refusal(answer: requests.Response) -> ServerError:
         return error
     if status < 500:
         return RefusedError(said or f"The server refused the request (status {status}).")
-    return ServerFailureError(said or f"The server failed (status {status}); look into its log.")
+    return ServerFailureError(said or f"The server failed (status {status}); see its log.")
 
 
 def _detail(answer: requests.Response) -> str:

@@ -13,8 +13,8 @@ SHORTCUTS: dict[str, tuple[str, str]] = {
     "next_uncertain": ("U", "Next uncertain region"),
     "undo": ("Ctrl+Z", "Undo"),
     "redo": ("Ctrl+Y", "Redo"),
-    "lesion_point": ("F", "Point at lesion"),
-    "not_lesion_point": ("B", "Point at what is no lesion"),
+    "lesion_point": ("F", "Click on missed lesion"),
+    "not_lesion_point": ("B", "Click on tissue that is not lesion"),
     "toggle_mask": ("H", "Show or hide the mask"),
     "cancel": ("Esc", "Cancel"),
 }

@@ -108,7 +108,7 @@ def _stacked(slices: list[Volume], name: str) -> Volume:
     worst = float(np.linalg.norm(origins - expected, axis=1).max())
     if worst > UNEVEN_MM:
         raise FileFormatError(
-            f"{name}: expected evenly spaced slices, found one {worst:.2f} mm off; a slice is missing, or doubled."
+            f"{name}: expected evenly spaced slices, found one {worst:.2f} mm off; a slice is missing or duplicated."
         )
     affine = first.affine.copy()
     affine[:3, 2], affine[:3, 3] = step, origins[0]

@@ -122,7 +122,7 @@ def keep_largest(mask: np.ndarray, count: int) -> np.ndarray:
         OperationError: a count below 1.
     """
     if count < 1:
-        raise OperationError(f"Expected how many parts to keep, at least 1, found {count}.")
+        raise OperationError(f"Expected a number of parts of at least 1, found {count}.")
     labels, found = label_islands(mask)
     if found <= count:
         return mask.copy()

@@ -45,7 +45,7 @@ class LesionMask:
         )
 
     def with_base(self, base: np.ndarray) -> LesionMask:
-        """Another base under the same strokes: what was painted stays, what was erased stays away."""
+        """Another base under the same strokes: what was painted stays, what was erased are kept."""
         return LesionMask(np.asarray(base, bool), self.added, self.removed)
 
     def at_threshold(self, probability: np.ndarray, threshold: float) -> LesionMask:

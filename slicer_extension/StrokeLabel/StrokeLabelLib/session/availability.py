@@ -60,7 +60,7 @@ def _reason(session: SessionState, command: str) -> str:
 
 def _training(session: SessionState) -> str:
     if session.training.running:
-        return "A training runs already; it can be stopped."
+        return "Training is already running; you can stop it."
     if not session.info.trainers:
         return "This server offers no training."
     if not any(image.status == "submitted" for image in session.images):
@@ -78,11 +78,11 @@ _HAS_PROBABILITY = _unless(
 )
 _WAITS_FOR_DECISION = _unless(
     lambda s: s.case and s.case.is_pseudo_label,
-    "This scan has no label of a model that waits for a decision.",
+    "This scan has no model label to accept or reject.",
 )
 _RULES: dict[str, Callable[[SessionState], str]] = {
     "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
-    "cancel": _unless(lambda s: s.job is not None, "Nothing is going on."),
+    "cancel": _unless(lambda s: s.job is not None, "No task is running."),
     "train": _training,
     "stop_training": _unless(lambda s: s.training.running, "No training is running."),
     "threshold": _HAS_PROBABILITY,

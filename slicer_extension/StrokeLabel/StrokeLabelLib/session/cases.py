@@ -45,7 +45,7 @@ class Cases:
         self._segmentation = segmentation
 
     def refresh(self) -> None:
-        """List the server's scans anew."""
+        """Refresh the list of scans."""
         session = self._session
         if session.allow("refresh"):
             session.run("Listing the scans", self._server.images, self._listed)

@@ -70,8 +70,10 @@ def _clear(case: Case, _: Parameters) -> np.ndarray:
 
 OPERATIONS: dict[str, Operation] = {
     "smooth": Operation("Smooth", "Round off corners; the volume stays.", _smooth, {"radius_mm": 2.0}),
-    "margin": Operation("Margin", "Grow by so many mm, or shrink if negative.", _margin, {"margin_mm": 1.0}),
-    "fill_holes": Operation("Fill holes", "What the lesion encloses becomes lesion.", _holes),
+    "margin": Operation(
+        "Margin", "Grow by a margin in mm, or shrink if it is negative.", _margin, {"margin_mm": 1.0}
+    ),
+    "fill_holes": Operation("Fill holes", "Fill holes in the lesion.", _holes),
     "remove_small": Operation("Remove small", "Remove parts below a volume.", _small, {"min_ml": 0.1}),
     "keep_largest": Operation("Keep largest", "Keep only the largest parts.", _largest, {"count": 1}),
     "fill_between_slices": Operation(
@@ -79,7 +81,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "limit_to_intensities": Operation(
         "Limit strokes",
-        "Of what you painted, keep what is as bright as the lesion.",
+        "Keep only painted voxels that are as bright as the lesion.",
         _intensities,
         {"share": 0.9},
     ),

@@ -96,7 +96,7 @@ class Segmentation:
             self.refine()
 
     def clear_prompts(self) -> None:
-        """Take back the clicks that were not used yet."""
+        """Remove the clicks that were not used yet."""
         self._session.prompts = ()
         self._session.view.show_prompts(())
 

@@ -101,7 +101,7 @@ class Submission:
         at = datetime.fromtimestamp(newer.saved_at, timezone.utc).astimezone().strftime("%H:%M")
         who = f" by {newer.client_id}" if newer.client_id else ""
         text = f"Another mask of {case.image.image_id} was submitted at {at}{who} after you opened it."
-        answers = {"keep": "Keep theirs for now", "replace": "Replace it by mine"}
+        answers = {"keep": "Keep theirs", "replace": "Replace it with mine"}
 
         def answered(answer: str) -> None:
             if answer == "replace" and self._session.case is case:
@@ -120,7 +120,7 @@ class Submission:
         def done(images: tuple[ImageEntry, ...]) -> None:
             self._handed_in(case, images, f"{status.capitalize()} the model's mask of {image_id}.", then_next)
 
-        self._session.run(f"Telling the server: {status}", work, done)
+        self._session.run(f"Sending to the server: {status}", work, done)
 
     def _handed_in(self, case: Case, images: tuple[ImageEntry, ...], status: str, then_next: bool) -> None:
         session = self._session

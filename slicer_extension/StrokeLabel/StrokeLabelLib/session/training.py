@@ -43,7 +43,7 @@ class Training:
         session.run("Starting the training", work, done)
 
     def stop(self) -> None:
-        """Stop training; starting again goes on from there."""
+        """Stop training; starting again resumes it."""
         session, client, trainer = self._session, self._session.client, self._trainer
         if not session.allow("stop_training") or client is None:
             return

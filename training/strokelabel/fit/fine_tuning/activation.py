@@ -69,7 +69,7 @@ def decide(before: Scores, after: Scores, origin: Scores, margin: float = MARGIN
         text = _compared("the synthetic benchmark", origin.benchmark, after.benchmark, good)
         verdicts.append((good, f"{text} (margin {margin:g})"))
     if not verdicts:
-        verdicts.append((False, "nothing to judge by: submit labels of at least two subjects"))
+        verdicts.append((False, "nothing to evaluate on: submit labels of at least two subjects"))
     return Decision(
         activate=all(good for good, _ in verdicts),
         reasons=tuple(text for _, text in verdicts),

@@ -91,7 +91,7 @@ def prepare_cases(
             refused[label.name] = str(error)
             _LOG.warning("%s is left out: %s", label.name, error)
     if not cases:
-        reason = next(iter(refused.values()), "no label was submitted yet")
+        reason = next(iter(refused.values()), "no label has been submitted yet")
         raise DataError(f"expected submitted labels to fine-tune on, found none that can be used: {reason}")
     return cases, refused
 

@@ -57,7 +57,7 @@ class FineTuning:
         """Fine-tune the active version, judge the result, and make it the active one if it is good enough.
 
         A session is known by its labels, its options and the weights that it begins with. Started again after a stop
-        or a kill it goes on from its newest checkpoint; started again after its end it returns the recorded result.
+        or a kill it continues from its newest checkpoint; started again after its end it returns the recorded result.
 
         Args:
             labels: what annotators submitted.

@@ -85,7 +85,7 @@ def _place(case: FineTuneCase, predictor: Predictor, cache: Path) -> tuple[Lesio
         )
     index_to_icbm = to_icbm @ image.affine
     if fraction_inside(mask, index_to_icbm) < MINIMUM_INSIDE:
-        return None, "most of it comes to lie outside the ICBM template's brain"
+        return None, "most of it lies outside the ICBM template's brain"
     placed = place_in_icbm(mask, index_to_icbm)
     if not placed.any():
         return None, "nothing of it is left on the ICBM grid"

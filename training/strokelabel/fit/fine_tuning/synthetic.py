@@ -107,7 +107,7 @@ def synthetic_part(
             _LOG.info("synthetic samples come from %s (%d label maps)", prepared, len(data.brain_names))
             return SyntheticPart(data, brains, synthesis, device, "prepared")
         except DataError as error:
-            _LOG.warning("%s; the ICBM template serves instead", error)
+            _LOG.warning("%s; using the ICBM template instead", error)
     try:
         data = template_data(cache, spec.spacing_mm)
         _LOG.info(
@@ -131,7 +131,7 @@ def synthesis_of(spec: ModelSpec) -> SynthesisConfig:
     try:
         return SynthesisConfig.model_validate({**(own or {}), **size})
     except ValidationError as error:
-        _LOG.warning("the generator's defaults serve: the model's recipe cannot be read (%s)", error)
+        _LOG.warning("using the generator's defaults: the model's recipe cannot be read (%s)", error)
         return SynthesisConfig.model_validate(size)
 
 

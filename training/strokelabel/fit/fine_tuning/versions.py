@@ -95,7 +95,7 @@ class ModelVersions:
             try:
                 return name, self.spec(name)
             except WeightsError as error:
-                _LOG.error("version %s of %s is passed over: %s", name, self.origin.name, error)
+                _LOG.error("version %s of %s is skipped: %s", name, self.origin.name, error)
         return ORIGIN, self.origin
 
     def spec(self, name: str) -> ModelSpec:

@@ -103,7 +103,9 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
     except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: expected a training checkpoint, cannot read it ({error})") from error
     except (TypeError, AttributeError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: this is no training checkpoint of StrokeLabel ({error})") from error
+        raise CheckpointError(
+            f"{path}: this is not a training checkpoint of StrokeLabel ({error})"
+        ) from error
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
@@ -122,7 +124,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
             problems.append(str(error))
     if problems:
         raise CheckpointError(
-            f"{folder}: no checkpoint can be read, remove them to start anew: " + "; ".join(problems)
+            f"{folder}: no checkpoint can be read, remove them to start again: " + "; ".join(problems)
         )
     return None
 

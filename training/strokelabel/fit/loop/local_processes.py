@@ -142,7 +142,7 @@ def _watch(
         listen()
         raise TrainingError(heard.get("error") or _sentence(error)) from error
     if "result" not in heard:
-        raise TrainingError("the processes of the training ended without a result; start it again to go on")
+        raise TrainingError("the processes of the training ended without a result; start it again to resume")
     result: TrainingResult = heard["result"]
     return result
 
@@ -150,7 +150,7 @@ def _watch(
 def _sentence(error: ProcessRaisedException | ProcessExitedException) -> str:
     if isinstance(error, ProcessExitedException):
         how = error.signal_name or f"exit code {error.exit_code}"
-        return f"one of the processes of the training was ended ({how}); start it again to go on"
+        return f"one of the processes of the training was ended ({how}); start it again to resume"
     return f"one of the processes of the training failed: {str(error).strip().splitlines()[-1]}"
 
 

@@ -82,7 +82,7 @@ class Passes:
             try:
                 self._recordings[kind] = self._record(batch, step)
             except RuntimeError as error:
-                _LOG.warning("CUDA graphs cannot be used, training goes on without: %s", error)
+                _LOG.warning("CUDA graphs cannot be used, training continues without them: %s", error)
                 self._recorded = False
                 return self._run(batch, step)
         recording = self._recordings[kind]

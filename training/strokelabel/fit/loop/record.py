@@ -198,7 +198,7 @@ def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
     if complete and not ours:
         raise CheckpointError(
             f"{path}: expected columns {', '.join(STEP_COLUMNS)} and validation scores, found "
-            f"{', '.join(columns)}; move it away to start anew"
+            f"{', '.join(columns)}; move it away to start again"
         )
     try:
         return columns, [
@@ -206,4 +206,4 @@ def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
             for row in reader
         ]
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start anew") from error
+        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start again") from error

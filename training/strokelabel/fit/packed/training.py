@@ -2,7 +2,7 @@
 
     python -m strokelabel.fit.packed.training --work FOLDER --out FOLDER --seconds 560 [--generators 14] [--reuse 8] ...
 
-`run.sh` calls it. Started again with the same folders, it goes on from the last checkpoint, for as many seconds again.
+`run.sh` calls it. Started again with the same folders, it continues from the last checkpoint for as many seconds.
 Into the folder `out` go the averaged weights (float16, with their description) every `--save-seconds`, the tables
 `metrics.csv` and `speed.csv`, and `summary.json` at the end.
 """

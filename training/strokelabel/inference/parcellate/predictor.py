@@ -35,7 +35,7 @@ class Parcellation:
     """Structures of one scan.
 
     Attributes:
-        labels: (i, j, k) uint8, FreeSurfer's number of the likeliest structure; 0 is background.
+        labels: (i, j, k) uint8, FreeSurfer's number of the most likely structure; 0 is background.
         volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` first: sums of probabilities, not of voxels.
         spec: the model.
         options: how it was asked.
@@ -136,7 +136,7 @@ def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Struc
     """Take every structure but its largest piece out of the running, in place; what is left sums to one again.
 
     Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
-    likeliest structure takes its place.
+    most likely structure takes its place.
 
     Args:
         probabilities: (structures, x, y, z), summing to one.

@@ -15,7 +15,7 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
 
     Args:
         lesion: (i, j, k) probability of lesion.
-        likeliest: (i, j, k), whether lesion is the likeliest class.
+        likeliest: (i, j, k), whether lesion is the most likely class.
         voxel_volume_ml: volume of a voxel.
         options: threshold, hole filling, smallest size.
     """
@@ -28,7 +28,7 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
 
 
 def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions) -> Mask:
-    """Voxels whose lesion probability reaches the threshold, or whose likeliest class is lesion; see `lesion_mask`."""
+    """Return the voxels at or above the threshold, or those whose most likely class is lesion; see `lesion_mask`."""
     return likeliest if options.threshold is None else lesion >= options.threshold
 
 

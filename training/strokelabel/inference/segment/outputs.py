@@ -28,7 +28,7 @@ class OutputChoice:
 
     Attributes:
         probabilities: the lesion's probability, 3-D; with `tissues`, those of all classes too, 4-D.
-        tissues: the likeliest class of each voxel, with a table of the classes.
+        tissues: the most likely class of each voxel, with a table of the classes.
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
     """
 

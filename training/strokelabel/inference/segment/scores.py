@@ -23,7 +23,7 @@ class Prediction:
     Attributes:
         lesion_mask: (i, j, k) uint8, 1 inside the lesion.
         lesion_probability: (i, j, k) float32, zero where a lesion outside the brain was dropped.
-        labels: (i, j, k) uint8, the likeliest class of each voxel; 5 exactly where the mask is 1.
+        labels: (i, j, k) uint8, the most likely class of each voxel; 5 exactly where the mask is 1.
         probabilities: (classes, i, j, k) float32, summing to one, as the network gave them; None unless options keep
             them.
         voxel_volume_ml: volume of a voxel of that grid.
@@ -71,8 +71,8 @@ class Scores:
 
     Attributes:
         lesion_probability: (i, j, k) float32.
-        lesion_is_likeliest: (i, j, k), whether lesion is the likeliest class.
-        other_labels: (i, j, k), the likeliest class but for the lesion.
+        lesion_is_likeliest: (i, j, k), whether lesion is the most likely class.
+        other_labels: (i, j, k), the most likely class but for the lesion.
         probabilities: (classes, i, j, k) float32; None unless they were kept.
         notes: about the scan.
         brain: (i, j, k), see `postprocessing.brain_region`; None where it is not known.

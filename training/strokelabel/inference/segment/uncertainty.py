@@ -76,7 +76,7 @@ class ScanUncertainty:
 
     Attributes:
         lesion: mean mutual information where lesion is possible, at least 1 ml of the brain: a scan in which
-            nothing is possible is judged by its likeliest millilitre, so that no scan is without a number.
+            nothing is possible is judged by its most likely millilitre, so that no scan is without a number.
         brain: mean mutual information over everything that is not background; 0 when no brain was recognised.
         possible_ml: volume in which lesion is possible.
     """

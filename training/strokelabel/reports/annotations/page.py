@@ -91,7 +91,7 @@ def report_page(rows: Sequence[AnnotationRow]) -> str:
 def summary(rows: Sequence[AnnotationRow]) -> str:
     """One sentence or two."""
     if not rows:
-        return "No label was submitted yet."
+        return "No label has been submitted yet."
     people = {row.annotators for row in rows if row.annotators}
     text = f"{_count(len(rows), 'submitted label')}, {_count(len(people), 'annotator')}."
     scores = [row.dice for row in rows if row.dice is not None]

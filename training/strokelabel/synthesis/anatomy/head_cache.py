@@ -75,5 +75,5 @@ def _load_head(data: PreparedData, name: str, spacing_mm: float) -> Head:
         with atomic_path(path) as temporary:
             save_file({f.name: getattr(head, f.name).contiguous() for f in fields(Head)}, temporary)
     except (OutputError, SafetensorError) as error:
-        _LOG.warning("%s; going on without, heads are computed again the next time", error)
+        _LOG.warning("%s; continuing without it, heads are computed again the next time", error)
     return head

@@ -79,7 +79,7 @@ def _images_in(folder: Path) -> list[Path]:
     if folder.is_file() and is_nifti_name(folder):
         return [folder]
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of image files, found nothing there")
+        raise DataError(f"{folder}: expected a folder of image files, found none")
     paths = [path for path in folder.rglob("*") if is_nifti_name(path) and path.name[0] != "."]
     if not paths:
         raise DataError(f"{folder}: expected image files ({', '.join(NIFTI_SUFFIXES)}), found none")
@@ -130,7 +130,7 @@ def prepare_data(
     """Write a folder of prepared training data.
 
     What an earlier run finished is kept where its source, the label table and the format are the same, so that an
-    interrupted run goes on where it stopped.
+    interrupted run continues where it stopped.
 
     Args:
         brains: folders (or files) of label maps.
@@ -168,7 +168,7 @@ def _prepare_brains(
         if similarity < MINIMUM_SIMILARITY:
             warnings.append(
                 f"{file.path}: its correlation with the ICBM template is {similarity:.2f} after alignment, expected "
-                f"at least {MINIMUM_SIMILARITY}; lesions may come to lie beside their place, look at it or leave it out"
+                f"at least {MINIMUM_SIMILARITY}; lesions may be misplaced; check it or leave it out"
             )
     on_progress("brains", len(files), len(files))
     return warnings

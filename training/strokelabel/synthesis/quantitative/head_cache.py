@@ -61,7 +61,7 @@ def _load(files: MapFiles, spacing_mm: float, cache: Path) -> QuantitativeHead:
                 temporary,
             )
     except (OutputError, SafetensorError) as error:
-        _LOG.warning("%s; going on without, heads are computed again the next time", error)
+        _LOG.warning("%s; continuing without it, heads are computed again the next time", error)
     return head
 
 

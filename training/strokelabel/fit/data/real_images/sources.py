@@ -86,7 +86,7 @@ def find_scans(folders: Sequence[Path]) -> Found:
 def _scans_at(path: Path) -> list[ScanSource]:
     """The scans of a folder, or the one scan."""
     if not path.exists():
-        raise DataError(f"{path}: expected a scan or a folder of scans, found nothing there")
+        raise DataError(f"{path}: expected a scan or a folder of scans, found none")
     search = search_lesion_pairs(path if path.is_dir() else path.parent)
     masks = {pair.image: pair.mask for pair in search.pairs}
     images = sorted([*masks, *search.images_alone])
