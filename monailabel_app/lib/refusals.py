@@ -1,4 +1,4 @@
-"""How a request is refused: a status code that fits, and one sentence as JSON.
+"""Refusal of requests: a status code, and one sentence as JSON.
 
 Tasks and helpers raise plain `StrokeLabelError`s and know nothing of HTTP. The server translates them
 (`lib.server.errors`); the methods that background processes call as well translate to FastAPI's
@@ -27,7 +27,7 @@ class UnknownNameError(StrokeLabelError):
 
 
 class NameTakenError(StrokeLabelError):
-    """The name already stands for something else."""
+    """Conflict with an existing name."""
 
 
 class UnsupportedFileError(StrokeLabelError):
@@ -39,7 +39,7 @@ class TooLargeError(StrokeLabelError):
 
 
 class ForbiddenError(StrokeLabelError):
-    """Something that this server never does for a client."""
+    """Request that this server never carries out for a client."""
 
 
 class TaskRunningError(StrokeLabelError):
@@ -77,12 +77,12 @@ _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (
 
 
 def status_of(error: Exception) -> int:
-    """The status that fits: 4xx for what the client can mend, 503 for what the server's owner must."""
+    """Return the status of an error: 4xx if the client can solve it, 503 if the server's owner must."""
     return next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
 
 
 def headers_of(error: Exception) -> dict[str, str] | None:
-    """When to ask again, for what time will mend."""
+    """Return the header with the time after which to retry, for temporary failures."""
     return {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
 
 

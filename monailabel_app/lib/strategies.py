@@ -21,7 +21,7 @@ from lib.request_values import as_number
 from lib.scoring.record import image_stamp, read_record
 
 RESERVED_MINUTES = 30.0
-"""How long an image that somebody was given is not offered to others."""
+"""Time for which an image offered to one client is not offered to others."""
 
 _ANONYMOUS = DEFAULT_USER.username
 """Whom MONAI Label notes where there are no users and the client does not name itself."""
@@ -95,7 +95,7 @@ class SampleStrategy(Strategy):
 
 
 def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
-    """Seconds since the epoch at which a strategy last offered an image; 0 if it never did.
+    """Return the seconds since the epoch at which a strategy last offered an image; 0 if it never did.
 
     Clients may write anything into an image's info, so nothing is taken for granted.
     """
@@ -104,7 +104,7 @@ def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
 
 
 def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float) -> bool:
-    """Whether another client was given an image after a moment (seconds since the epoch), and did not skip it.
+    """Return whether another client was given an image after a time (seconds since the epoch), and did not skip it.
 
     Clients that do not say who they are cannot be told apart: nothing is reserved for them or from them.
     """
@@ -123,7 +123,7 @@ def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float)
 
 
 def _unlabelled(datastore: Datastore) -> list[Candidate]:
-    """Images without a final label, or whose final label was rejected, by id."""
+    """Return the images without a final label, or whose final label was rejected, by id."""
     images = set(datastore.get_unlabeled_images())
     for image in datastore.get_labeled_images():
         info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
@@ -133,7 +133,7 @@ def _unlabelled(datastore: Datastore) -> list[Candidate]:
 
 
 def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
-    """Those to choose from now: all that nothing speaks against, else the unreadable ones, else the skipped."""
+    """Return the candidates to choose from now: those without objections, else the unreadable ones, else the skipped."""
     waiting = [candidate for candidate in candidates if not candidate.info.get(SKIPPED)]
     readable = [candidate for candidate in waiting if not _is_unreadable(candidate, datastore)]
     if readable or waiting:
@@ -142,7 +142,7 @@ def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Ca
 
 
 def _is_unreadable(candidate: Candidate, datastore: Datastore) -> bool:
-    """Whether scoring found the scan's file, as it is now, unusable."""
+    """Return whether scoring found the scan's file, as it is now, unusable."""
     record = read_record(candidate.info)
     if record is None or record.reason is None:
         return False
@@ -158,7 +158,7 @@ def _skip(image: object, client: str | None, datastore: Datastore, now: float) -
 
 
 def _client(request: Mapping[str, Any]) -> str | None:
-    """Who asks; None for clients that do not say so."""
+    """Return the client of a request; None if it is not named."""
     client = request.get("client_id")
     return client if isinstance(client, str) and client not in ("", _ANONYMOUS) else None
 
@@ -187,7 +187,7 @@ class FirstSample(SampleStrategy):
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The first by id."""
+        """Choose the first by id."""
         return min(candidates, key=lambda candidate: candidate.id), {}
 
 
@@ -204,7 +204,7 @@ class RandomSample(SampleStrategy):
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """By chance; the answer names the "weight"."""
+        """Choose at random; the answer names the "weight"."""
         now = time.time()
         offered = [last_offered(candidate.info, request.get("strategy")) for candidate in candidates]
         weights = [max(1.0, now - seconds) for seconds in offered]
@@ -225,7 +225,7 @@ class DiversitySample(SampleStrategy):
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The farthest; the answer names its "distance", None where it was not scored yet."""
+        """Choose the farthest; the answer names its "distance", None where it was not scored yet."""
         from strokelabel.selection.k_center import distances_to_labelled
 
         descriptors = [_descriptor(candidate.info) for candidate in candidates]
@@ -260,7 +260,7 @@ class UncertaintySample(SampleStrategy):
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The most uncertain; the answer names its "score", None where it was not scored yet."""
+        """Choose the most uncertain; the answer names its "score", None where it was not scored yet."""
         records = [read_record(candidate.info) for candidate in candidates]
         scores = [record.score if record else None for record in records]
         known = [score for score in scores if score is not None]
@@ -271,7 +271,7 @@ class UncertaintySample(SampleStrategy):
 
 
 def make_strategies() -> dict[str, Strategy]:
-    """By the names that viewers know; browsers start with "random"."""
+    """Return the strategies by the names that viewers know; browsers start with "random"."""
     return {
         "random": RandomSample(),
         "first": FirstSample(),

@@ -17,7 +17,7 @@ _client: ContextVar[Request | None] = ContextVar("client", default=None)
 
 
 async def remember_client(request: Request) -> None:
-    """A dependency of routes whose work may have to wait.
+    """Remember the client of a request whose work may have to wait; a dependency of its route.
 
     A coroutine, so that it sets the variable in the request's own context, which its worker thread inherits.
     """
@@ -25,7 +25,7 @@ async def remember_client(request: Request) -> None:
 
 
 def client_gave_up() -> bool:
-    """Whether the connection of this thread's request was closed; False outside a request's thread."""
+    """Return whether the connection of this thread's request was closed; False outside a request's thread."""
     request = _client.get()
     if request is None:
         return False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean_confidence(prediction: Prediction) -> float | None:
-    """Mean lesion probability inside the mask; None where there is no lesion."""
+    """Return the mean lesion probability inside the mask; None where there is no lesion."""
     lesion = prediction.lesion_mask > 0
     return round(float(prediction.lesion_probability[lesion].mean()), 4) if lesion.any() else None
 

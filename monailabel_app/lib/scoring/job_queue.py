@@ -88,6 +88,6 @@ def queue_scoring(app: MONAILabelApp, method: str, options: dict[str, Any] | Non
 
 
 def is_under_way(method: str) -> bool:
-    """Whether a job of a method runs or waits."""
+    """Return whether a job of a method runs or waits."""
     states = (_WAITING, _RUNNING)
     return any(t["status"] in states and t["request"].get("method") == method for t in tasks(_KIND))

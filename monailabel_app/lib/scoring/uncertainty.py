@@ -1,4 +1,4 @@
-"""The scoring method `uncertainty`: how unsure the active weights are about each scan."""
+"""Scoring method `uncertainty`: uncertainty of the active weights about each scan."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class UncertaintyScoring(StoredScoring):
         self._model = model
 
     def is_due(self, datastore: Datastore) -> bool:
-        """Whether some scan has no score by the active weights."""
+        """Return whether some scan has no score by the active weights."""
         return next(self._pending(datastore, self._model.spec.sha256), None) is not None
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        """Return whether scores were requested before: only then they are kept up to date automatically."""
         infos = (datastore.get_image_info(image) for image in datastore.list_images())
         return any(read_record(info) is not None for info in infos)
 
@@ -95,7 +95,7 @@ class UncertaintyScoring(StoredScoring):
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
-        """Ids of the scans without a score by these weights; those without a label first."""
+        """Yield the ids of the scans without a score by these weights; those without a label first."""
         unlabelled = sorted(datastore.get_unlabeled_images())
         rest = sorted(set(datastore.list_images()) - set(unlabelled))
         for image in [*unlabelled, *rest]:
@@ -106,7 +106,7 @@ class UncertaintyScoring(StoredScoring):
 
 @dataclass
 class _Outcome:
-    """What a run has done so far.
+    """Counts of a run so far.
 
     Attributes:
         parent: the process that started it.
@@ -133,7 +133,7 @@ def _load(spec: ModelSpec, device: str) -> Predictor:
 
 
 def _score(predictor: Predictor, weights: str, image: str, datastore: Datastore) -> UncertaintyRecord:
-    """A record with a score, or with the reason why there is none."""
+    """Return a record with a score, or with the reason why there is none."""
     from strokelabel.selection.descriptor import score_scan
 
     stamp, now = image_stamp(datastore, image), int(time.time())

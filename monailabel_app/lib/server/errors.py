@@ -31,7 +31,7 @@ class PlainJSONResponse(JSONResponse):
 
 
 def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer like those of FastAPI's HTTPException.
+    """Return an answer like those of FastAPI's HTTPException.
 
     Args:
         status: HTTP status.

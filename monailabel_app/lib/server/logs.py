@@ -33,14 +33,16 @@ _SALT = secrets.token_bytes(16)  # of this process: ids cannot be guessed from t
 
 
 def log_folder(app_dir: str, studies: str) -> Path:
-    """Hidden in the studies folder; in the app's folder where the studies are a web address."""
+    """Return the folder of the logs: hidden in the studies folder; in the app's folder where the studies are a web
+    address.
+    """
     if studies.startswith(("http://", "https://")):
         return Path(app_dir) / "logs"
     return Path(studies) / ".strokelabel" / "logs"
 
 
 def short_hash(image_id: str) -> str:
-    """What stands for an image id in the log of one run of the server."""
+    """Return the hash that replaces an image id in the log of one run of the server."""
     return "id-" + hashlib.blake2s(image_id.encode("utf-8", "replace"), key=_SALT, digest_size=5).hexdigest()
 
 
@@ -55,7 +57,7 @@ class Redaction:
         self._known_ids = known_ids
 
     def __call__(self, text: str) -> str:
-        """The message, on one line, without them."""
+        """Return the message, on one line, without them."""
         for image_id in sorted((name for name in self._known_ids() if name in text), key=len, reverse=True):
             text = text.replace(image_id, short_hash(image_id))
         return _PATH.sub("<path>", " ".join(text.split()))
@@ -79,7 +81,7 @@ class JsonLines(logging.Formatter):
 
 
 class Readable(logging.Formatter):
-    """The same for a person at the terminal."""
+    """Formatter for a person at the terminal."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__()
@@ -95,14 +97,14 @@ class Readable(logging.Formatter):
 
 
 def message_of(record: logging.LogRecord, redact: Redaction) -> str:
-    """The message; of libraries, which write requests and file names into theirs, only where it came from."""
+    """Return the message; for libraries, whose messages may contain requests and file names, only its origin."""
     if not record.name.startswith(_OURS):
         return f"{record.module}.{record.funcName}, line {record.lineno}"
     return redact(record.getMessage())
 
 
 def describe(error: BaseException) -> str:
-    """Kind of an exception and the innermost lines that it passed, without its message."""
+    """Return the kind of an exception and the innermost lines that it passed, without its message."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return f"{type(error).__name__} at " + " < ".join(
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
@@ -160,7 +162,7 @@ def _install(handlers: list[logging.Handler]) -> None:
 
 
 def last_lines(file: Path, count: int) -> str:
-    """The last lines of a log file, read from its end; "" when there is none."""
+    """Return the last lines of a log file, read from its end; "" when there is none."""
     most = 2**20
     try:
         with file.open("rb") as opened:

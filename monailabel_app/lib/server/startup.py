@@ -1,4 +1,4 @@
-"""Everything that stands between the network and the app, put in place while the server starts.
+"""Everything between the network and the app, installed while the server starts.
 
 The app is built within the server's own start-up, before the first request. What is put in here therefore holds for
 a plain `monailabel start_server` as well as for `strokelabel serve`.
@@ -50,7 +50,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
 
 
 def middleware(options: ServerOptions) -> list[Middleware]:
-    """What a request passes, from the outside in."""
+    """Return the middleware of a request, from the outside in."""
     passed = [
         Middleware(AccessLog),
         Middleware(AddressGuard, hosts=options.hosts, origins=options.origins),

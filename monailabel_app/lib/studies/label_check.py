@@ -1,4 +1,4 @@
-"""Whether a submitted label fits its scan, before it is kept."""
+"""Check of a submitted label against its scan, before it is stored."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check_label(path: Path, scan: Path, name: str, info: dict[str, Any]) -> Chec
 
 
 def read_reference(path: Path, name: str) -> Image:
-    """Grid and header of a scan, without reading its voxels.
+    """Return the grid and header of a scan, without reading its voxels.
 
     Raises:
         ImageError: the scan cannot be read.
@@ -84,7 +84,7 @@ def read_reference(path: Path, name: str) -> Image:
 def _with_known_values(
     labels: np.ndarray, names: dict[str, int], info: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Labels whose values are all named, by the client or as the tissue classes, or that are one mask."""
+    """Return labels whose values are all named, by the client or as the tissue classes, or that are one mask."""
     found = _values(labels)
     meant = sorted(set(names.values())) or list(range(1, _HIGHEST_TISSUE + 1))
     if set(found) <= set(meant) and max(found, default=0) <= _UINT8_MAX:
@@ -102,7 +102,7 @@ def _with_known_values(
 
 
 def _values(labels: np.ndarray) -> list[int]:
-    """The values other than 0, in order. Sorting a whole volume, as numpy does for it, takes seconds."""
+    """Return the values other than 0, in order. Sorting a whole volume, as numpy does for it, takes seconds."""
     if labels.min() >= 0 and labels.max() <= _UINT8_MAX:
         counts = np.bincount(labels.astype(np.uint8).ravel(order="K"))
         return [int(value) for value in np.flatnonzero(counts) if value > 0]

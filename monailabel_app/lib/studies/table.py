@@ -24,7 +24,7 @@ _Stamp = tuple[int, int, int]
 
 
 class DatastoreTable:
-    """What the datastore knows about images and labels, in MONAI Label's own file.
+    """Information of the datastore about images and labels, in MONAI Label's own file.
 
     Every change reads the file anew, changes an entry, and writes it while no other process may: MONAI Label
     rewrites it from memory, and loses what other processes wrote meanwhile.
@@ -42,7 +42,7 @@ class DatastoreTable:
         self._cached: tuple[_Stamp | None, LocalDatastoreModel] = (None, self._empty())
 
     def current(self) -> LocalDatastoreModel:
-        """The table as it is on disk now. What is returned is never changed afterwards, only replaced."""
+        """Return the table as it is on disk now. It is never changed afterwards, only replaced."""
         stamp, model = self._stamp_now(), self._cached[1]
         if stamp != self._cached[0]:  # files are replaced whole, so that reading needs no lock
             model = self._parsed() or self._repaired()
@@ -65,7 +65,7 @@ class DatastoreTable:
             self._cached = (self._stamp_now(), model)
 
     def _parsed(self) -> LocalDatastoreModel | None:
-        """The file's content; None if it is damaged."""
+        """Parse the file; None if it is damaged."""
         try:
             content = self._path.read_bytes()
             model = LocalDatastoreModel.model_validate_json(content)
@@ -110,12 +110,12 @@ class DatastoreTable:
 
 
 def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:
-    """The entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
+    """Return the entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
     return ImageLabelModel(image=_entry(image_id, suffix, info))
 
 
 def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    """The entry of a label."""
+    """Return the entry of a label."""
     return _entry(image_id, suffix, info)
 
 

@@ -32,7 +32,7 @@ _PREFIX = {
 
 
 async def wado(request: Request, path: str) -> Response:
-    """Retrieve."""
+    """Pass on a WADO request."""
     return await _ask(request, "wado", path)
 
 
@@ -47,7 +47,7 @@ async def stow(request: Request, path: str) -> Response:
 
 
 async def any_service(request: Request, path: str) -> Response:
-    """Without a prefix."""
+    """Pass on a request without a prefix."""
     return await _ask(request, "", path)
 
 
@@ -99,4 +99,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     proxy.proxy_stow: stow,
     proxy.proxy: any_service,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

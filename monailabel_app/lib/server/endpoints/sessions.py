@@ -151,7 +151,7 @@ def create_session(
 
 
 def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:  # noqa: ANN401
-    """What a session is, or its image."""
+    """Return the description of a session, or its image."""
     info = _find(session_id, update_ts)
     if not image:
         return info.to_json()
@@ -239,4 +239,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     session.api_get_session: get_session,
     session.api_remove_session: remove_session,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

@@ -1,4 +1,4 @@
-"""How clients that only know MONAI Label's own sign-in get the token: it is the password, for any user name.
+"""Sign-in for clients that only know MONAI Label's own: the token is the password, for any user name.
 
 The stock 3D Slicer plugin and `monailabel.client` ask GET /auth/ whether there is a sign-in, and then exchange a
 password for a token that they send as `Authorization: Bearer`.
@@ -14,7 +14,7 @@ from lib.server.middleware.guard import same_secret
 
 
 def sign_in_routes(token: str) -> APIRouter:
-    """The three routes of the sign-in.
+    """Return the three routes of the sign-in.
 
     Args:
         token: the server's token.

@@ -27,7 +27,7 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started, status = time.perf_counter(), 0
@@ -52,7 +52,7 @@ class AccessLog:
 
 
 def _route(scope: Scope) -> str:
-    """The pattern of the route, which has no names in it; "-" when a request was refused before."""
+    """Return the pattern of the route, which has no names in it; "-" when a request was refused before."""
     return getattr(scope.get("route"), "path", None) or "-"
 
 

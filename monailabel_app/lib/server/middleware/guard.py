@@ -1,4 +1,4 @@
-"""Who may ask: this machine's own pages and programs, and those who know the token."""
+"""Access control: this machine's own pages and programs, and clients with the token."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AddressGuard:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http" and (problem := self._problem(scope)):
             return await refuse(scope, receive, send, *problem)
         await self._app(scope, receive, send)
@@ -68,7 +68,7 @@ class TokenGuard:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not same_secret(sent.strip(), self._token):
@@ -83,7 +83,7 @@ def same_secret(one: str, other: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name or address of a Host header, without port and brackets."""
+    """Return the name or address of a Host header, without port and brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
