@@ -108,7 +108,7 @@ def _training() -> None:
 
 
 def _training_options() -> None:
-    """What the server's train task lets be chosen; most people never open it."""
+    """Lay out the options of the server's train task; most users never open them."""
     field: dict[str, Any] = {
         "v_model": ("train_values[o.name]",),
         "change": "flushState('train_values')",

@@ -1,4 +1,4 @@
-"""The page: cases on the left, four views, the tools on the right."""
+"""Layout of the page: cases on the left, four views, the tools on the right."""
 
 from __future__ import annotations
 

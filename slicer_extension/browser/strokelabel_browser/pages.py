@@ -1,4 +1,4 @@
-"""How many windows show this page: there is one scene, so they all show the same scan."""
+"""Count of the windows that show this page: there is one scene, so they all show the same scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of scans on the left, and the tools on the right."""
+"""List of scans on the left, and the tools on the right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATION_ICONS = {
 
 
 def cases() -> None:
-    """Scans with their status, search, next, upload."""
+    """Lay out the list of scans with status, search, next and upload."""
     with html.Div(classes="panel cases"):
         with html.Div(classes="row"):
             html.Input(v_model=("case_filter",), placeholder="Find a scan", classes="find", type="text")
@@ -83,7 +83,7 @@ def _upload() -> None:
 
 
 def work() -> None:
-    """Everything that is done to a scan, from top to bottom in the order in which it is done."""
+    """Lay out all work on a scan, from top to bottom in the usual order."""
     with html.Div(classes="panel work"):
         _segment()
         _tools()

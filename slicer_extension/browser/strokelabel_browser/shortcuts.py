@@ -51,7 +51,7 @@ _PRETTY = {
 
 
 def as_page_state() -> list[dict[str, Any]]:
-    """The table as JSON for the page."""
+    """Return the table as JSON for the page."""
     return [
         {
             "key": key,

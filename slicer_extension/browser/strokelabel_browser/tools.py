@@ -1,4 +1,4 @@
-"""What the left mouse button does in the slice views: nothing, a brush, scissors, or a click that asks."""
+"""Tools of the left mouse button in the slice views: none, a brush, scissors, or a click for the model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ClickPipeline(SegmentationEffectPipeline):
 
 
 class ClickEffect(SegmentationEffect):
-    """Tells where the user clicked, and changes nothing.
+    """Tool that reports the position of a click, and changes nothing.
 
     Attributes:
         clicked: called with the point (RAS, mm).
@@ -60,7 +60,7 @@ class ClickEffect(SegmentationEffect):
 
 
 class Tools:
-    """The tool in the user's hand.
+    """Tool that is selected.
 
     Args:
         editor: of the scene.

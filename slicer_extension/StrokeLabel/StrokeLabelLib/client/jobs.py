@@ -32,7 +32,7 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
+        """True once `cancel` was called."""
         return self._cancelled.is_set()
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ _NAME = re.compile(r'name="([^"]*)"')
 
 
 def parts_of(content_type: str, body: bytes) -> dict[str, bytes]:
-    """The parts of a multipart answer by name.
+    """Return the parts of a multipart answer by name.
 
     Args:
         content_type: of the answer.

@@ -57,19 +57,19 @@ class Transport:
     def get_json(
         self, path: str, query: Mapping[str, str] | None = None, job: Job | None = None
     ) -> dict[str, Any]:
-        """GET an object."""
+        """Get an object."""
         return _object(self._send("GET", path, job, params=query))
 
     def get_bytes(self, path: str, query: Mapping[str, str], job: Job | None = None) -> bytes:
-        """GET a file."""
+        """Get a file."""
         return self._send("GET", path, job, params=query).content
 
     def post_json(self, path: str, body: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
-        """POST an object, once; the answer's object."""
+        """Post an object, once; return the answer's object."""
         return _object(self._send("POST", path, job, attempts=1, json=dict(body)))
 
     def put_json(self, path: str, body: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
-        """PUT an object; the answer's object."""
+        """Put an object; return the answer's object."""
         return _object(self._send("PUT", path, job, json=dict(body)))
 
     def post_form(
@@ -80,7 +80,7 @@ class Transport:
         files: Files,
         job: Job | None = None,
     ) -> tuple[str, bytes]:
-        """POST a form to a model, which changes nothing; content type and bytes of the answer."""
+        """Post a form to a model, which changes nothing; return content type and bytes of the answer."""
         answer = self._send("POST", path, job, read_s=INFER_S, params=query, data=form, files=files or None)
         return answer.headers.get("Content-Type", ""), answer.content
 
@@ -92,11 +92,11 @@ class Transport:
         files: Files,
         job: Job | None = None,
     ) -> dict[str, Any]:
-        """PUT a form with files; the answer's object."""
+        """Put a form with files; return the answer's object."""
         return _object(self._send("PUT", path, job, params=query, data=form, files=files))
 
     def delete(self, path: str, job: Job | None = None) -> None:
-        """DELETE."""
+        """Delete a resource."""
         self._send("DELETE", path, job, attempts=1)
 
     def _send(
@@ -147,7 +147,7 @@ class Transport:
 
 
 def _refusal(answer: requests.Response) -> ServerError:
-    """The error that stands for a status code, in the server's own words if it has any."""
+    """Return the error of a status code, with the server's own message if there is one."""
     status, said = answer.status_code, _detail(answer)
     if status in (401, 403):
         return NotAuthorizedError(
@@ -187,7 +187,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _is_whole(answer: requests.Response) -> bool:
-    """Older urllib3 passes a body that was cut off as if it were whole."""
+    """Return whether the body is complete: older urllib3 passes a body that was cut off."""
     length = answer.headers.get("Content-Length", "")
     plain = "Content-Encoding" not in answer.headers
     return not (plain and length.isdigit() and answer.request.method != "HEAD") or len(answer.content) == int(

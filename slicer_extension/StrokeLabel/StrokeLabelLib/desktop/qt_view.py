@@ -1,4 +1,4 @@
-"""The view of desktop 3D Slicer: puts what the presenter says into widgets and nodes."""
+"""View of desktop 3D Slicer: puts the presenter's state into widgets and nodes."""
 
 from __future__ import annotations
 

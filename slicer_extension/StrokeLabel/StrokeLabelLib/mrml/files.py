@@ -13,7 +13,7 @@ from ..volume import Volume
 from .volumes import add_volume, volume_of
 
 UNEVEN_MM = 0.05
-"""How far a slice may be from where even spacing puts it."""
+"""Largest distance of a slice from its place with even spacing."""
 
 
 class MrmlFiles:
@@ -61,7 +61,7 @@ class MrmlFiles:
 
 
 def _read_one(path: Path) -> Volume | None:
-    """A file by itself; None if Slicer cannot read it."""
+    """Read a single file; None if Slicer cannot read it."""
     scene, node = slicer.vtkMRMLScene(), slicer.vtkMRMLScalarVolumeNode()
     scene.AddNode(node)
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
@@ -73,7 +73,7 @@ def _read_one(path: Path) -> Volume | None:
 
 
 def _read_series(folder: Path) -> Volume:
-    """The DICOM series in a folder, its slices ordered by where they lie: file names and numbers mean nothing."""
+    """Read the DICOM series in a folder, its slices ordered by position: file names and numbers do not matter."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
     if not files:
         raise FileFormatError(f"{folder.name}: expected a folder with a DICOM series, found no file.")

@@ -1,4 +1,4 @@
-"""Which commands can be used now, and if not, why."""
+"""Availability of the commands, with reasons."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WHILE_BUSY = ("cancel", "stop_training", "edit")
 
 
 class SessionState(Protocol):
-    """The part of a `Session` that decides which commands can be used."""
+    """Part of a `Session` that decides which commands can be used."""
 
     settings: Settings
     client: Client | None
@@ -43,7 +43,7 @@ class SessionState(Protocol):
 
 
 def blocked_commands(session: SessionState) -> dict[str, str]:
-    """Command -> why it cannot be used now. Commands that are not in it can be used."""
+    """Return the reason why a command cannot be used now, by command. All other commands can be used."""
     reasons = {command: _reason(session, command) for command in COMMANDS}
     return {command: reason for command, reason in reasons.items() if reason}
 

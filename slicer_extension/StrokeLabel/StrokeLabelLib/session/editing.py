@@ -1,4 +1,4 @@
-"""The annotator's part: brush strokes, operations, islands, undo."""
+"""Editing by the annotator: brush strokes, operations, islands, undo."""
 
 from __future__ import annotations
 

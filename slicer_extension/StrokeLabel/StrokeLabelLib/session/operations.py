@@ -1,4 +1,4 @@
-"""The operations that a view offers as buttons."""
+"""Operations that a view shows as buttons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parameters = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that can be done to a mask.
+    """Operation on a mask.
 
     Attributes:
         title: of the button and of the step.
@@ -58,7 +58,7 @@ def _between(case: Case, p: Parameters) -> np.ndarray:
 
 
 def _intensities(case: Case, p: Parameters) -> np.ndarray:
-    """Strokes only: what the model found is left alone."""
+    """Limit the strokes only; the model's mask stays."""
     low, high = usual_intensities(case.scan.data, case.mask.current, p["share"])
     without = case.mask.base & ~case.mask.removed
     return limit_to_intensities(without, case.mask.current, case.scan.data, low, high)

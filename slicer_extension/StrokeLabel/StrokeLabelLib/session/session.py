@@ -1,4 +1,4 @@
-"""What the parts of the presenter share: the view, the server, the open case, and the one job that runs."""
+"""State that the parts of the presenter share: the view, the server, the open case, and the one job that runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Session:
     _saved: LesionMask | None = None
 
     def allow(self, command: str) -> bool:
-        """Whether a command can be used now; the view says why not."""
+        """Return whether a command can be used now; if not, the view shows the reason."""
         reason = blocked_commands(self).get(command)
         if reason:
             self.view.show_error(reason)
@@ -134,7 +134,7 @@ class Session:
         self.view.render(self.state())
 
     def state(self) -> ViewState:
-        """Everything small that a view shows."""
+        """Return the state of the view, without images."""
         case, info = self.case, self.info
         return ViewState(
             server=self.settings.server,
@@ -168,5 +168,5 @@ def _is_down(error: StrokeLabelLibError) -> bool:
 
 
 def default_folder() -> Path:
-    """Where settings and working copies are kept for a user."""
+    """Return the folder of a user's settings and working copies."""
     return Path.home() / ".strokelabel" / "annotator"

@@ -1,4 +1,4 @@
-"""The model learns from what was submitted."""
+"""Training of the model on submitted masks."""
 
 from __future__ import annotations
 
