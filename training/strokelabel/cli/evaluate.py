@@ -106,7 +106,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 def gather_cases(
     dataset: Path | None, pairs: Path | None, masks: Path | None, suffix: str | None, share_masks: bool
 ) -> tuple[Sequence[EvaluationCase], int]:
-    """The cases of a data set or a table, and the number of masks that could not be used, after saying which.
+    """Return the cases of a data set or a table, and the number of unusable masks, which are reported.
 
     Raises:
         OptionError: neither or both are given, or a table is malformed.
@@ -137,7 +137,7 @@ def gather_methods(
     device: str,
     output: Path,
 ) -> list[Method]:
-    """The methods to score: models, folders, and columns of the table; the model `base` when there are none.
+    """Return the methods to score: models, folders, and columns of the table; by default the model `base`.
 
     Raises:
         OptionError: two methods of one name, or a folder without predictions.
@@ -203,7 +203,7 @@ def score_all(
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Name and place of NAME=PLACE; no name where the text is a place by itself."""
+    """Split NAME=PLACE into name and place; without a name where the text is a place."""
     match = _NAMED.fullmatch(text)
     if match is None or Path(text).exists():
         return "", text
@@ -211,7 +211,7 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def _report(result: CaseResult) -> None:
-    """One line for a result: on stdout the scores, on stderr why there are none."""
+    """Report a result in one line: the scores on stdout, or the reason of a failure on stderr."""
     name = f"{result.case}, {result.method}"
     if result.metrics is None:
         typer.echo(f"error: {name}: {result.reason}", err=True)

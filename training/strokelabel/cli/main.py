@@ -1,4 +1,4 @@
-"""The `strokelabel` command: subcommands are imported only when they are called.
+"""Command `strokelabel`: subcommands are imported only when they are called.
 
 Exit codes: 0 done, 1 something failed (one line on stderr says what), 2 wrong usage, 130 interrupted.
 """
@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class CommandMissingError(StrokeLabelError):
-    """The module behind a command, or something that it needs, is not installed."""
+    """Missing module of a command."""
 
 
 class LazyGroup(TyperGroup):
@@ -121,7 +121,7 @@ def describe(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Stroke lesion segmentation on any brain MRI. For research; not a medical device."""
+    """Segment stroke lesions on any brain MRI. For research; not a medical device."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -56,7 +56,7 @@ def run(
 
 
 def _line(details: dict[str, object]) -> str:
-    """What the gate said about a version."""
+    """Return the gate's decision about a version."""
     result = details.get("result")
     decision = result.get("decision") if isinstance(result, dict) else None
     return "; ".join(decision["reasons"]) if isinstance(decision, dict) else ""

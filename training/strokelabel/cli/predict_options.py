@@ -1,4 +1,4 @@
-"""The arguments of `strokelabel predict`, each with its help."""
+"""Arguments of `strokelabel predict`, each with its help."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class ViewChoice(StrEnum):
-    """What the network is shown."""
+    """Field of view of the network."""
 
     BRAIN = "brain"
     HEAD = "head"

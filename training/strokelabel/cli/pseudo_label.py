@@ -94,7 +94,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 
 def _report(row: PseudoRow) -> None:
-    """One line for a scan: on stdout what became of it, on stderr why it failed."""
+    """Report a scan in one line: its result on stdout, or the reason of a failure on stderr."""
     name = Path(row.source).name
     if row.label is None:
         typer.echo(f"error: {row.reason}", err=True)

@@ -66,7 +66,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 
 def _parse(lesion: Voxels, not_lesion: Voxels, add: Voxels, remove: Voxels) -> list[Prompt]:
-    """The prompts of the options.
+    """Parse the prompts of the options.
 
     Raises:
         OptionError: not three whole numbers.
@@ -88,7 +88,7 @@ def _voxel(text: str) -> tuple[int, int, int]:
 
 
 def _labels(path: Path, image: Image) -> np.ndarray:
-    """Labels of a file, in the order of the scan's axes.
+    """Read the labels of a file, in the order of the scan's axes.
 
     Raises:
         OptionError: on another grid than the scan's.
@@ -99,7 +99,7 @@ def _labels(path: Path, image: Image) -> np.ndarray:
 
 
 def _probability(path: Path, image: Image) -> np.ndarray | None:
-    """A probability map, in the order of the scan's axes; one that is zero everywhere says nothing.
+    """Read a probability map, in the order of the scan's axes; None if it is zero everywhere.
 
     Raises:
         OptionError: on another grid than the scan's.

@@ -51,7 +51,7 @@ def follow_scans(
 
 
 def scan_progress() -> Progress:
-    """A progress bar on stderr; silent where that is not a terminal."""
+    """Return a progress bar on stderr; silent where that is not a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(
@@ -64,7 +64,7 @@ def scan_progress() -> Progress:
 
 
 def report_scan(row: ScanRow, found: str) -> None:
-    """One line for a scan: on stdout what was found, on stderr why it failed."""
+    """Report a scan in one line: its result on stdout, or the reason of a failure on stderr."""
     if row.status == "failed":
         typer.echo(f"error: {row.reason}", err=True)
         return

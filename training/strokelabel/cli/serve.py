@@ -61,7 +61,8 @@ def run(
 
 
 def app_folder(studies: str) -> Path:
-    """The MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into it.
+    """Return the MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into
+    it.
 
     Args:
         studies: a folder, in whose hidden folder the copy goes; or a web address: then it goes to the user's.
@@ -117,7 +118,7 @@ def _pairs(conf: list[str]) -> list[tuple[str, str]]:
 
 
 def _check_token(file: Path | None) -> bool:
-    """Whether a token will be asked for; what the server would refuse only after its slow start is refused here."""
+    """Return whether the server has a token; refuse early what the server would refuse only after its slow start."""
     from strokelabel.errors import OptionError
 
     token = os.environ.get("STROKELABEL_TOKEN", "").strip()

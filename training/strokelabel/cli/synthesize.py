@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 def real_panels(
     recipe: Recipe, data: PreparedData, kind: Literal["slabs", "scans"], first: int, device: torch.device
 ) -> Iterator[Panel]:
-    """Pictures of a recipe's real images, without end.
+    """Yield pictures of a recipe's real images, without end.
 
     Raises:
         DataError: the recipe, or the prepared folder, has none.

@@ -121,7 +121,7 @@ def gather_models(
     output: Path,
     slabs_as_scans: bool,
 ) -> list[ModelMethod]:
-    """Each model with each threshold, or with its own rule where there are none.
+    """Combine each model with each threshold, or with its own rule where there are none.
 
     Raises:
         OptionError: two methods of one name.
@@ -149,7 +149,7 @@ def gather_models(
 def benchmark_cases(
     per_family: int, lesion_free: int, development: bool, part: tuple[int, int] | None
 ) -> list[ValidationCase]:
-    """The volumes of the benchmark, or of its development set."""
+    """Return the volumes of the benchmark, or of its development set."""
     from strokelabel.reports.evaluation.cases import take_part
     from strokelabel.synthesis.validation import lesion_free_cases, validation_cases
 
@@ -165,7 +165,7 @@ def score_synthetic(
     output: Path,
     device: str,
 ) -> tuple[list[CaseScore], str]:
-    """Scores of the benchmark and their table; writes validation.csv and pictures."""
+    """Score the benchmark; return scores and table, and write validation.csv and pictures."""
     from rich.console import Console
     from rich.progress import track
 
@@ -202,7 +202,7 @@ def score_real(
     development: bool,
     part: tuple[int, int] | None,
 ) -> tuple[list[RealScore], str, int]:
-    """Scores of the real set, their table, and the number of failures; writes the data set, scores and pictures."""
+    """Score the real set; return scores, table and the number of failures, and write the data set, scores and pictures."""
     from rich.console import Console
     from rich.progress import track
 
