@@ -1,4 +1,4 @@
-"""Whether new weights may take the place of the ones in use."""
+"""Decision whether new weights replace the ones in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scores(BaseModel):
 
 
 class Decision(BaseModel):
-    """What was decided, and the numbers that it was decided by.
+    """Decision about a version, with the scores that it rests on.
 
     Attributes:
         activate: whether the new weights take over.

@@ -60,7 +60,7 @@ class FineTuneCase:
 
 @dataclass(frozen=True)
 class CaseSplit:
-    """Who is trained on and who is held out."""
+    """Subjects to train on and held-out subjects."""
 
     train: tuple[FineTuneCase, ...]
     validation: tuple[FineTuneCase, ...]
@@ -123,7 +123,7 @@ def split_cases(
 
 
 def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
-    """A scan and its lesion mask on the scan's grid.
+    """Return a scan and its lesion mask on the scan's grid.
 
     A label whose axes are in another order or direction, as viewers write them, is turned back. A segmentation of 3D
     Slicer (.seg.nrrd) may cover a part of the scan.
@@ -163,5 +163,5 @@ def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneC
 
 
 def _position(subject: str) -> float:
-    """Where a name's hash lies between 0 and 1."""
+    """Return the position of a name's hash between 0 and 1."""
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""What a fine-tuning session leaves behind."""
+"""Result of a fine-tuning session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from strokelabel.fit.fine_tuning.activation import Decision
 
 
 class FineTuneResult(BaseModel):
-    """How a session ended.
+    """Outcome of a session.
 
     Attributes:
         session: the same labels, options and starting weights have the same.

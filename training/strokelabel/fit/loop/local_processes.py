@@ -29,7 +29,7 @@ Work: TypeAlias = Callable[[OnProgress, Callable[[], bool]], TrainingResult]
 
 _POLL_S = 0.2
 _PATIENCE_S = 60.0
-"""What processes get to write a checkpoint before they are ended."""
+"""Time for processes to write a checkpoint before they are killed."""
 
 
 def train_together(
@@ -68,7 +68,7 @@ def train_together(
 
 @dataclass(frozen=True)
 class _Member:
-    """What one of the processes does."""
+    """Task of one of the processes."""
 
     work: Work
     processes: int
@@ -112,7 +112,7 @@ class _Member:
 
 
 def _ignore(_: TrainingProgress) -> None:
-    """Only the first process reports."""
+    """Ignore progress: only the first process reports."""
 
 
 def _watch(

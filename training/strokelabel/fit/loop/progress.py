@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Self
 
 LINE_SECONDS = 30.0
-"""How often a line is written where there is no terminal."""
+"""Interval between lines where there is no terminal."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
         step: optimiser steps done.

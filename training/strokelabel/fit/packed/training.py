@@ -1,4 +1,4 @@
-"""The program that trains on the other machine: for a given number of seconds, saving as it goes.
+"""Training on the other machine: for a given number of seconds, saving at intervals.
 
     python -m strokelabel.fit.packed.training --work FOLDER --out FOLDER --seconds 560 [--generators 14] [--reuse 8] ...
 
@@ -83,7 +83,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device) -> Recipe:
-    """The recipe with what the machine decides: generators, replay, graphs; nothing is validated.
+    """Return the recipe with the settings of the machine: generators, replay, graphs, no validation.
 
     Args:
         recipe: as packed.
@@ -139,7 +139,7 @@ class _Watcher:
         return config.model_copy(update={"schedule_minutes": (before + left) / 60})
 
     def step(self, progress: TrainingProgress) -> None:
-        """After every step: the first starts the clock, and each interval ends with a line, a row and new weights."""
+        """Note a step: the first starts the clock, and each interval ends with a line, a row and new weights."""
         if self._table is None:
             self._table = SpeedTable(self._out / "speed.csv", progress.step, self._images)
             _LOG.info("step %d is done, the clock of speed.csv starts", progress.step)
@@ -162,7 +162,7 @@ class _Watcher:
             shutil.copyfile(self._run / name, self._out / name)
 
     def finish(self, result: TrainingResult, device: torch.device) -> None:
-        """The last weights, and the summary."""
+        """Write the last weights and the summary."""
         if self._table is not None and result.steps > self._table.step:
             self._table.add(result.steps)
         self.save()

@@ -107,7 +107,7 @@ class ImagePool:
             )
 
     def get(self, number: int) -> PooledImage:
-        """The image of a number.
+        """Return the image of a number.
 
         Raises:
             KeyError: it is not there.

@@ -98,7 +98,7 @@ class GeneratorProcesses:
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        """In a thread of its own: hand out requests, take results, until closed or broken."""
+        """Hand out requests and take results in a thread, until closed or broken."""
         error: StrokeLabelError = TrainingError(
             "The generator processes were ended before the image was made"
         )
@@ -191,7 +191,7 @@ def _take(worker: _Worker) -> None:
 
 
 def _death(worker: _Worker) -> TrainingError:
-    """The error that a process has ended without being asked to."""
+    """Return the error for a process that ended unexpectedly."""
     worker.process.join(_PATIENCE_SECONDS)
     doing = "starting" if worker.request is None else f"making group {worker.request.group} of the images"
     return TrainingError(

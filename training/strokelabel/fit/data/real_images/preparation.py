@@ -189,7 +189,7 @@ class _ScanMaker:
 
 
 def _read(source: ScanSource) -> tuple[Image, Mask | None]:
-    """A scan and its mask."""
+    """Read a scan and its mask."""
     if source.mask is None:
         return read_image(source.image), None
     return read_lesion_pair(LesionPair(source.name, source.name, source.image, source.mask))
