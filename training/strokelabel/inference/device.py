@@ -1,4 +1,4 @@
-"""Where to compute, and how much of an image fits there at once."""
+"""Device of a computation, and the size of an image that fits there at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FALLBACK_BYTES = 4 * 2**30
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is the first CUDA device, or the CPU where there is none.
+    """Return the device of that name; "auto" is the first CUDA device, or the CPU where there is none.
 
     Raises:
         OptionError: unknown, or not on this machine.
@@ -37,13 +37,13 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def voxels_that_fit(device: torch.device) -> int:
-    """How many voxels one pass may have on a device: half of its free memory is used at most."""
+    """Return the number of voxels that one pass may have on a device: half of its free memory is used at most."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     return int(free * _MEMORY_FRACTION / BYTES_PER_VOXEL)
 
 
 def available_bytes() -> int:
-    """Main memory that can be taken without swapping; a modest guess where the system does not say."""
+    """Return the main memory that can be used without swapping; a low guess if the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""What a caller may choose about a prediction; every default is the plain choice."""
+"""Options of a prediction, with the usual choice as default."""
 
 from __future__ import annotations
 

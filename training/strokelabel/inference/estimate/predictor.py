@@ -19,7 +19,7 @@ from strokelabel.types import ChannelVolume
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The maps of one scan.
+    """Maps of one scan.
 
     Attributes:
         maps: (4, i, j, k) float32 on the scan's grid, in the order of `networks.estimator.ESTIMATED_MAPS`: PD (p.u.),

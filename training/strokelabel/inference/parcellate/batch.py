@@ -40,7 +40,7 @@ def parcellate_scans(
     progress: OnProgress | None = None,
     problems: Sequence[SearchProblem] = (),
 ) -> Iterator[ParcellationRow]:
-    """Parcellate scans one by one, write their files and the table, and yield each row as it comes.
+    """Parcellate scans one by one, write their files and the table, and yield each row.
 
     Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """

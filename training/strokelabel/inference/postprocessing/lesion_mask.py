@@ -33,7 +33,7 @@ def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions)
 
 
 def drop_small_lesions(mask: Mask, min_size_ml: float, voxel_volume_ml: float) -> Mask:
-    """A copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
+    """Return a copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
     labels, count = label_lesions(mask)
     sizes_ml = np.bincount(labels.ravel(), minlength=count + 1) * voxel_volume_ml
     kept = sizes_ml >= min_size_ml * (1 - 1e-9)

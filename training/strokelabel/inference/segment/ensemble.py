@@ -46,7 +46,7 @@ class OtherSequence:
 
 @dataclass(frozen=True, eq=False)
 class EnsemblePrediction:
-    """What several sequences say together, on the grid of the first.
+    """Prediction from several sequences, on the grid of the first.
 
     Attributes:
         found: prediction, scores and maps; without `views` the passes are the sequences themselves.
@@ -106,7 +106,7 @@ def predict_ensemble(
 def _passes(
     predictor: Predictor, scan: ShownScan, options: PredictionOptions, views: bool
 ) -> Iterator[Tensor]:
-    """Logits (classes, x, y, z) of each pass over one sequence."""
+    """Yield the logits (classes, x, y, z) of each pass over one sequence."""
     if views:
         yield from passes_of(predictor, scan, "views")[0]
     else:
@@ -139,7 +139,7 @@ def _add(
 
 
 def _resampled(logits: Tensor, shown: ShownScan, scan: ShownScan) -> tuple[Tensor, Tensor]:
-    """Logits on the grid of another scan's box, and there how much of each voxel they cover (x, y, z)."""
+    """Return the logits on the grid of another scan's box, and the fraction of each voxel that they cover (x, y, z)."""
     source, target = (one.box.grid(one.canonical.target) for one in (shown, scan))
     voxel_of = torch.from_numpy(np.linalg.inv(source.affine) @ target.affine).float()
     move = AffineTransform(

@@ -24,7 +24,7 @@ _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospi
 
 @dataclass(frozen=True)
 class OutputChoice:
-    """Which maps to write beside the mask.
+    """Maps to write beside the mask.
 
     Attributes:
         probabilities: the lesion's probability, 3-D; with `tissues`, those of all classes too, 4-D.
@@ -37,7 +37,7 @@ class OutputChoice:
     dicom_seg: bool = False
 
     def names(self, names: ResultNames) -> list[str]:
-        """The image files made of one scan; the mask, whose presence says "done", is last."""
+        """Return the image files of one scan; the mask, whose presence means "done", is last."""
         chosen = [names.dicom_seg] if self.dicom_seg else []
         chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
         chosen += [names.tissues] if self.tissues else []
@@ -81,7 +81,7 @@ def write_outputs(
 
 
 def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
-    """What is known about a mask: BIDS's keys, and ours in lower case.
+    """Return the sidecar of a mask: BIDS's keys, and ours in lower case.
 
     Args:
         prediction: whose mask it is.
@@ -106,7 +106,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
 
 
 def class_table(class_names: tuple[str, ...]) -> str:
-    """BIDS's table of a segmentation's values: tab-separated index, name, mapping and colour."""
+    """Return BIDS's table of a segmentation's values: tab-separated index, name, mapping and colour."""
     lines = ["index\tname\tmapping\tcolor"]
     for index, name in enumerate(class_names):
         color = "#{:02x}{:02x}{:02x}".format(*CLASS_COLORS.get(name, (0, 0, 0)))

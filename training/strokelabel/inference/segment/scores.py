@@ -1,4 +1,4 @@
-"""What a network says about each voxel of a scan, and the prediction that options make of it."""
+"""Scores of each voxel of a scan, and the prediction that options make of them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def gather_scores(
     notes: tuple[str, ...] = (),
     brain: Mask | None = None,
 ) -> Scores:
-    """Scores from the probabilities of the classes, which come one at a time: not all need be in memory.
+    """Return the scores from the probabilities of the classes, which come one at a time: not all need be in memory.
 
     Args:
         channels: (i, j, k) probability of each class, in order.
@@ -120,7 +120,7 @@ def gather_scores(
 
 
 def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: PredictionOptions) -> Prediction:
-    """Mask and labels of a scan.
+    """Return the mask and labels of a scan.
 
     Args:
         scores: of the scan.
@@ -147,7 +147,7 @@ def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: Pre
 
 
 def _within_brain(scores: Scores, voxel_ml: float, options: PredictionOptions) -> tuple[Scores, float]:
-    """Scores in which lesions outside the brain are background, and how much that was, ml."""
+    """Return the scores in which lesions outside the brain are background, and their volume, ml."""
     if scores.brain is None or options.keep_outside_brain:
         return scores, 0.0
     probability, brain = scores.lesion_probability, scores.brain
