@@ -30,7 +30,7 @@ class DicomVolume(NamedTuple):
 
 
 class DicomStack(NamedTuple):
-    """The slices of one series as a volume, before their pixels are read.
+    """Slices of one series as a volume, before their pixels are read.
 
     Attributes:
         files: one file for each k, in that order; or the one multi-frame file.
@@ -96,7 +96,7 @@ def find_dicom_stack(folder: Path) -> DicomStack:
 
 
 def _series(folder: Path) -> dict[str, list[Slice]]:
-    """Slices by series instance, without objects that are no images."""
+    """Return the slices by series instance, without objects that are not images."""
     found: dict[str, list[Slice]] = {}
     try:
         files = sorted(folder.iterdir())
@@ -118,7 +118,7 @@ def _list(series: dict[str, list[Slice]]) -> str:
 
 
 def _stack_of_files(slices: list[Slice], folder: Path) -> DicomStack:
-    """Single-slice files as one volume."""
+    """Stack single-slice files as one volume."""
     if any(slice_.size[2] != 1 for slice_ in slices):
         raise DimensionError(
             f"expected one volume, found {len(slices)} multi-frame files in one series; "
@@ -135,7 +135,7 @@ def _stack_of_files(slices: list[Slice], folder: Path) -> DicomStack:
 
 
 def _stack_of_frames(file: Slice, folder: Path) -> DicomStack:
-    """One multi-frame file; where its frames say nothing, SimpleITK's geometry is taken."""
+    """Read one multi-frame file; if its frames have no geometry, SimpleITK's is used."""
     check_shape(file.size, f"{folder} (one DICOM file)")
     frames = read_frames(file)
     if frames is None:
@@ -148,7 +148,7 @@ def _stack_of_frames(file: Slice, folder: Path) -> DicomStack:
 
 
 def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:
-    """The RAS affine of a LPS one, once shape and affine are found possible."""
+    """Return the RAS affine of a LPS one, after checking shape and affine."""
     with np.errstate(invalid="ignore"):  # infinities are reported by the check
         affine = _LPS_TO_RAS @ lps
     check_grid(check_shape(shape, str(folder)), affine, str(folder))
@@ -156,7 +156,7 @@ def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:
 
 
 def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path) -> Volume:
-    """Voxels as float32 (i, j, k); SimpleITK gives (k, j, i)."""
+    """Return the voxels as float32 (i, j, k); SimpleITK gives (k, j, i)."""
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:

@@ -1,4 +1,4 @@
-"""What SimpleITK does not tell of a DICOM file: its kind, and where the frames of a multi-frame file lie."""
+"""Information that SimpleITK does not read from a DICOM file: its kind, and the positions of multi-frame files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FrameGeometry(NamedTuple):
 
 
 def announces_an_image(path: Path) -> bool:
-    """Whether a DICOM file's first elements name a class of images; one too corrupt to tell may be an image."""
+    """Return whether a DICOM file's first elements name a class of images; one too corrupt to tell may be an image."""
     try:
         with _silent_pydicom():
             return "Image Storage" in str(read_file_meta_info(path).MediaStorageSOPClassUID.name)
@@ -33,7 +33,7 @@ def announces_an_image(path: Path) -> bool:
 
 
 def frame_geometry(path: Path) -> list[FrameGeometry] | None:
-    """Where each frame of a multi-frame file lies, in the order of the file; None if it does not say.
+    """Return the position of each frame of a multi-frame file, in the order of the file; None if it is not given.
 
     Raises:
         UnreadableImageError: the file is corrupt.
@@ -66,7 +66,7 @@ def _geometry(frame: Dataset, shared: Dataset) -> FrameGeometry | None:
 
 
 def _group(frame: Dataset, shared: Dataset, sequence: str, element: str, length: int) -> np.ndarray | None:
-    """An element of a frame's functional group, or of the group that all frames share."""
+    """Return an element of a frame's functional group, or of the group that all frames share."""
     for groups in (frame, shared):
         if sequence in groups and element in groups[sequence][0]:
             values = np.array(groups[sequence][0][element].value, dtype=float)

@@ -8,7 +8,7 @@ _PREAMBLE_BYTES = 128
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file carries the DICOM mark after its preamble."""
+    """Return whether a file carries the DICOM mark after its preamble."""
     try:
         with path.open("rb") as file:
             file.seek(_PREAMBLE_BYTES)

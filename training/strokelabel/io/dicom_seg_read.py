@@ -50,7 +50,7 @@ class DicomSeg:
     segments: tuple[Segment, ...]
 
     def lesion_mask(self) -> LabelVolume:
-        """1 inside the lesion, (i, j, k) uint8.
+        """Return 1 inside the lesion, (i, j, k) uint8.
 
         Raises:
             LabelMapError: no segment is the lesion.
@@ -91,7 +91,7 @@ def read_dicom_seg(path: PathLike, grid: Grid) -> DicomSeg:
 
 
 def segments_of(dataset: Dataset) -> tuple[Segment, ...]:
-    """The segments that a SEG describes; its pixels are not needed."""
+    """Return the segments that a SEG describes; its pixels are not needed."""
     found = []
     for item in dataset.get("SegmentSequence") or []:
         types = item.get("SegmentedPropertyTypeCodeSequence")
@@ -127,7 +127,7 @@ def _unreadable(path: PathLike) -> UnreadableImageError:
 
 
 def _frames(dataset: Dataset) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
-    """Of each frame: its segment (None in a label map), its pixels (row, column), and where they lie.
+    """Yield the segment (None in a label map), pixels (row, column) and position of each frame.
 
     The last is a (4, 4) affine from column, row and 0 to RAS mm.
     """

@@ -1,4 +1,4 @@
-"""The source instances of a DICOM SEG: their headers, in the order of the grid that the reader gives."""
+"""Source instances of a DICOM SEG: their headers, in the order of the grid that the reader returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strokelabel.io.dicom import find_dicom_stack
 from strokelabel.types import PathLike
 
 _REQUIRED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-"""What places a result in an archive and in space. Nothing can stand in for it."""
+"""Attributes that place a result in an archive and in space; they cannot be replaced."""
 _MAY_BE_UNKNOWN = (
     "PatientName",
     "PatientBirthDate",
@@ -47,7 +47,8 @@ class DicomSource:
         return Grid(self._stack.shape, self._stack.affine)
 
     def headers(self) -> list[Dataset]:
-        """The instances without pixels, completed in memory where highdicom reads more than is required of them.
+        """Return the instances without pixels, completed in memory where highdicom needs more than the standard
+        requires.
 
         Returns:
             One for each k, or the one multi-frame instance.
@@ -62,7 +63,7 @@ class DicomSource:
         return headers
 
     def planes(self, volume: np.ndarray) -> np.ndarray:
-        """A volume (i, j, k) as planes (instance or frame, row, column) in the order of `headers`.
+        """Return a volume (i, j, k) as planes (instance or frame, row, column) in the order of `headers`.
 
         Raises:
             HeaderError: it is not on the grid of the series.

@@ -1,4 +1,4 @@
-"""The slices of a DICOM series: where each lies, and the grid they make together."""
+"""Slices of a DICOM series: their positions, and the grid that they form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNEVEN_ERROR = 0.2
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one DICOM file says.
+    """Header of one DICOM file.
 
     Attributes:
         path: the file.
@@ -81,7 +81,8 @@ def read_slice(path: Path) -> Slice | None:
 
 
 def read_frames(file: Slice) -> list[Slice] | None:
-    """Where each frame of an enhanced multi-frame file lies, in the order of the file; None if it does not say.
+    """Return the position of each frame of an enhanced multi-frame file, in the order of the file; None if it is not
+    given.
 
     Raises:
         UnreadableImageError: the positions are corrupt.
@@ -96,7 +97,7 @@ def read_frames(file: Slice) -> list[Slice] | None:
 
 
 def stack_affine(slices: list[Slice], source: str) -> tuple[list[int], Affine, tuple[str, ...]]:
-    """Order slices along their normal and find the grid they make.
+    """Order slices along their normal and find their grid.
 
     Returns:
         The slices' numbers in order, the (4, 4) voxel index to LPS mm affine, and notes for the user.

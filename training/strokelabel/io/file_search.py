@@ -38,7 +38,7 @@ class SearchProblem:
 
 @dataclass(frozen=True)
 class FileSearch:
-    """The files below a folder.
+    """Files below a folder.
 
     Attributes:
         files: in the order of their paths; links are files even where their target is missing.
@@ -51,7 +51,7 @@ class FileSearch:
 
 @dataclass(frozen=True)
 class ImageSearch:
-    """The scans that inputs stand for.
+    """Scans of the inputs.
 
     Attributes:
         images: paths for `read_image`, each once, in the order of the inputs and sorted within a folder.
@@ -171,7 +171,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _matches(item: str | Path) -> list[Path]:
-    """The paths of a pattern; a path that exists is itself, even with brackets in its name."""
+    """Return the paths of a pattern; a path that exists is itself, even with brackets in its name."""
     path = Path(item).expanduser()
     if os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
@@ -181,7 +181,7 @@ def _matches(item: str | Path) -> list[Path]:
 
 
 def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
-    """The scans below a folder; the folder itself where there are none and nothing explains it."""
+    """Return the scans below a folder; the folder itself if there are none and no reason is known."""
     search = search_files(folder, NOT_RAW_FOLDERS)
     problems += search.problems
     images = sorted(_scans_among(search.files))
@@ -207,7 +207,7 @@ def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    """Whether a file is a DICOM image; results of earlier runs (SEG), reports and the like are none."""
+    """Return whether a file is a DICOM image, not a result of an earlier run (SEG), a report or the like."""
     if not is_dicom_file(path):
         return False
     from strokelabel.io.dicom_header import announces_an_image  # pydicom is only needed where DICOM is

@@ -56,7 +56,7 @@ class NiftiVolume(NamedTuple):
 
 
 def is_nifti_name(path: Path) -> bool:
-    """Whether a file name ends like a NIfTI file's."""
+    """Return whether a file name ends like a NIfTI file's."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
@@ -85,7 +85,7 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
 
 
 def read_grid(path: Path) -> Grid:
-    """Shape and affine of a NIfTI file by its header alone, which is checked as in `read_nifti`.
+    """Return the shape and affine of a NIfTI file by its header alone, which is checked as in `read_nifti`.
 
     Raises:
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError: see `strokelabel.errors`.
@@ -112,7 +112,7 @@ def _image_type(path: Path) -> type[_Image]:
 
 
 def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int, int], int, tuple[str, ...]]:
-    """The volume's shape, the bytes it takes with its header, and a note for each field that nibabel repairs."""
+    """Return the volume's shape, its size in bytes with its header, and a note for each field that nibabel repairs."""
     kind = image_type.header_class
     size = kind.template_dtype.itemsize
     block = _first_bytes(path, size)
@@ -142,7 +142,7 @@ def _first_bytes(path: Path, count: int) -> bytes:
 
 
 def _content_length(path: Path, header: nib.Nifti1Header) -> int:
-    """Bytes of header and voxels together, refused when the file cannot hold so many."""
+    """Return the bytes of header and voxels together, refused when the file cannot hold so many."""
     offset = max(float(header["vox_offset"]), header.single_vox_offset)  # an offset of 0 means the least
     voxels = prod(header.get_data_shape()) * header.get_data_dtype().itemsize
     size = path.stat().st_size
@@ -159,7 +159,7 @@ def _content_length(path: Path, header: nib.Nifti1Header) -> int:
 
 
 def _content(path: Path, length: int) -> bytes:
-    """The first `length` bytes, unpacked; a packed file is read to its end, where its checksum stands."""
+    """Return the first `length` bytes, unpacked; a packed file is read to its end, where its checksum stands."""
     if not _is_zipped_name(path):
         with path.open("rb") as file:
             return file.read(length)
@@ -184,7 +184,7 @@ def _single_precision(image: _Image) -> np.ndarray:
 
 
 def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
-    """Voxels as int32; integers without a scale factor are never turned into floats."""
+    """Return the voxels as int32; integers without a scale factor are never turned into floats."""
     values = np.asanyarray(image.dataobj)
     limits = np.iinfo(np.int32)
     if values.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""The two transforms of a NIfTI header, sform and qform: whether to trust them, and where they differ."""
+"""Two transforms of a NIfTI header, sform and qform: whether to trust them, and where they differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
 
 
 def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """What a user should know about the header's two transforms; empty when they agree.
+    """Return notes about the header's two transforms; empty when they agree.
 
     nibabel, and so StrokeLabel, takes the sform when its code is positive. ITK, and so 3D Slicer, takes it
     only when its code is 1 and otherwise prefers the qform.
