@@ -50,7 +50,7 @@ def write_box_plots(scores: pd.DataFrame, folder: Path, columns: Sequence[Column
 
 
 def _draw(axes: Axes, scores: pd.DataFrame, column: Column, groups: list[str], methods: list[str]) -> None:
-    """All boxes of a metric."""
+    """Draw all boxes of a metric."""
     step = _GROUP_WIDTH / len(methods)
     for index, method in enumerate(methods):
         color = _COLORS[index % len(_COLORS)]
@@ -74,7 +74,7 @@ def _draw(axes: Axes, scores: pd.DataFrame, column: Column, groups: list[str], m
 
 
 def _box(axes: Axes, values: np.ndarray, position: float, width: float, color: str) -> None:
-    """One box with its cases as dots, spread evenly so that the picture is the same every time."""
+    """Draw one box with its cases as dots, spread evenly so that the picture is the same every time."""
     axes.boxplot(
         values,
         positions=[position],

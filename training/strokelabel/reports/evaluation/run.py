@@ -45,7 +45,7 @@ def evaluate_cases(
 
 
 def compare(case: EvaluationCase, method: Method, prediction: Path) -> ComparedMasks:
-    """A case's two masks on the common grid.
+    """Return a case's two masks on the common grid.
 
     Raises:
         ImageError, LabelMapError: one of them is not a mask.
@@ -83,7 +83,7 @@ def _evaluate(case: EvaluationCase, method: Method, table: ResultTable, progress
 
 
 def _fingerprint(case: EvaluationCase, method: Method) -> str:
-    """A check sum of what decides a case's scores; files by size and time, as reading them all would take long."""
+    """Return a check sum of the inputs of a case's scores; files by size and time, as reading them all would take long."""
     files, settings = method.inputs(case)
     stamps = [_stamp(path) for path in (case.reference, *files)]
     content = json.dumps([_METRICS_VERSION, stamps, settings], sort_keys=True)
@@ -91,7 +91,7 @@ def _fingerprint(case: EvaluationCase, method: Method) -> str:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    """Name, size and time of a file; zeros where there is none, which reading it will report."""
+    """Return the name, size and time of a file; zeros if it is missing, which is reported when it is read."""
     try:
         status = path.stat()
     except OSError:

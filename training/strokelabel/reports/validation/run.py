@@ -85,7 +85,7 @@ def score_cases(
 
 
 def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
-    """The first image of a batch as a scan: not negative, zero where the air is zero."""
+    """Convert the first image of a batch to a scan: not negative, zero where the air is zero."""
     data = (batch.image[0, 0] - batch.image[0, 0].min()).cpu().numpy()
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     return Image(data.astype(np.float32), affine, source=source)
@@ -145,7 +145,7 @@ def _compare(
 
 
 def write_table(scores: Sequence[CaseScore], path: Path) -> None:
-    """One CSV row per volume and contender, atomically."""
+    """Write one CSV row per volume and contender, atomically."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
@@ -170,7 +170,7 @@ def write_table(scores: Sequence[CaseScore], path: Path) -> None:
 
 
 def write_pictures(scores: Sequence[CaseScore], folder: Path, count: int = 12) -> None:
-    """Contact sheets of each contender, truth in green and prediction in red.
+    """Write contact sheets of each contender, truth in green and prediction in red.
 
     Written are `best-METHOD.png`, `worst-METHOD.png` and, of lesion-free heads in which it found most,
     `false-METHOD.png`.
