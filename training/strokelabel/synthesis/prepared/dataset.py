@@ -19,7 +19,7 @@ from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.types import Affine
 
 SPLIT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-"""How `stable_split` divides names unless told otherwise."""
+"""Default fractions of `stable_split`."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def find_sources(folders: Sequence[Path], prefix_source: bool) -> list[SourceFil
 
 
 def fingerprint(path: Path, *more: str) -> str:
-    """SHA-256 of a file's content and of further texts."""
+    """Return the SHA-256 of a file's content and of further texts."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     for text in more:
@@ -99,7 +99,7 @@ FORMAT_VERSION = 1
 """Version of the prepared files; brains and lesions of another version are made anew."""
 
 LESIONS_PER_SAVE = 500
-"""The bank is saved after so many new lesions, so that an interrupted run loses little."""
+"""Number of new lesions after which the bank is saved, so that an interrupted run loses little."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage ("brains" or "lesions"), how many are done, and how many there are."""
@@ -107,7 +107,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PreparationResult:
-    """What `prepare_data` did.
+    """Result of `prepare_data`.
 
     Attributes:
         data: the prepared folder, open.
@@ -237,7 +237,7 @@ def _prepare_lesions(
 
 
 def _known_lesions(path: Path) -> dict[tuple[str, str], Lesion]:
-    """Lesions of an earlier run by name and fingerprint; none when there is no sound bank."""
+    """Return the lesions of an earlier run by name and fingerprint; none without an undamaged bank."""
     try:
         bank = LesionBank.load(path)
     except DataError:

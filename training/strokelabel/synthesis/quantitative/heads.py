@@ -35,7 +35,7 @@ class QuantitativeHead(Head):
     labelled: Tensor
 
     def voxels(self, values: Tensor, air: Tensor) -> Tensor:
-        """The maps, relative to air; without further texture, since they have their own.
+        """Return the maps, relative to air; without further texture, since they have their own.
 
         Args:
             values: (batch, labels, features), not used; the first five features are the maps, others are spreads.
