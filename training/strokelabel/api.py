@@ -1,4 +1,4 @@
-"""The Python API: load a model, read a scan, predict, write the mask, evaluate.
+"""Python API: load a model, read a scan, predict, write the mask, evaluate.
 
 Everything here is also in `strokelabel` itself: `strokelabel.predict` is `strokelabel.api.predict`, imported when it is
 first used, so that `import strokelabel` takes no time.
