@@ -74,7 +74,9 @@ class CheckedApp(QueuedScoring):
         return f"{spec.name} {spec.version}"
 
     def image_ids(self) -> list[str]:
-        """Return the ids of all images, or their names; those of a DICOMweb server are only counted, without a request."""
+        """Return the ids of all images, or their names; those of a DICOMweb server are only counted,
+        without a request.
+        """
         return [] if "://" in self.studies else list(self.datastore().list_images())
 
     def cleanup_sessions(self) -> None:

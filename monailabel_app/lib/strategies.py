@@ -133,7 +133,9 @@ def _unlabelled(datastore: Datastore) -> list[Candidate]:
 
 
 def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
-    """Return the candidates to choose from now: those without objections, else the unreadable ones, else the skipped."""
+    """Return the candidates to choose from now: those without objections, else the unreadable ones, else
+    the skipped.
+    """
     waiting = [candidate for candidate in candidates if not candidate.info.get(SKIPPED)]
     readable = [candidate for candidate in waiting if not _is_unreadable(candidate, datastore)]
     if readable or waiting:

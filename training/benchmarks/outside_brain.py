@@ -164,7 +164,9 @@ def closing_of_parenchyma(scores: Scores) -> Mask:
 
 
 def synthetic_scans(prepared: Path, large: int, small: int) -> Iterator[tuple[Image, Mask, str]]:
-    """Yield the heads with one lesion each, whole and as a stack about it; contrasts, slices and heads change in turn."""
+    """Yield the heads with one lesion each, whole and as a stack about it; contrasts, slices and heads
+    change in turn.
+    """
     data, config = PreparedData.load(prepared), validation_config(SHAPE, SPACING_MM)
     config = config.model_copy(
         update={"lesion": config.lesion.model_copy(update={"count_weights": {1: 1.0}})}

@@ -23,7 +23,9 @@ _GB = 1e9
 
 
 def is_dicomweb(studies: str) -> bool:
-    """Return whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA datastores."""
+    """Return whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA
+    datastores.
+    """
     return studies.startswith(("http://", "https://")) and settings.MONAI_LABEL_DATASTORE.lower() not in (
         "xnat",
         "dsa",

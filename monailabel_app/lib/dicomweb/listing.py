@@ -116,7 +116,9 @@ class PacsListing:
             return self._listing
 
     def shown(self) -> tuple[Listing, PacsError | None]:
-        """Return the listing for /info/, which must not wait for a slow server, and the error that may make it wrong."""
+        """Return the listing for /info/, which must not wait for a slow server, and the error that may make
+        it wrong.
+        """
         if self._listing is None or self._listed_at < 0:
             with suppress(PacsError):
                 self.get()

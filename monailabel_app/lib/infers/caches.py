@@ -74,7 +74,9 @@ class RecentScans:
 
 
 def content_of(path: str) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of a folder's files; "" if something cannot be read."""
+    """Return the SHA-256 of a file, or of the names and contents of a folder's files; "" if something
+    cannot be read.
+    """
     place = Path(path)
     try:
         if place.is_file():

@@ -154,7 +154,9 @@ def _header(volume: Volume, code: int, itemsize: int) -> bytes:
 
 
 def _qform(affine: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Return the spacing, handedness and quaternion (b, c, d); no quaternion for sheared axes, which it can't express."""
+    """Return the spacing, handedness and quaternion (b, c, d); no quaternion for sheared axes, which it
+    can't express.
+    """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / spacing
     qfac = 1.0 if np.linalg.det(axes) > 0 else -1.0

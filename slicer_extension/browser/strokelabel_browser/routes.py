@@ -82,7 +82,9 @@ class Routes:
         return _attachment(f"{session.case.image.image_id}_report.json", "application/json", text.encode())
 
     async def state(self, request: web.Request) -> web.Response:
-        """Return the state for tests: voxels of the mask, and the running task; with ?views=yes also the views' mask."""
+        """Return the state for tests: voxels of the mask, and the running task; with ?views=yes also the
+        views' mask.
+        """
         session = self._presenter.session
         case = session.case
         shown = self._scene.mask() if request.query.get("views") else None

@@ -202,7 +202,9 @@ def score_real(
     development: bool,
     part: tuple[int, int] | None,
 ) -> tuple[list[RealScore], str, int]:
-    """Score the real set; return scores, table and the number of failures, and write the data set, scores and pictures."""
+    """Score the real set; return scores, table and the number of failures, and write the data set, scores
+    and pictures.
+    """
     from rich.console import Console
     from rich.progress import track
 

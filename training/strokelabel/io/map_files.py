@@ -109,7 +109,9 @@ def _describe(stem: Path, maps: dict[str, Path]) -> MapFiles:
 
 
 def _twin(stem: Path, kind: str, suffix: str) -> Path:
-    """Return the path at which `strokelabel predict` writes a segmentation of the scan that maps were estimated from."""
+    """Return the path at which `strokelabel predict` writes a segmentation of the scan that maps were
+    estimated from.
+    """
     name = stem.name
     if not name.startswith("sub-"):
         return stem.with_name(f"{name}_{kind}_{suffix}.nii.gz")

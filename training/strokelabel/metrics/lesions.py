@@ -14,7 +14,7 @@ CONNECTIVITY: Final = 26
 
 
 def label_lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the lesions of a mask.
+    """Label the lesions of a mask.
 
     Args:
         mask: (i, j, k), true (or not zero) inside lesions.
@@ -74,7 +74,9 @@ class LesionDetection:
         return abs(self.reference - self.predicted)
 
     def f1(self, empty: float = 1.0) -> float:
-        """Return the lesion-wise F1, 2 found / (2 found + missed + invented); `empty` where there is no lesion at all."""
+        """Return the lesion-wise F1, 2 found / (2 found + missed + invented); `empty` where there is no
+        lesion at all.
+        """
         total = 2 * self.found + self.missed + self.invented
         return 2 * self.found / total if total else empty
 

@@ -56,7 +56,9 @@ def hd95_mm(
 
 
 def _surface_mm(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Return the positions (n, 3) in mm of the voxels that share a face with what is outside the mask, or end the grid."""
+    """Return the positions (n, 3) in mm of the voxels that share a face with what is outside the mask, or
+    end the grid.
+    """
     if not mask.any():
         return np.empty((0, 3))
     box = box_around(mask)

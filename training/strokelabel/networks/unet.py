@@ -115,7 +115,9 @@ def _subpixel_network(config: UNetConfig) -> nn.Module:
 
 
 def _plain_network(config: UNetConfig) -> nn.Module:
-    """Return an nnU-Net style network: instance norm with affine parameters, leaky ReLU, 1 x 1 x 1 output convolution."""
+    """Return an nnU-Net style network: instance norm with affine parameters, leaky ReLU, 1 x 1 x 1 output
+    convolution.
+    """
     levels = len(config.channels)
     network = DynUNet(
         spatial_dims=3,

@@ -31,7 +31,7 @@ def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[s
 
 
 def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the parts of a mask from 1; voxels that touch at corners are one part (26-connected).
+    """Label the parts of a mask from 1; voxels that touch at corners are one part (26-connected).
 
     Returns:
         int32 (i, j, k), 0 outside; and how many there are.

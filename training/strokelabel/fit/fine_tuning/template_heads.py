@@ -94,7 +94,9 @@ def _write(folder: Path, voxel_mm: int) -> None:
 
 
 def _tissues(voxel_mm: int) -> tuple[NDArray[np.float32], Mask, Affine]:
-    """Return the fractions of gray matter, white matter and CSF (3, x, y, z); where they are; voxel index to ICBM mm."""
+    """Return the fractions of gray matter, white matter and CSF (3, x, y, z); where they are; voxel index
+    to ICBM mm.
+    """
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     template = load_mni152_template(resolution=voxel_mm)

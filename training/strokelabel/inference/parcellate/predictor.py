@@ -106,7 +106,9 @@ class Parcellator(ScanModel):
         return replace(found, seconds=time.perf_counter() - began)
 
     def _decide(self, channels: Iterator[Volume], image: Image) -> Parcellation:
-        """Return the labels and volumes from channels that come one at a time, so that they need not all be in memory."""
+        """Return the labels and volumes from channels that come one at a time, so that they need not all be
+        in memory.
+        """
         shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
         best, labels = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
         volumes = {TOTAL_INTRACRANIAL: 0.0}

@@ -125,7 +125,9 @@ def spread_label(
 
 
 def _fixed(place: Neighbourhood, painted: LabelVolume, lesion: bool) -> Volume:
-    """Return the probability (x, y, z) of lesion where it is given, by the prompt or by earlier paint; NaN elsewhere."""
+    """Return the probability (x, y, z) of lesion where it is given, by the prompt or by earlier paint; NaN
+    elsewhere.
+    """
     fixed = np.full(place.seeds.shape, np.nan, np.float32)
     for value, given in ((LESION, 1.0), (NOT_LESION, 0.0)):
         here = painted == value

@@ -83,7 +83,9 @@ def _evaluate(case: EvaluationCase, method: Method, table: ResultTable, progress
 
 
 def _fingerprint(case: EvaluationCase, method: Method) -> str:
-    """Return a check sum of the inputs of a case's scores; files by size and time, as reading them all would take long."""
+    """Return a check sum of the inputs of a case's scores; files by size and time, as reading them all
+    would take long.
+    """
     files, settings = method.inputs(case)
     stamps = [_stamp(path) for path in (case.reference, *files)]
     content = json.dumps([_METRICS_VERSION, stamps, settings], sort_keys=True)

@@ -90,7 +90,9 @@ def slab_scores(
 
 
 def _sides(shape: tuple[int, ...], normal: int, spec: ModelSpec, multiple: int) -> tuple[int, int, int]:
-    """Return the sides of the network's input: the slab along its normal, its field of view or more along the others."""
+    """Return the sides of the network's input: the slab along its normal, its field of view or more along
+    the others.
+    """
     field = [side / spec.spacing_mm for side in spec.field_of_view_mm]
     least = [size if axis == normal else max(size, field[axis]) for axis, size in enumerate(shape)]
     return triple(ceil(side / multiple - 1e-6) * multiple for side in least)

@@ -111,7 +111,9 @@ _Box = tuple[slice, slice, slice]
 def _two_largest(
     labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """Return the two largest structures of each voxel, the first one's share, and the fractions of the tissue groups."""
+    """Return the two largest structures of each voxel, the first one's share, and the fractions of the
+    tissue groups.
+    """
     size = torch.zeros(2, *shape)
     name = torch.zeros(2, *shape, dtype=torch.uint8)
     groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}

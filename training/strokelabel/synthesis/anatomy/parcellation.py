@@ -147,7 +147,9 @@ def largest_share(first: Tensor, second: Tensor, fraction: Tensor, index: Tensor
 
 
 def _disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """Return whether the eight voxels of the cell that starts at each voxel hold more than one class. (x, y, z) bool."""
+    """Return whether the eight voxels of the cell that starts at each voxel hold more than one class. (x,
+    y, z) bool.
+    """
     inner = tuple(slice(None, -1) for _ in range(3))
     reference = first[inner]
     mixed = torch.zeros_like(first, dtype=torch.bool)

@@ -72,7 +72,9 @@ class CoarseGrid:
         return coordinates.permute(0, 4, 1, 2, 3)
 
     def _centre_positions(self, source: int, target: int) -> Tensor:
-        """Return the positions of the centres of other voxels along an axis of so many voxels, edges held, (target,)."""
+        """Return the positions of the centres of other voxels along an axis of so many voxels, edges held,
+        (target,).
+        """
         centres = (torch.arange(target, device=self.device) + 0.5) * (source / target) - 0.5
         return centres.clamp_(0, source - 1)
 

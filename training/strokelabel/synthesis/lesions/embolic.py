@@ -135,7 +135,9 @@ class LesionArranger:
 
 
 def _on_side(positions: NDArray[np.float64], side: float) -> NDArray[np.float64]:
-    """Return the positions (n, 3) reflected onto one side; the prior is symmetric, so this is the prior of that side."""
+    """Return the positions (n, 3) reflected onto one side; the prior is symmetric, so this is the prior of
+    that side.
+    """
     reflected = positions.copy()
     reflected[:, 0] = side * np.abs(positions[:, 0])
     return reflected

@@ -136,7 +136,9 @@ class ReplayStream:
             self._next = self._following(self._next)
 
     def _following(self, position: int) -> int:
-        """Return the position that is requested after this one: the next of the batch, or the first of the next batch."""
+        """Return the position that is requested after this one: the next of the batch, or the first of the
+        next batch.
+        """
         step, place = divmod(position, self.batch_size)
         return position + 1 if place + 1 < self.batch_size else (step + self.stride) * self.batch_size
 

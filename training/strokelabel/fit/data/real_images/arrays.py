@@ -12,7 +12,9 @@ _MAX_SAMPLES = 40_000
 
 
 def box_mean(image: Tensor, size: int = 3) -> Tensor:
-    """Return the mean over `size` voxels along each axis of an image (x, y) or (x, y, z); zeros lie beyond its borders."""
+    """Return the mean over `size` voxels along each axis of an image (x, y) or (x, y, z); zeros lie beyond
+    its borders.
+    """
     pool = F.avg_pool2d if image.ndim == 2 else F.avg_pool3d
     # Padded beforehand, since pooling refuses an image smaller than its window.
     padded = F.pad(image, (size // 2,) * (2 * image.ndim))
