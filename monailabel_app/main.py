@@ -25,7 +25,7 @@ from lib.training.fine_tune_task import make_trainers, versions_folder
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
 # such class may be imported by name.
 class StrokeLabelApp(CheckedApp, MONAILabelApp):
-    """Builds the tasks around one model: "base", or that of `--conf model NAME|PATH`."""
+    """MONAI Label app around one model: "base", or that of `--conf model NAME|PATH`."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = conf or {}

@@ -46,7 +46,7 @@ class ServedModel:
         return self._spec
 
     def predictor(self, device: str) -> Predictor:
-        """Predictor of the active version; one thread per device may use it at a time.
+        """Return the predictor of the active version; one thread per device may use it at a time.
 
         Args:
             device: "cpu", "cuda" or "cuda:<n>".

@@ -23,7 +23,7 @@ class InvalidRequestError(StrokeLabelError):
 
 
 class UnknownNameError(StrokeLabelError):
-    """No image, model, strategy or label of that name."""
+    """Unknown image, model, strategy or label."""
 
 
 class NameTakenError(StrokeLabelError):
@@ -35,7 +35,7 @@ class UnsupportedFileError(StrokeLabelError):
 
 
 class TooLargeError(StrokeLabelError):
-    """More than the server takes."""
+    """Upload or body above the server's limit."""
 
 
 class ForbiddenError(StrokeLabelError):
@@ -47,7 +47,7 @@ class TaskRunningError(StrokeLabelError):
 
 
 class BusyError(StrokeLabelError):
-    """More requests wait than may; the same one will do later."""
+    """Too many waiting requests; the same request may succeed later."""
 
     retry_after_s = 10
 

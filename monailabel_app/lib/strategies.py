@@ -46,7 +46,7 @@ class Candidate:
 
 
 class SampleStrategy(Strategy):
-    """Offers images that have no final label, or one that was rejected.
+    """Strategy that suggests images without a final label, or with a rejected one.
 
     Images that another client was given within the last `RESERVED_MINUTES` are left out (option `reserve_minutes`, 0 to
     offer them nevertheless); images that somebody skipped come last, the one that was skipped longest ago first; those
@@ -181,7 +181,7 @@ def _seconds(value: object) -> float:
 
 
 class FirstSample(SampleStrategy):
-    """Offers images in the order of their ids."""
+    """Strategy that suggests images in the order of their ids."""
 
     def __init__(self) -> None:
         super().__init__("First unlabelled image in the order of names")
@@ -194,7 +194,7 @@ class FirstSample(SampleStrategy):
 
 
 class RandomSample(SampleStrategy):
-    """Weighs each unlabelled image by the seconds since this strategy last offered it.
+    """Strategy that weights each unlabelled image by the seconds since it was last offered.
 
     MONAI Label's own strategy fails when every image was offered within the same second; here a weight is
     never below one.
@@ -215,7 +215,7 @@ class RandomSample(SampleStrategy):
 
 
 class DiversitySample(SampleStrategy):
-    """Offers the scan whose descriptor is farthest from the nearest labelled one (greedy k-center, a core-set).
+    """Strategy that suggests the scan farthest from its nearest labelled one (greedy k-center, a core-set).
 
     Scans that others were given count as labelled. The scoring method `uncertainty` computes the descriptors on its
     way. Scans without one come after those with; if there are none, the choice is random.
@@ -249,7 +249,7 @@ def _descriptor(info: dict[str, Any]) -> tuple[float, ...]:
 
 
 class UncertaintySample(SampleStrategy):
-    """Offers the scan with the highest score of the scoring method `uncertainty`.
+    """Strategy that suggests the scan with the highest score of the method `uncertainty`.
 
     A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
     others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals

@@ -1,4 +1,4 @@
-"""Does it matter which scans are labelled next? Strategies compared by simulated annotators on synthetic subjects.
+"""Comparison of active learning strategies by simulated annotators on synthetic subjects.
 
     python training/benchmarks/active_learning.py --prepared prepared -o runs/active-learning
 
@@ -87,7 +87,7 @@ QUICK = Plan(pool=(*KNOWN[:2], *NEW), test=(KNOWN[0], NEW[0]), rounds=1, per_rou
 
 @dataclass(frozen=True)
 class Simulation:
-    """One seed: a pool, test scans, and what each strategy makes of them.
+    """Simulation of one seed: a pool, test scans, and the result of each strategy.
 
     Attributes:
         plan: sizes.

@@ -32,7 +32,7 @@ _THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One volume of the benchmark, (x, y, z) at 1 mm, and what the model finds in it."""
+    """One volume of the benchmark, (x, y, z) at 1 mm, and the model's prediction."""
 
     case: ValidationCase
     image: np.ndarray
@@ -108,7 +108,7 @@ def nth_volume(maker: VolumeMaker, number: int) -> Volume:
 
 
 class VolumeMaker:
-    """Makes and predicts volumes of the benchmark, once."""
+    """Generator of volumes of the benchmark with their predictions, each once."""
 
     def __init__(self, prepared: Path, cache: Path, model: str) -> None:
         self._prepared, self._cache, self._model = prepared, cache, model

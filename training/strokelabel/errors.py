@@ -88,7 +88,7 @@ class WeightsError(StrokeLabelError):
 
 
 class UnknownModelError(StrokeLabelError):
-    """No model of that name is registered."""
+    """Name of a model that is not registered."""
 
 
 class CheckpointError(StrokeLabelError):

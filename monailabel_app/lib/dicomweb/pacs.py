@@ -1,4 +1,4 @@
-"""Talking to one DICOMweb server: what was asked, or one sentence why not."""
+"""Requests to one DICOMweb server, with one clear message when they fail."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _reason(error: Exception) -> str:
 
 
 class _PatientAdapter(requests.adapters.HTTPAdapter):
-    """Gives every request a time limit; dicomweb-client sets none."""
+    """HTTP adapter with a time limit for every request; dicomweb-client sets none."""
 
     def __init__(self, read_s: float) -> None:
         self._limits = (_CONNECT_S, read_s)

@@ -1,4 +1,4 @@
-"""Taking turns: one inference at a time on each device, a bounded number that wait, none for clients that have left."""
+"""Queue of inferences: one at a time on each device, a bounded number waiting, none for clients that have left."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class InferenceQueue:
-    """Lets one thread in at a time, in the order in which they came.
+    """Queue that admits one thread at a time, in the order of arrival.
 
     What takes memory, reading the scan included, belongs inside a turn.
 

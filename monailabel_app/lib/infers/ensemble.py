@@ -19,7 +19,7 @@ from strokelabel.inference.segment.scores import Prediction
 
 
 class SegmentEnsemble(PredictionTask):
-    """Answers 1 inside the lesion and 0 elsewhere, on the grid of the image that was asked for.
+    """Lesion mask (1 inside the lesion, 0 elsewhere) on the grid of the requested image.
 
     The sequences are those of the same BIDS subject and session in the datastore, or the NIfTI files of a session
     of MONAI Label; they must lie in one space, as those of one examination do.

@@ -43,7 +43,7 @@ STARTS = ("stored label", "prediction", "nothing")
 
 
 class RefineLesion(InferTask):
-    """Answers the corrected mask, 1 inside the lesion and 0 elsewhere.
+    """Corrected mask, 1 inside the lesion and 0 elsewhere.
 
     Args:
         segmenter: scans and predictions, shared with the tasks that segment.

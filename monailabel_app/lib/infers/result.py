@@ -1,4 +1,4 @@
-"""Writing a mask or a map to the file that an answer carries, and how sure the model is of it."""
+"""Writing the mask or map of an answer, and its mean confidence."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}
 
 
 class SegmentLesion(PredictionTask):
-    """Answers 1 inside the lesion and 0 elsewhere, after one pass of the network."""
+    """Lesion mask (1 inside the lesion, 0 elsewhere) from one pass of the network."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__(segmenter, dict(LESION_LABELS), "Stroke lesion in a brain scan of any contrast")
@@ -44,7 +44,7 @@ class SegmentLesionAccurately(PredictionTask):
 
 
 class SegmentTissues(PredictionTask):
-    """Answers the class of each voxel: 0 background, then the tissues and the lesion in the model's order."""
+    """Class of each voxel: 0 background, then the tissues and the lesion in the model's order."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         names = segmenter.model.spec.class_names

@@ -72,7 +72,7 @@ class Found:
 
 
 class Segmenter:
-    """Finds what the served model says about scans.
+    """Scores of scans by the served model.
 
     Args:
         model: the model.

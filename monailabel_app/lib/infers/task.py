@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class PredictionTask(InferTask):
-    """Segments a scan and answers with a mask, or a map, on the scan's own grid.
+    """Task that segments a scan and answers with a mask or a map on the scan's own grid.
 
     Args:
         segmenter: what segments.

@@ -22,7 +22,7 @@ _SUBMITTED, _PREDICTED = DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL
 
 
 class DiceScoring(StoredScoring):
-    """Compares the final label of each scan with the original one, where both are there.
+    """Comparison of the final label of each scan with the original one, where both exist.
 
     Two empty masks score 1, one empty mask 0. A label that cannot be compared (another shape or place, a damaged file)
     gets no number but a reason, and the others are scored nevertheless.

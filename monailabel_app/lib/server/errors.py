@@ -1,4 +1,4 @@
-"""Answers to requests that fail: always JSON with one sentence."""
+"""Answers to failed requests: always JSON with one sentence."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def short_hash(image_id: str) -> str:
 
 
 class Redaction:
-    """Takes ids of images and paths of files out of messages.
+    """Filter that removes ids of images and paths of files from messages.
 
     Args:
         known_ids: gives the ids at the time of the message.

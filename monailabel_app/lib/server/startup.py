@@ -1,4 +1,4 @@
-"""Everything between the network and the app, installed while the server starts.
+"""Middleware, routes and tasks of the server, installed while it starts.
 
 The app is built within the server's own start-up, before the first request. What is put in here therefore holds for
 a plain `monailabel start_server` as well as for `strokelabel serve`.

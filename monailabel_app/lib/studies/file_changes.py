@@ -134,7 +134,7 @@ _POLLED_EVENTS = ("created", "deleted", "moved", "modified")
 
 
 class _StudyEvents(FileSystemEventHandler):
-    """Calls back when a folder, image or label appeared, was written, vanished or was renamed."""
+    """Event handler for folders, images and labels that appear, change, vanish or are renamed."""
 
     def __init__(self, changed: Callable[[], None], events: tuple[str, ...]) -> None:
         self._changed = changed

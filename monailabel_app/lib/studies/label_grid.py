@@ -1,4 +1,4 @@
-"""Bringing labels onto the grid of their scan: turned and flipped exactly, never interpolated.
+"""Reordering of labels to the grid of their scan: permuted and flipped exactly, never interpolated.
 
 3D Slicer holds left-handed scans (LAS, LPI, LIA, as dcm2niix and FSL write them) with their last axis flipped,
 and saves masks so: the same voxels in another order. Reordering brings them back exactly. Its segmentations may

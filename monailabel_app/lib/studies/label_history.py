@@ -1,4 +1,4 @@
-"""Keeping every version of a label, so that one that was overwritten or deleted can be had back."""
+"""History of labels, from which overwritten or deleted versions can be restored."""
 
 from __future__ import annotations
 

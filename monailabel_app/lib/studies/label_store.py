@@ -27,7 +27,7 @@ SUFFIX = ".nii.gz"
 
 
 class KeptLabels:
-    """Writes and removes labels; whoever calls holds the datastore's lock.
+    """Labels on disk; the caller holds the datastore's lock.
 
     Args:
         studies: the studies folder.

@@ -31,7 +31,7 @@ def read_stats(path: Path) -> dict[str, Any]:
 
 
 class StatsWriter:
-    """Writes stats under the names that the stock viewers read, and lines for GET /train/.
+    """Writer of stats under the names that the stock viewers read, and of lines for GET /train/.
 
     Args:
         path: the file.

@@ -27,7 +27,7 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 
 
 class NiftiFiles:
-    """Reads and writes .nii and .nii.gz."""
+    """Reader and writer of .nii and .nii.gz."""
 
     def read(self, path: Path) -> Volume:
         """Read a file.

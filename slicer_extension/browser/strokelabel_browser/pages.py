@@ -9,7 +9,7 @@ from wslink.websocket import LinkProtocol
 
 
 class PageCounter(LinkProtocol):
-    """Counts the connections and tells all pages.
+    """Counter of the connections, shown on all pages.
 
     Args:
         server: of the page.

@@ -34,7 +34,7 @@ Clicked = Callable[[tuple[float, float, float]], None]
 
 
 class ClickPipeline(SegmentationEffectPipeline):
-    """Hands each press of the left button in a slice view to its effect."""
+    """Pipeline that passes each press of the left button in a slice view to its effect."""
 
     def CanProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> tuple[bool, float]:  # noqa: D102 - named by VTK
         return bool(self.IsActive()) and event.GetType() == int(vtkCommand.LeftButtonPressEvent), 0

@@ -22,7 +22,7 @@ STATUS_TEXT = {
 
 
 class PageView:
-    """Implements `StrokeLabelLib.session.view.View`.
+    """View of the page; see `StrokeLabelLib.session.view.View`.
 
     Args:
         state: of the page.

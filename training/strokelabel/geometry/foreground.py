@@ -1,4 +1,4 @@
-"""Telling the head from the air around it, generously, and dilation of binary volumes."""
+"""Segmentation of the head from air, generously, and dilation of binary volumes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ OnPass = Callable[[int, int], None]
 
 
 class Engine:
-    """Runs a network over a volume of any size.
+    """Inference engine for volumes of any size.
 
     Args:
         network: maps (1, 1, x, y, z) to (1, channels, x, y, z), as a rule logits; in evaluation mode, on `device`.

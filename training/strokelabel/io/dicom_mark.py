@@ -1,4 +1,4 @@
-"""Telling DICOM files from others without reading them."""
+"""Detection of DICOM files without reading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a DICOM SEG, whoever made it, onto the grid of the series that it segments.
+"""Reading a DICOM SEG of any program onto the grid of the series that it segments.
 
 Read with pydicom alone: SEGs of viewers often miss what stricter readers ask for.
 """

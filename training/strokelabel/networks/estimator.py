@@ -73,7 +73,7 @@ class EstimatorConfig(BaseModel):
 
 
 class Estimator(nn.Module):
-    """Estimates the four maps from a scan; see `EstimatorConfig`.
+    """Network that estimates the four maps from a scan; see `EstimatorConfig`.
 
     Args:
         config: the network's size.

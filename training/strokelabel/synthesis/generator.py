@@ -104,7 +104,7 @@ class SyntheticBatch:
 
 
 class Synthesizer:
-    """Makes synthetic images from a set of heads and a bank of lesions.
+    """Generator of synthetic images from a set of heads and a bank of lesions.
 
     Args:
         heads: label maps at the working resolution.

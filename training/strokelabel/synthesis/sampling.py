@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Sampler:
-    """Draws parameters from one seed, on the CPU, so that they are the same whatever device they are applied on."""
+    """Source of random parameters from one seed, on the CPU, so that they are the same on every device."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)

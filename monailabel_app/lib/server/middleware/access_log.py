@@ -1,4 +1,4 @@
-"""One line in the log for each request, and the last resort when a request fails by a fault of ours."""
+"""Log line of each request, and handler of internal errors."""
 
 from __future__ import annotations
 

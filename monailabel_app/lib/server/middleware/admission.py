@@ -16,7 +16,7 @@ UPLOADS_AT_ONCE = 16
 
 
 class Admission:
-    """Counts inferences (and other long work) and uploads, and answers 503 beyond a bound of each.
+    """Limit of concurrent inferences (and other long work) and uploads; requests beyond it get 503.
 
     Args:
         app: what is asked next.

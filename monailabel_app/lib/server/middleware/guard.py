@@ -16,7 +16,7 @@ OPEN_PATHS = frozenset({"/health", "/auth/", "/auth/token"})
 
 
 class AddressGuard:
-    """Refuses addresses and pages through which a web page elsewhere could drive a server on this machine.
+    """Check of addresses and origins, so that other web pages cannot use a server on this machine.
 
     A foreign page sends its own Origin. Or it has its name resolved to 127.0.0.1 (DNS rebinding), and then the
     Host of its requests is that name.
@@ -56,7 +56,7 @@ class AddressGuard:
 
 
 class TokenGuard:
-    """Asks for the token, in constant time.
+    """Check of the token, in constant time.
 
     Args:
         app: what is asked next.

@@ -16,7 +16,7 @@ UPLOADS = ("multipart/form-data", "multipart/related")
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, and JSON that is none.
+    """Limit of the size of bodies, and check of JSON.
 
     Uploads (multipart, of forms and of DICOMweb) stream through and are counted; everything else is small and read as
     a whole.

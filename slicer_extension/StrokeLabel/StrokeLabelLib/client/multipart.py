@@ -1,4 +1,4 @@
-"""Taking an answer of /infer/ apart; `cgi`, which others use for it, is gone from Python 3.13."""
+"""Parser of multipart answers of /infer/; Python 3.13 no longer has `cgi`, which others use for it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Transport:
-    """Sends requests to one server.
+    """HTTP transport to one server.
 
     What changes nothing, or the same thing when it is done twice, is tried again when the server can't be reached
     or is busy; starting and stopping training is not.

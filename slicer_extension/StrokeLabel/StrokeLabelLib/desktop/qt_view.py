@@ -50,7 +50,7 @@ BUTTONS = {
 
 
 class QtView:
-    """Implements `View`.
+    """View in desktop 3D Slicer.
 
     Args:
         ui: the widgets of StrokeLabel.ui by name.

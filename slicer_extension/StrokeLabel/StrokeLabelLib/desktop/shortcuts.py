@@ -22,7 +22,7 @@ SHORTCUTS: dict[str, tuple[str, str]] = {
 
 
 class Shortcuts:
-    """Installs the keys on the main window, and takes them away again.
+    """Keyboard shortcuts on the main window.
 
     Args:
         commands: what to call, by the keys of `SHORTCUTS`.

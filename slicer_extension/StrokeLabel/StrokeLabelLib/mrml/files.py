@@ -17,7 +17,7 @@ UNEVEN_MM = 0.05
 
 
 class MrmlFiles:
-    """Reads NIfTI, NRRD, MetaImage and DICOM series; writes whatever Slicer can.
+    """Reader of NIfTI, NRRD, MetaImage and DICOM series; writer of all formats of Slicer.
 
     NIfTI is read by `NiftiFiles`: where the sform's code is not 1, Slicer prefers the qform, which would put a scan
     elsewhere than on the server.

@@ -1,4 +1,4 @@
-"""Filling the slices between those that were painted."""
+"""Interpolation between painted slices."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ AUTOSAVE_S = 10.0
 
 
 class Presenter:
-    """Takes every decision of the interface.
+    """Presenter: the logic of the interface.
 
     Args:
         view: shows what it is told.

@@ -26,7 +26,7 @@ SEGMENTING_KINDS = ("segmentation", "detection")
 
 @dataclass(eq=False)
 class Session:
-    """One user's work with one server.
+    """Session of one user with one server.
 
     Attributes:
         view: what the user sees.

@@ -29,7 +29,7 @@ _LENGTH_FLOOR = 1e-6
 
 
 class FeatureNetwork(Protocol):
-    """Gives features of images, at one or several levels."""
+    """Network that computes features of images, at one or several levels."""
 
     def features(self, images: Tensor) -> Sequence[Tensor]:
         """Return the features of z-scored images (batch, 1, x, y, z): per level (batch, channels, x', y', z')."""

@@ -1,4 +1,4 @@
-"""One fine-tuning session: its objective, training on submitted and synthetic items, and the judgement at its end."""
+"""One fine-tuning session: its objective, training on submitted and synthetic items, and the final evaluation."""
 
 from __future__ import annotations
 

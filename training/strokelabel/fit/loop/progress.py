@@ -37,7 +37,7 @@ class TrainingProgress:
 
 
 class ProgressDisplay:
-    """Writes to standard error; used as a context."""
+    """Progress bar on standard error; used as a context."""
 
     def __init__(self, steps: int, done: int, *, enabled: bool = True) -> None:
         # Whoever shows progress in another way does without this package.

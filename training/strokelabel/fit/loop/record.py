@@ -25,7 +25,7 @@ _IN_FLIGHT = 2
 
 
 class DeferredRows:
-    """Hands rows on as plain numbers, in order, once a device has computed them.
+    """Rows that are passed on as plain numbers, in order, once a device has computed them.
 
     Reading a number from a GPU at once would leave it idle while the next step is prepared. Numbers are copied in the
     background instead, and waited for two steps later. On the CPU nothing is deferred.

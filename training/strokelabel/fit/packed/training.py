@@ -116,7 +116,7 @@ def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device) -
 
 
 class _Watcher:
-    """Writes weights and tables into the folder that is kept, as training goes."""
+    """Callback that writes weights and tables into the output folder during training."""
 
     def __init__(self, recipe: Recipe, options: argparse.Namespace) -> None:
         self._recipe = recipe

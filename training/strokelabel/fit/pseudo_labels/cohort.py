@@ -75,7 +75,7 @@ COLUMNS = (
 
 
 class PseudoLabeler:
-    """Draws and judges masks.
+    """Pseudo-labels of a cohort: predicted and checked by the quality gate.
 
     Args:
         predictor: draws the lesions.

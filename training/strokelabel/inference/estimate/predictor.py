@@ -38,7 +38,7 @@ class Estimate:
 
 
 class QuantitativeEstimator(ScanModel):
-    """Estimates quantitative maps of T1-weighted (MPRAGE) scans of any orientation and spacing.
+    """Estimator of quantitative maps of T1-weighted (MPRAGE) scans of any orientation and spacing.
 
     Args:
         spec, network, device: see `ScanModel`; the network maps normalised scans to maps (1, 4, x, y, z).

@@ -48,7 +48,7 @@ def parcellate_scans(
 
 
 class _ParcellateTask:
-    """Finds the structures of each scan."""
+    """Batch task that segments the structures of each scan."""
 
     def __init__(self, parcellator: Parcellator, folder: Path, overwrite: bool) -> None:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())

@@ -1,4 +1,4 @@
-"""Writing a parcellation's files: structures, their names, their volumes, and where they came from."""
+"""Writing a parcellation's files: structures, their names, volumes and provenance."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Parcellation:
 
 
 class Parcellator(ScanModel):
-    """Finds the structures of a scan of any contrast, orientation and spacing.
+    """Parcellation of scans of any contrast, orientation and spacing.
 
     Attributes:
         structures: of the network's channels.

@@ -1,4 +1,4 @@
-"""From probabilities to a lesion mask: threshold, holes, and lesions too small to believe."""
+"""Lesion mask from probabilities: threshold, holes and small lesions."""
 
 from __future__ import annotations
 

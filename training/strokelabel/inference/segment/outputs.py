@@ -1,4 +1,4 @@
-"""Writing a prediction's files: mask, maps, and a sidecar that says where they came from."""
+"""Writing a prediction's files: mask, maps, and a sidecar with their provenance."""
 
 from __future__ import annotations
 

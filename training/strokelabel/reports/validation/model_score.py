@@ -1,4 +1,4 @@
-"""One number for a model: the mean of what it scores on the synthetic benchmark and on real slices.
+"""Overall score of a model: the mean of its scores on the synthetic benchmark and on real slices.
 
 Of the real slices those of the validation set count, and those of the development set where only these were scored.
 """

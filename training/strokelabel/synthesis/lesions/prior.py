@@ -98,7 +98,7 @@ _BINS = 12
 
 
 class BalancedSelection:
-    """Draws masks with a flattened distribution of log-volume.
+    """Selection of masks with a flattened distribution of log-volume.
 
     Args:
         volumes_ml: (n,) of the masks, n at least 1.

@@ -75,7 +75,7 @@ def dresses(config: LesionConfig) -> bool:
 
 
 class Realism:
-    """Draws and applies the switches of a recipe.
+    """Sampling and application of the switches of a recipe.
 
     Args:
         bank: lesion masks.

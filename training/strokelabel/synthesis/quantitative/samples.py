@@ -73,7 +73,7 @@ class EstimationSample:
 
 
 class EstimationSynthesizer:
-    """Simulates MPRAGE scans with their maps.
+    """Simulator of MPRAGE scans with their maps.
 
     Args:
         synthesizer: draws anatomy and quantitative values; its contrast must be that of the physics.

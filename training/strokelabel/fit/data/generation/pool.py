@@ -23,7 +23,7 @@ class _Request:
 
 
 class PendingGroups:
-    """Asks for each group once, and forgets those that nobody will take any more.
+    """Requests for groups: each is made once, and dropped when it is no longer needed.
 
     Args:
         source: makes the groups.

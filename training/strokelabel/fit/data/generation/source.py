@@ -10,7 +10,7 @@ from strokelabel.fit.data.stream import Batch
 
 
 class ImageSource(Protocol):
-    """Makes images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
+    """Source of images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
 
     Groups are made as a whole and always in the same way, so that the values of an image depend neither on who asks
     for it nor on what is made beside it.
@@ -35,7 +35,7 @@ class ImageSource(Protocol):
 
 
 class LocalSource:
-    """Makes each group at once, in the thread that asks for it.
+    """Source that makes each group synchronously, in the calling thread.
 
     Args:
         stream: makes the images.
