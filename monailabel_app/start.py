@@ -1,6 +1,6 @@
 """Serve the MONAI Label app on a copy of sample scans, and the browser page, until Ctrl-C: what `make start` calls.
 
-`strokelabel serve` and `strokelabel browse` do the same apart, for scans of one's own.
+`strokelabel serve` and `strokelabel browse` do the same separately, for other scans.
 """
 
 from __future__ import annotations

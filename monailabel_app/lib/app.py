@@ -102,7 +102,7 @@ class CheckedApp(QueuedScoring):
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment one image.
 
-        Written anew because MONAI Label's own opens `image` as a path of the server when there is such a
+        Reimplemented because MONAI Label's own opens `image` as a path of the server when there is such a
         file, relative to wherever the server was started.
 
         Args:
@@ -126,7 +126,7 @@ class CheckedApp(QueuedScoring):
             known = {
                 "image": str(image.path),
                 "image_name": image.name,
-                # asked for by few tasks, and a server of images may have to be asked for them
+                # used by few tasks, and may take requests to a server of images
                 "stored_label": partial(_label, image, store),
                 "sequences": partial(_sequences, image, store),
             }
@@ -143,7 +143,7 @@ class CheckedApp(QueuedScoring):
 
     @answered_as_http()
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the image to label next, by the strategy asked for; {} when all are labelled.
+        """Return the image to label next, by the requested strategy; {} when all are labelled.
 
         Raises:
             HTTPException: 404 for an unknown strategy.

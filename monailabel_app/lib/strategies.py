@@ -49,7 +49,7 @@ class SampleStrategy(Strategy):
     """Strategy that suggests images without a final label, or with a rejected one.
 
     Images that another client was given within the last `RESERVED_MINUTES` are left out (option `reserve_minutes`, 0 to
-    offer them nevertheless); images that somebody skipped come last, the one that was skipped longest ago first; those
+    offer them nevertheless); skipped images come last, the one that was skipped longest ago first; those
     that scoring could not read come after all others that were not skipped.
 
     A request may name an image to `skip`: it is noted before another one is chosen.
@@ -106,7 +106,7 @@ def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
 def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float) -> bool:
     """Return whether another client was given an image after a time (seconds since the epoch), and did not skip it.
 
-    Clients that do not say who they are cannot be told apart: nothing is reserved for them or from them.
+    Clients that do not say who they are cannot be distinguished: nothing is reserved for them or from them.
     """
     if client is None:
         return False
@@ -251,7 +251,7 @@ def _descriptor(info: dict[str, Any]) -> tuple[float, ...]:
 class UncertaintySample(SampleStrategy):
     """Strategy that suggests the scan with the highest score of the method `uncertainty`.
 
-    A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
+    A score by earlier weights serves until the scan is scored again. A scan without any counts as the median of the
     others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals
     the one without a score goes first, else chance decides; so it does as long as there are no scores.
     """

@@ -61,7 +61,7 @@ class Bench:
         raise TimeoutError(f"timed out; the state is {self.state()}")
 
     def rest(self) -> None:
-        """Wait until nothing goes on and the views have come to rest."""
+        """Wait until no task runs and the views have come to rest."""
         self.wait(lambda s: not s["busy"])
         self.window.wait_for_timeout(1500)
 
@@ -103,7 +103,7 @@ class Bench:
         return taken
 
     def threshold_updates(self, seconds: float) -> float:
-        """Return the number of mask updates a second in the views while the slider is dragged to and fro."""
+        """Return the number of mask updates a second in the views while the slider is dragged back and forth."""
         box = self.window.locator('[data-test="threshold"]').bounding_box()
         assert box is not None
         middle = box["y"] + box["height"] / 2
@@ -112,7 +112,7 @@ class Bench:
         self.window.mouse.down()
         start = time.perf_counter()
         while (passed := time.perf_counter() - start) < seconds:
-            share = 0.5 + 0.35 * (1 - abs(1 - (passed % 2)) * 2)  # a triangle: once to and fro in 2 s
+            share = 0.5 + 0.35 * (1 - abs(1 - (passed % 2)) * 2)  # a triangle: once back and forth in 2 s
             self.window.mouse.move(box["x"] + share * box["width"], middle)
             self.window.wait_for_timeout(15)
         count = self.state()["mask_changes"] - before

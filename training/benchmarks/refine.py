@@ -12,7 +12,7 @@
     takes a mask to correct, so the mask is given as scribbles: its inside and its outside, eroded by 4 mm, but not
     within 15 mm of a click that contradicts it. Both run in the box in which `refine` works and replace the mask there.
 
-Volumes that are done are not repeated: delete `corrections.json` in the output folder to start anew.
+Volumes that are done are not repeated: delete `corrections.json` in the output folder to start again.
 """
 
 from __future__ import annotations

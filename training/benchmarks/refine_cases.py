@@ -22,7 +22,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import ValidationCase, make_case, validation_cases, validation_config
 
 MEDIOCRE = (0.4, 0.7)
-"""Lesion Dice of a mask that is worth correcting rather than drawing anew."""
+"""Lesion Dice of a mask that is worth correcting rather than drawing a new one."""
 
 LEAST_ML = 1.0
 """Smallest lesion: below, a Dice of 0.1 is a handful of voxels."""

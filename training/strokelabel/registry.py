@@ -79,7 +79,7 @@ class ModelSpec:
 
     @cached_property
     def sha256(self) -> str:
-        """Check sum of the weights file, computed when first asked for.
+        """Check sum of the weights file, computed at first use.
 
         Raises:
             WeightsError: the file cannot be read.

@@ -312,7 +312,7 @@ class DicomWebDatastore(Datastore):
         return file.name
 
     def refresh(self) -> None:
-        """Ask the server anew next time."""
+        """Ask the server again next time."""
         self._listing.forget()
 
     def status(self) -> dict[str, Any]:

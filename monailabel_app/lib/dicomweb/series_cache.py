@@ -90,7 +90,7 @@ IN_USE_S = 3600.0
 """Time for which a requested copy is kept whatever the bound: a training may be reading it."""
 
 _USED = ".used"
-"""File in the folder of a series whose time of change says when it was asked for last."""
+"""File in the folder of a series whose time of change is that of the last request."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 

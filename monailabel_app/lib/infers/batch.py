@@ -27,7 +27,7 @@ from strokelabel.inference.segment.outputs import provenance
 
 
 def check_batch(model: str, images: object = None, params: dict[str, Any] | None = None) -> None:
-    """Refuse what MONAI Label would start a process for, that then fails where nobody looks.
+    """Refuse what MONAI Label would start a process for, that then fails without a message.
 
     Raises:
         HTTPException: 404 no such model or image, 400 impossible options.
@@ -118,7 +118,7 @@ class PseudoLabelBatch(BatchInferTask):
     """Labels scans one after another: the model takes all cores, or the GPU, for each.
 
     MONAI Label runs it in a process of its own, shows its last lines at GET /batch/infer, and stops it by killing
-    that. An equal request continues: scans that have a label by the same weights and options are passed over.
+    that. An equal request continues: scans that have a label by the same weights and options are skipped.
 
     Args:
         model: what predicts.

@@ -1,4 +1,4 @@
-"""Scans and results kept for the next click: the scans that were asked for last, and results on disk."""
+"""Scans and results kept for the next click: the last requested scans, and results on disk."""
 
 from __future__ import annotations
 

@@ -60,13 +60,13 @@ class InferenceQueue:
 
     @contextmanager
     def turn(self, gave_up: Callable[[], bool] | None = None) -> Iterator[None]:
-        """Wait for a turn and hold it; a thread that holds it already goes on.
+        """Wait for a turn and hold it; a thread that holds it already continues.
 
         Args:
-            gave_up: asked now and then, and when the turn has come: whether nobody waits for the result any more.
+            gave_up: asked now and then, and when the turn has come: whether the client has left.
 
         Raises:
-            BusyError: too many wait, or `gave_up` said so.
+            BusyError: too many wait, or `gave_up` returned true.
         """
         if self._owner == threading.get_ident():
             yield

@@ -30,7 +30,7 @@ def write_result(values: np.ndarray, image: Image, options: InferOptions) -> str
     """Write labels, or a map (both i, j, k), onto the grid of their image.
 
     Args:
-        values: floats are a map and written as float32; anything else is labels of the type that was asked for.
+        values: floats are a map and written as float32; anything else is labels of the requested type.
         image: the scan.
         options: format, type and compression.
 

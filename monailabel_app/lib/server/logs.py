@@ -1,4 +1,4 @@
-"""Logs that may be shown to whoever runs the server: no patient names, no file paths, no bodies of requests."""
+"""Logs that may be shown to the owner of the server: no patient names, no file paths, no bodies of requests."""
 
 from __future__ import annotations
 

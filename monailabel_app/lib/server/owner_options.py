@@ -25,7 +25,7 @@ class ServerOptions:
     """Choices of the server's owner.
 
     Attributes:
-        token: what clients must send as `Authorization: Bearer`; "" when nothing is asked for.
+        token: what clients must send as `Authorization: Bearer`; "" for none.
         origins: web pages of other addresses that may call the server, as "https://host[:port]".
         hosts: names beside localhost by which a server on a loopback address may be called.
         most_upload_bytes: of one request.

@@ -41,7 +41,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
     replace_routes(server, *first)
     answer_errors(server)
     server.user_middleware = middleware(options)
-    server.middleware_stack = None  # built anew at the first request
+    server.middleware_stack = None  # rebuilt at the first request
     limiter = current_default_thread_limiter()
     limiter.total_tokens = long_at_once(options.queue) + UPLOADS_AT_ONCE + SPARE_THREADS
     report_processes_that_do_not_start()

@@ -127,7 +127,7 @@ class LabelDatastore(LocalDatastore):
             labels = table.objects[label_id].labels
             self._kept.remove(self._paths, label_id, label_tag, labels.pop(label_tag))
             if label_tag == FINAL and labels.get(ORIGINAL, entry).info.get("status") in (ACCEPTED, CORRECTED):
-                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # nobody has reviewed it any more
+                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # its review no longer counts
 
     @answered_as_http()
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
@@ -232,7 +232,7 @@ class StudiesDatastore(LabelDatastore):
     """MONAI Label's local datastore that also finds scans in sub-folders (BIDS), and checks what it is given.
 
     What it keeps on disk is MONAI Label's: datastore_v2.json and labels/<tag>/<id>.nii.gz. Paths of images
-    are found anew in the folder at each start and change, never read from that file, which clients edit.
+    are searched again in the folder at each start and change, never read from that file, which clients edit.
     Beside that it keeps the history of each label, and final labels as BIDS derivatives.
 
     Args:

@@ -41,7 +41,7 @@ class FoundLabels:
     def is_usable(self, file: Path, scan: Path, image_id: str) -> bool:
         """Return whether a label may be entered for a scan, by the headers of both."""
         state = _stamp(file), _stamp(self._studies / scan)
-        if self._refused.get(file) == state or state[0][1] == 0:  # empty: somebody begins to write it
+        if self._refused.get(file) == state or state[0][1] == 0:  # empty: it is being written
             return False
         try:
             check_label_grid(file, read_reference(self._studies / scan, image_id))

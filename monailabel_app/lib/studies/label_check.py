@@ -47,7 +47,7 @@ def check_label(path: Path, scan: Path, name: str, info: dict[str, Any]) -> Chec
         info: what the client said about the label.
 
     Raises:
-        InvalidRequestError: not a label, not on the scan's grid, or with values that nobody named.
+        InvalidRequestError: not a label, not on the scan's grid, or with values without a name.
         ImageError: the scan cannot be read.
     """
     like = read_reference(scan, name)

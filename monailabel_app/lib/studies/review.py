@@ -1,6 +1,6 @@
 """Review of pseudo-labels, and choice of the label that a scan is trained with.
 
-A model's label has the status "pseudo" until somebody looks at it. It is then "accepted" as it is, "corrected",
+A model's label has the status "pseudo" until it is reviewed. It is then "accepted" as it is, "corrected",
 or "rejected". A label without status was drawn by a person.
 """
 
@@ -61,7 +61,7 @@ def training_tag(infos: Mapping[str, Mapping[str, Any]], policy: Policy = "revie
 
     Args:
         infos: tag -> info of the scan's labels.
-        policy: whether pseudo-labels that nobody reviewed count.
+        policy: whether pseudo-labels without review count.
     """
     approved = [tag for tag, info in infos.items() if _REVIEWER_TAG.fullmatch(tag) and _is_approved(info)]
     if approved:

@@ -26,7 +26,7 @@ _Stamp = tuple[int, int, int]
 class DatastoreTable:
     """Information of the datastore about images and labels, in MONAI Label's own file.
 
-    Every change reads the file anew, changes an entry, and writes it while no other process may: MONAI Label
+    Every change reads the file again, changes an entry, and writes it while no other process may: MONAI Label
     rewrites it from memory, and loses what other processes wrote meanwhile.
 
     Args:

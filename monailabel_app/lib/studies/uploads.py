@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # The endpoint names an upload by tempfile: "tmp", eight random characters (41 bits), and the client's
-# suffixes. Nobody else can guess such a name while the file exists.
+# suffixes. No other client can guess such a name while the file exists.
 _UPLOAD_NAME = re.compile(r"tmp[a-z0-9_]{8}(\..*)?")
 
 

@@ -39,7 +39,7 @@ class TrainOptions:
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> TrainOptions:
-        """Read the options of a request; those of stock trainers that mean nothing here are passed over.
+        """Read the options of a request; those of stock trainers that mean nothing here are skipped.
 
         Raises:
             InvalidRequestError, OptionError: saying what was expected of which option.

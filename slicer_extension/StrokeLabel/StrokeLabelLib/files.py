@@ -23,7 +23,7 @@ class VolumeFiles(Protocol):
         """
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file, wholly or not at all.
+        """Write a file atomically.
 
         Raises:
             FileFormatError: it cannot be written.

@@ -42,7 +42,7 @@ class NiftiFiles:
         return decode_nifti(content, path.name)
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file, wholly or not at all.
+        """Write a file atomically.
 
         Raises:
             FileFormatError: another suffix, or no place to write to.

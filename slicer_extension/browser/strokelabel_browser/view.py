@@ -88,7 +88,7 @@ class PageView:
             self._state.question = {"text": question.text, "answers": answers}
 
     def answer(self, key: str) -> None:
-        """Give the question's answer to whoever asked."""
+        """Give the question's answer to the caller of `ask`."""
         reply, self._reply = self._reply, None
         with self._state:
             self._state.question = None

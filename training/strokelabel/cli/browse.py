@@ -58,7 +58,7 @@ def free_page_port(host: str, first: int) -> int:
     """Return the first free port from `first` on, so that a second server gets a page of its own.
 
     Raises:
-        PageError: none of the next ports can be had.
+        PageError: none of the next ports is free.
     """
     for port in range(first, first + PORTS_TRIED):
         with suppress(StartError):

@@ -163,7 +163,7 @@ def gather_methods(
 
 
 def check_names(methods: Sequence[Method]) -> None:
-    """Refuse methods that tables could not tell apart.
+    """Refuse methods that tables could not distinguish.
 
     Raises:
         OptionError: two have one name.

@@ -22,7 +22,7 @@ def run(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")],
 ) -> None:
-    """Report who labelled what, how long it took, what was changed, and how the predictions fared over the versions.
+    """Report who labelled what, how long it took, what was changed, and the scores of the predictions by version.
 
     Written are annotations.tsv (a row per submitted label), annotations.json and annotations.html, a page with a
     picture that needs no other file. Reads datastore_v2.json and the labels; no server has to run.

@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Serve scans to 3D Slicer, OHIF and the browser page, until Ctrl-C.
 
-    Only this machine can connect, unless --host says otherwise; then a token is asked for.
+    Only this machine can connect, unless --host says otherwise; then a token is required.
     """
     from strokelabel.cli.server_process import (
         LOOPBACK,

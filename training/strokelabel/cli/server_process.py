@@ -37,7 +37,7 @@ class StartError(StrokeLabelError):
 
 
 def check_port(host: str, port: int) -> None:
-    """Find out before the slow start whether the address can be had.
+    """Find out before the slow start whether the address is free.
 
     Raises:
         StartError: something else listens there, or this machine has no such address.
@@ -95,7 +95,7 @@ def stop_group(server: subprocess.Popen[bytes], patience_s: float = PATIENCE_S) 
 
 
 def _signal_group(server: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to the group (0 only asks); False when nobody is left in it."""
+    """Send a signal to the group (0 only asks); False when it is empty."""
     try:
         os.killpg(server.pid, number)
     except (ProcessLookupError, PermissionError):  # macOS refuses when only a zombie is left

@@ -104,7 +104,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _network_fits_images(self) -> Self:
-        """Refuse images that the network cannot take, or whose classes it cannot tell apart."""
+        """Refuse images that the network cannot take, or whose classes it cannot distinguish."""
         shape, multiple = self.synthesis.shape, self.network.multiple
         if any(side < multiple or side % multiple for side in shape) or max(shape) == multiple:
             raise ValueError(

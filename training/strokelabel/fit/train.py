@@ -112,7 +112,7 @@ def train_recipe(  # noqa: PLR0913
                 on_progress=on_progress,
             )
         finally:
-            streams.close()  # first, so that nobody waits for an image that is not needed
+            streams.close()  # first, so that no process waits for an image that is not needed
             stream.close()
 
 

@@ -89,7 +89,7 @@ def find_placement(source: Grid, target: Grid) -> Placement | None:
         return None
     axes = np.abs(turn).argmax(axis=1)
     flips = turn.sum(axis=1) < 0
-    # Where the first voxel comes to lie is judged in the middle, where rounded directions matter least.
+    # Where the first voxel lies is decided in the middle, where rounded directions matter least.
     middle = (np.array(source.shape) - 1) / 2
     whole = np.eye(4)
     whole[:3, :3] = turn

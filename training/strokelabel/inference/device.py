@@ -30,7 +30,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise OptionError(f"Expected the device 'auto', 'cpu' or 'cuda', got {name!r}.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
-            f"The device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; "
+            f"The device {name!r} was requested, but torch sees {torch.cuda.device_count()} CUDA devices; "
             "use 'cpu' or 'auto', or install a torch built for this machine's driver."
         )
     return device

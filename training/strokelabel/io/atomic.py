@@ -1,4 +1,4 @@
-"""Files that are either written wholly or not at all.
+"""Files that are written atomically: completely or not at all.
 
 A result is written beside its final place and renamed at the end, so that a crash or a full disk never leaves
 half a file under the final name.

@@ -1,6 +1,6 @@
 """Search of folders for scans: no odd entry stops it, and what is left out is named.
 
-Hidden files and folders, and those that archives leave behind (`__MACOSX`, `@eaDir`), are passed over. Links to folders
+Hidden files and folders, and those that archives leave behind (`__MACOSX`, `@eaDir`), are skipped. Links to folders
 are followed once. An entry that cannot be read, or whose name is not valid text, becomes a problem of the search.
 """
 
@@ -77,7 +77,7 @@ def search_files(root: Path, skipped_folders: Collection[str] = ()) -> FileSearc
 
     Args:
         root: a folder, or a link to one.
-        skipped_folders: names of folders that are passed over.
+        skipped_folders: names of folders that are skipped.
     """
     found, seen = FileSearch(), set[tuple[int, int]]()
     folders, linked = [root], list[Path]()
@@ -147,7 +147,7 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
     Args:
         inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
             folder is one scan); patterns with `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other
-            derived files are passed over by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
+            derived files are skipped by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
 
     Returns:
         An input that stands for nothing is among the images as it is, so that reading it says what is wrong while the

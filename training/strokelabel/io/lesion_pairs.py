@@ -100,7 +100,7 @@ def search_lesion_pairs(
 ) -> PairSearch:
     """Find the scans in a folder, with their lesion masks where they have one.
 
-    Hidden files, `sourcedata` and `code` are passed over, and so are masks that StrokeLabel predicted, unless
+    Hidden files, `sourcedata` and `code` are skipped, and so are masks that StrokeLabel predicted, unless
     `masks` points to them.
 
     Args:

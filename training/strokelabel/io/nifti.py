@@ -168,7 +168,7 @@ def _content(path: Path, length: int) -> bytes:
         if len(content) < length:
             raise EOFError(f"it ends after {len(content):,} of {length:,} bytes")
         if len(file.read(_MOST_TRAILING_BYTES)) == _MOST_TRAILING_BYTES:
-            raise ValueError(f"it goes on after the {length:,} bytes that its header announces")
+            raise ValueError(f"it continues after the {length:,} bytes that its header announces")
     return content
 
 

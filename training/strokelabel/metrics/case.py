@@ -165,7 +165,7 @@ def _notes(reference: Image, prediction: Image, grid: Grid) -> tuple[str, ...]:
         if reaches_outside(mask.data, mask.grid, grid)
     ]
     if _lost_its_header(reference.grid, prediction.grid):
-        notes.append("the prediction has the reference's shape but lies elsewhere: is its affine right?")
+        notes.append("the prediction has the reference's shape but another position: is its affine right?")
     return tuple(notes)
 
 

@@ -91,9 +91,9 @@ class SyntheticBatch:
         target: (batch, x, y, z) uint8 `TissueClass`, or class of a parcellation.
         parameters: what each image was made from.
         features: (batch, 5, x, y, z) the quantitative maps behind each image (`physics.maps.MAP_NAMES`), zero where the
-            skull was stripped away; None unless they were asked for.
+            skull was stripped away; None unless they were requested.
         visible: (batch, x, y, z) how much of each voxel shows lesion, in [0, 1]: the softened masks, blurred by motion
-            and slices as the image is, without noise; None unless it was asked for.
+            and slices as the image is, without noise; None unless it was requested.
     """
 
     image: Tensor
@@ -271,7 +271,7 @@ class Synthesizer:
         layout = torch.contiguous_format if values.is_cuda else torch.channels_last_3d
         shape = (len(parameters), sum(sizes), *head.first.shape[1:])
         volume = torch.empty(shape, device=values.device, memory_format=layout)
-        # Air goes on outside the label map, where interpolation reads zero.
+        # Air continues outside the label map, where interpolation reads zero.
         volume[:, : values.shape[2]] = head.voxels(values, air)
         for channels, mask in zip(
             volume[:, values.shape[2] :].split(sizes[2:], dim=1),

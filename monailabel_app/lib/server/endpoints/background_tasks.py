@@ -58,7 +58,7 @@ def check_params(params: Mapping[str, Any] | None, **names: str) -> None:
 
 
 def check_training(model: str, params: dict[str, Any] | None = None) -> None:
-    """Refuse what MONAI Label would start a process for, that then fails where nobody looks.
+    """Refuse what MONAI Label would start a process for, that then fails without a message.
 
     Raises:
         HTTPException: 404 no such trainer, 400 impossible options.

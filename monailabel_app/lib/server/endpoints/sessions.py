@@ -180,7 +180,7 @@ def check_session_id(session_id: str) -> None:
 
 
 def remove_expired(sessions: Sessions) -> int:
-    """Delete sessions that nobody used for as long as they were to last, and half of ones left by a crash.
+    """Delete sessions that were not used for their time to live, and half of ones left by a crash.
 
     MONAI Label's own stops at the first that it cannot read.
     """

@@ -36,10 +36,10 @@ class Job:
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Go on only if nobody cancelled.
+        """Continue unless the job was cancelled.
 
         Raises:
-            CancelledError: somebody did.
+            CancelledError: it was.
         """
         if self.cancelled:
             raise CancelledError("Cancelled.")

@@ -43,7 +43,7 @@ class MrmlFiles:
         return volume
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file in the format that its suffix names, wholly or not at all.
+        """Write a file in the format that its suffix names, atomically.
 
         Raises:
             FileFormatError: it cannot be written.

@@ -27,7 +27,7 @@ COMMANDS = (
 """Names of all commands, as views may use them for their buttons."""
 
 _WHILE_BUSY = ("cancel", "stop_training", "edit")
-"""Painting goes on while a request runs: what comes back is put under the strokes."""
+"""Painting continues while a request runs: what comes back is put under the strokes."""
 
 
 class SessionState(Protocol):

@@ -28,7 +28,7 @@ class Step:
 class MaskHistory:
     """History of one case's mask; the first state cannot be undone.
 
-    One user action is one step, whoever made it: brush, slider, operation or server. Views keep no history of
+    One user action is one step: brush, slider, operation or server. Views keep no history of
     their own, so that Undo takes back what was done last and nothing else.
     """
 
@@ -41,7 +41,7 @@ class MaskHistory:
         del self._steps[self._at + 1 :]
         self._steps.append(Step(name, PackedMask.pack(mask), threshold))
         if len(self._steps) > MOST_STEPS:
-            del self._steps[1]  # the first stays, so that the beginning can always be had back
+            del self._steps[1]  # the first stays, so that the beginning can always be restored
         self._at = len(self._steps) - 1
 
     @property

@@ -124,13 +124,13 @@ class Session:
         return True
 
     def mask_changed(self) -> None:
-        """Show the mask anew, and measure it; `render` shows the measurements."""
+        """Update the mask in the views, and measure it; `render` shows the measurements."""
         if self.case is not None:
             self.view.show_mask(self.case.mask_volume)
             self.measurements = measure(self.case)
 
     def render(self) -> None:
-        """Show the small things anew."""
+        """Update the rest of the view."""
         self.view.render(self.state())
 
     def state(self) -> ViewState:

@@ -82,7 +82,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def save_settings(settings: Settings, path: Path) -> None:
-    """Write settings, wholly or not at all.
+    """Write settings atomically.
 
     Raises:
         FileFormatError: the folder cannot be written to.

@@ -33,7 +33,7 @@ class Submission:
         """Submit the mask as the scan's final label.
 
         It is first saved on this computer, and that copy goes only once the server has confirmed the label. If
-        somebody else submitted one since the scan was opened, the user is asked.
+        another annotator submitted one since the scan was opened, the user is asked.
 
         Args:
             then_next: open the next scan afterwards.

@@ -21,7 +21,7 @@ class Training:
         self._asking = False
 
     def start(self, options: Mapping[str, Any] | None = None) -> None:
-        """Start fine-tuning on the server; annotating goes on meanwhile.
+        """Start fine-tuning on the server; annotating continues meanwhile.
 
         Args:
             options: of the train task: "max_epochs", "learning_rate", "max_minutes", ...

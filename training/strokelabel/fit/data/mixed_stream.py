@@ -13,7 +13,7 @@ from strokelabel.fit.data.stream import Batch, ValidationStream
 
 
 class ItemStream(Protocol):
-    """A stream whose items can be asked for one by one."""
+    """A stream whose items can be requested one by one."""
 
     def items(self, indices: Sequence[int]) -> Batch:
         """Return the items at these positions, as a batch; each a pure function of its position."""
@@ -28,9 +28,9 @@ class MixedStream:
     batches and processes therefore share them out alike, whatever their sizes.
 
     Args:
-        main: asked for the items at their positions in the mixed stream, which are then those of a stream without
+        main: source of the items at their positions in the mixed stream, which are then those of a stream without
             others.
-        other: asked for its items in order: the n-th other item of the mixed stream is its item n.
+        other: source of further items in order: the n-th other item of the mixed stream is its item n.
         fraction: of other items, above 0 and below 1.
         batch_size: items per batch.
 
@@ -75,7 +75,7 @@ class WithoutGaps:
     """A main stream for `MixedStream` that leaves out none of its items where the mixed stream has others.
 
     Args:
-        stream: asked for its items in order: the n-th main item of the mixed stream is its item n.
+        stream: source of the items in order: the n-th main item of the mixed stream is its item n.
         fraction: of other items in the mixed stream.
     """
 

@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class QuantitativeStream(SyntheticStream):
-    """A synthetic stream over quantitative heads: those whose tissues nobody labelled give partial items.
+    """A synthetic stream over quantitative heads: those without tissue labels give partial items.
 
     Args:
         synthesizer: over quantitative heads only.

@@ -103,7 +103,7 @@ _Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
 
 @dataclass(frozen=True)
 class _ItemStreams:
-    """Streams of one kind of images, whose items can be asked for one by one."""
+    """Streams of one kind of images, whose items can be requested one by one."""
 
     training: _Training
     validation: ValidationStream
@@ -149,7 +149,7 @@ def generator_places(config: TrainingConfig, device: torch.device | str) -> list
     """Return the devices of the processes that make images; none if the trainer makes them itself.
 
     Raises:
-        RecipeError: processes on a GPU are asked for where there is none.
+        RecipeError: processes on a GPU are requested where there is none.
     """
     place = torch.device(device)
     if config.gpu_generators and place.type != "cuda":

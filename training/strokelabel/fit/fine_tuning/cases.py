@@ -17,7 +17,7 @@ from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 2
-"""Version of the stored scans; those of another version are made anew."""
+"""Version of the stored scans; those of another version are prepared again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def split_cases(
     """Hold out subjects to validate on.
 
     A subject's part depends on its name alone, by hash, so that labels that come later do not change it. In a cohort
-    where nobody falls into validation, the subject with the greatest hash does. Who was trained on before is never
+    where no subject falls into validation, the subject with the greatest hash does. Who was trained on before is never
     held out.
 
     Args:
@@ -113,7 +113,7 @@ def split_cases(
     subjects = sorted({case.submitted.subject for case in cases}, key=_position)
     fresh = [subject for subject in subjects if subject not in trained]
     if len(fresh) == len(subjects):
-        fresh = fresh[1:]  # somebody has to be trained on
+        fresh = fresh[1:]  # training needs a subject
     held_out = set(fresh[-1:]) if fraction else set()
     held_out |= {subject for subject in fresh if _position(subject) >= 1 - fraction}
     return CaseSplit(

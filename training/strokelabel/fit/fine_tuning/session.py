@@ -114,7 +114,7 @@ class Session:
         folder: of checkpoints and the record; of this session alone.
         parent: name of the version that it begins with.
         spec: that version.
-        options: what somebody chose.
+        options: the chosen options.
         split: who is trained on and who is held out.
         refused: name → why a submitted label was left out.
         synthetic: synthetic samples and the benchmark; None where there are none.

@@ -82,7 +82,7 @@ class _Member:
         def tell(kind: str, content: object) -> None:
             try:
                 messages.put((kind, content))
-            except OSError:  # nobody listens any more; `gone` ends the training with a checkpoint
+            except OSError:  # no process listens any more; `gone` ends the training with a checkpoint
                 return
 
         def gone() -> bool:

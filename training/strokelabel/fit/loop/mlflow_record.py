@@ -1,6 +1,6 @@
 """Record of a run in a local MLflow file store, beside `metrics.csv`.
 
-MLflow is imported only where it is asked for, and its reports to its makers are turned off.
+MLflow is imported only if it is used, and its reports to its makers are turned off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RUN_FILE = "mlflow-run.txt"
 
 
 class MlflowLog:
-    """One MLflow run per training folder; a resumed training goes on with its run.
+    """One MLflow run per training folder; a resumed training continues its run.
 
     Args:
         store: folder of the file store; made if there is none.

@@ -41,7 +41,7 @@ class _Recording:
 class Passes:
     """Forward pass, loss and backward pass, recorded on a GPU.
 
-    Gradients are added to `parameter.grad`, which is there from the start; whoever clears them must fill them with
+    Gradients are added to `parameter.grad`, which is there from the start; code that clears them must fill them with
     zeros.
 
     Args:

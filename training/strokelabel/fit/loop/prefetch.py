@@ -22,7 +22,7 @@ class PrefetchStream(Generic[BatchType]):
     Args:
         stream: the stream to run ahead of.
         ahead: how many batches to keep ready.
-        stride: distance between the steps that will be asked for: the number of processes that share a stream.
+        stride: distance between the steps that will be requested: the number of processes that share a stream.
     """
 
     def __init__(self, stream: TrainingStream[BatchType], ahead: int = 2, stride: int = 1) -> None:

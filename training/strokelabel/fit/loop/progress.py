@@ -40,7 +40,7 @@ class ProgressDisplay:
     """Progress bar on standard error; used as a context."""
 
     def __init__(self, steps: int, done: int, *, enabled: bool = True) -> None:
-        # Whoever shows progress in another way does without this package.
+        # Not needed with another kind of progress display.
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -103,7 +103,7 @@ def train(  # noqa: PLR0913
     Raises:
         CheckpointError: the folder's checkpoints are damaged, or belong to another network.
         TrainingError: gradients stay infinite or undefined, there is no such device, or the MLflow log that was
-            asked for cannot be kept.
+            requested cannot be kept.
         OutputError: the folder cannot be written to.
     """
     if config.threads is not None:

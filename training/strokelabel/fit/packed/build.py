@@ -126,7 +126,7 @@ def build_pack(
     Raises:
         RecipeError: no such recipe, it needs data of its own, or the weights are of another network.
         DataError: the folder was not prepared.
-        OutputError: a wheel cannot be had, or the folder cannot be written.
+        OutputError: a wheel is not available, or the folder cannot be written.
     """
     chosen = load_recipe(recipe)
     if chosen.real or chosen.pseudo_labels or chosen.maps or chosen.brains is None:

@@ -116,7 +116,7 @@ class PseudoLabeler:
     ) -> Iterator[PseudoRow]:
         """Label scans one by one, each standing or failing by itself; the table is written after every one.
 
-        Masks of an earlier run with the same scan, models and options are kept, and judged anew if the gate changed.
+        Masks of an earlier run with the same scan, models and options are kept, and checked again if the gate changed.
         Masks that an annotator accepted or corrected are kept whatever changed.
 
         Args:
@@ -143,7 +143,7 @@ class PseudoLabeler:
         return PseudoRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> PseudoRow | None:
-        """Return the row of a mask that is there and would come out the same; judged anew by another gate."""
+        """Return the row of a mask that is there and would come out the same; checked again by another gate."""
         label = self._earlier(scan, self._mask_path(scan, names))
         return None if label is None else PseudoRow(str(absolute_path(scan)), 0.0, "kept", label=label)
 

@@ -28,7 +28,7 @@ class QualityGate:
         minimum_confidence: mean lesion probability inside the mask.
         minimum_ml: volume of the mask on the scan's grid.
         minimum_similarity: correlation of the predicted tissues with the ICBM template after alignment.
-        minimum_inside: fraction of the mask that comes to lie in or near the template's brain.
+        minimum_inside: fraction of the mask that lies in or near the template's brain.
 
     Raises:
         OptionError: a value out of range.

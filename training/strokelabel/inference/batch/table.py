@@ -57,7 +57,7 @@ def _text(column: str, value: object) -> str:
 
 
 class ScanTable:
-    """A CSV file in a folder of results, read and written anew after each scan.
+    """A CSV file in a folder of results, read and rewritten after each scan.
 
     Rows of earlier runs are kept; a scan that is done again replaces its row. Several processes may write to one
     table, as those of an array job do: each adds its row while the others wait.

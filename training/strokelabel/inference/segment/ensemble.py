@@ -70,7 +70,7 @@ def predict_ensemble(
     Args:
         predictor: the model.
         image: the scan on whose grid the answer lies.
-        others: further sequences; one that cannot be read or lies elsewhere is left out with a note.
+        others: further sequences; one that cannot be read or lies at another position is left out with a note.
         options: as for each sequence by itself; a CT window applies to all of them.
         views: show every sequence in several views, for maps of uncertainty that do not only say where the
             sequences differ.
@@ -169,4 +169,4 @@ def _check_overlap(logits: Tensor, weight: Tensor, brain: Tensor, knows_brain: b
     here, there = brain & covered, (logits.argmax(dim=0) > 0) & covered
     smaller = min(int(here.sum()), int(there.sum()))
     if knows_brain and brain.any() and (here & there).sum() <= _LEAST_SHARED * smaller:
-        raise ImageError("its brain lies elsewhere than the scan's; register it to the scan first")
+        raise ImageError("its brain is at another position than the scan's; register it to the scan first")

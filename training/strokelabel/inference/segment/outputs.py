@@ -60,7 +60,7 @@ def write_outputs(
 
     Raises:
         OutputError: a file cannot be written.
-        UnreadableImageError: a DICOM SEG is asked for, and the scan is no DICOM series.
+        UnreadableImageError: a DICOM SEG is requested, and the scan is no DICOM series.
     """
     if choice.dicom_seg:
         _write_dicom_seg(prediction, Path(image.source), folder, names, choice)

@@ -17,7 +17,7 @@ from strokelabel.io import atomic_path
 from strokelabel.reports.evaluation.tables import COLUMNS, Column
 
 _COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
-"""Okabe and Ito's, which the colour-blind can tell apart."""
+"""Okabe and Ito's, which are distinguishable with colour blindness."""
 
 _GROUP_WIDTH: Final = 0.8
 

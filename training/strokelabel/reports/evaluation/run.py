@@ -1,4 +1,4 @@
-"""Scoring cases one by one: each stands or falls by itself, and nothing that is done is lost."""
+"""Scoring cases one by one: an error in one does not affect the others, and finished results are kept."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def score_volume(
     kind = "lesion-free" if case.lesion_free else "validation"
     scan = as_scan(batch, 1.0, f"{kind}-{case.index:03d}")
     truth = (batch.target[0] == TissueClass.LESION).cpu().numpy()
-    assert batch.visible is not None, "it was asked for"
+    assert batch.visible is not None, "it was requested"
     oracle = dice(truth, (batch.visible[0] > _HALF).cpu().numpy())
     known: dict[tuple[int, PredictionOptions], tuple[Scores, float]] = {}
     found = [_compare(contender, scan, truth, case, known) for contender in contenders]

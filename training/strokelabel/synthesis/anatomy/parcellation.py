@@ -66,7 +66,7 @@ class ParcellationTarget:
         """Return the class of each voxel.
 
         A head that is shown as its mirror image gets its sides changed over, so that "left" is the patient's left
-        in every image: the side on which the left hand of somebody with this face would be.
+        in every image: the side on which the left hand of a person with this face would be.
 
         Args:
             deformations: one per batch item.

@@ -180,7 +180,7 @@ def lesion_mean(
     family: str,
     parenchyma: tuple[float, float],
 ) -> float:
-    """Draw the mean of a lesion, as far from gray and white matter as asked for where that is possible.
+    """Draw the mean of a lesion, as far from gray and white matter as requested where that is possible.
 
     Args:
         sampler: source of randomness.

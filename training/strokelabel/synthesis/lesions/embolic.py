@@ -38,7 +38,7 @@ class LesionArranger:
 
     @cached_property
     def prior(self) -> SpatialPrior:
-        """Density of the bank's masks; counted when first asked for."""
+        """Density of the bank's masks; counted at first use."""
         return SpatialPrior.from_bank(self.bank, self.config.spatial_prior.smoothing_mm)
 
     @cached_property

@@ -64,7 +64,7 @@ class PreparedData:
         """Open a prepared folder; label maps are read later, one at a time, by `brain`.
 
         Raises:
-            DataError: the folder was not prepared, not wholly, or its parts do not belong together.
+            DataError: the folder was not prepared, incomplete, or its parts do not belong together.
         """
         folder = Path(folder)
         description = _read_json(folder / "dataset.json")

@@ -96,7 +96,7 @@ def _source_file(path: Path, folder: Path, prefix_source: bool) -> SourceFile:
 
 
 FORMAT_VERSION = 1
-"""Version of the prepared files; brains and lesions of another version are made anew."""
+"""Version of the prepared files; brains and lesions of another version are prepared again."""
 
 LESIONS_PER_SAVE = 500
 """Number of new lesions after which the bank is saved, so that an interrupted run loses little."""

@@ -84,7 +84,7 @@ def register_to_icbm(
         source: named in errors.
 
     Raises:
-        LabelMapError: there is no brain in the map, or left labels come to lie on the right.
+        LabelMapError: there is no brain in the map, or left labels lie on the right.
     """
     brain = brain_mask(labels, table)
     if not brain.any():
@@ -195,7 +195,7 @@ def _on_index_grid(
 ) -> tuple[SimpleITK.Image, SimpleITK.AffineTransform]:
     """Return a SimpleITK image in index space and the map from RAS mm to it.
 
-    ITK only knows rotated grids; with the affine kept apart, sheared ones are right as well.
+    ITK only knows rotated grids; with a separate affine, sheared ones are right as well.
     """
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.transpose(2, 1, 0)))
     inverse = np.linalg.inv(affine)

@@ -29,7 +29,7 @@ from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1
-"""Version of the stored scans; those of another version are made anew."""
+"""Version of the stored scans; those of another version are prepared again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def split_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str, l
         "train" and "validation", each with at least one subject, none in both.
 
     Raises:
-        RecipeError: a pattern matches nobody, or a subject is in both parts.
+        RecipeError: a pattern matches no subject, or a subject is in both parts.
         DataError: there are fewer than two subjects.
     """
     if len(subjects) < 2:

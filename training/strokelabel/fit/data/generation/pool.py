@@ -1,4 +1,4 @@
-"""Generated images that were asked for, and those kept in memory to be used again."""
+"""Generated requested images, and those kept in memory to be used again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PendingGroups:
             self._requests[group] = _Request(position, self._source.submit(group))
 
     def take(self, group: int) -> Batch:
-        """Wait for a group that was asked for; raises what prevented it."""
+        """Wait for a requested group; raises what prevented it."""
         return self._requests.pop(group).made.result()
 
     def drop(self, before: int | None, keep: Collection[int]) -> None:

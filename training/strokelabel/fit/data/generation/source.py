@@ -30,7 +30,7 @@ class ImageSource(Protocol):
         ...
 
     def close(self) -> None:
-        """End what was begun; nothing may be asked for afterwards."""
+        """End what was begun; nothing may be requested afterwards."""
         ...
 
 
@@ -54,9 +54,9 @@ class LocalSource:
         first = group * self.together
         try:
             made.set_result(self.stream.items(range(first, first + self.together)))
-        except Exception as error:  # it belongs to whoever reads the result
+        except Exception as error:  # it is raised where the result is read
             made.set_exception(error)
         return made
 
     def close(self) -> None:
-        """Do nothing: what was asked for is done."""
+        """Do nothing: requested groups are finished."""

@@ -43,7 +43,7 @@ class ReplayStream:
         batch_size: items per batch.
         seed: decides the replays.
         device: where images are kept, changed and delivered.
-        stride: distance between the batches that will be asked for: the number of processes that share the stream.
+        stride: distance between the batches that will be requested: the number of processes that share the stream.
 
     Attributes:
         made: images made so far.

@@ -24,7 +24,7 @@ PIXEL_MM = 4 / 3
 """Pixels of prepared slices: three quarters of the size."""
 
 FORMAT_VERSION = 1
-"""Version of the stored slices; those of another version are made anew."""
+"""Version of the stored slices; those of another version are prepared again."""
 
 _AIR = 4
 """Grey values below it, of 255, are air: the pictures had been compressed."""

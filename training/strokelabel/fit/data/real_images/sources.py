@@ -69,7 +69,7 @@ def find_scans(folders: Sequence[Path]) -> Found:
 
     Raises:
         DataError: a folder does not exist or all there is is for validation, two scans have one name, or a lesion mask
-            belongs to none of the scans, so that one of them may show a stroke that nobody would know of.
+            belongs to none of the scans, so that one of them may show a stroke that is not annotated.
     """
     found: list[ScanSource] = []
     skipped: dict[str, str] = {}
