@@ -83,13 +83,13 @@ class _Batch:
     def _predict(self, scan: Path, names: ResultNames, progress: OnProgress | None) -> Row:
         image = replace(read_image(scan), source=str(scan.resolve()))
         prediction = self._predictor.predict(image, self._options, progress)
-        write_outputs(prediction, image, self._folder, names, self._choice)
+        notes = write_outputs(prediction, image, self._folder, names, self._choice)
         return Row(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            reason="; ".join(prediction.notes),
+            reason="; ".join([*prediction.notes, *notes]),
         )
 
     def _earlier(self, scan: Path, names: ResultNames) -> Row | None:

@@ -44,7 +44,8 @@ def read_image(path: PathLike) -> Image:
     """Read one scan as float32.
 
     Args:
-        path: a NIfTI file (.nii, .nii.gz), or a folder that holds the DICOM files of one series.
+        path: a NIfTI file (.nii, .nii.gz), a folder that holds the DICOM files of one series, or one DICOM file of a
+            series whose others lie beside it.
 
     Raises:
         UnreadableImageError: missing, truncated, corrupt, of unknown format, or not one DICOM series.
@@ -53,7 +54,7 @@ def read_image(path: PathLike) -> Image:
         HeaderError: a singular affine or impossible sizes (refused before memory is allocated).
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or (not is_nifti_name(path) and is_dicom_file(path)):
         # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
         from strokelabel.io.dicom import read_dicom_series
 

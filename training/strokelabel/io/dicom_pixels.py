@@ -1,0 +1,302 @@
+"""The values of a DICOM file: stored numbers as they are, scaled by each frame's own slope and intercept."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom import Dataset, dcmread, uid
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import generate_pixel_data_frame
+
+from strokelabel.errors import DimensionError, HeaderError, UnreadableImageError
+from strokelabel.io.dicom_geometry import Slice
+from strokelabel.io.dicom_header import (
+    EXPORT_AGAIN,
+    DicomFile,
+    has_value,
+    numbers,
+    refusing_corruption,
+    tag_name,
+    text,
+)
+from strokelabel.types import Volume
+
+_NATIVE = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+)
+_WITH_END_MARK = (
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+)
+"""Compressions whose frames end with a mark, by which a truncated one is told."""
+_DECODED = (*_WITH_END_MARK, uid.RLELossless)
+_END_MARK = b"\xff\xd9"
+_NAMES = {
+    "1.2.840.10008.1.2.4.201": "HTJ2K (lossless)",
+    "1.2.840.10008.1.2.4.202": "HTJ2K (lossless, RPCL)",
+    "1.2.840.10008.1.2.4.203": "HTJ2K",
+}
+"""Names of compressions that are newer than pydicom's dictionary."""
+
+_PIXEL_MODULE = ("BitsAllocated", "BitsStored", "PixelRepresentation")
+_FLOATS = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+
+
+def read_values(slices: Sequence[Slice]) -> Volume:
+    """Read the values of slices, each with its own slope and intercept, as float32 (i, j, k).
+
+    Args:
+        slices: along k, all of one size.
+
+    Raises:
+        UnreadableImageError: pixels that are truncated or compressed in an unknown way.
+        HeaderError: numbers of bits that do not fit the pixels.
+    """
+    columns, rows, _ = slices[0].file.size
+    values = np.empty((columns, rows, len(slices)), np.float32)
+    stored: dict[Path, np.ndarray] = {}
+    for k, slice_ in enumerate(slices):
+        if slice_.file.path not in stored:
+            stored = {slice_.file.path: _stored_values(slice_.file)}  # one file at a time in memory
+        frame = stored[slice_.file.path][slice_.frame].T
+        slope, intercept = slice_.rescale or (1.0, 0.0)
+        with np.errstate(over="ignore"):  # the check of values reports infinities
+            values[:, :, k] = frame * slope + intercept
+    return values
+
+
+def check_pixel_format(file: DicomFile) -> tuple[str, ...]:
+    """Refuse pixels that cannot be read as gray values, before they are read; return notes.
+
+    Raises:
+        DimensionError: colour.
+        UnreadableImageError: a compression without a decoder here.
+        HeaderError: a tag that describes the pixels is missing or impossible.
+    """
+    with refusing_corruption(file.path):
+        if not has_value(file.header, "PhotometricInterpretation"):
+            raise _missing(file, "PhotometricInterpretation")
+        if file.is_colour:
+            raise DimensionError(
+                f"{file.path}: expected gray values, found colour ({text(file.header, 'PhotometricInterpretation')}); "
+                "pass the original series."
+            )
+        if has_value(file.header, "ModalityLUTSequence"):
+            raise HeaderError(
+                f"{file.path}: expected values scaled by RescaleSlope, found a table ({tag_name('ModalityLUTSequence')}); "
+                f"{EXPORT_AGAIN} without it."
+            )
+        return _syntax_notes(file) + _inversion_notes(file)
+
+
+def _syntax_notes(file: DicomFile) -> tuple[str, ...]:
+    syntax = _transfer_syntax(file.header)
+    if syntax in _NATIVE or syntax in _DECODED:
+        return ()
+    if not syntax:
+        return ("files without DICOM's file header: their pixels are read as uncompressed",)
+    name = _NAMES.get(str(syntax), str(syntax.name))
+    raise UnreadableImageError(
+        f"{file.path}: expected pixels that are uncompressed, or compressed as JPEG, JPEG-LS, JPEG 2000 or RLE, found "
+        f"{name} ({tag_name('TransferSyntaxUID')} {syntax}), a compression that needs another decoder; export the series "
+        "uncompressed, or decompress it first (gdcmconv --raw, dcmdjpeg, or the archive's transcoding)."
+    )
+
+
+def _inversion_notes(file: DicomFile) -> tuple[str, ...]:
+    if not _is_inverted(file):
+        return ()
+    return ("white stands for low values (PhotometricInterpretation MONOCHROME1): the values are inverted",)
+
+
+def _is_inverted(file: DicomFile) -> bool:
+    """Whether brightness runs against the values; those of a CT are physical and stay."""
+    return text(file.header, "PhotometricInterpretation") == "MONOCHROME1" and file.modality != "CT"
+
+
+def _transfer_syntax(dataset: Dataset) -> uid.UID:
+    return uid.UID(str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", "") or ""))
+
+
+def _stored_values(file: DicomFile) -> np.ndarray:
+    """Numbers as stored, (frame, row, column); inverted where white stands for low ones."""
+    with refusing_corruption(file.path):
+        dataset = dcmread(file.path, force=True)
+        for keyword, kind in _FLOATS.items():
+            if keyword in dataset:
+                return _numbers_of(dataset, keyword, np.dtype(kind), file)
+        if "PixelData" not in dataset:
+            raise _truncated(file, "no pixels (PixelData)")
+        return _gray_values(dataset, file)
+
+
+def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
+    bits, stored, signed = (_pixel_number(dataset, keyword, file) for keyword in _PIXEL_MODULE)
+    if bits not in (8, 16, 32) or not 1 <= stored <= bits or signed not in (0, 1):
+        raise HeaderError(
+            f"{file.path}: expected pixels of 8, 16 or 32 bits, found {tag_name('BitsAllocated')} {bits}, "
+            f"{tag_name('BitsStored')} {stored} and {tag_name('PixelRepresentation')} {signed}; {EXPORT_AGAIN}."
+        )
+    encapsulated = bool(dataset["PixelData"].is_undefined_length)
+    compressed = _transfer_syntax(dataset) in _DECODED
+    if encapsulated != compressed:
+        raise UnreadableImageError(
+            f"{file.path}: expected pixels as {tag_name('TransferSyntaxUID')} says ("
+            f"{'' if compressed else 'un'}compressed), found {'' if encapsulated else 'un'}compressed ones; {EXPORT_AGAIN}."
+        )
+    if compressed:
+        values = _decompress(dataset, file)
+    else:
+        values = _without_other_bits(
+            _numbers_of(dataset, "PixelData", np.dtype(f"u{bits // 8}"), file), dataset, file
+        )
+    if not _is_inverted(file):
+        return values
+    return (-1 if signed else (1 << stored) - 1) - values
+
+
+def _pixel_number(dataset: Dataset, keyword: str, file: DicomFile) -> int:
+    value = numbers(dataset, keyword, 1, str(file.path))
+    if value is None:
+        raise _missing(file, keyword)
+    return int(value[0])
+
+
+def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile) -> np.ndarray:
+    """Uncompressed pixels as (frame, row, column), when there are as many bytes as announced."""
+    columns, rows, frames = file.size
+    content = bytes(dataset[keyword].value or b"")
+    expected = frames * rows * columns * kind.itemsize
+    # Fewer bytes more than a row or column has are padding; others would mean a wrong size.
+    if not expected <= len(content) < expected + min(rows, columns) * kind.itemsize + 1:
+        raise _truncated(
+            file,
+            f"{len(content):,} bytes for {frames} x {rows} x {columns} (NumberOfFrames x Rows x Columns) pixels of "
+            f"{kind.itemsize} bytes, which take {expected:,}",
+        )
+    if not dataset.is_little_endian and kind.itemsize == 1 and dataset[keyword].VR == "OW":
+        content = np.frombuffer(content[: len(content) // 2 * 2], "<u2").byteswap().tobytes()
+    order = kind.newbyteorder("<" if dataset.is_little_endian else ">")
+    values = np.frombuffer(content[:expected], order).reshape(frames, rows, columns)
+    return values.astype(kind.newbyteorder("="))
+
+
+def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> np.ndarray:
+    """The numbers in the bits that are announced to hold them; other bits must be empty, or an overlay's."""
+    stored, signed = (_pixel_number(dataset, keyword, file) for keyword in _PIXEL_MODULE[1:])
+    bits = 8 * raw.dtype.itemsize
+    high = _pixel_number(dataset, "HighBit", file) if has_value(dataset, "HighBit") else stored - 1
+    low = high + 1 - stored
+    if not 0 <= low <= high < bits:
+        raise HeaderError(
+            f"{file.path}: expected {tag_name('HighBit')} {stored - 1}, one less than BitsStored, found {high}; "
+            f"{EXPORT_AGAIN}."
+        )
+    values = (raw.astype(np.int64) >> low) & ((1 << stored) - 1)
+    if signed:
+        values = (values ^ (1 << (stored - 1))) - (1 << (stored - 1))
+    as_unsigned = (values << low) & ((1 << bits) - 1)
+    if (
+        not np.array_equal(as_unsigned, raw)
+        and not _has_overlay_in_pixels(dataset)
+        and _beyond(raw, stored, low)
+    ):
+        raise HeaderError(
+            f"{file.path}: expected values of {stored} bits ({tag_name('BitsStored')}), found values up to "
+            f"{int(raw.max())} in {bits} bits; {EXPORT_AGAIN}."
+        )
+    return values
+
+
+def _beyond(raw: np.ndarray, stored: int, low: int) -> bool:
+    """Whether bits besides the stored ones are set."""
+    return bool((raw.astype(np.int64) & ~(((1 << stored) - 1) << low)).any())
+
+
+def _has_overlay_in_pixels(dataset: Dataset) -> bool:
+    """Whether an overlay lies in unused bits of the pixels, as older files have it."""
+    return any((group, 0x0102) in dataset and bool(dataset[group, 0x0102].value) for group in _OVERLAY_GROUPS)
+
+
+def _decompress(dataset: Dataset, file: DicomFile) -> np.ndarray:
+    """Decode compressed pixels with GDCM from a file that holds them and nothing that GDCM could apply to them."""
+    columns, rows, frames = file.size
+    _check_frames(dataset, file)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pixels.dcm"
+        _only_pixels(dataset, file).save_as(path, write_like_original=False)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.SetImageIO("GDCMImageIO")
+        with _silent_itk():
+            values = sitk.GetArrayFromImage(reader.Execute())
+    if values.size != frames * rows * columns:
+        raise _truncated(file, f"pixels of shape {values.shape} for {frames} x {rows} x {columns}")
+    return values.reshape(frames, rows, columns).astype(np.int64)
+
+
+def _check_frames(dataset: Dataset, file: DicomFile) -> None:
+    frames = list(generate_pixel_data_frame(dataset.PixelData, file.size[2]))
+    if len(frames) != file.size[2]:
+        raise _truncated(file, f"{len(frames)} compressed frames of {file.size[2]}")
+    marked = _transfer_syntax(dataset) in _WITH_END_MARK
+    cut = [number for number, frame in enumerate(frames) if not frame.rstrip(b"\0").endswith(_END_MARK)]
+    if marked and cut:
+        raise _truncated(file, f"compressed pixels that end early (frame {cut[0] + 1})")
+
+
+def _only_pixels(dataset: Dataset, file: DicomFile) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+    meta.TransferSyntaxUID = _transfer_syntax(dataset)
+    plain = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    plain.is_little_endian, plain.is_implicit_VR = True, False
+    plain.SOPClassUID, plain.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    plain.Columns, plain.Rows, plain.NumberOfFrames = file.size
+    plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
+    for keyword in _PIXEL_MODULE:
+        setattr(plain, keyword, _pixel_number(dataset, keyword, file))
+    plain.HighBit = plain.BitsStored - 1
+    plain.PixelData = dataset.PixelData
+    plain["PixelData"].VR, plain["PixelData"].is_undefined_length = "OB", True
+    return plain
+
+
+def _missing(file: DicomFile, keyword: str) -> HeaderError:
+    return HeaderError(
+        f"{file.path}: expected {tag_name(keyword)}, without which the pixels have no meaning, found none; {EXPORT_AGAIN}."
+    )
+
+
+def _truncated(file: DicomFile, found: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"{file.path}: expected all pixels that its header announces, found {found}; the file is truncated or its "
+        f"header is wrong: {EXPORT_AGAIN}."
+    )
+
+
+@contextmanager
+def _silent_itk() -> Iterator[None]:
+    """Keep ITK from printing warnings."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
