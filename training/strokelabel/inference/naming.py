@@ -129,8 +129,8 @@ def is_result(path: Path) -> bool:
 
 
 def image_stem(path: Path) -> str:
-    """A scan's name without .nii or .nii.gz; a folder's name whole."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    """A scan's name without .nii, .nii.gz or .dcm; a folder's name whole."""
+    return re.sub(r"\.(nii(\.gz)?|dcm)$", "", path.name, flags=re.IGNORECASE)
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:

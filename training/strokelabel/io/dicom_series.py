@@ -19,6 +19,7 @@ from strokelabel.io.dicom_header import (
     text,
 )
 from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import known_format, what_it_is
 
 _MOST_LISTED = 8
 
@@ -101,15 +102,18 @@ def _images_in(folder: Path) -> list[DicomFile]:
     )
     raise UnreadableImageError(
         f"{folder}: expected the DICOM files of one series, found no DICOM image but {about}; pass the folder that "
-        "holds the files, or a NIfTI file."
+        "holds the files, or a NIfTI file (.nii, .nii.gz)."
     )
 
 
 def _what_is_in(paths: Sequence[Path]) -> str:
+    """What a folder without DICOM holds: its first entry is told by its content."""
     if not paths:
         return "nothing"
-    names = ", ".join(path.name for path in paths[:3])
-    return f"{names} and {len(paths) - 3} more" if len(paths) > 3 else names
+    first = paths[0]
+    kind = "a folder" if first.is_dir() else what_it_is(first) or known_format(first)
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{first.name} ({kind}){more}"
 
 
 def _given_file(path: Path) -> DicomFile:

@@ -12,6 +12,7 @@ from strokelabel.errors import UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io.checks import check_values
 from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import known_format, missing_or_link, what_it_is
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from strokelabel.types import Affine, PathLike, Volume
 
@@ -85,7 +86,7 @@ def read_label_image(path: PathLike) -> Image:
 
 def _check_is_nifti(path: Path) -> None:
     if not path.is_file():
-        raise UnreadableImageError(f"{path}: expected a file or folder, found none; check the path.")
+        raise UnreadableImageError(f"{path}: expected a file or folder, found {missing_or_link(path)}.")
     if is_nifti_name(path):
         return
     expected = f"expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}) or a folder of DICOM files"
@@ -93,6 +94,5 @@ def _check_is_nifti(path: Path) -> None:
         raise UnreadableImageError(
             f"{path}: {expected}, found one DICOM file; pass the folder {path.parent} instead."
         )
-    raise UnreadableImageError(
-        f"{path}: {expected}, found {path.suffix or 'no suffix'}; convert it to NIfTI."
-    )
+    found = what_it_is(path) if path.suffix == "" else None
+    raise UnreadableImageError(f"{path}: {expected}, found {found or known_format(path)}.")

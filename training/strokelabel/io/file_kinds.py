@@ -1,0 +1,133 @@
+"""What a file is that is not what its name says: by its first bytes, with what to do about it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+from strokelabel.io.dicom_mark import is_dicom_file
+
+_START = 1024
+_GZIP = b"\x1f\x8b"
+
+_STARTS: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, whose content was not downloaded", "run git lfs pull"),
+    (
+        b"/annex/objects/",
+        "a git-annex pointer, whose content was not fetched",
+        "run datalad get or git annex get",
+    ),
+    (b"PK\x03\x04", "a zip archive", "unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"Rar!", "a RAR archive", "unpack it first"),
+    (b"BZh", "a bzip2 file", "unpack it first"),
+    (b"\xfd7zXZ", "an xz file", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it first"),
+    (b"NRRD", "an NRRD file", "convert it to NIfTI"),
+    (b"\x89HDF", "an HDF5 file (MINC, MATLAB 7.3)", "convert it to NIfTI"),
+    (b"MATLAB", "a MATLAB file", "convert it to NIfTI"),
+    (b"CDF", "a MINC file", "convert it to NIfTI (mnc2nii)"),
+    (b"ObjectType", "a MetaImage header", "convert it to NIfTI"),
+    (b"%PDF", "a PDF document", "pass the scan itself"),
+    (b"\x89PNG", "a PNG picture", "pass the scan itself"),
+    (b"\xff\xd8\xff", "a JPEG picture", "pass the scan itself"),
+)
+_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
+_MGH = b"\0\0\0\x01"
+_ANALYZE = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
+_MAGIC_AT = 344
+_SHORTEST_TEXT = 4
+_FORMATS = {
+    ".mgz": "FreeSurfer's format; convert it to NIfTI (mri_convert T1.mgz T1.nii.gz)",
+    ".mgh": "FreeSurfer's format; convert it to NIfTI (mri_convert T1.mgh T1.nii.gz)",
+    ".img": "half of a NIfTI or Analyze pair (.hdr and .img); convert it to a single .nii file",
+    ".hdr": "half of a NIfTI or Analyze pair (.hdr and .img); convert it to a single .nii file",
+    ".nrrd": "an NRRD file; convert it to NIfTI",
+    ".nhdr": "an NRRD file; convert it to NIfTI",
+    ".mha": "a MetaImage; convert it to NIfTI",
+    ".mhd": "a MetaImage; convert it to NIfTI",
+    ".mnc": "a MINC file; convert it to NIfTI (mnc2nii)",
+    ".zip": "an archive; unpack it first",
+    ".tar": "an archive; unpack it first",
+    ".tgz": "an archive; unpack it first",
+}
+
+
+def what_it_is(path: Path) -> str | None:
+    """Return what a file that was expected to be NIfTI is, and what to do; None when it cannot be told."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError:
+        return None
+    if size == 0:
+        return "an empty file: copy or export it again"
+    zipped = path.name.lower().endswith(".gz")
+    if start.startswith(_GZIP):
+        inside = _unpacked(path)
+        if not zipped and inside is not None and _is_nifti(inside):
+            return "a compressed file under the name of an uncompressed one: rename it to end in .nii.gz"
+        known = None if inside is None else _of_start(inside)
+        return f"compressed, and inside it {known}" if known else None
+    if zipped and _is_nifti(start):
+        return "a file that is not compressed under the name of a compressed one: rename it to end in .nii"
+    if is_dicom_file(path):
+        return f"a DICOM file: rename it to end in .dcm, or pass the folder {path.parent} without NIfTI names"
+    return _of_start(start)
+
+
+def missing_or_link(path: Path) -> str:
+    """Return what a path without a file behind it is, and what to do."""
+    if path.is_symlink():
+        return (
+            "a link whose target is not there (git-annex and datalad keep files so until they are fetched); "
+            "run datalad get or git annex get, or repair the link"
+        )
+    return "none; check the path"
+
+
+def known_format(path: Path) -> str:
+    """Return what a file is by a name that is not NIfTI's, and what to do."""
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS:
+        return f"{path.suffix}, {_FORMATS[suffix]}"
+    return f"{path.suffix or 'no suffix'}; convert it to NIfTI"
+
+
+def _of_start(start: bytes) -> str | None:
+    for magic, name, advice in _STARTS:
+        if start.startswith(magic):
+            return f"{name}: {advice}"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(_PAGES):
+        return "a web page, as servers answer when a download fails or needs a login: download the file again"
+    if start.startswith(_MGH):
+        return "a file in FreeSurfer's format: convert it to NIfTI (mri_convert)"
+    if (
+        start.startswith(_ANALYZE)
+        and len(start) > _MAGIC_AT + 3
+        and not start[_MAGIC_AT : _MAGIC_AT + 3] in (b"n+1", b"ni1")
+    ):
+        return "an Analyze 7.5 header without NIfTI's mark (n+1): convert it to NIfTI, minding left and right"
+    if start.startswith(_GZIP):
+        return "a compressed file once more: unpack it once"
+    printable = sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
+    if printable == len(start) >= _SHORTEST_TEXT:
+        line = start.split(b"\n", 1)[0][:60].decode("ascii")
+        return f"a text file that begins with {line!r}: copy or download the scan again"
+    return None
+
+
+def _is_nifti(start: bytes) -> bool:
+    sizes = {int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")}
+    return bool(sizes & {348, 540})
+
+
+def _unpacked(path: Path) -> bytes | None:
+    try:
+        with gzip.open(path) as file:
+            return file.read(_START)
+    except (OSError, EOFError, zlib.error):
+        return None
