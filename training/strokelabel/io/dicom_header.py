@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -111,7 +111,7 @@ def has_value(dataset: Dataset, keyword: str) -> bool:
     """Whether an element is there and not empty."""
     element = dataset.get_item(Tag(keyword))
     value = None if element is None else element.value
-    if isinstance(value, bytes):
+    if isinstance(value, bytes) and _vr(element) not in _BINARY_NUMBERS:
         value = value.strip(b" \0")
     return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
 
@@ -230,8 +230,11 @@ def _count(header: Dataset, keyword: str, path: Path) -> int:
 def _as_written(dataset: Dataset, keyword: str) -> str:
     """Numbers as text with backslashes between them, without what pydicom makes of them."""
     element = dataset.get_item(Tag(keyword))
-    vr = element.VR or dictionary_VR(Tag(keyword))
-    if isinstance(element, RawDataElement) and vr not in _BINARY_NUMBERS and isinstance(element.value, bytes):
+    if (
+        isinstance(element, RawDataElement)
+        and _vr(element) not in _BINARY_NUMBERS
+        and isinstance(element.value, bytes)
+    ):
         return element.value.decode("latin-1").strip(" \0")
     try:
         value = dataset[keyword].value
@@ -239,3 +242,11 @@ def _as_written(dataset: Dataset, keyword: str) -> str:
         return f"unreadable ({error})"
     values = value if isinstance(value, list | tuple) or hasattr(value, "insert") else [value]
     return "\\".join(repr(float(v)) if isinstance(v, int | float) else str(v) for v in values)
+
+
+def _vr(element: DataElement | RawDataElement) -> str:
+    """An element's type; implicit files leave it to the dictionary."""
+    try:
+        return str(element.VR or dictionary_VR(element.tag))
+    except KeyError:
+        return "UN"

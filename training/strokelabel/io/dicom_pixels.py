@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom import Dataset, dcmread, uid
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import generate_pixel_data_frame
 
 from strokelabel.errors import DimensionError, HeaderError, UnreadableImageError
+from strokelabel.io.dicom_compressed import DECODED, decompress
 from strokelabel.io.dicom_geometry import Slice
 from strokelabel.io.dicom_header import (
     EXPORT_AGAIN,
     DicomFile,
     has_value,
-    numbers,
     refusing_corruption,
     tag_name,
     text,
 )
+from strokelabel.io.dicom_pixel_module import PIXEL_MODULE, missing, pixel_number, transfer_syntax, truncated
 from strokelabel.types import Volume
 
 _NATIVE = (
@@ -32,19 +28,6 @@ _NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
 )
-_WITH_END_MARK = (
-    uid.JPEGBaseline8Bit,
-    uid.JPEGExtended12Bit,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-)
-"""Compressions whose frames end with a mark, by which a truncated one is told."""
-_DECODED = (*_WITH_END_MARK, uid.RLELossless)
-_END_MARK = b"\xff\xd9"
 _NAMES = {
     "1.2.840.10008.1.2.4.201": "HTJ2K (lossless)",
     "1.2.840.10008.1.2.4.202": "HTJ2K (lossless, RPCL)",
@@ -52,7 +35,6 @@ _NAMES = {
 }
 """Names of compressions that are newer than pydicom's dictionary."""
 
-_PIXEL_MODULE = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 _FLOATS = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 
@@ -90,7 +72,7 @@ def check_pixel_format(file: DicomFile) -> tuple[str, ...]:
     """
     with refusing_corruption(file.path):
         if not has_value(file.header, "PhotometricInterpretation"):
-            raise _missing(file, "PhotometricInterpretation")
+            raise missing(file, "PhotometricInterpretation")
         if file.is_colour:
             raise DimensionError(
                 f"{file.path}: expected gray values, found colour ({text(file.header, 'PhotometricInterpretation')}); "
@@ -98,23 +80,23 @@ def check_pixel_format(file: DicomFile) -> tuple[str, ...]:
             )
         if has_value(file.header, "ModalityLUTSequence"):
             raise HeaderError(
-                f"{file.path}: expected values scaled by RescaleSlope, found a table ({tag_name('ModalityLUTSequence')}); "
-                f"{EXPORT_AGAIN} without it."
+                f"{file.path}: expected values scaled by RescaleSlope, found a table "
+                f"({tag_name('ModalityLUTSequence')}); {EXPORT_AGAIN} without it."
             )
         return _syntax_notes(file) + _inversion_notes(file)
 
 
 def _syntax_notes(file: DicomFile) -> tuple[str, ...]:
-    syntax = _transfer_syntax(file.header)
-    if syntax in _NATIVE or syntax in _DECODED:
+    syntax = transfer_syntax(file.header)
+    if syntax in _NATIVE or syntax in DECODED:
         return ()
     if not syntax:
         return ("files without DICOM's file header: their pixels are read as uncompressed",)
     name = _NAMES.get(str(syntax), str(syntax.name))
     raise UnreadableImageError(
         f"{file.path}: expected pixels that are uncompressed, or compressed as JPEG, JPEG-LS, JPEG 2000 or RLE, found "
-        f"{name} ({tag_name('TransferSyntaxUID')} {syntax}), a compression that needs another decoder; export the series "
-        "uncompressed, or decompress it first (gdcmconv --raw, dcmdjpeg, or the archive's transcoding)."
+        f"{name} ({tag_name('TransferSyntaxUID')} {syntax}), a compression that needs another decoder; export the "
+        "series uncompressed, or decompress it first (gdcmconv --raw, dcmdjpeg, or the archive's transcoding)."
     )
 
 
@@ -129,10 +111,6 @@ def _is_inverted(file: DicomFile) -> bool:
     return text(file.header, "PhotometricInterpretation") == "MONOCHROME1" and file.modality != "CT"
 
 
-def _transfer_syntax(dataset: Dataset) -> uid.UID:
-    return uid.UID(str(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", "") or ""))
-
-
 def _stored_values(file: DicomFile) -> np.ndarray:
     """Numbers as stored, (frame, row, column); inverted where white stands for low ones."""
     with refusing_corruption(file.path):
@@ -141,26 +119,27 @@ def _stored_values(file: DicomFile) -> np.ndarray:
             if keyword in dataset:
                 return _numbers_of(dataset, keyword, np.dtype(kind), file)
         if "PixelData" not in dataset:
-            raise _truncated(file, "no pixels (PixelData)")
+            raise truncated(file, "no pixels (PixelData)")
         return _gray_values(dataset, file)
 
 
 def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
-    bits, stored, signed = (_pixel_number(dataset, keyword, file) for keyword in _PIXEL_MODULE)
+    bits, stored, signed = (pixel_number(dataset, keyword, file) for keyword in PIXEL_MODULE)
     if bits not in (8, 16, 32) or not 1 <= stored <= bits or signed not in (0, 1):
         raise HeaderError(
             f"{file.path}: expected pixels of 8, 16 or 32 bits, found {tag_name('BitsAllocated')} {bits}, "
             f"{tag_name('BitsStored')} {stored} and {tag_name('PixelRepresentation')} {signed}; {EXPORT_AGAIN}."
         )
     encapsulated = bool(dataset["PixelData"].is_undefined_length)
-    compressed = _transfer_syntax(dataset) in _DECODED
+    compressed = transfer_syntax(dataset) in DECODED
     if encapsulated != compressed:
         raise UnreadableImageError(
             f"{file.path}: expected pixels as {tag_name('TransferSyntaxUID')} says ("
-            f"{'' if compressed else 'un'}compressed), found {'' if encapsulated else 'un'}compressed ones; {EXPORT_AGAIN}."
+            f"{'' if compressed else 'un'}compressed), found {'' if encapsulated else 'un'}compressed ones; "
+            f"{EXPORT_AGAIN}."
         )
     if compressed:
-        values = _decompress(dataset, file)
+        values = decompress(dataset, file)
     else:
         values = _without_other_bits(
             _numbers_of(dataset, "PixelData", np.dtype(f"u{bits // 8}"), file), dataset, file
@@ -170,13 +149,6 @@ def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
     return (-1 if signed else (1 << stored) - 1) - values
 
 
-def _pixel_number(dataset: Dataset, keyword: str, file: DicomFile) -> int:
-    value = numbers(dataset, keyword, 1, str(file.path))
-    if value is None:
-        raise _missing(file, keyword)
-    return int(value[0])
-
-
 def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile) -> np.ndarray:
     """Uncompressed pixels as (frame, row, column), when there are as many bytes as announced."""
     columns, rows, frames = file.size
@@ -184,7 +156,7 @@ def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile)
     expected = frames * rows * columns * kind.itemsize
     # Fewer bytes more than a row or column has are padding; others would mean a wrong size.
     if not expected <= len(content) < expected + min(rows, columns) * kind.itemsize + 1:
-        raise _truncated(
+        raise truncated(
             file,
             f"{len(content):,} bytes for {frames} x {rows} x {columns} (NumberOfFrames x Rows x Columns) pixels of "
             f"{kind.itemsize} bytes, which take {expected:,}",
@@ -198,9 +170,9 @@ def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile)
 
 def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> np.ndarray:
     """The numbers in the bits that are announced to hold them; other bits must be empty, or an overlay's."""
-    stored, signed = (_pixel_number(dataset, keyword, file) for keyword in _PIXEL_MODULE[1:])
+    stored, signed = (pixel_number(dataset, keyword, file) for keyword in PIXEL_MODULE[1:])
     bits = 8 * raw.dtype.itemsize
-    high = _pixel_number(dataset, "HighBit", file) if has_value(dataset, "HighBit") else stored - 1
+    high = pixel_number(dataset, "HighBit", file) if has_value(dataset, "HighBit") else stored - 1
     low = high + 1 - stored
     if not 0 <= low <= high < bits:
         raise HeaderError(
@@ -231,72 +203,3 @@ def _beyond(raw: np.ndarray, stored: int, low: int) -> bool:
 def _has_overlay_in_pixels(dataset: Dataset) -> bool:
     """Whether an overlay lies in unused bits of the pixels, as older files have it."""
     return any((group, 0x0102) in dataset and bool(dataset[group, 0x0102].value) for group in _OVERLAY_GROUPS)
-
-
-def _decompress(dataset: Dataset, file: DicomFile) -> np.ndarray:
-    """Decode compressed pixels with GDCM from a file that holds them and nothing that GDCM could apply to them."""
-    columns, rows, frames = file.size
-    _check_frames(dataset, file)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pixels.dcm"
-        _only_pixels(dataset, file).save_as(path, write_like_original=False)
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.SetImageIO("GDCMImageIO")
-        with _silent_itk():
-            values = sitk.GetArrayFromImage(reader.Execute())
-    if values.size != frames * rows * columns:
-        raise _truncated(file, f"pixels of shape {values.shape} for {frames} x {rows} x {columns}")
-    return values.reshape(frames, rows, columns).astype(np.int64)
-
-
-def _check_frames(dataset: Dataset, file: DicomFile) -> None:
-    frames = list(generate_pixel_data_frame(dataset.PixelData, file.size[2]))
-    if len(frames) != file.size[2]:
-        raise _truncated(file, f"{len(frames)} compressed frames of {file.size[2]}")
-    marked = _transfer_syntax(dataset) in _WITH_END_MARK
-    cut = [number for number, frame in enumerate(frames) if not frame.rstrip(b"\0").endswith(_END_MARK)]
-    if marked and cut:
-        raise _truncated(file, f"compressed pixels that end early (frame {cut[0] + 1})")
-
-
-def _only_pixels(dataset: Dataset, file: DicomFile) -> FileDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = uid.generate_uid()
-    meta.TransferSyntaxUID = _transfer_syntax(dataset)
-    plain = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
-    plain.is_little_endian, plain.is_implicit_VR = True, False
-    plain.SOPClassUID, plain.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    plain.Columns, plain.Rows, plain.NumberOfFrames = file.size
-    plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
-    for keyword in _PIXEL_MODULE:
-        setattr(plain, keyword, _pixel_number(dataset, keyword, file))
-    plain.HighBit = plain.BitsStored - 1
-    plain.PixelData = dataset.PixelData
-    plain["PixelData"].VR, plain["PixelData"].is_undefined_length = "OB", True
-    return plain
-
-
-def _missing(file: DicomFile, keyword: str) -> HeaderError:
-    return HeaderError(
-        f"{file.path}: expected {tag_name(keyword)}, without which the pixels have no meaning, found none; {EXPORT_AGAIN}."
-    )
-
-
-def _truncated(file: DicomFile, found: str) -> UnreadableImageError:
-    return UnreadableImageError(
-        f"{file.path}: expected all pixels that its header announces, found {found}; the file is truncated or its "
-        f"header is wrong: {EXPORT_AGAIN}."
-    )
-
-
-@contextmanager
-def _silent_itk() -> Iterator[None]:
-    """Keep ITK from printing warnings."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)

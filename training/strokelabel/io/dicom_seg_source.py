@@ -101,8 +101,8 @@ class DicomSource:
             missing = [name for name in _REQUIRED if not text(header, name)]
         if missing:
             raise OutputError(
-                f"{file.name}: expected {', '.join(map(tag_name, missing))} in the source for a DICOM SEG, found none; nothing is "
-                "invented: export the series with it, or write NIfTI."
+                f"{file.name}: expected {', '.join(map(tag_name, missing))} in the source for a DICOM SEG, found none; "
+                "nothing is invented: export the series with it, or write NIfTI."
             )
         return header
 

@@ -120,8 +120,8 @@ def _given_file(path: Path) -> DicomFile:
     file = read_dicom_file(path)
     if file is None:
         raise UnreadableImageError(
-            f"{path}: expected a DICOM image, found another DICOM object (a report, a segmentation or the DICOMDIR of a "
-            f"medium); pass a folder of images, such as one below {path.parent}."
+            f"{path}: expected a DICOM image, found another DICOM object (a report, a segmentation or the DICOMDIR of "
+            f"a medium); pass a folder of images, such as one below {path.parent}."
         )
     return file
 

@@ -24,6 +24,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "a bzip2 file", "unpack it first"),
     (b"\xfd7zXZ", "an xz file", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it first"),
+    (b"\0\0\0\x01", "a file in FreeSurfer's format", "convert it to NIfTI (mri_convert)"),
     (b"NRRD", "an NRRD file", "convert it to NIfTI"),
     (b"\x89HDF", "an HDF5 file (MINC, MATLAB 7.3)", "convert it to NIfTI"),
     (b"MATLAB", "a MATLAB file", "convert it to NIfTI"),
@@ -34,7 +35,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture", "pass the scan itself"),
 )
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
-_MGH = b"\0\0\0\x01"
 _ANALYZE = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
 _MAGIC_AT = 344
 _SHORTEST_TEXT = 4
@@ -64,18 +64,9 @@ def what_it_is(path: Path) -> str | None:
         return None
     if size == 0:
         return "an empty file: copy or export it again"
-    zipped = path.name.lower().endswith(".gz")
-    if start.startswith(_GZIP):
-        inside = _unpacked(path)
-        if not zipped and inside is not None and _is_nifti(inside):
-            return "a compressed file under the name of an uncompressed one: rename it to end in .nii.gz"
-        known = None if inside is None else _of_start(inside)
-        return f"compressed, and inside it {known}" if known else None
-    if zipped and _is_nifti(start):
-        return "a file that is not compressed under the name of a compressed one: rename it to end in .nii"
     if is_dicom_file(path):
         return f"a DICOM file: rename it to end in .dcm, or pass the folder {path.parent} without NIfTI names"
-    return _of_start(start)
+    return _compressed_or_not(path, start) or _of_start(start)
 
 
 def missing_or_link(path: Path) -> str:
@@ -96,28 +87,35 @@ def known_format(path: Path) -> str:
     return f"{path.suffix or 'no suffix'}; convert it to NIfTI"
 
 
+def _compressed_or_not(path: Path, start: bytes) -> str | None:
+    """A NIfTI file whose name ends as if it were compressed, or not; or what a compressed file holds."""
+    zipped = path.name.lower().endswith(".gz")
+    if not start.startswith(_GZIP):
+        wrong_name = zipped and _is_nifti(start)
+        return "a file that is not compressed but named so: rename it to end in .nii" if wrong_name else None
+    inside = _unpacked(path)
+    if inside is None:
+        return None
+    if not zipped and _is_nifti(inside):
+        return "a compressed file that is not named so: rename it to end in .nii.gz"
+    known = "a compressed file once more: unpack it once" if inside.startswith(_GZIP) else _of_start(inside)
+    return f"compressed, and inside it {known}" if known else None
+
+
 def _of_start(start: bytes) -> str | None:
-    for magic, name, advice in _STARTS:
-        if start.startswith(magic):
-            return f"{name}: {advice}"
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith(_PAGES):
+    known = [f"{name}: {advice}" for magic, name, advice in _STARTS if start.startswith(magic)]
+    if known:
+        return known[0]
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGES):
         return "a web page, as servers answer when a download fails or needs a login: download the file again"
-    if start.startswith(_MGH):
-        return "a file in FreeSurfer's format: convert it to NIfTI (mri_convert)"
-    if (
-        start.startswith(_ANALYZE)
-        and len(start) > _MAGIC_AT + 3
-        and not start[_MAGIC_AT : _MAGIC_AT + 3] in (b"n+1", b"ni1")
-    ):
+    marked = start[_MAGIC_AT : _MAGIC_AT + 3] in (b"n+1", b"ni1")
+    if start.startswith(_ANALYZE) and len(start) > _MAGIC_AT + 3 and not marked:
         return "an Analyze 7.5 header without NIfTI's mark (n+1): convert it to NIfTI, minding left and right"
-    if start.startswith(_GZIP):
-        return "a compressed file once more: unpack it once"
     printable = sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
-    if printable == len(start) >= _SHORTEST_TEXT:
-        line = start.split(b"\n", 1)[0][:60].decode("ascii")
-        return f"a text file that begins with {line!r}: copy or download the scan again"
-    return None
+    if not printable == len(start) >= _SHORTEST_TEXT:
+        return None
+    line = start.split(b"\n", 1)[0][:60].decode("ascii")
+    return f"a text file that begins with {line!r}: copy or download the scan again"
 
 
 def _is_nifti(start: bytes) -> bool:

@@ -31,7 +31,7 @@ def repair_transforms(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> 
     Returns:
         A note for each repair.
     """
-    return _repair_quaternion(header) + _repair_sform(header, shape)
+    return _repair_codes(header) + _repair_quaternion(header) + _repair_sform(header, shape)
 
 
 def affine_in_mm(
@@ -127,6 +127,17 @@ def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> 
 def corner_distance_mm(first: Grid, second: Grid) -> float:
     """Largest distance in mm between the positions that two grids of one shape give to their corners."""
     return float(np.linalg.norm(first.corners_mm() - second.corners_mm(), axis=1).max())
+
+
+def _repair_codes(header: nib.Nifti1Header) -> tuple[str, ...]:
+    """Keep a transform whose code is unknown: any code above 0 says that there is one (nifti1.h)."""
+    notes = []
+    for name in ("qform_code", "sform_code"):
+        code = int(header[name])
+        if code > 0 and code not in nib.nifti1.xform_codes.code:
+            header[name] = nib.nifti1.xform_codes["aligned"]
+            notes.append(f"header repaired: {name} {code} is unknown; the transform is used as it stands")
+    return tuple(notes)
 
 
 def _repair_quaternion(header: nib.Nifti1Header) -> tuple[str, ...]:
