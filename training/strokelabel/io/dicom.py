@@ -10,7 +10,7 @@ import numpy as np
 from strokelabel.errors import DimensionError, HeaderError
 from strokelabel.io.checks import check_grid, check_shape
 from strokelabel.io.dicom_geometry import Slice, slices_of
-from strokelabel.io.dicom_header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name
+from strokelabel.io.dicom_header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
 from strokelabel.io.dicom_pixels import check_pixel_format, read_values
 from strokelabel.io.dicom_series import series_of
 from strokelabel.io.dicom_slices import stack_affine
@@ -111,6 +111,12 @@ def _shape(files: list[DicomFile], source: str) -> tuple[int, int, int]:
 
 def _check_units(slices: list[Slice], source: str) -> None:
     """Refuse slices whose values are not in one unit, and CT without what makes Hounsfield units of its values."""
+    kinds = {text(slice_.file.header, "PhotometricInterpretation") for slice_ in slices}
+    if len(kinds) > 1:
+        raise HeaderError(
+            f"{source}: expected one {tag_name('PhotometricInterpretation')}, found {', '.join(sorted(kinds))}; "
+            f"{EXPORT_AGAIN}."
+        )
     without = [slice_ for slice_ in slices if slice_.rescale is None]
     if without and (len(without) < len(slices) or without[0].file.modality == "CT"):
         raise HeaderError(

@@ -20,7 +20,7 @@ from strokelabel.io.dicom_pixel_module import PIXEL_MODULE, pixel_number, transf
 DECODED = (
     uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,
-    uid.JPEGLossless,
+    uid.UID("1.2.840.10008.1.2.4.57"),  # JPEG Lossless; pydicom 2 has this name for .70
     uid.JPEGLosslessSV1,
     uid.JPEGLSLossless,
     uid.JPEGLSNearLossless,
@@ -97,7 +97,7 @@ def _only_pixels(dataset: Dataset, file: DicomFile) -> FileDataset:
     meta.MediaStorageSOPClassUID = uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = uid.generate_uid()
     meta.TransferSyntaxUID = transfer_syntax(dataset)
-    plain = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    plain = FileDataset("pixels.dcm", {}, file_meta=meta, preamble=bytes(128))
     plain.is_little_endian, plain.is_implicit_VR = True, False
     plain.SOPClassUID, plain.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     plain.Columns, plain.Rows, plain.NumberOfFrames = file.size

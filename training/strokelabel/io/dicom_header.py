@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _BINARY_NUMBERS = {"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"}
 _NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "RWV", "REG", "DOC"}
 """Modalities of objects about images, which may lie beside them."""
+_COLOURS = ("RGB", "YBR", "PALETTE", "HSV", "ARGB", "CMYK")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -47,9 +48,7 @@ class DicomFile:
     @property
     def is_colour(self) -> bool:
         """Whether its pixels are colours or indices of colours."""
-        samples = text(self.header, "SamplesPerPixel") or "1"
-        kind = text(self.header, "PhotometricInterpretation") or "MONOCHROME2"
-        return samples != "1" or not kind.startswith("MONOCHROME")
+        return text(self.header, "PhotometricInterpretation").startswith(_COLOURS)
 
     @property
     def is_aside(self) -> bool:
@@ -132,17 +131,24 @@ def numbers(dataset: Dataset, keyword: str, count: int, where: str) -> np.ndarra
     """
     if not has_value(dataset, keyword):
         return None
-    found = _as_written(dataset, keyword)
-    parts = [part.strip(" \0") for part in found.split("\\")]
-    if all(_NUMBER.fullmatch(part) for part in parts) and len(parts) == count:
-        values = np.array([float(part) for part in parts])
-        if np.isfinite(values).all():
-            return values
+    found = as_written(dataset, keyword)
+    values = parse_numbers(found)
+    if values is not None and len(values) == count:
+        return values
     reason = ", with a comma for the decimal point" if "," in found else ""
     raise HeaderError(
         f"{where}: expected {tag_name(keyword)} as {count} number{'s' if count > 1 else ''}, found "
         f"{found[:80]!r}{reason}; repair the tag or {EXPORT_AGAIN}."
     )
+
+
+def parse_numbers(text: str) -> np.ndarray | None:
+    """Return the numbers of a decimal string with backslashes between them; None when they are no finite numbers."""
+    parts = [part.strip(" \0") for part in text.split("\\")]
+    if not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    values = np.array([float(part) for part in parts])
+    return values if np.isfinite(values).all() else None
 
 
 def tag_name(keyword: str) -> str:
@@ -227,7 +233,7 @@ def _count(header: Dataset, keyword: str, path: Path) -> int:
     return int(value[0])
 
 
-def _as_written(dataset: Dataset, keyword: str) -> str:
+def as_written(dataset: Dataset, keyword: str) -> str:
     """Numbers as text with backslashes between them, without what pydicom makes of them."""
     element = dataset.get_item(Tag(keyword))
     if (

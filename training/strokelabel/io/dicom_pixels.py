@@ -71,19 +71,28 @@ def check_pixel_format(file: DicomFile) -> tuple[str, ...]:
         HeaderError: a tag that describes the pixels is missing or impossible.
     """
     with refusing_corruption(file.path):
-        if not has_value(file.header, "PhotometricInterpretation"):
-            raise missing(file, "PhotometricInterpretation")
-        if file.is_colour:
-            raise DimensionError(
-                f"{file.path}: expected gray values, found colour ({text(file.header, 'PhotometricInterpretation')}); "
-                "pass the original series."
-            )
+        _check_is_gray(file)
         if has_value(file.header, "ModalityLUTSequence"):
             raise HeaderError(
                 f"{file.path}: expected values scaled by RescaleSlope, found a table "
                 f"({tag_name('ModalityLUTSequence')}); {EXPORT_AGAIN} without it."
             )
         return _syntax_notes(file) + _inversion_notes(file)
+
+
+def _check_is_gray(file: DicomFile) -> None:
+    kind, samples = (text(file.header, name) for name in ("PhotometricInterpretation", "SamplesPerPixel"))
+    if not kind:
+        raise missing(file, "PhotometricInterpretation")
+    if file.is_colour:
+        raise DimensionError(
+            f"{file.path}: expected gray values, found colour ({kind}); pass the original series."
+        )
+    if kind not in ("MONOCHROME1", "MONOCHROME2") or samples not in ("", "1"):
+        raise HeaderError(
+            f"{file.path}: expected gray values, found {tag_name('PhotometricInterpretation')} {kind[:40]!r} and "
+            f"{tag_name('SamplesPerPixel')} {samples or 'none'}; {EXPORT_AGAIN}."
+        )
 
 
 def _syntax_notes(file: DicomFile) -> tuple[str, ...]:
@@ -155,7 +164,7 @@ def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile)
     content = bytes(dataset[keyword].value or b"")
     expected = frames * rows * columns * kind.itemsize
     # Fewer bytes more than a row or column has are padding; others would mean a wrong size.
-    if not expected <= len(content) < expected + min(rows, columns) * kind.itemsize + 1:
+    if not expected <= len(content) < expected + min(rows, columns) * kind.itemsize:
         raise truncated(
             file,
             f"{len(content):,} bytes for {frames} x {rows} x {columns} (NumberOfFrames x Rows x Columns) pixels of "
@@ -169,35 +178,27 @@ def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile)
 
 
 def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> np.ndarray:
-    """The numbers in the bits that are announced to hold them; other bits must be empty, or an overlay's."""
+    """The numbers in the low bits that are announced to hold them; other bits must be empty, or an overlay's."""
     stored, signed = (pixel_number(dataset, keyword, file) for keyword in PIXEL_MODULE[1:])
     bits = 8 * raw.dtype.itemsize
     high = pixel_number(dataset, "HighBit", file) if has_value(dataset, "HighBit") else stored - 1
-    low = high + 1 - stored
-    if not 0 <= low <= high < bits:
+    if high != stored - 1:
         raise HeaderError(
             f"{file.path}: expected {tag_name('HighBit')} {stored - 1}, one less than BitsStored, found {high}; "
             f"{EXPORT_AGAIN}."
         )
-    values = (raw.astype(np.int64) >> low) & ((1 << stored) - 1)
+    mask = (1 << stored) - 1
+    values = raw.astype(np.int64) & mask
     if signed:
-        values = (values ^ (1 << (stored - 1))) - (1 << (stored - 1))
-    as_unsigned = (values << low) & ((1 << bits) - 1)
-    if (
-        not np.array_equal(as_unsigned, raw)
-        and not _has_overlay_in_pixels(dataset)
-        and _beyond(raw, stored, low)
-    ):
+        values = (values ^ (1 << high)) - (1 << high)
+    rest = raw.astype(np.int64) & ~mask
+    is_sign = (rest == (values & ((1 << bits) - 1) & ~mask)).all()
+    if rest.any() and not is_sign and not _has_overlay_in_pixels(dataset):
         raise HeaderError(
             f"{file.path}: expected values of {stored} bits ({tag_name('BitsStored')}), found values up to "
             f"{int(raw.max())} in {bits} bits; {EXPORT_AGAIN}."
         )
     return values
-
-
-def _beyond(raw: np.ndarray, stored: int, low: int) -> bool:
-    """Whether bits besides the stored ones are set."""
-    return bool((raw.astype(np.int64) & ~(((1 << stored) - 1) << low)).any())
 
 
 def _has_overlay_in_pixels(dataset: Dataset) -> bool:

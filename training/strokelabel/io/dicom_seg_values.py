@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
 
-from strokelabel.io.dicom_header import has_value, tag_name, text
+from strokelabel.io.dicom_header import as_written, has_value, parse_numbers, tag_name, text
 
 MAY_BE_UNKNOWN = (
     "PatientName",
@@ -65,6 +65,9 @@ def _in_standard_form(header: Dataset, tag: BaseTag, keyword: str, found: str) -
         return False
     if not keyword or not found:
         return True
+    value: str | None
+    if element.VR in ("DS", "IS"):
+        return parse_numbers(as_written(header, keyword)) is not None
     if keyword == "PatientSex":
         value = _SEXES.get(found.upper())
     elif element.VR == "DA":

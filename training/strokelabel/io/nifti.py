@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel.errors import LabelMapError, UnreadableImageError
-from strokelabel.io.checks import check_grid, check_number_type, check_shape
+from strokelabel.io.checks import check_number_type, check_shape
 from strokelabel.io.file_kinds import what_it_is
 from strokelabel.io.nifti_space import (
     affine_in_mm,

@@ -17,6 +17,10 @@ _ROUNDED_QUATERNION = 1e-3
 """Excess of a quaternion's squares over 1 up to which it is rounded; nibabel refuses it from 4e-7 on."""
 _OTHER_VOLUME = 0.02
 """Part by which the voxel volumes of sform and pixdim may differ."""
+_RIGHT_ANGLE = 0.01
+"""Cosine below which an angle is a right one."""
+_LARGEST_TILT = 0.51
+"""Sine of a gantry's largest tilt, 30 degrees."""
 _UNITS_IN_MM = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
 """Unit and its length in mm, by the last three bits of xyzt_units; 2 is mm, 0 does not say."""
 
@@ -76,6 +80,11 @@ def check_agreement(header: nib.Nifti1Header, source: str) -> None:
             f"{source}: expected one voxel size, found {sizes[0]} in the sform and {sizes[1]} in pixdim; write the "
             "true sizes into both, or convert the scan from DICOM again."
         )
+    if header["qform_code"] > 0 and _is_sheared(header.get_sform()[:3, :3] / meant):
+        raise HeaderError(
+            f"{source}: expected sform and qform with voxels of one size, found an sform with slanted axes and a "
+            "qform, which has right angles; set the code of the wrong one to 0, or convert the scan from DICOM again."
+        )
 
 
 def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
@@ -127,6 +136,18 @@ def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> 
 def corner_distance_mm(first: Grid, second: Grid) -> float:
     """Largest distance in mm between the positions that two grids of one shape give to their corners."""
     return float(np.linalg.norm(first.corners_mm() - second.corners_mm(), axis=1).max())
+
+
+def _is_sheared(directions: np.ndarray) -> bool:
+    """Whether unit axes (columns) are slanted so that voxels become smaller, and not by a tilted gantry.
+
+    A gantry slants the slices (k) against one of the two axes within them. Converters write the qform without it.
+    """
+    if abs(np.linalg.det(directions)) > 1 - _OTHER_VOLUME:
+        return False
+    within, *through = (abs(float(directions[:, a] @ directions[:, b])) for a, b in ((0, 1), (0, 2), (1, 2)))
+    is_tilt = max(within, min(through)) < _RIGHT_ANGLE and max(through) <= _LARGEST_TILT
+    return not is_tilt
 
 
 def _repair_codes(header: nib.Nifti1Header) -> tuple[str, ...]:
