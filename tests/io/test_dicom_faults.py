@@ -295,6 +295,22 @@ def test_a_screenshot_beside_the_slices_is_left_out_with_a_note(series, same_ser
     )
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"/annex/objects/MD5E-s1--0\n", None], ids=["empty", "pointer", "link"]
+)
+def test_a_slice_without_content_is_not_passed_over(series, content):
+    folder, paths = series
+    last = max(paths, key=lambda path: pydicom.dcmread(path).InstanceNumber)
+    last.unlink()
+    if content is None:
+        last.symlink_to("nowhere")
+    else:
+        last.write_bytes(content)
+    (folder / "empty.log").write_bytes(b"")
+    with pytest.raises(UnreadableImageError, match=f"{last.name}: .*without content .*1 in all"):
+        read_image(folder)
+
+
 def test_slices_that_do_not_say_their_series_are_refused_beside_those_that_do(series):
     folder, paths = series
     edit(paths[5], SeriesInstanceUID="")

@@ -19,7 +19,7 @@ from strokelabel.io.dicom_header import (
     text,
 )
 from strokelabel.io.dicom_mark import is_dicom_file
-from strokelabel.io.file_kinds import known_format, what_it_is
+from strokelabel.io.file_kinds import is_without_content, known_format, what_it_is
 
 _MOST_LISTED = 8
 
@@ -96,6 +96,7 @@ def _images_in(folder: Path) -> list[DicomFile]:
     marked = [path for path in paths if path.is_file() and is_dicom_file(path)]
     images = [file for file in map(read_dicom_file, marked) if file is not None]
     if images:
+        _check_all_are_there(images, paths)
         return images
     about = (
         f"{len(marked)} DICOM files without images (reports, a DICOMDIR)" if marked else _what_is_in(paths)
@@ -104,6 +105,20 @@ def _images_in(folder: Path) -> list[DicomFile]:
         f"{folder}: expected the DICOM files of one series, found no DICOM image but {about}; pass the folder that "
         "holds the files, or a NIfTI file (.nii, .nii.gz)."
     )
+
+
+def _check_all_are_there(images: Sequence[DicomFile], paths: Sequence[Path]) -> None:
+    """Refuse a folder in which files named like its images have no content: slices may be among them."""
+    suffixes = {image.path.suffix for image in images}
+    gone = [
+        path for path in paths if path.suffix in suffixes and not path.is_dir() and is_without_content(path)
+    ]
+    if gone:
+        raise UnreadableImageError(
+            f"{gone[0]}: expected a DICOM file as its {len(images)} neighbours are, found a file without content "
+            f"(empty, not fetched or a link to nothing), {len(gone)} in all; copy or fetch the series again (git lfs pull, "
+            "datalad get), or remove them."
+        )
 
 
 def _what_is_in(paths: Sequence[Path]) -> str:

@@ -34,6 +34,8 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89PNG", "a PNG picture", "pass the scan itself"),
     (b"\xff\xd8\xff", "a JPEG picture", "pass the scan itself"),
 )
+_POINTERS = 2
+"""How many of the first are pointers."""
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 _ANALYZE = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
 _MAGIC_AT = 344
@@ -77,6 +79,16 @@ def missing_or_link(path: Path) -> str:
             "run datalad get or git annex get, or repair the link"
         )
     return "none; check the path"
+
+
+def is_without_content(path: Path) -> bool:
+    """Whether a file is there by name alone: empty, a pointer whose content was not fetched, or a link to nothing."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError:
+        return path.is_symlink()
+    return not start or any(start.startswith(magic) for magic, *_ in _STARTS[:_POINTERS])
 
 
 def known_format(path: Path) -> str:
