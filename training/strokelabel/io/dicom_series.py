@@ -116,8 +116,8 @@ def _check_all_are_there(images: Sequence[DicomFile], paths: Sequence[Path]) -> 
     if gone:
         raise UnreadableImageError(
             f"{gone[0]}: expected a DICOM file as its {len(images)} neighbours are, found a file without content "
-            f"(empty, not fetched or a link to nothing), {len(gone)} in all; copy or fetch the series again (git lfs pull, "
-            "datalad get), or remove them."
+            f"(empty, not fetched or a link to nothing), {len(gone)} in all; copy or fetch the series again (git lfs "
+            "pull, datalad get), or remove them."
         )
 
 
