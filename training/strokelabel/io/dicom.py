@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 
-from strokelabel.errors import DimensionError, UnreadableImageError
+from strokelabel.errors import DimensionError, HeaderError
 from strokelabel.io.checks import check_grid, check_shape
-from strokelabel.io.dicom_mark import is_dicom_file
-from strokelabel.io.dicom_slices import Slice, read_frames, read_slice, stack_affine
+from strokelabel.io.dicom_geometry import Slice, slices_of
+from strokelabel.io.dicom_header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
+from strokelabel.io.dicom_pixels import check_pixel_format, read_values
+from strokelabel.io.dicom_series import series_of
+from strokelabel.io.dicom_slices import stack_affine
 from strokelabel.types import Affine, Volume
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_NOT_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RWV", "REG"}
-"""Modalities of objects about images, which may lie beside them."""
 
 
 class DicomVolume(NamedTuple):
@@ -33,154 +31,95 @@ class DicomStack(NamedTuple):
     """The slices of one series as a volume, before their pixels are read.
 
     Attributes:
-        files: one file for each k, in that order; or the one multi-frame file.
-        frames: the frame (from 0) of the multi-frame file for each k; None when each slice has a file of its own.
+        slices: one for each k, in that order.
         shape: voxels along i, j and k.
         affine: (4, 4) voxel index to RAS mm.
         notes: what a user should know.
     """
 
-    files: tuple[Path, ...]
-    frames: tuple[int, ...] | None
+    slices: tuple[Slice, ...]
     shape: tuple[int, int, int]
     affine: Affine
     notes: tuple[str, ...]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """One file for each k, in that order; or the one multi-frame file."""
+        return tuple(dict.fromkeys(slice_.file.path for slice_ in self.slices))
 
-def read_dicom_series(folder: Path) -> DicomVolume:
-    """Read the one DICOM series of a folder (its subfolders are not searched).
+    @property
+    def frames(self) -> tuple[int, ...] | None:
+        """The frame (from 0) of the multi-frame file for each k; None when each slice has a file of its own."""
+        if len(self.files) > 1:
+            return None
+        return tuple(slice_.frame for slice_ in self.slices)
 
-    Rescale slope and intercept are applied. The axes are i along a row's columns, j down the rows, k through
-    the slices in the direction of the slice normal; a tilted gantry gives a sheared affine.
+
+def read_dicom_series(path: Path) -> DicomVolume:
+    """Read the one DICOM series of a folder (its subfolders are not searched), or the series of one file.
+
+    Rescale slope and intercept are applied, each frame's own. The axes are i along a row's columns, j down the
+    rows, k through the slices in the direction of the slice normal; a tilted gantry gives a sheared affine.
+    Nothing is assumed for a tag that is missing.
 
     Raises:
-        UnreadableImageError: no series, several series, or missing and unevenly spaced slices.
+        UnreadableImageError: no series, several series, missing and unevenly spaced slices, truncated pixels.
         DimensionError: a single slice, several volumes in one series, or colour.
-        HeaderError: impossible geometry.
+        HeaderError: a missing or impossible tag, which is named; impossible geometry.
     """
-    stack = find_dicom_stack(folder)
-    if stack.frames is None:
-        series = sitk.ImageSeriesReader()
-        series.SetFileNames([str(file) for file in stack.files])
-        return DicomVolume(_pixels(series, folder), stack.affine, stack.notes)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(stack.files[0]))
-    data = np.ascontiguousarray(_pixels(reader, folder)[:, :, list(stack.frames)])
-    return DicomVolume(data, stack.affine, stack.notes)
+    stack = find_dicom_stack(path)
+    return DicomVolume(read_values(stack.slices), stack.affine, stack.notes)
 
 
-def find_dicom_stack(folder: Path) -> DicomStack:
-    """Find the slices of the one DICOM series of a folder and the grid they make, from their headers.
+@silent_pydicom()
+def find_dicom_stack(path: Path) -> DicomStack:
+    """Find the slices of one DICOM series and the grid they make, from their headers.
+
+    Args:
+        path: a folder with one series, or one file of the series; see `series_of`.
 
     Raises:
         UnreadableImageError, DimensionError, HeaderError: as `read_dicom_series`.
     """
-    with _silent_itk():
-        series = _series(folder)
-    if not series:
-        raise UnreadableImageError(
-            "expected the DICOM files of one series, found no DICOM image; pass the folder that "
-            "holds the files, or a NIfTI file.",
-            source=folder,
-        )
-    if len(series) > 1:
-        raise UnreadableImageError(
-            f"expected the DICOM files of one series, found {len(series)}: {_list(series)}; "
-            "move each series to a folder of its own and pass the one to segment.",
-            source=folder,
-        )
-    slices = next(iter(series.values()))
-    if len(slices) == 1:
-        return _stack_of_frames(slices[0], folder)
-    return _stack_of_files(slices, folder)
-
-
-def _series(folder: Path) -> dict[str, list[Slice]]:
-    """Slices by series instance, without objects that are no images."""
-    found: dict[str, list[Slice]] = {}
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise UnreadableImageError(
-            f"expected a readable folder, but {error.strerror}; check its permissions.", source=folder
-        ) from error
-    for file in files:
-        if file.is_file() and is_dicom_file(file):
-            slice_ = read_slice(file)
-            if slice_ is not None and slice_.modality not in _NOT_IMAGES:
-                found.setdefault(slice_.series, []).append(slice_)
-    return found
-
-
-def _list(series: dict[str, list[Slice]]) -> str:
-    names = [f"{s[0].description or 'unnamed'} ({len(s)} files, series {uid})" for uid, s in series.items()]
-    return "; ".join(names)
-
-
-def _stack_of_files(slices: list[Slice], folder: Path) -> DicomStack:
-    """Single-slice files as one volume."""
-    if any(slice_.size[2] != 1 for slice_ in slices):
-        raise DimensionError(
-            f"expected one volume, found {len(slices)} multi-frame files in one series; "
-            "choose one and move it to a folder of its own.",
-            source=folder,
-        )
-    if len({slice_.size for slice_ in slices}) > 1:
-        sizes = sorted({slice_.size[:2] for slice_ in slices})
-        raise DimensionError(f"expected slices of one size, found {sizes}; remove the others.", source=folder)
-    order, lps, notes = stack_affine(slices, str(folder))
-    shape = (*slices[0].size[:2], len(slices))
-    files = tuple(slices[number].path for number in order)
-    return DicomStack(files, None, shape, _check(shape, lps, folder), notes)
-
-
-def _stack_of_frames(file: Slice, folder: Path) -> DicomStack:
-    """One multi-frame file; where its frames say nothing, SimpleITK's geometry is taken."""
-    check_shape(file.size, f"{folder} (one DICOM file)")
-    frames = read_frames(file)
-    if frames is None:
-        order, lps, notes = list(range(file.size[2])), np.eye(4), tuple[str, ...]()
-        lps[:3, :3] = file.directions * file.spacing
-        lps[:3, 3] = file.origin
-    else:
-        order, lps, notes = stack_affine(frames, str(folder))
-    return DicomStack((file.path,), tuple(order), file.size, _check(file.size, lps, folder), notes)
-
-
-def _check(shape: tuple[int, ...], lps: Affine, folder: Path) -> Affine:
-    """The RAS affine of a LPS one, once shape and affine are found possible."""
+    files, notes = series_of(path)
+    shape = _shape(files, str(path))
+    notes += tuple(note for file in files for note in check_pixel_format(file))
+    slices = [slice_ for file in files for slice_ in slices_of(file)]
+    _check_units(slices, str(path))
+    order, lps, stack_notes = stack_affine(slices, str(path))
+    notes += tuple(note for slice_ in slices for note in slice_.notes) + stack_notes
     with np.errstate(invalid="ignore"):  # infinities are reported by the check
         affine = _LPS_TO_RAS @ lps
-    check_grid(check_shape(shape, str(folder)), affine, str(folder))
-    return affine
+    check_grid(shape, affine, str(path))
+    return DicomStack(tuple(slices[number] for number in order), shape, affine, tuple(dict.fromkeys(notes)))
 
 
-def _pixels(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, folder: Path) -> Volume:
-    """Voxels as float32 (i, j, k); SimpleITK gives (k, j, i)."""
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    try:
-        with _silent_itk():
-            image = reader.Execute()
-    except RuntimeError as error:
-        raise UnreadableImageError(
-            f"expected readable DICOM files, but {_reason(error, folder)}; export the series again.",
-            source=folder,
-        ) from error
-    return np.ascontiguousarray(sitk.GetArrayViewFromImage(image).transpose(2, 1, 0))
+def _shape(files: list[DicomFile], source: str) -> tuple[int, int, int]:
+    """Voxels along i, j and k; refuses files that do not make one volume."""
+    if len(files) == 1:
+        return check_shape(files[0].size, f"{source} (one DICOM file)")
+    if any(file.size[2] != 1 for file in files):
+        raise DimensionError(
+            f"expected one volume, found {len(files)} multi-frame files in one series; "
+            f"pass one of them, such as {files[0].path}.", source=source
+        )
+    sizes = sorted({file.size[:2] for file in files})
+    if len(sizes) > 1:
+        raise DimensionError(f"expected slices of one size, found {sizes}; remove the others.", source=source)
+    return check_shape((*sizes[0], len(files)), source)
 
 
-def _reason(error: RuntimeError, folder: Path) -> str:
-    """Return the last line of what SimpleITK says, in which files go by their names alone."""
-    return str(error).splitlines()[-1].replace(f"{folder}/", "")
-
-
-@contextmanager
-def _silent_itk() -> Iterator[None]:
-    """Keep ITK from printing warnings: uneven slices and odd headers are judged here, with better messages."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+def _check_units(slices: list[Slice], source: str) -> None:
+    """Refuse slices whose values are not in one unit, and CT without what makes Hounsfield units of its values."""
+    kinds = {text(slice_.file.header, "PhotometricInterpretation") for slice_ in slices}
+    if len(kinds) > 1:
+        raise HeaderError(
+            f"expected one {tag_name('PhotometricInterpretation')}, found {', '.join(sorted(kinds))}; "
+            f"{EXPORT_AGAIN}.", source=source
+        )
+    without = [slice_ for slice_ in slices if slice_.rescale is None]
+    if without and (len(without) < len(slices) or without[0].file.modality == "CT"):
+        raise HeaderError(
+            f"expected {tag_name('RescaleSlope')} and {tag_name('RescaleIntercept')} of every slice, found "
+            f"none in {len(without)} of {len(slices)}, such as {without[0].file.path.name}; {EXPORT_AGAIN} with them.", source=source
+        )
