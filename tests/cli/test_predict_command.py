@@ -17,7 +17,7 @@ import pytest
 
 from strokelabel.cli import main as cli
 from strokelabel.io import read_image
-from strokelabel.io.dicom_seg_read import read_dicom_seg
+from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
 from support.bright_network import centred_affine, phantom
 from support.dicom_writer import write_series
 

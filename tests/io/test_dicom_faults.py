@@ -8,10 +8,10 @@ import pytest
 from pydicom.uid import RLELossless, generate_uid
 
 from dicom_faults import AFFINE, DECIMAL_FAULTS, SHAPE, phantom, set_raw, spoil, write_frames, write_slices
-from support.dicom_writer import decimals
 from strokelabel.errors import DimensionError, HeaderError, UnreadableImageError
 from strokelabel.io import read_image
-from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import is_dicom_file
+from support.dicom_writer import decimals
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 HTJ2K, MPEG4_AS_LONG = "1.2.840.10008.1.2.4.203", "1.2.840.10008.1.2.4.102"

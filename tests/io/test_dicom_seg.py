@@ -11,14 +11,13 @@ import pydicom
 import pytest
 
 from dicom_faults import set_raw
-from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from strokelabel.errors import HeaderError, LabelMapError, OptionError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io import read_image
-from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probability_seg
-from strokelabel.io.dicom_seg_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
-from strokelabel.io.dicom_seg_read import read_dicom_seg
-from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg, write_probability_seg
+from strokelabel.io.dicom.segmentation_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
+from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
+from strokelabel.io.dicom.segmentation_source import DicomSource
 from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from support.turned_grids import shifted
 

@@ -15,9 +15,8 @@ from strokelabel.errors import (
     UnreadableImageError,
 )
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.io import read_image, write_nifti
+from strokelabel.io import read_image, search_images, write_nifti
 from support.dicom_writer import decimals, write_multi_frame, write_series
-from strokelabel.io import search_images, read_image, write_nifti
 
 SHAPE = (14, 11, 9)
 SPACING = (0.9, 1.3, 4.2)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
-from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.nifti import is_nifti_name
 
 _ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
@@ -146,8 +146,9 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
 
     Args:
         inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
-            folder is one scan; one of several series is a scan for each, named by its first file); patterns with `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other
-            derived files are passed over by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
+            folder is one scan; one of several series is a scan for each, named by its first file); patterns with
+            `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other derived files are passed over by
+            their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
 
     Returns:
         An input that stands for nothing is among the images as it is, so that reading it says what is wrong while the
@@ -184,7 +185,7 @@ def _identity(image: Path) -> str:
     """Return a text that is the same for two paths to one scan, such as two files of a DICOM series."""
     if image.is_dir() or is_nifti_name(image) or not is_dicom_file(image):
         return str(absolute_path(image))
-    from strokelabel.io.dicom_series import series_key  # pydicom is only needed where DICOM is
+    from strokelabel.io.dicom.series import series_key  # pydicom is only needed where DICOM is
 
     return series_key(image)
 
@@ -211,7 +212,7 @@ def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
     for others in by_folder.values():
         dicom = [path for path in others if _is_dicom_image(path)]
         if dicom:
-            from strokelabel.io.dicom_series import dicom_images  # as above
+            from strokelabel.io.dicom.series import dicom_images  # as above
 
             yield from dicom_images(dicom)
 
@@ -220,6 +221,6 @@ def _is_dicom_image(path: Path) -> bool:
     """Whether a file is a DICOM image; results of earlier runs (SEG), reports and the like are none."""
     if not is_dicom_file(path):
         return False
-    from strokelabel.io.dicom_header import announces_an_image  # pydicom is only needed where DICOM is
+    from strokelabel.io.dicom.header import announces_an_image  # pydicom is only needed where DICOM is
 
     return announces_an_image(path)

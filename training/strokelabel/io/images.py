@@ -11,8 +11,7 @@ import numpy as np
 from strokelabel.errors import UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io.checks import check_values
-from strokelabel.io.dicom_mark import is_dicom_file
-from strokelabel.io.file_kinds import known_format, missing_or_link, what_it_is
+from strokelabel.io.file_kinds import is_dicom_file, known_format, missing_or_link, what_it_is
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from strokelabel.types import Affine, PathLike, Volume
 
@@ -57,7 +56,7 @@ def read_image(path: PathLike) -> Image:
     path = Path(path)
     if path.is_dir() or (not is_nifti_name(path) and is_dicom_file(path)):
         # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
-        from strokelabel.io.dicom import read_dicom_series
+        from strokelabel.io.dicom.reader import read_dicom_series
 
         dicom = read_dicom_series(path)
         image = Image(dicom.data, dicom.affine, None, str(path), dicom.notes)

@@ -7,7 +7,6 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -17,8 +16,6 @@ import numpy as np
 
 from strokelabel.errors import LabelMapError, UnreadableImageError
 from strokelabel.geometry import Grid
-from strokelabel.io.checks import check_grid, check_number_type, check_shape
-from strokelabel.io.nifti_space import check_voxel_sizes, orientation_notes
 from strokelabel.io.checks import check_number_type, check_shape
 from strokelabel.io.file_kinds import what_it_is
 from strokelabel.io.nifti_space import (

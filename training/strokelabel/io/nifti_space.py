@@ -76,12 +76,14 @@ def check_agreement(header: nib.Nifti1Header, source: str) -> None:
         sizes = [" x ".join(f"{size:.4g}" for size in values) for values in (meant, said)]
         raise HeaderError(
             f"expected one voxel size, found {sizes[0]} in the sform and {sizes[1]} in pixdim; write the "
-            "true sizes into both, or convert the scan from DICOM again.", source=source
+            "true sizes into both, or convert the scan from DICOM again.",
+            source=source,
         )
     if header["qform_code"] > 0 and _is_sheared(header.get_sform()[:3, :3] / meant):
         raise HeaderError(
-            f"expected sform and qform with voxels of one size, found an sform with slanted axes and a "
-            "qform, which has right angles; set the code of the wrong one to 0, or convert the scan from DICOM again.", source=source
+            "expected sform and qform with voxels of one size, found an sform with slanted axes and a "
+            "qform, which has right angles; set the code of the wrong one to 0, or convert the scan from DICOM again.",
+            source=source,
         )
 
 
@@ -103,7 +105,8 @@ def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
     if header["sform_code"] <= 0 < header["qform_code"] and header["pixdim"][0] not in (-1, 0, 1):
         raise HeaderError(
             f"expected 1 or -1 in pixdim[0], by which the qform tells left from right, found "
-            f"{header['pixdim'][0]:g}; repair it, or convert the scan from DICOM again.", source=source
+            f"{header['pixdim'][0]:g}; repair it, or convert the scan from DICOM again.",
+            source=source,
         )
 
 

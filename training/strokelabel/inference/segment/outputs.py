@@ -16,7 +16,7 @@ from strokelabel.inference.provenance import provenance, write_description
 from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
-from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.labels import CLASS_COLORS
 
 _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospinal fluid": 3, "lesion": 7}
@@ -69,8 +69,9 @@ def write_outputs(
     scan = Path(image.source)
     if choice.dicom_seg and not scan.is_dir() and not is_dicom_file(scan):
         raise UnreadableImageError(
-            f"expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
-            "leave out --dicom-seg.", source=scan
+            "expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
+            "leave out --dicom-seg.",
+            source=scan,
         )
     about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
     if choice.tissues:
@@ -131,8 +132,8 @@ def class_table(class_names: tuple[str, ...]) -> str:
 def _write_dicom_seg(
     prediction: Prediction, scan: Path, folder: Path, names: ResultNames, choice: OutputChoice
 ) -> tuple[str, ...]:
-    from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probability_seg
-    from strokelabel.io.dicom_seg_source import DicomSource
+    from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg, write_probability_seg
+    from strokelabel.io.dicom.segmentation_source import DicomSource
 
     source = DicomSource(scan)
     origin = SegOrigin(prediction.spec.name, prediction.spec.version)

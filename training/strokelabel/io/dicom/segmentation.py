@@ -15,14 +15,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 from strokelabel import __version__
 from strokelabel.errors import OptionError, OutputError
 from strokelabel.io.atomic import atomic_path
-from strokelabel.io.dicom_seg_codes import (
+from strokelabel.io.dicom.segmentation_codes import (
     ARTIFICIAL_INTELLIGENCE,
     BRAIN,
     LESION_SEGMENT,
     SegmentMeaning,
     cielab,
 )
-from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.io.dicom.segmentation_source import DicomSource
 from strokelabel.types import PathLike
 
 MANUFACTURER = "StrokeLabel"

@@ -9,9 +9,8 @@ from pydicom import Dataset
 
 from strokelabel.errors import HeaderError, OutputError
 from strokelabel.geometry import Grid
-from strokelabel.io.dicom import find_dicom_stack
-from strokelabel.io.dicom_geometry import Slice
-from strokelabel.io.dicom_header import (
+from strokelabel.io.dicom.geometry import Slice
+from strokelabel.io.dicom.header import (
     numbers,
     read_header,
     refusing_corruption,
@@ -19,7 +18,8 @@ from strokelabel.io.dicom_header import (
     tag_name,
     text,
 )
-from strokelabel.io.dicom_seg_values import take_over
+from strokelabel.io.dicom.reader import find_dicom_stack
+from strokelabel.io.dicom.segmentation_values import take_over
 from strokelabel.types import PathLike
 
 _REQUIRED = (
@@ -86,7 +86,8 @@ class DicomSource:
         if volume.shape != self._stack.shape:
             raise HeaderError(
                 f"expected a result of shape {self._stack.shape}, that of the series, found "
-                f"{volume.shape}; bring it back to the series' grid first.", source=self._folder
+                f"{volume.shape}; bring it back to the series' grid first.",
+                source=self._folder,
             )
         planes = np.ascontiguousarray(volume.transpose(2, 1, 0))
         if self._stack.frames is None:
@@ -102,7 +103,8 @@ class DicomSource:
         if missing:
             raise OutputError(
                 f"expected {', '.join(map(tag_name, missing))} in the source for a DICOM SEG, found none; "
-                "nothing is invented: export the series with it, or write NIfTI.", source=file.name
+                "nothing is invented: export the series with it, or write NIfTI.",
+                source=file.name,
             )
         return header
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydicom import Dataset
 
 from strokelabel.errors import HeaderError
-from strokelabel.io.dicom_header import (
+from strokelabel.io.dicom.header import (
     EXPORT_AGAIN,
     DicomFile,
     has_value,
@@ -78,7 +78,8 @@ def slices_of(file: DicomFile) -> list[Slice]:
         if len(frames) != file.size[2]:
             raise HeaderError(
                 f"expected {tag_name('PerFrameFunctionalGroupsSequence')} with an item for each of the "
-                f"{file.size[2]} frames ({tag_name('NumberOfFrames')}), found {len(frames)}; {EXPORT_AGAIN}.", source=file.path
+                f"{file.size[2]} frames ({tag_name('NumberOfFrames')}), found {len(frames)}; {EXPORT_AGAIN}.",
+                source=file.path,
             )
         return [_Frame(file, number, frame, shared).slice() for number, frame in enumerate(frames)]
 
@@ -127,7 +128,8 @@ class _Frame:
             raise HeaderError(
                 f"expected {tag_name(keyword)}, {meaning}, found none{self._not_instead(keyword)}; "
                 f"nothing is assumed for it: {EXPORT_AGAIN} from the scanner or archive with this tag, or pass a "
-                "NIfTI file with the true geometry.", source=self._where
+                "NIfTI file with the true geometry.",
+                source=self._where,
             )
         return values
 
@@ -145,7 +147,8 @@ class _Frame:
         if values.min() <= 0:
             raise HeaderError(
                 f"expected {tag_name('PixelSpacing')} above 0 mm, found {values[0]:g} and "
-                f"{values[1]:g}; {EXPORT_AGAIN} with the true pixel size.", source=self._where
+                f"{values[1]:g}; {EXPORT_AGAIN} with the true pixel size.",
+                source=self._where,
             )
         return values[::-1]  # DICOM: between rows first
 
@@ -167,7 +170,8 @@ class _Frame:
         if off > _NOT_A_UNIT or slant > _NOT_PERPENDICULAR:
             raise HeaderError(
                 f"expected {tag_name('ImageOrientationPatient')} as two perpendicular directions of "
-                f"length 1, found {values.tolist()}; {EXPORT_AGAIN} with the true directions.", source=self._where
+                f"length 1, found {values.tolist()}; {EXPORT_AGAIN} with the true directions.",
+                source=self._where,
             )
         rows = rows - (rows @ columns) * columns
         rows /= np.linalg.norm(rows)
@@ -185,6 +189,7 @@ class _Frame:
                 found = " and ".join("none" if value is None else f"{value[0]:g}" for value in pair)
                 raise HeaderError(
                     f"expected {tag_name('RescaleSlope')} other than 0 and "
-                    f"{tag_name('RescaleIntercept')}, found {found}; {EXPORT_AGAIN} with both.", source=self._where
+                    f"{tag_name('RescaleIntercept')}, found {found}; {EXPORT_AGAIN} with both.",
+                    source=self._where,
                 )
         return None

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.tag import Tag
 
 from strokelabel.errors import HeaderError, UnreadableImageError
-from strokelabel.io.dicom_header import (
+from strokelabel.io.dicom.header import (
     EXPORT_AGAIN,
     DicomFile,
     read_dicom_file,
@@ -18,8 +18,7 @@ from strokelabel.io.dicom_header import (
     tag_name,
     text,
 )
-from strokelabel.io.dicom_mark import is_dicom_file
-from strokelabel.io.file_kinds import is_without_content, known_format, what_it_is
+from strokelabel.io.file_kinds import is_dicom_file, is_without_content, known_format, what_it_is
 
 _MOST_LISTED = 8
 
@@ -103,7 +102,8 @@ def _images_in(folder: Path) -> list[DicomFile]:
     )
     raise UnreadableImageError(
         f"expected the DICOM files of one series, found no DICOM image but {about}; pass the folder that "
-        "holds the files, or a NIfTI file (.nii, .nii.gz).", source=folder
+        "holds the files, or a NIfTI file (.nii, .nii.gz).",
+        source=folder,
     )
 
 
@@ -117,7 +117,8 @@ def _check_all_are_there(images: Sequence[DicomFile], paths: Sequence[Path]) -> 
         raise UnreadableImageError(
             f"expected a DICOM file as its {len(images)} neighbours are, found a file without content "
             f"(empty, not fetched or a link to nothing), {len(gone)} in all; copy or fetch the series again (git lfs "
-            "pull, datalad get), or remove them.", source=gone[0]
+            "pull, datalad get), or remove them.",
+            source=gone[0],
         )
 
 
@@ -136,7 +137,8 @@ def _given_file(path: Path) -> DicomFile:
     if file is None:
         raise UnreadableImageError(
             f"expected a DICOM image, found another DICOM object (a report, a segmentation or the DICOMDIR of "
-            f"a medium); pass a folder of images, such as one below {path.parent}.", source=path
+            f"a medium); pass a folder of images, such as one below {path.parent}.",
+            source=path,
         )
     return file
 
@@ -148,11 +150,13 @@ def _only_series(files: Sequence[DicomFile], folder: Path) -> list[DicomFile]:
     if "" in series:
         raise HeaderError(
             f"expected {tag_name('SeriesInstanceUID')} in every file, found {len(series[''])} files such as "
-            f"{series[''][0].path.name} without it; {EXPORT_AGAIN}, or move them to a folder of their own.", source=folder
+            f"{series[''][0].path.name} without it; {EXPORT_AGAIN}, or move them to a folder of their own.",
+            source=folder,
         )
     raise UnreadableImageError(
         f"expected the DICOM files of one series, found {len(series)}: {_list(series)}; "
-        "pass one file of the series to segment, or move each series to a folder of its own.", source=folder
+        "pass one file of the series to segment, or move each series to a folder of its own.",
+        source=folder,
     )
 
 

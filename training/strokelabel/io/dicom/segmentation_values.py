@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.tag import BaseTag
 
-from strokelabel.io.dicom_header import as_written, has_value, parse_numbers, tag_name, text
+from strokelabel.io.dicom.header import as_written, has_value, parse_numbers, tag_name, text
 
 MAY_BE_UNKNOWN = (
     "PatientName",

@@ -9,9 +9,9 @@ import numpy as np
 from pydicom import Dataset, dcmread, uid
 
 from strokelabel.errors import DimensionError, HeaderError, UnreadableImageError
-from strokelabel.io.dicom_compressed import DECODED, decompress
-from strokelabel.io.dicom_geometry import Slice
-from strokelabel.io.dicom_header import (
+from strokelabel.io.dicom.compressed import DECODED, decompress
+from strokelabel.io.dicom.geometry import Slice
+from strokelabel.io.dicom.header import (
     EXPORT_AGAIN,
     DicomFile,
     has_value,
@@ -19,7 +19,7 @@ from strokelabel.io.dicom_header import (
     tag_name,
     text,
 )
-from strokelabel.io.dicom_pixel_module import PIXEL_MODULE, missing, pixel_number, transfer_syntax, truncated
+from strokelabel.io.dicom.pixel_module import PIXEL_MODULE, missing, pixel_number, transfer_syntax, truncated
 from strokelabel.types import Volume
 
 _NATIVE = (
@@ -75,7 +75,8 @@ def check_pixel_format(file: DicomFile) -> tuple[str, ...]:
         if has_value(file.header, "ModalityLUTSequence"):
             raise HeaderError(
                 f"expected values scaled by RescaleSlope, found a table "
-                f"({tag_name('ModalityLUTSequence')}); {EXPORT_AGAIN} without it.", source=file.path
+                f"({tag_name('ModalityLUTSequence')}); {EXPORT_AGAIN} without it.",
+                source=file.path,
             )
         return _syntax_notes(file) + _inversion_notes(file)
 
@@ -91,7 +92,8 @@ def _check_is_gray(file: DicomFile) -> None:
     if kind not in ("MONOCHROME1", "MONOCHROME2") or samples not in ("", "1"):
         raise HeaderError(
             f"expected gray values, found {tag_name('PhotometricInterpretation')} {kind[:40]!r} and "
-            f"{tag_name('SamplesPerPixel')} {samples or 'none'}; {EXPORT_AGAIN}.", source=file.path
+            f"{tag_name('SamplesPerPixel')} {samples or 'none'}; {EXPORT_AGAIN}.",
+            source=file.path,
         )
 
 
@@ -105,7 +107,8 @@ def _syntax_notes(file: DicomFile) -> tuple[str, ...]:
     raise UnreadableImageError(
         f"expected pixels that are uncompressed, or compressed as JPEG, JPEG-LS, JPEG 2000 or RLE, found "
         f"{name} ({tag_name('TransferSyntaxUID')} {syntax}), a compression that needs another decoder; export the "
-        "series uncompressed, or decompress it first (gdcmconv --raw, dcmdjpeg, or the archive's transcoding).", source=file.path
+        "series uncompressed, or decompress it first (gdcmconv --raw, dcmdjpeg, or the archive's transcoding).",
+        source=file.path,
     )
 
 
@@ -137,7 +140,8 @@ def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
     if bits not in (8, 16, 32) or not 1 <= stored <= bits or signed not in (0, 1):
         raise HeaderError(
             f"expected pixels of 8, 16 or 32 bits, found {tag_name('BitsAllocated')} {bits}, "
-            f"{tag_name('BitsStored')} {stored} and {tag_name('PixelRepresentation')} {signed}; {EXPORT_AGAIN}.", source=file.path
+            f"{tag_name('BitsStored')} {stored} and {tag_name('PixelRepresentation')} {signed}; {EXPORT_AGAIN}.",
+            source=file.path,
         )
     encapsulated = bool(dataset["PixelData"].is_undefined_length)
     compressed = transfer_syntax(dataset) in DECODED
@@ -145,7 +149,8 @@ def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
         raise UnreadableImageError(
             f"expected pixels as {tag_name('TransferSyntaxUID')} says ("
             f"{'' if compressed else 'un'}compressed), found {'' if encapsulated else 'un'}compressed ones; "
-            f"{EXPORT_AGAIN}.", source=file.path
+            f"{EXPORT_AGAIN}.",
+            source=file.path,
         )
     if compressed:
         values = decompress(dataset, file)
@@ -185,7 +190,8 @@ def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> n
     if high != stored - 1:
         raise HeaderError(
             f"expected {tag_name('HighBit')} {stored - 1}, one less than BitsStored, found {high}; "
-            f"{EXPORT_AGAIN}.", source=file.path
+            f"{EXPORT_AGAIN}.",
+            source=file.path,
         )
     mask = (1 << stored) - 1
     values = raw.astype(np.int64) & mask
@@ -196,7 +202,8 @@ def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> n
     if rest.any() and not is_sign and not _has_overlay_in_pixels(dataset):
         raise HeaderError(
             f"expected values of {stored} bits ({tag_name('BitsStored')}), found values up to "
-            f"{int(raw.max())} in {bits} bits; {EXPORT_AGAIN}.", source=file.path
+            f"{int(raw.max())} in {bits} bits; {EXPORT_AGAIN}.",
+            source=file.path,
         )
     return values
 

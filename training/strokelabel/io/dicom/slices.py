@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from strokelabel.errors import DimensionError, HeaderError, UnreadableImageError
-from strokelabel.io.dicom_geometry import Slice
-from strokelabel.io.dicom_header import EXPORT_AGAIN
+from strokelabel.io.dicom.geometry import Slice
+from strokelabel.io.dicom.header import EXPORT_AGAIN
 from strokelabel.types import Affine
 
 _SAME_PLACE_MM = 1e-2
@@ -35,11 +35,11 @@ def stack_affine(slices: list[Slice], source: str) -> tuple[list[int], Affine, t
     directions = slices[0].directions
     if any(not np.allclose(s.directions, directions, atol=1e-3) for s in slices):
         raise DimensionError(
-            f"expected parallel slices, found several angles (a localizer?); pass one stack.", source=source
+            "expected parallel slices, found several angles (a localizer?); pass one stack.", source=source
         )
     if any(not np.allclose(s.spacing, slices[0].spacing, rtol=1e-3) for s in slices):
         raise DimensionError(
-            f"expected one pixel size, found several; remove the slices that differ.", source=source
+            "expected one pixel size, found several; remove the slices that differ.", source=source
         )
     origins = np.array([s.origin for s in slices])
     order = np.argsort(origins @ directions[:, 2], kind="stable")
@@ -59,7 +59,8 @@ def _check_even(origins: np.ndarray, normal: np.ndarray, source: str) -> tuple[s
         places = 1 + int((through >= _SAME_PLACE_MM).sum())
         raise DimensionError(
             f"expected one volume, found {len(origins)} slices at {places} places (a time series, "
-            "several b-values or echoes, or copies); keep one volume's files in the folder.", source=source
+            "several b-values or echoes, or copies); keep one volume's files in the folder.",
+            source=source,
         )
     steps = np.diff(origins, axis=0)
     usual = np.median(steps, axis=0)
@@ -71,7 +72,8 @@ def _check_even(origins: np.ndarray, normal: np.ndarray, source: str) -> tuple[s
         raise UnreadableImageError(
             f"expected evenly spaced slices, {length:.2f} mm apart, found {found:.2f} mm "
             f"between slices {after + 1} and {after + 2} of {len(origins)}, as if some were missing or moved; "
-            "export the whole series again.", source=source
+            "export the whole series again.",
+            source=source,
         )
     if worst > _UNEVEN_NOTE * length:
         return (f"slices are unevenly spaced by up to {worst:.2f} mm; the mean spacing is used",)
@@ -85,7 +87,8 @@ def _check_tilt(step: np.ndarray, normal: np.ndarray, source: str) -> tuple[str,
         raise HeaderError(
             f"expected positions (ImagePositionPatient) that lead through the slices, found them at "
             f"{angle:.0f} degrees to the slices' normal (ImageOrientationPatient); one of the two tags is wrong: "
-            f"{EXPORT_AGAIN}.", source=source
+            f"{EXPORT_AGAIN}.",
+            source=source,
         )
     if angle > _TILT_NOTE_DEGREES:
         return (f"the slices are tilted by {angle:.1f} degrees against their line (a tilted gantry)",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydicom import Dataset, uid
 
 from strokelabel.errors import HeaderError, UnreadableImageError
-from strokelabel.io.dicom_header import EXPORT_AGAIN, DicomFile, numbers, tag_name
+from strokelabel.io.dicom.header import EXPORT_AGAIN, DicomFile, numbers, tag_name
 
 PIXEL_MODULE = ("BitsAllocated", "BitsStored", "PixelRepresentation")
 """Tags without which stored numbers have no meaning."""
@@ -32,7 +32,8 @@ def missing(file: DicomFile, keyword: str) -> HeaderError:
     """The refusal of a file without a tag that its pixels need."""
     return HeaderError(
         f"expected {tag_name(keyword)}, without which the pixels have no meaning, found none; "
-        f"{EXPORT_AGAIN}.", source=file.path
+        f"{EXPORT_AGAIN}.",
+        source=file.path,
     )
 
 
@@ -40,5 +41,6 @@ def truncated(file: DicomFile, found: str) -> UnreadableImageError:
     """The refusal of a file whose pixels are fewer or more than announced."""
     return UnreadableImageError(
         f"expected all pixels that its header announces, found {found}; the file is truncated or its "
-        f"header is wrong: {EXPORT_AGAIN}.", source=file.path
+        f"header is wrong: {EXPORT_AGAIN}.",
+        source=file.path,
     )

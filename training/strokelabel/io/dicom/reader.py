@@ -9,11 +9,11 @@ import numpy as np
 
 from strokelabel.errors import DimensionError, HeaderError
 from strokelabel.io.checks import check_grid, check_shape
-from strokelabel.io.dicom_geometry import Slice, slices_of
-from strokelabel.io.dicom_header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
-from strokelabel.io.dicom_pixels import check_pixel_format, read_values
-from strokelabel.io.dicom_series import series_of
-from strokelabel.io.dicom_slices import stack_affine
+from strokelabel.io.dicom.geometry import Slice, slices_of
+from strokelabel.io.dicom.header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
+from strokelabel.io.dicom.pixels import check_pixel_format, read_values
+from strokelabel.io.dicom.series import series_of
+from strokelabel.io.dicom.slices import stack_affine
 from strokelabel.types import Affine, Volume
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -101,7 +101,8 @@ def _shape(files: list[DicomFile], source: str) -> tuple[int, int, int]:
     if any(file.size[2] != 1 for file in files):
         raise DimensionError(
             f"expected one volume, found {len(files)} multi-frame files in one series; "
-            f"pass one of them, such as {files[0].path}.", source=source
+            f"pass one of them, such as {files[0].path}.",
+            source=source,
         )
     sizes = sorted({file.size[:2] for file in files})
     if len(sizes) > 1:
@@ -115,11 +116,13 @@ def _check_units(slices: list[Slice], source: str) -> None:
     if len(kinds) > 1:
         raise HeaderError(
             f"expected one {tag_name('PhotometricInterpretation')}, found {', '.join(sorted(kinds))}; "
-            f"{EXPORT_AGAIN}.", source=source
+            f"{EXPORT_AGAIN}.",
+            source=source,
         )
     without = [slice_ for slice_ in slices if slice_.rescale is None]
     if without and (len(without) < len(slices) or without[0].file.modality == "CT"):
         raise HeaderError(
             f"expected {tag_name('RescaleSlope')} and {tag_name('RescaleIntercept')} of every slice, found "
-            f"none in {len(without)} of {len(slices)}, such as {without[0].file.path.name}; {EXPORT_AGAIN} with them.", source=source
+            f"none in {len(without)} of {len(slices)}, such as {without[0].file.path.name}; {EXPORT_AGAIN} with them.",
+            source=source,
         )

@@ -72,7 +72,8 @@ def read_dicom_file(path: Path) -> DicomFile | None:
         if not goes_on:
             raise UnreadableImageError(
                 f"expected a DICOM image, found a file that ends before its pixels; it is truncated: "
-                f"{EXPORT_AGAIN}.", source=path
+                f"{EXPORT_AGAIN}.",
+                source=path,
             )
         return _image_file(header, path, modality)
 
@@ -138,7 +139,8 @@ def numbers(dataset: Dataset, keyword: str, count: int, where: str) -> np.ndarra
     reason = ", with a comma for the decimal point" if "," in found else ""
     raise HeaderError(
         f"expected {tag_name(keyword)} as {count} number{'s' if count > 1 else ''}, found "
-        f"{found[:80]!r}{reason}; repair the tag or {EXPORT_AGAIN}.", source=where
+        f"{found[:80]!r}{reason}; repair the tag or {EXPORT_AGAIN}.",
+        source=where,
     )
 
 
@@ -218,7 +220,8 @@ def _is_image(header: Dataset, path: Path) -> bool:
         return False
     raise UnreadableImageError(
         f"expected a readable DICOM image, found a truncated or corrupt one without "
-        f"{tag_name('SOPClassUID')}; {EXPORT_AGAIN}.", source=path
+        f"{tag_name('SOPClassUID')}; {EXPORT_AGAIN}.",
+        source=path,
     )
 
 
@@ -228,7 +231,8 @@ def _count(header: Dataset, keyword: str, path: Path) -> int:
         found = "none" if value is None else f"{value[0]:g}"
         raise HeaderError(
             f"expected {tag_name(keyword)} as a whole number above 0, found {found}; the file is truncated "
-            f"or corrupt: {EXPORT_AGAIN}.", source=path
+            f"or corrupt: {EXPORT_AGAIN}.",
+            source=path,
         )
     return int(value[0])
 

@@ -14,8 +14,8 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import generate_pixel_data_frame
 
-from strokelabel.io.dicom_header import DicomFile
-from strokelabel.io.dicom_pixel_module import PIXEL_MODULE, pixel_number, transfer_syntax, truncated
+from strokelabel.io.dicom.header import DicomFile
+from strokelabel.io.dicom.pixel_module import PIXEL_MODULE, pixel_number, transfer_syntax, truncated
 
 DECODED = (
     uid.JPEGBaseline8Bit,
