@@ -14,6 +14,7 @@ from lib.dicomweb.listing import PacsListing
 from lib.dicomweb.pacs import Pacs
 from lib.dicomweb.pacs_datastore import DicomWebDatastore
 from lib.dicomweb.series_cache import Notes, SeriesCache
+from lib.places import is_web_address
 from strokelabel.errors import OptionError
 from strokelabel.registry import ModelSpec
 
@@ -24,7 +25,7 @@ _GB = 1e9
 
 def is_dicomweb(studies: str) -> bool:
     """Whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA datastores."""
-    return studies.startswith(("http://", "https://")) and settings.MONAI_LABEL_DATASTORE.lower() not in (
+    return is_web_address(studies) and settings.MONAI_LABEL_DATASTORE.lower() not in (
         "xnat",
         "dsa",
     )

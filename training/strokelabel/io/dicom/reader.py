@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from strokelabel.errors import DimensionError, HeaderError
+from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.io.checks import check_grid, check_shape
 from strokelabel.io.dicom.geometry import Slice, slices_of
 from strokelabel.io.dicom.header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
@@ -15,8 +16,6 @@ from strokelabel.io.dicom.pixels import check_pixel_format, read_values
 from strokelabel.io.dicom.series import series_of
 from strokelabel.io.dicom.slices import stack_affine
 from strokelabel.types import Affine, Volume
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class DicomVolume(NamedTuple):
@@ -89,7 +88,7 @@ def find_dicom_stack(path: Path) -> DicomStack:
     order, lps, stack_notes = stack_affine(slices, str(path))
     notes += tuple(note for slice_ in slices for note in slice_.notes) + stack_notes
     with np.errstate(invalid="ignore"):  # infinities are reported by the check
-        affine = _LPS_TO_RAS @ lps
+        affine = LPS_TO_RAS @ lps
     check_grid(shape, affine, str(path))
     return DicomStack(tuple(slices[number] for number in order), shape, affine, tuple(dict.fromkeys(notes)))
 
