@@ -193,13 +193,12 @@ def _identity(image: Path) -> str:
 def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
     """The scans below a folder; the folder itself where there are none and nothing explains it."""
     search = search_files(folder, NOT_RAW_FOLDERS)
-    problems += search.problems
-    images = sorted(_scans_among(search.files))
+    images, found = sorted(_scans_among(search.files)), search.problems
     if not images and any(is_nifti_name(path) for path in search.files):
-        problems.append(
-            _problem(folder, "expected scans, found masks and other derived files alone; name one to use it")
-        )
-    return images or ([] if problems else [folder])
+        reason = "expected scans, found masks and other derived files alone; name one to use it"
+        found = [*found, _problem(folder, reason)]
+    problems += found
+    return images or ([] if found else [folder])
 
 
 def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
