@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 import warnings
 from typing import Annotated, cast
@@ -124,12 +125,23 @@ def describe(
     """Stroke lesion segmentation on any brain MRI. For research; not a medical device."""
 
 
+def _read_names_as_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale knows ASCII names alone, as on some clusters.
+
+    File names in other letters could be read there, but not written into tables and sidecars.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error of ours is one line on stderr, never a traceback.
 
     Args:
         args: the arguments, without the program's name; those of the process when None.
     """
+    if args is None:
+        _read_names_as_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal cannot show must not end a batch
             stream.reconfigure(errors="backslashreplace")
