@@ -29,8 +29,11 @@ SERVER := $(VENV)/.installed-server
 DEV := $(VENV)/.installed-dev
 endif
 
+# The command by its module, which INSTALL=no takes from this checkout.
+STROKELABEL := "$(BIN)/python" -m strokelabel.cli.main
+
 # Served are copies of the sample data, so that annotating leaves the checkout clean, or your own folder in STUDIES.
-SERVED := $(if $(STUDIES),--studies "$(STUDIES)",--studies runs/studies --copy-from sample-data)
+SERVED := $(if $(STUDIES),"$(STUDIES)",--copy-to runs/studies)
 
 .PHONY: help
 help: ## Show this help
@@ -42,8 +45,7 @@ help: ## Show this help
 
 .PHONY: start
 start: $(SERVER) ## Install what is missing and serve the app and its browser page on the sample data until Ctrl-C
-	@exec "$(BIN)/python" monailabel_app/start.py --app monailabel_app $(SERVED) --host "$(HOST)" --port "$(PORT)" \
-		--page-port "$(PAGE_PORT)"
+	@exec $(STROKELABEL) start $(SERVED) --host "$(HOST)" --port "$(PORT)" --page-port "$(PAGE_PORT)"
 
 .PHONY: test
 # One thread each: small tensors gain nothing from more, and lose much when the cores are busy.
@@ -58,7 +60,6 @@ lint: $(DEV) ## Ruff, mypy and import-linter only
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
-	"$(BIN)/mypy" slicer_extension/browser/start.py
 	PYTHONPATH="$(LINTED)" "$(BIN)/lint-imports"
 
 .PHONY: env
