@@ -23,10 +23,12 @@ BIN := $(VENV)/bin
 ifeq ($(INSTALL),no)
 SERVER :=
 DEV :=
+PROGRAMS :=
 export PYTHONPATH := $(CURDIR)/training$(if $(PYTHONPATH),:$(PYTHONPATH))
 else
 SERVER := $(VENV)/.installed-server
 DEV := $(VENV)/.installed-dev
+PROGRAMS := programs
 endif
 
 # The command by its module, which INSTALL=no takes from this checkout.
@@ -49,8 +51,13 @@ start: $(SERVER) ## Install what is missing and serve the app and its browser pa
 
 .PHONY: test
 # One thread each: small tensors gain nothing from more, and lose much when the cores are busy.
-test: lint ## Lint, check types and layers, and run all tests
+test: $(PROGRAMS) lint ## Lint, check types and layers, and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest $(PYTEST_ARGS)
+
+# Orthanc, CMake and Chromium: installed where that is allowed, else named.
+.PHONY: programs
+programs: | $(VENV)/bin/python
+	@"$(BIN)/python" tests/support/system_programs.py
 
 # Where the packages of pyproject.toml's [tool.importlinter] lie.
 LINTED := training:monailabel_app:slicer_extension/StrokeLabel:slicer_extension/browser
