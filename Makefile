@@ -54,6 +54,10 @@ start: $(SERVER) ## Install what is missing and serve the app and its browser pa
 test: $(PROGRAMS) lint ## Lint, check types and layers, and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest $(PYTEST_ARGS)
 
+.PHONY: coverage
+coverage: $(PROGRAMS) $(DEV) ## All tests, counting the lines they run; fails below the floor in pyproject.toml
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} "$(BIN)/python" -m pytest $(PYTEST_ARGS) --cov
+
 # Orthanc, CMake and Chromium: installed where that is allowed, else named.
 .PHONY: programs
 programs: | $(VENV)/bin/python
