@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Draw lesion masks on an unlabelled cohort, to train on.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
     "browse": ("strokelabel.cli.browse", "Correct and submit masks in a browser, with the server."),
