@@ -16,10 +16,11 @@ from lib.dicomweb.connect import is_dicomweb, open_dicomweb
 from lib.infers.batch import PseudoLabelBatch
 from lib.infers.task_list import make_infers
 from lib.model import ServedModel
+from lib.places import is_web_address, versions_folder
 from lib.scoring.method_list import make_scoring_methods
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
-from lib.training.fine_tune_task import make_trainers, versions_folder
+from lib.training.fine_tune_task import make_trainers
 
 
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
@@ -39,7 +40,7 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         """
         if is_dicomweb(self.studies):
             return open_dicomweb(self.studies, self.conf, lambda: self._model.spec)
-        if self.studies.startswith(("http://", "https://")):
+        if is_web_address(self.studies):
             return super().init_datastore()
         return StudiesDatastore(
             self.studies, settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD, settings.MONAI_LABEL_DATASTORE_READ_ONLY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -72,3 +73,11 @@ def test_errors_of_ours_are_one_line_and_an_interruption_has_its_own_code(
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main("--version") == 0
     assert capsys.readouterr().out.startswith("strokelabel ")
+
+
+def test_names_in_any_letters_are_read_where_the_locale_knows_ascii_alone() -> None:
+    command = [sys.executable, "-m", "strokelabel.cli.main", "predikt-Jérôme-脳"]
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, capture_output=True, env=os.environ | ascii_only, check=False)
+    assert done.returncode == 2
+    assert "predikt-Jérôme-脳" in done.stderr.decode("utf-8")

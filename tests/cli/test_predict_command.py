@@ -12,11 +12,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from strokelabel.cli import main as cli
 from strokelabel.io import read_image
-from strokelabel.io.dicom_seg_read import read_dicom_seg
+from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
 from support.bright_network import centred_affine, phantom
 from support.dicom_writer import write_series
 
@@ -209,3 +210,23 @@ def test_a_dicom_folder_gets_a_seg_that_is_no_scan_of_the_next_run(
     scan = write_scan(tmp_path / "one.nii.gz")
     assert predict(scan, "-o", out, "--model", bright_model, "--device", "cpu", "--dicom-seg") == 1
     assert "expected a folder of DICOM files" in capsys.readouterr().err
+
+
+def test_a_tag_that_no_seg_can_hold_costs_no_mask_and_is_named(
+    bright_model: Path, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    affine = centred_affine(np.diag([-2.5, -2.5, 3.0]), SHAPE)
+    image, _ = phantom(SHAPE, affine, (6.0, -9.0, 3.0), radius_mm=10)
+    for name, element, value in (("nameless", "PatientID", ""), ("odd", "PatientBirthDate", "19600000")):
+        for path in write_series(tmp_path / "scans" / name, image.data.astype(np.int16), affine):
+            header = pydicom.dcmread(path)
+            setattr(header, element, value)
+            header.save_as(path)
+    options = ("-o", out, "--model", bright_model, "--device", "cpu", "--dicom-seg")
+    assert predict(tmp_path / "scans", *options) == 1
+    assert statuses(out) == {"nameless": "failed", "odd": "done"}
+    messages = capsys.readouterr().err
+    assert "no DICOM SEG, only nameless_lesion_mask.nii.gz" in messages
+    assert "PatientID (0010,0020)" in messages and "PatientBirthDate (0010,0030) '19600000'" in messages
+    assert np.asarray(nib.load(out / "nameless_lesion_mask.nii.gz").dataobj).any()
+    assert (out / "odd_lesion_seg.dcm").exists() and not (out / "nameless_lesion_seg.dcm").exists()

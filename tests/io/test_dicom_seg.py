@@ -10,13 +10,14 @@ import numpy as np
 import pydicom
 import pytest
 
+from dicom_faults import set_raw
 from strokelabel.errors import HeaderError, LabelMapError, OptionError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io import read_image
-from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probability_seg
-from strokelabel.io.dicom_seg_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
-from strokelabel.io.dicom_seg_read import read_dicom_seg
-from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg, write_probability_seg
+from strokelabel.io.dicom.segmentation_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
+from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
+from strokelabel.io.dicom.segmentation_source import DicomSource
 from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from support.turned_grids import shifted
 
@@ -195,6 +196,65 @@ def test_what_identifies_the_source_is_not_invented(tmp_path, rng, element) -> N
     with pytest.raises(OutputError, match=element):
         write_dicom_seg(tmp_path / "seg.dcm", mask(rng), DicomSource(tmp_path / "series"), ORIGIN)
     assert not (tmp_path / "seg.dcm").exists()
+
+
+@pytest.mark.parametrize(
+    ("element", "found", "written"),
+    [
+        ("PatientSex", "U", ""),
+        ("PatientSex", "female", "F"),
+        ("PatientBirthDate", "19600000", ""),
+        ("PatientBirthDate", "1960", ""),
+        ("PatientBirthDate", "01/02/1960", ""),
+        ("StudyDate", "2020.01.31", "20200131"),
+        ("StudyDate", "2020-01-31", "20200131"),
+        ("StudyTime", "12:30:59", "123059"),
+        ("StudyTime", "12:30:59.5", "123059.5"),
+        ("StudyTime", "1230", "1230"),
+        ("StudyTime", "25:00:00", ""),
+        ("PatientWeight", "70,5", None),
+        ("PatientAge", "about forty", "about forty"),
+    ],
+)
+def test_odd_values_of_the_source_are_brought_into_the_standards_form_or_left_unknown(
+    tmp_path, rng, element, found, written
+) -> None:
+    for path in write_series(tmp_path / "series", scan(rng), OBLIQUE):
+        header = pydicom.dcmread(path)
+        header.PatientName = "A^B"
+        set_raw(header, element, found.encode())
+        header.save_as(path)
+    source = DicomSource(tmp_path / "series")
+    write_dicom_seg(tmp_path / "seg.dcm", mask(rng), source, ORIGIN)
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert seg.get(element) == written and seg.PatientName == "A^B"
+    assert len(source.notes) == (not written) and all(
+        element in note and found in note for note in source.notes
+    )
+
+
+def test_a_class_that_no_seg_can_refer_to_is_an_error_that_names_it(tmp_path, rng) -> None:
+    for path in write_series(tmp_path / "series", scan(rng), OBLIQUE):
+        header = pydicom.dcmread(path)
+        header.SOPClassUID = "1.2.3.4"
+        header.save_as(path)
+    with pytest.raises(OutputError, match=r"1\.2\.3\.4"):
+        write_dicom_seg(tmp_path / "seg.dcm", mask(rng), DicomSource(tmp_path / "series"), ORIGIN)
+
+
+def test_directions_that_were_made_unit_are_those_of_the_seg(tmp_path, rng) -> None:
+    for path in write_series(tmp_path / "series", scan(rng), AXIAL_WITH_GAPS):
+        header = pydicom.dcmread(path)
+        header.ImageOrientationPatient = ["0.97", "0", "0", "0", "1", "0"]
+        header.save_as(path)
+    labels = mask(rng)
+    seg = write_dicom_seg(tmp_path / "seg.dcm", labels, DicomSource(tmp_path / "series"), ORIGIN)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    assert np.allclose(
+        np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)[:3], [1, 0, 0]
+    )
+    back = read_dicom_seg(tmp_path / "seg.dcm", read_image(tmp_path / "series").grid)
+    assert np.array_equal(back.lesion_mask(), labels)
 
 
 def test_results_of_another_shape_or_with_other_values_are_refused(series, tmp_path, rng) -> None:

@@ -143,3 +143,12 @@ def test_derivatives_of_a_data_set_are_no_scans_and_what_archives_leave_is_passe
     assert found(study, study) == ["a/T1.NII.GZ", "b/scan-10.nii", "b/scan-2.nii.gz", "c/series 1"]
     assert found(study, study / "derivatives") == ["derivatives/preprocessing/T1w.nii.gz"]
     assert len(search_files(study).files) == 8
+
+
+def test_what_one_input_lacks_hides_nothing_about_the_next(tmp_path):
+    for name in ("masks", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "masks" / "x_mask.nii.gz").write_bytes(b"")
+    search = search_images([tmp_path / "masks", tmp_path / "empty"])
+    assert [problem.path for problem in search.problems] == [str(tmp_path / "masks")]
+    assert search.images == [tmp_path / "empty"]

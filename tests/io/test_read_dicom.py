@@ -15,7 +15,7 @@ from strokelabel.errors import (
     UnreadableImageError,
 )
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.io import read_image, write_nifti
+from strokelabel.io import read_image, search_images, write_nifti
 from support.dicom_writer import decimals, write_multi_frame, write_series
 
 SHAPE = (14, 11, 9)
@@ -172,7 +172,9 @@ def test_slightly_uneven_slices_are_read_with_a_note(series, data):
 def test_a_time_series_is_refused(series, data):
     folder, paths = series
     for path in paths:
-        shutil.copy(path, path.with_name(path.name + "-second"))
+        second = path.with_name(path.name + "-second")
+        shutil.copy(path, second)
+        edit(second, SOPInstanceUID=pydicom.uid.generate_uid())
     with pytest.raises(DimensionError, match="18 slices at 9 places"):
         read_image(folder)
 
@@ -250,13 +252,25 @@ def test_empty_and_constant_series_are_refused(tmp_path, data):
         read_image(tmp_path / "constant")
 
 
-def test_a_folder_without_dicom_and_a_single_dicom_file_are_explained(tmp_path, series):
-    _, paths = series
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UnreadableImageError, match="found no DICOM image"):
-        read_image(tmp_path / "empty")
-    with pytest.raises(UnreadableImageError, match="pass the folder that it lies in"):
-        read_image(paths[0])
+def test_a_folder_without_dicom_is_explained_by_what_it_holds(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with pytest.raises(UnreadableImageError, match="found no DICOM image but nothing"):
+        read_image(folder)
+    (folder / "IM0001").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(
+        UnreadableImageError, match=r"no DICOM image but IM0001 .*Git LFS pointer.*git lfs pull"
+    ):
+        read_image(folder)
+
+
+def test_one_file_stands_for_its_series_among_others(series, data):
+    folder, paths = series
+    other = write_series(folder, data[:, :, :5], AXIAL, "FLAIR sagittal")
+    np.testing.assert_array_equal(read_image(paths[3]).data, data)
+    np.testing.assert_array_equal(read_image(other[0]).data, data[:, :, :5])
+    assert [path.name for path in search_images([folder]).images] == ["FLAIR-sagittal-0000", "T2-axial-0000"]
+    assert search_images([f"{folder}/T2*"]).images == [folder / "T2-axial-0000"]
 
 
 def test_nothing_is_printed_by_the_libraries_below(series, capfd):

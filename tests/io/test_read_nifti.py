@@ -16,7 +16,7 @@ from strokelabel.errors import (
     NonFiniteImageError,
     UnreadableImageError,
 )
-from strokelabel.io import check_volume, read_image, read_label_image
+from strokelabel.io import check_volume, read_image, read_label_image, write_nifti
 
 AFFINE = np.array([[-0.9, 0, 0, 31.5], [0, 0.5, -3.6, 12.25], [0, 1.2, 1.5, -40], [0, 0, 0, 1]])
 LABELS_BEYOND_FLOAT32 = 2**24 + 1
@@ -163,7 +163,7 @@ def test_missing_files_and_other_formats_are_explained(tmp_path):
     with pytest.raises(UnreadableImageError, match="found none; check the path"):
         read_image(tmp_path / "nothing.nii.gz")
     (tmp_path / "scan.nrrd").write_bytes(b"NRRD0005")
-    with pytest.raises(UnreadableImageError, match=r"found \.nrrd; convert it to NIfTI"):
+    with pytest.raises(UnreadableImageError, match=r"found \.nrrd, .*convert it to NIfTI"):
         read_image(tmp_path / "scan.nrrd")
 
 
@@ -280,6 +280,199 @@ def test_a_scan_without_any_transform_is_read_with_a_warning_about_sides(tmp_pat
     image.header["sform_code"] = image.header["qform_code"] = 0
     nib.save(image, tmp_path / "scan.nii.gz")
     assert "left and right included, is only assumed" in read_image(tmp_path / "scan.nii.gz").notes[0]
+
+
+def with_qform(path, scan, excess=0.0, **fields):
+    """Write a scan with a qform alone, whose quaternion is longer than 1 by a part, and patch fields."""
+    image = nib.Nifti1Image(scan, None)
+    image.set_qform(np.diag([-0.9, -1.3, 3.9, 1]), 1)
+    nib.save(image, path)
+    patch_header(path, "sform_code", [0])
+    quaternion = [float(nib.load(path).header[f"quatern_{name}"]) for name in "bcd"]
+    for name, value in zip("bcd", quaternion, strict=True):
+        patch_header(path, f"quatern_{name}", [value * (1 + excess)])
+    for name, values in fields.items():
+        patch_header(path, name, values)
+    return path
+
+
+@pytest.mark.parametrize("excess", [1e-7, 1e-6, 3e-4])
+def test_a_quaternion_that_is_rounded_is_repaired_with_a_note(tmp_path, scan, excess):
+    image = read_image(with_qform(tmp_path / "scan.nii", scan, excess))
+    np.testing.assert_allclose(image.affine[:3, :3], np.diag([-0.9, -1.3, 3.9]), atol=1e-5)
+    assert len(image.notes) == (excess > 5e-7) and all("quaternion" in note for note in image.notes)
+
+
+def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path, scan):
+    with pytest.raises(ImageError, match="w2 should be positive"):
+        read_image(with_qform(tmp_path / "scan.nii", scan, 0.1))
+
+
+def test_a_qform_that_does_not_tell_left_from_right_is_refused(tmp_path, scan):
+    with pytest.raises(HeaderError, match=r"1 or -1 in pixdim\[0\].*found 5"):
+        read_image(with_qform(tmp_path / "scan.nii", scan, pixdim=[5]))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 348])
+@pytest.mark.parametrize("image_type", [nib.Nifti1Image, nib.Nifti2Image])
+def test_voxels_that_would_begin_within_the_header_are_read_after_it(write_scan, scan, offset, image_type):
+    path = write_scan(name="scan.nii", image_type=image_type)
+    dtype, place, *_ = image_type.header_class.template_dtype.fields["vox_offset"]
+    raw = bytearray(path.read_bytes())
+    raw[place : place + dtype.itemsize] = np.array(offset, dtype).tobytes()
+    path.write_bytes(raw)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, scan)
+    assert any("vox_offset" in note for note in image.notes)
+
+
+def test_an_sform_that_is_no_transform_gives_way_to_a_valid_qform(tmp_path, scan):
+    for rows in ([0, 0, 0, 0], [np.nan] * 4):
+        path = with_qform(tmp_path / "scan.nii", scan, sform_code=[2], srow_x=rows)
+        image = read_image(path)
+        np.testing.assert_allclose(image.affine[:3, :3], np.diag([-0.9, -1.3, 3.9]), atol=1e-5)
+        assert image.notes == (
+            "the sform (code 2) is no transform (zero, singular or not finite): the qform is used",
+        )
+        write_nifti(tmp_path / "mask.nii", image.data > 600, image, np.uint8)
+        np.testing.assert_allclose(nib.load(tmp_path / "mask.nii").affine, image.affine, atol=1e-5)
+
+
+def test_a_transform_with_an_unknown_code_is_used_as_it_stands(tmp_path, scan):
+    image = read_image(with_qform(tmp_path / "scan.nii", scan, qform_code=[9]))
+    np.testing.assert_allclose(image.affine[:3, :3], np.diag([-0.9, -1.3, 3.9]), atol=1e-5)
+    assert "qform_code 9 is unknown" in image.notes[0]
+
+
+@pytest.mark.parametrize(("unit", "per_mm"), [("meter", 1e-3), ("micron", 1e3)])
+def test_other_units_are_converted_with_a_note_and_kept_in_results(tmp_path, scan, unit, per_mm):
+    affine = np.diag([0.9 * per_mm, 1.3 * per_mm, 3.9 * per_mm, 1])
+    image = nib.Nifti1Image(scan, affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "scan.nii.gz")
+    read = read_image(tmp_path / "scan.nii.gz")
+    np.testing.assert_allclose(read.grid.spacing, (0.9, 1.3, 3.9), rtol=1e-5)
+    assert "sizes were converted to mm" in read.notes[0]
+    write_nifti(tmp_path / "mask.nii.gz", read.data > 600, read, np.uint8)
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    np.testing.assert_allclose(mask.affine, affine, rtol=1e-5)
+    assert mask.header.get_xyzt_units()[0] == unit
+
+
+def test_a_unit_that_makes_sizes_impossible_is_named_with_them(tmp_path, scan):
+    image = nib.Nifti1Image(scan, np.diag([0.9, 1.3, 3.9, 1]))
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "scan.nii.gz")
+    with pytest.raises(HeaderError, match=r"found 900 x 1300 x 3900.*its numbers are metres \(xyzt_units\)"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+def test_voxel_sizes_that_contradict_the_sform_are_refused_with_both(write_scan):
+    path = write_scan(name="scan.nii")
+    patch_header(path, "pixdim", [1, 1.8, 1.3, 3.9])
+    with pytest.raises(
+        HeaderError, match=r"found 0\.9 x 1\.3 x 3\.9 in the sform and 1\.8 x 1\.3 x 3\.9 in pixdim"
+    ):
+        read_image(path)
+
+
+def test_voxel_sizes_that_are_none_contradict_no_sform(write_scan):
+    path = write_scan(name="scan.nii")
+    patch_header(path, "pixdim", [1, 0, np.nan, 0])
+    np.testing.assert_allclose(read_image(path).affine, AFFINE, atol=1e-6)
+
+
+def test_slanted_axes_beside_a_qform_are_a_gantrys_tilt_or_refused(tmp_path, scan):
+    for slanted, column in ((True, 0), (False, 2)):
+        affine = np.diag([0.9, 1.3, 3.9, 1])
+        affine[:3, column] += 0.4 * affine[column, column] * np.array([0, 1.0, 0])
+        affine[:3, column] *= np.diag([0.9, 1.3, 3.9])[column, column] / np.linalg.norm(affine[:3, column])
+        image = nib.Nifti1Image(scan, affine)
+        image.set_qform(np.diag([0.9, 1.3, 3.9, 1]), 1)
+        nib.save(image, tmp_path / "scan.nii")
+        if slanted:
+            with pytest.raises(HeaderError, match="slanted axes"):
+                read_image(tmp_path / "scan.nii")
+        else:
+            np.testing.assert_allclose(read_image(tmp_path / "scan.nii").affine, affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("dim", [3, 9, 6, 7]), ("datatype", [2]), ("dim", [3, 9, 12, 6])]
+)
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_voxels_beyond_those_announced_are_refused(write_scan, field, values, name):
+    path = write_scan(name="scan.nii")
+    patch_header(path, field, values)
+    if name.endswith("gz"):
+        raw = path.read_bytes()
+        path = path.with_name(name)
+        path.write_bytes(gzip.compress(raw))
+    with pytest.raises(
+        UnreadableImageError, match=r"continues after the .* bytes that its header announces \(dim"
+    ):
+        read_image(path)
+
+
+def test_a_few_bytes_at_the_end_are_padding(write_scan, scan):
+    path = write_scan(name="scan.nii")
+    path.write_bytes(path.read_bytes() + bytes(100))
+    np.testing.assert_array_equal(read_image(path).data, scan)
+
+
+ANALYZE = nib.AnalyzeHeader()
+ANALYZE.set_data_shape((5, 4, 3))
+NO_NIFTI = {
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer.*git lfs pull"),
+    "annex": (b"/annex/objects/MD5E-s1--0.nii.gz\n", "git-annex pointer.*datalad get"),
+    "page": (b"\n <!DOCTYPE html><html>404</html>", "a web page.*download the file again"),
+    "xml": (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "a web page"),
+    "json": (b'{"error": "not found"}', "a text file that begins with .*error"),
+    "empty": (b"", "an empty file"),
+    "zip": (b"PK\x03\x04" + bytes(50), "a zip archive: unpack it"),
+    "xz": (b"\xfd7zXZ\0" + bytes(50), "an xz file"),
+    "png": (b"\x89PNG\r\n" + bytes(50), "a PNG picture"),
+    "nrrd": (b"NRRD0004\ntype: short\n", "an NRRD file: convert it"),
+    "dicom": (bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
+    "analyze": (ANALYZE.binaryblock + bytes(600), "Analyze 7.5 header"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NIFTI)
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_a_file_that_is_no_nifti_is_told_for_what_it_is(tmp_path, kind, name):
+    content, found = NO_NIFTI[kind]
+    (tmp_path / name).write_bytes(content)
+    if (kind, name) == ("analyze", "scan.nii.gz"):
+        found = "rename it to end in .nii"
+    with pytest.raises(UnreadableImageError, match=found) as error:
+        read_image(tmp_path / name)
+    assert kind == "analyze" or "rename it to end in .nii" not in str(error.value)
+
+
+def test_what_is_inside_a_compressed_file_is_told_too(tmp_path, write_scan):
+    path = tmp_path / "page.nii.gz"
+    path.write_bytes(gzip.compress(b"<html>login</html>"))
+    with pytest.raises(UnreadableImageError, match="compressed, and inside it a web page"):
+        read_image(path)
+    path.write_bytes(gzip.compress(write_scan(name="twice.nii.gz").read_bytes()))
+    with pytest.raises(UnreadableImageError, match="compressed file once more"):
+        read_image(path)
+
+
+def test_a_link_to_nothing_is_told_from_a_wrong_path(tmp_path):
+    (tmp_path / "scan.nii.gz").symlink_to(".git/annex/objects/MD5E-s1--0.nii.gz")
+    with pytest.raises(UnreadableImageError, match=r"a link whose target is not there.*datalad get"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("T1.mgz", "mri_convert"), ("a.img", "pair"), ("a.mha", "MetaImage")]
+)
+def test_other_formats_are_told_how_to_convert(tmp_path, name, advice):
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(UnreadableImageError, match=rf"found \{tmp_path.joinpath(name).suffix}, .*{advice}"):
+        read_image(tmp_path / name)
 
 
 def test_labels_keep_values_that_float32_cannot_hold(write_scan, scan):

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from matplotlib import image as images
 
+from support.system_programs import CMAKE, require
+
 REPOSITORY = Path(__file__).parents[2]
 EXTENSION = REPOSITORY / "slicer_extension"
 MODULE = EXTENSION / "StrokeLabel"
@@ -135,7 +137,7 @@ def test_every_shortcut_has_a_command_and_a_key_of_its_own() -> None:
 def test_cmake_installs_every_file_and_no_file_that_is_missing(root: Path, tmp_path: Path) -> None:
     stub = Path(__file__).parent / "stub_slicer"
     command = [
-        "cmake",
+        *map(str, require(CMAKE)),
         "-S",
         str(root),
         "-B",

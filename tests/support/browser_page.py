@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from support.app_server import free_port
+from support.system_programs import CHROMIUM, require
 
 REPOSITORY = Path(__file__).parents[2]
 START_S, PATIENCE_S = 90, 60
 """Machines that do other things at the same time get more than is needed."""
 
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -92,9 +91,10 @@ def read_state(running: Process, query: str = "") -> dict[str, Any]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
+    """Chromium, headless."""
+    (program,) = require(CHROMIUM)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(program), args=FLAGS)
         yield browser
         browser.close()
 

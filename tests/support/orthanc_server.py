@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -13,10 +12,8 @@ import pydicom
 import requests
 
 from support.app_server import free_port
+from support.system_programs import ORTHANC, require
 
-_PROGRAM = "Orthanc"
-_PLUGIN_NAME = "libOrthancDicomWeb.so"
-_PLUGIN_FOLDERS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc", "/usr/local/share/orthanc/plugins")
 _START_SECONDS = 60
 
 
@@ -54,13 +51,7 @@ def start_orthanc(folder: Path) -> Orthanc:
     Args:
         folder: an empty folder for its configuration, storage and log.
     """
-    program = shutil.which(_PROGRAM) or shutil.which(_PROGRAM, path="/usr/sbin:/usr/local/sbin")
-    plugin = next((p for f in _PLUGIN_FOLDERS if (p := Path(f) / _PLUGIN_NAME).exists()), None)
-    if program is None or plugin is None:
-        raise RuntimeError(
-            "These tests need Orthanc with its DICOMweb plugin; on Debian and Ubuntu: "
-            "apt-get install orthanc orthanc-dicomweb"
-        )
+    program, plugin = require(ORTHANC)
     port = free_port()
     configuration = {
         "Name": "StrokeLabel tests",
@@ -75,7 +66,7 @@ def start_orthanc(folder: Path) -> Orthanc:
     (folder / "orthanc.json").write_text(json.dumps(configuration))
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, str(folder / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+            [str(program), str(folder / "orthanc.json")], stdout=log, stderr=subprocess.STDOUT, cwd=folder
         )
     orthanc = Orthanc(f"http://127.0.0.1:{port}", process)
     deadline = time.monotonic() + _START_SECONDS

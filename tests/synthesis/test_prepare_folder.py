@@ -26,7 +26,7 @@ LESION_MM = np.array([-30.0, -10.0, 24.0])
 KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
-from strokelabel.synthesis import prepare
+from strokelabel.synthesis.prepared import prepare
 
 prepare.LESIONS_PER_SAVE = 2
 

@@ -109,6 +109,9 @@ def test_no_modules_import_each_other_in_a_circle(monkeypatch: pytest.MonkeyPatc
     graph = grimp.build_graph(*PACKAGES.values(), cache_dir=None)
     imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
+    imported["strokelabel"].discard(
+        "strokelabel.api"
+    )  # when a name is first asked for; the API imports all else
     TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 

@@ -1,4 +1,4 @@
-"""`make start`: what it serves, what it says when it cannot, and that nothing of it survives."""
+"""`strokelabel start`: what it serves, what it says when it cannot, and that nothing of it survives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
+
+from strokelabel.cli import start
+from strokelabel.cli.browse import PageError, free_page_port
+from strokelabel.cli.server_process import StartError, instructions, stop_group, stop_signals
 
 A_SERVER_WITH_A_STUBBORN_CHILD = """
 import signal, subprocess, sys, time
@@ -27,9 +30,7 @@ time.sleep(600)
 """
 
 
-def test_scans_are_copied_flat_under_their_own_names(
-    start: ModuleType, repository: Path, tmp_path: Path
-) -> None:
+def test_scans_are_copied_flat_under_their_own_names(repository: Path, tmp_path: Path) -> None:
     copied = start.copy_scans(repository / "sample-data", tmp_path / "studies")
 
     names = sorted(path.name for path in (tmp_path / "studies").iterdir())
@@ -37,9 +38,7 @@ def test_scans_are_copied_flat_under_their_own_names(
     assert names == ["sub-01_T1w.nii.gz", "sub-02_T2w.nii.gz", "sub-03_FLAIR.nii.gz"]
 
 
-def test_a_second_start_keeps_scans_and_labels_as_they_are(
-    start: ModuleType, repository: Path, tmp_path: Path
-) -> None:
+def test_a_second_start_keeps_scans_and_labels_as_they_are(repository: Path, tmp_path: Path) -> None:
     studies = tmp_path / "studies"
     start.copy_scans(repository / "sample-data", studies)
     label = studies / "labels" / "final" / "sub-01_T1w.nii.gz"
@@ -53,8 +52,8 @@ def test_a_second_start_keeps_scans_and_labels_as_they_are(
     assert (studies / "sub-02_T2w.nii.gz").read_bytes() == b"replaced by a person"
 
 
-def test_a_folder_without_scans_is_refused(start: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(start.StartError, match="expected scans in"):
+def test_a_folder_without_scans_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="expected scans in"):
         start.copy_scans(tmp_path, tmp_path / "studies")
 
 
@@ -81,34 +80,33 @@ def test_an_impossible_port_is_one_line_and_no_traceback(repository: Path, tmp_p
 
 
 def test_a_missing_folder_of_studies_is_refused(repository: Path, tmp_path: Path, free_port: int) -> None:
-    command = [
-        sys.executable,
-        "monailabel_app/start.py",
-        "--app",
-        "monailabel_app",
-        "--studies",
-        str(tmp_path / "none"),
-    ]
-    result = subprocess.run(
-        [*command, "--port", str(free_port)], cwd=repository, capture_output=True, text=True, timeout=60
-    )
+    result = run_start(repository, tmp_path, str(tmp_path / "none"), "--port", str(free_port))
 
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: expected a folder of scans")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: STUDIES: expected a folder of scans")
 
 
-def test_a_warning_is_shown_when_other_machines_can_connect(start: ModuleType) -> None:
-    assert "WARNING" in start.instructions("http://127.0.0.1:8000", "0.0.0.0", Path("studies"))
-    assert "WARNING" not in start.instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"))
-
-
-def test_the_instructions_say_where_the_page_is_or_why_there_is_none(
-    start: ModuleType, monkeypatch: pytest.MonkeyPatch
+def test_a_token_that_the_server_would_refuse_is_refused_before_it_starts(
+    repository: Path, tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("STROKELABEL_TOKEN", "short")
+    result = run_start(repository, tmp_path, "--port", str(free_port))
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: token: expected at least 16 characters")
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_warning_is_shown_when_other_machines_can_connect() -> None:
+    assert "WARNING" in instructions("http://127.0.0.1:8000", "0.0.0.0", Path("studies"))
+    assert "WARNING" not in instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"))
+
+
+def test_the_instructions_say_where_the_page_is_or_why_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("strokelabel.cli.browse.NEEDED", ("no_such_module",))
 
     with start.browser_page("http://127.0.0.1:8000", "127.0.0.1", 8080) as page:
-        text = start.instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"), page=page)
+        text = instructions("http://127.0.0.1:8000", "127.0.0.1", Path("studies"), page=page)
 
     (line,) = (line for line in text.splitlines() if line.startswith("  browser "))
     assert "not started" in line
@@ -116,17 +114,17 @@ def test_the_instructions_say_where_the_page_is_or_why_there_is_none(
     assert "strokelabel[browser]" in line
 
 
-def test_a_taken_port_of_the_page_is_not_in_the_way(start: ModuleType) -> None:
+def test_a_taken_port_of_the_page_is_not_in_the_way() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        assert start.free_page_port("127.0.0.1", taken) > taken
-    with pytest.raises(start.PageError, match="PAGE_PORT"):
-        start.free_page_port("127.0.0.1", 70000)
+        assert free_page_port("127.0.0.1", taken) > taken
+    with pytest.raises(PageError, match="PAGE_PORT"):
+        free_page_port("127.0.0.1", 70000)
 
 
-def test_children_that_ignore_an_interrupt_are_ended_too(start: ModuleType) -> None:
+def test_children_that_ignore_an_interrupt_are_ended_too() -> None:
     leader = subprocess.Popen(
         [sys.executable, "-c", A_SERVER_WITH_A_STUBBORN_CHILD], start_new_session=True, stdout=subprocess.PIPE
     )
@@ -134,18 +132,18 @@ def test_children_that_ignore_an_interrupt_are_ended_too(start: ModuleType) -> N
     assert leader.stdout.readline() == b"up\n"
     (child,) = psutil.Process(leader.pid).children()
 
-    start.stop_group(leader, patience_s=0.5)
+    stop_group(leader, patience_s=0.5)
 
     assert not is_running(leader.pid)
     assert not is_running(child.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_every_way_to_ask_for_an_end_is_heard(start: ModuleType, number: signal.Signals) -> None:
+def test_every_way_to_ask_for_an_end_is_heard(number: signal.Signals) -> None:
     stopping = threading.Event()
     before = signal.getsignal(number)
 
-    with start.stop_signals(stopping):
+    with stop_signals(stopping):
         os.kill(os.getpid(), number)
         assert stopping.wait(5)
 
@@ -200,8 +198,8 @@ def is_running(pid: int) -> bool:
 
 
 def start_command(folder: Path, *more: str) -> list[str]:
-    studies = ["--studies", str(folder / "studies"), "--copy-from", "sample-data"]
-    return [sys.executable, "monailabel_app/start.py", "--app", "monailabel_app", *studies, *more]
+    copies = ["--copy-to", str(folder / "studies")]
+    return [sys.executable, "-m", "strokelabel.cli.main", "start", *copies, *more]
 
 
 def run_start(repository: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from strokelabel.fit.data.recipe_streams import make_streams
-from strokelabel.fit.loop.devices import gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.loop.devices import gpu_arithmetic, make_fabric, training_device
 from strokelabel.fit.loop.objective import TrainingStream
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.record import DeferredRows
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(0)
     recipe = with_generators(load_recipe(options.recipe), options.generators, options.gpu_generators)
     recipe = resized(recipe, options.size, graphs=options.graphs)
-    device = resolve_device(options.device)
+    device = training_device(options.device)
     options.device = str(device)
     with tempfile.TemporaryDirectory() as folder:
         data = PreparedData.load(options.prepared)

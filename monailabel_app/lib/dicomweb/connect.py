@@ -14,6 +14,7 @@ from lib.dicomweb.listing import PacsListing
 from lib.dicomweb.pacs import Pacs
 from lib.dicomweb.pacs_datastore import DicomWebDatastore
 from lib.dicomweb.series_cache import Notes, SeriesCache
+from lib.places import is_web_address
 from strokelabel.errors import OptionError
 from strokelabel.registry import ModelSpec
 
@@ -26,7 +27,7 @@ def is_dicomweb(studies: str) -> bool:
     """Return whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA
     datastores.
     """
-    return studies.startswith(("http://", "https://")) and settings.MONAI_LABEL_DATASTORE.lower() not in (
+    return is_web_address(studies) and settings.MONAI_LABEL_DATASTORE.lower() not in (
         "xnat",
         "dsa",
     )

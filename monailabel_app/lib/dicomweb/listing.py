@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from lib.dicomweb.pacs import Pacs, PacsError
 from lib.dicomweb.series_cache import read_record
 from strokelabel.io import atomic_write_json
-from strokelabel.io.dicom_seg import MANUFACTURER
-from strokelabel.io.dicom_seg_read import segments_of
+from strokelabel.io.dicom.segmentation import MANUFACTURER
+from strokelabel.io.dicom.segmentation_reader import segments_of
 
 logger = logging.getLogger(__name__)
 

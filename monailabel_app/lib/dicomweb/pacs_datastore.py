@@ -22,8 +22,8 @@ from lib.studies.scan_list import check_name
 from lib.studies.scans import read_scan
 from lib.studies.uploads import removed_on_failure
 from strokelabel.errors import ImageError
-from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg
-from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg
+from strokelabel.io.dicom.segmentation_source import DicomSource
 from strokelabel.registry import ModelSpec
 
 logger = logging.getLogger(__name__)

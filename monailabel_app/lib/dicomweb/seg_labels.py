@@ -14,8 +14,8 @@ from lib.studies.label_files import read_label_file
 from lib.studies.label_grid import bring_to_grid
 from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
 from strokelabel.io import write_nifti
-from strokelabel.io.dicom_seg_codes import LESION_NAME, LESION_SEGMENT, SegmentMeaning, meaning_of
-from strokelabel.io.dicom_seg_read import read_dicom_seg
+from strokelabel.io.dicom.segmentation_codes import LESION_NAME, LESION_SEGMENT, SegmentMeaning, meaning_of
+from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
 from strokelabel.io.images import Image
 
 _BINARY = ".bin"

@@ -10,6 +10,7 @@ import nrrd
 import numpy as np
 
 from lib.infers.request_options import InferOptions
+from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.io.images import Image
 from strokelabel.io.write import write_nifti
 
@@ -21,9 +22,6 @@ def mean_confidence(prediction: Prediction) -> float | None:
     """Return the mean lesion probability inside the mask; None where there is no lesion."""
     lesion = prediction.lesion_mask > 0
     return round(float(prediction.lesion_probability[lesion].mean()), 4) if lesion.any() else None
-
-
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def write_result(values: np.ndarray, image: Image, options: InferOptions) -> str:
@@ -59,11 +57,12 @@ def _write_nrrd(path: Path, labels: np.ndarray, affine: np.ndarray, compress: bo
 
     The axes are written as vectors, not as directions and sizes, so that a sheared grid stays what it is.
     """
+    lps = LPS_TO_RAS @ affine
     header = {
         "space": "left-posterior-superior",
         "kinds": ["domain"] * 3,
-        "space directions": (_RAS_TO_LPS @ affine[:3, :3]).T,
-        "space origin": _RAS_TO_LPS @ affine[:3, 3],
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
         "encoding": "gzip" if compress else "raw",
     }
     nrrd.write(str(path), labels, header, index_order="F")

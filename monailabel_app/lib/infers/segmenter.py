@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -203,12 +202,3 @@ def _ensemble(predictor: Predictor, question: Question, image: Image) -> tuple[U
     others = [OtherSequence(one.name, partial(read_scan, one.path, one.name)) for one in question.sources[1:]]
     together = predict_ensemble(predictor, image, others, question.options, question.kind == "views")
     return together.found, {"passes": together.found.passes, "sequences": list(together.used)}
-
-
-def cache_folder(app_dir: str, studies: str) -> Path:
-    """Return the folder of cached results: hidden in the studies folder; in the app's where the studies are a web
-    address.
-    """
-    if studies.startswith(("http://", "https://")):
-        return Path(app_dir) / "cache"
-    return Path(studies).resolve() / ".strokelabel" / "cache"

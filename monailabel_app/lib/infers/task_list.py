@@ -11,8 +11,9 @@ from lib.infers.device_queue import MOST_WAITING
 from lib.infers.ensemble import SegmentEnsemble
 from lib.infers.refine import RefineLesion
 from lib.infers.segment import SegmentLesion, SegmentLesionAccurately, SegmentTissues
-from lib.infers.segmenter import Segmenter, cache_folder
+from lib.infers.segmenter import Segmenter
 from lib.model import ServedModel
+from lib.places import cache_folder
 from lib.request_values import as_number
 
 

@@ -32,15 +32,6 @@ _PATH = re.compile(r"(?<![\w:/])(?:[A-Za-z]:)?[/\\][^\s'\",;:()]+")
 _SALT = secrets.token_bytes(16)  # of this process: ids cannot be guessed from their hashes afterwards
 
 
-def log_folder(app_dir: str, studies: str) -> Path:
-    """Return the folder of the logs: hidden in the studies folder; in the app's folder where the studies are a web
-    address.
-    """
-    if studies.startswith(("http://", "https://")):
-        return Path(app_dir) / "logs"
-    return Path(studies) / ".strokelabel" / "logs"
-
-
 def short_hash(image_id: str) -> str:
     """Return the hash that replaces an image id in the log of one run of the server."""
     return "id-" + hashlib.blake2s(image_id.encode("utf-8", "replace"), key=_SALT, digest_size=5).hexdigest()

@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware import Middleware
 
+from lib.places import log_folder
 from lib.server.endpoints.health import health_routes
 from lib.server.endpoints.replaced_routes import replace_routes
 from lib.server.endpoints.sign_in import sign_in_routes
 from lib.server.errors import answer_errors
-from lib.server.logs import log_folder, write_logs
+from lib.server.logs import write_logs
 from lib.server.middleware.access_log import AccessLog
 from lib.server.middleware.admission import SPARE_THREADS, UPLOADS_AT_ONCE, Admission, long_at_once
 from lib.server.middleware.guard import AddressGuard, TokenGuard

@@ -14,7 +14,7 @@ import numpy as np
 
 from lib.refusals import InvalidRequestError
 from strokelabel.errors import ImageError, LabelMapError
-from strokelabel.geometry import Grid
+from strokelabel.geometry import LPS_TO_RAS, Grid
 from strokelabel.io.checks import MAX_VOXELS
 from strokelabel.io.images import read_label_image
 from strokelabel.io.label_files import lesion_value, named_values
@@ -103,7 +103,6 @@ def paint(
     return labels, values
 
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNREADABLE_NRRD = (
     "the label file: expected a readable NRRD of labels, found something else; export it again."
 )
@@ -201,7 +200,7 @@ def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
         raise LabelMapError("the label file: expected three axes in space, found none; export it again.")
     is_ras = str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras"))
-    return spatial, affine if is_ras else _LPS_TO_RAS @ affine
+    return spatial, affine if is_ras else LPS_TO_RAS @ affine
 
 
 def _checked_header(path: Path) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from strokelabel.fit.pseudo_labels.record import ACCEPTED, CORRECTED, PSEUDO, REJECTED
 from strokelabel.metrics import dice
 
-PSEUDO, ACCEPTED, CORRECTED, REJECTED = "pseudo", "accepted", "corrected", "rejected"
 STATUSES = (PSEUDO, ACCEPTED, CORRECTED, REJECTED)
 
 FINAL, ORIGINAL = DefaultLabelTag.FINAL.value, DefaultLabelTag.ORIGINAL.value

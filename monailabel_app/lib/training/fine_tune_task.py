@@ -117,19 +117,6 @@ def _parent_is_gone(parent: int) -> Callable[[], bool]:
 logger = logging.getLogger(__name__)
 
 
-def versions_folder(app_dir: str, studies: str, conf: Mapping[str, str]) -> Path:
-    """Return the folder of the versions that fine-tuning makes.
-
-    `--conf models FOLDER`; else hidden in the studies folder, because weights that were fine-tuned on these labels
-    belong to them; in the app's folder where the studies are a web address.
-    """
-    if conf.get("models"):
-        return Path(conf["models"]).expanduser().resolve()
-    if studies.startswith(("http://", "https://")):
-        return Path(app_dir) / "model"
-    return Path(studies).resolve() / ".strokelabel" / "models"
-
-
 def make_trainers(model: ServedModel, conf: Mapping[str, str]) -> dict[str, TrainTask]:
     """Return the train task `segment`; `--conf prepared FOLDER` names data of `strokelabel prepare` for synthetic
     samples.

@@ -3,4 +3,4 @@
 It needs numpy, scipy and requests, all in 3D Slicer's own Python; `mrml` alone also needs vtk and slicer.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.1.0"

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from strokelabel.errors import TrainingError
+from strokelabel.errors import OptionError, TrainingError
 from strokelabel.fit.fine_tuning.options import FineTuneOptions
-from strokelabel.fit.loop.devices import fastest_precision, gpu_arithmetic, make_fabric, resolve_device
+from strokelabel.fit.loop.devices import fastest_precision, gpu_arithmetic, make_fabric, training_device
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "", "cuda:99"])
 def test_devices_that_do_not_exist_are_refused(name):
-    with pytest.raises(TrainingError, match="expected the"):
-        resolve_device(name)
+    with pytest.raises(OptionError, match="device"):
+        training_device(name)
 
 
 def test_half_precision_with_a_scaler_is_refused_on_a_cpu():
@@ -18,7 +18,7 @@ def test_half_precision_with_a_scaler_is_refused_on_a_cpu():
 
 
 def test_the_cpu_is_always_there():
-    assert resolve_device("cpu") == torch.device("cpu")
+    assert training_device("cpu") == torch.device("cpu")
     assert make_fabric("cpu", "32-true").device == torch.device("cpu")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 import warnings
 from typing import Annotated, cast
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Predict lesion masks for an unlabelled cohort, for training.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
     "browse": ("strokelabel.cli.browse", "Correct and submit masks in a browser, with the server."),
@@ -124,12 +126,23 @@ def describe(
     """Segment stroke lesions on any brain MRI. For research; not a medical device."""
 
 
+def _read_names_as_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale knows ASCII names alone, as on some clusters.
+
+    File names in other letters could be read there, but not written into tables and sidecars.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error of ours is one line on stderr, never a traceback.
 
     Args:
         args: the arguments, without the program's name; those of the process when None.
     """
+    if args is None:
+        _read_names_as_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal cannot show must not end a batch
             stream.reconfigure(errors="backslashreplace")

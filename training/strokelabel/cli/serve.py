@@ -43,9 +43,9 @@ def run(
     )
     from strokelabel.errors import OptionError
 
-    _require_monailabel()
+    require_monailabel()
     options = [("model", model), ("max_upload_mb", str(max_upload_mb)), *_pairs(conf or [])]
-    token = _check_token(token_file)
+    token = check_token(token_file)
     if token_file is not None:
         options.append(("token_file", str(token_file.expanduser().resolve())))
     if host not in LOOPBACK and not token and not without_token:
@@ -54,7 +54,7 @@ def run(
             "or --token-file, or pass --without-token"
         )
     check_port(host, port)
-    folder = _studies(studies)
+    folder = check_studies(studies)
     url = local_url(host, port)
     command = server_command(app_folder(folder), folder, host, port, options)
     raise typer.Exit(run_server(command, url, instructions(url, host, folder, token)))
@@ -88,7 +88,12 @@ def app_folder(studies: str) -> Path:
     return copy
 
 
-def _require_monailabel() -> None:
+def require_monailabel() -> None:
+    """Refuse to go on without MONAI Label.
+
+    Raises:
+        StartError: it is not installed.
+    """
     import importlib.util
 
     from strokelabel.cli.server_process import StartError
@@ -97,7 +102,12 @@ def _require_monailabel() -> None:
         raise StartError("expected MONAI Label, which is not installed; pip install 'strokelabel[server]'")
 
 
-def _studies(studies: str) -> str:
+def check_studies(studies: str) -> str:
+    """Return a folder's absolute path, or a DICOMweb address as it is.
+
+    Raises:
+        OptionError: there is no such folder.
+    """
     from strokelabel.errors import OptionError
 
     if studies.startswith(("http://", "https://")):
@@ -117,8 +127,15 @@ def _pairs(conf: list[str]) -> list[tuple[str, str]]:
     return [(key, value) for key, value in pairs]
 
 
-def _check_token(file: Path | None) -> bool:
-    """Return whether the server has a token; refuse early what the server would refuse only after its slow start."""
+def check_token(file: Path | None) -> bool:
+    """Return whether a token is required; one that the server would refuse is refused before its slow start.
+
+    Args:
+        file: of the token; None for the environment variable STROKELABEL_TOKEN.
+
+    Raises:
+        OptionError: the file cannot be read, or the token is too short.
+    """
     from strokelabel.errors import OptionError
 
     token = os.environ.get("STROKELABEL_TOKEN", "").strip()

@@ -1,7 +1,7 @@
 """Starting MONAI Label's server as a process of its own, and stopping everything it started.
 
-Behind `strokelabel serve` and `make start`. The server runs in a process group of its own: training and scoring run
-in child processes that a plain `monailabel start_server` leaves behind when it is terminated.
+Behind `strokelabel serve` and `strokelabel start`. The server runs in a process group of its own: training and scoring
+run in child processes that a plain `monailabel start_server` leaves behind when it is terminated.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from rich.progress import track
 
     from strokelabel.errors import OptionError
-    from strokelabel.fit.loop.devices import resolve_device
+    from strokelabel.fit.loop.devices import training_device
     from strokelabel.fit.recipe import load_recipe
     from strokelabel.fit.train import make_synthesizer
     from strokelabel.reports.contact_sheet import save_contact_sheet
@@ -65,14 +65,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
                 f"Expected no --volumes with --kind {kind}: these images have no files of their own."
             )
         made = real_panels(
-            chosen.model_copy(update={"synthesis": config}), data, kind, seed, resolve_device(device)
+            chosen.model_copy(update={"synthesis": config}), data, kind, seed, training_device(device)
         )
         shown = min(count, _PICTURES)
         panels = list(track(islice(made, shown), description=kind, total=shown, console=console))
         save_contact_sheet(panels, output / f"{kind}.png")
         console.print(f"{output}: {shown} images, {kind}.png", soft_wrap=True, highlight=False, markup=False)
         return
-    synthesizer = make_synthesizer(data, chosen, "train", config, resolve_device(device))
+    synthesizer = make_synthesizer(data, chosen, "train", config, training_device(device))
     panels = []
     for index in track(range(count), description=chosen.name, console=console):
         batch = synthesizer.generate([seed + index])

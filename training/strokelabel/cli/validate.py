@@ -169,7 +169,7 @@ def score_synthetic(
     from rich.console import Console
     from rich.progress import track
 
-    from strokelabel.fit.loop.devices import resolve_device
+    from strokelabel.fit.loop.devices import training_device
     from strokelabel.fit.recipe import load_recipe
     from strokelabel.fit.train import make_synthesizer
     from strokelabel.reports.validation import run as report
@@ -181,7 +181,7 @@ def score_synthetic(
     data = PreparedData.load(prepared)
     unseen = load_recipe(recipe).model_copy(update={"target": "tissues"})  # lesions, whatever it trains
     config = validation_config(report.VALIDATION_SHAPE, 1.0)
-    synthesizer = make_synthesizer(data, unseen, "validation", config, resolve_device(device))
+    synthesizer = make_synthesizer(data, unseen, "validation", config, training_device(device))
     scores: list[report.CaseScore] = []
     volumes = report.score_cases(contenders, synthesizer, cases)
     console = Console(stderr=True)

@@ -17,6 +17,9 @@ _SMALLEST_AXIS_DETERMINANT = 0.01
 _BEYOND_MM = 1e9
 """Entries of an affine from here on count as infinite: a thousand kilometres."""
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the world of DICOM, ITK and NRRD (left, posterior, superior) to that of NIfTI, in mm; and back."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

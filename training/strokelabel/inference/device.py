@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ BYTES_PER_VOXEL = 300
 
 _MEMORY_FRACTION = 0.5
 _FALLBACK_BYTES = 4 * 2**30
+_NAME = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -24,10 +26,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise OptionError(f"Expected the device 'auto', 'cpu' or 'cuda', got {name!r}.") from error
+    if not _NAME.fullmatch(name):
+        raise OptionError(f"Expected the device 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {name!r}.")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
             f"The device {name!r} was requested, but torch sees {torch.cuda.device_count()} CUDA devices; "

@@ -23,7 +23,7 @@ NOT_RAW_FOLDERS = frozenset({"derivatives", "sourcedata", "code"})
 """Folders of a data set that hold no raw scans."""
 
 _NAME = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
-_NIFTI_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_IMAGE_ENDING = re.compile(r"\.(nii(\.gz)?|dcm)$", re.IGNORECASE)
 _DERIVED = re.compile(
     r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi)$", re.IGNORECASE
 )
@@ -44,8 +44,8 @@ _LATE_ENTITIES = (
 
 
 def image_stem(path: str | Path) -> str:
-    """Return the name of an image without .nii or .nii.gz; the name of a folder whole."""
-    return _NIFTI_ENDING.sub("", Path(path).name)
+    """Return the name of an image without .nii, .nii.gz or .dcm; the name of a folder whole."""
+    return _IMAGE_ENDING.sub("", Path(path).name)
 
 
 def is_bids_name(stem: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
-from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.nifti import is_nifti_name
 
 _ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
@@ -146,20 +146,21 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
 
     Args:
         inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
-            folder is one scan); patterns with `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other
-            derived files are skipped by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
+            folder is one scan; one of several series is a scan for each, named by its first file); patterns with
+            `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other derived files are skipped by
+            their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
 
     Returns:
         An input that stands for nothing is among the images as it is, so that reading it says what is wrong while the
         others are still processed.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     problems: list[SearchProblem] = []
     for item in inputs:
         for path in _matches(item):
             images = _images_in(path, problems) if _is_folder(path) else [path]
             for image in images:
-                found.setdefault(absolute_path(image), image)
+                found.setdefault(_identity(image), image)
     return ImageSearch(list(found.values()), problems)
 
 
@@ -176,22 +177,28 @@ def _matches(item: str | Path) -> list[Path]:
     if os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    scans = [match for match in matches if match.is_dir() or is_nifti_name(match)]
+    scans = [match for match in matches if match.is_dir() or is_nifti_name(match) or _is_dicom_image(match)]
     return [match for match in scans if not is_derived_name(match)] or scans or [path]
+
+
+def _identity(image: Path) -> str:
+    """Return a text that is the same for two paths to one scan, such as two files of a DICOM series."""
+    if image.is_dir() or is_nifti_name(image) or not is_dicom_file(image):
+        return str(absolute_path(image))
+    from strokelabel.io.dicom.series import series_key  # pydicom is only needed where DICOM is
+
+    return series_key(image)
 
 
 def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
     """Return the scans below a folder; the folder itself if there are none and no reason is known."""
     search = search_files(folder, NOT_RAW_FOLDERS)
-    problems += search.problems
-    images = sorted(_scans_among(search.files))
+    images, found = sorted(_scans_among(search.files)), search.problems
     if not images and any(is_nifti_name(path) for path in search.files):
-        problems.append(
-            _problem(
-                folder, "expected scans, found only masks and other derived files; pass a file to use it"
-            )
-        )
-    return images or ([] if problems else [folder])
+        reason = "expected scans, found masks and other derived files alone; name one to use it"
+        found = [*found, _problem(folder, reason)]
+    problems += found
+    return images or ([] if found else [folder])
 
 
 def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
@@ -201,15 +208,18 @@ def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
             by_folder.setdefault(path.parent, []).append(path)
         elif not is_derived_name(path):
             yield path
-    for folder, others in by_folder.items():
-        if any(_is_dicom_image(path) for path in others):
-            yield folder
+    for others in by_folder.values():
+        dicom = [path for path in others if _is_dicom_image(path)]
+        if dicom:
+            from strokelabel.io.dicom.series import dicom_images  # as above
+
+            yield from dicom_images(dicom)
 
 
 def _is_dicom_image(path: Path) -> bool:
     """Return whether a file is a DICOM image, not a result of an earlier run (SEG), a report or the like."""
     if not is_dicom_file(path):
         return False
-    from strokelabel.io.dicom_header import announces_an_image  # pydicom is only needed where DICOM is
+    from strokelabel.io.dicom.header import announces_an_image  # pydicom is only needed where DICOM is
 
     return announces_an_image(path)

@@ -11,7 +11,7 @@ import numpy as np
 from strokelabel.errors import UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io.checks import check_values
-from strokelabel.io.dicom_mark import is_dicom_file
+from strokelabel.io.file_kinds import is_dicom_file, known_format, missing_or_link, what_it_is
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from strokelabel.types import Affine, PathLike, Volume
 
@@ -44,7 +44,8 @@ def read_image(path: PathLike) -> Image:
     """Read one scan as float32.
 
     Args:
-        path: a NIfTI file (.nii, .nii.gz), or a folder that holds the DICOM files of one series.
+        path: a NIfTI file (.nii, .nii.gz), a folder that holds the DICOM files of one series, or one DICOM file of a
+            series whose others lie beside it.
 
     Raises:
         UnreadableImageError: missing, truncated, corrupt, of unknown format, or not one DICOM series.
@@ -53,9 +54,9 @@ def read_image(path: PathLike) -> Image:
         HeaderError: a singular affine or impossible sizes (refused before memory is allocated).
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or (not is_nifti_name(path) and is_dicom_file(path)):
         # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
-        from strokelabel.io.dicom import read_dicom_series
+        from strokelabel.io.dicom.reader import read_dicom_series
 
         dicom = read_dicom_series(path)
         image = Image(dicom.data, dicom.affine, None, str(path), dicom.notes)
@@ -84,14 +85,13 @@ def read_label_image(path: PathLike) -> Image:
 
 def _check_is_nifti(path: Path) -> None:
     if not path.is_file():
-        raise UnreadableImageError("expected a file or folder, found none; check the path.", source=path)
+        raise UnreadableImageError(f"expected a file or folder, found {missing_or_link(path)}.", source=path)
     if is_nifti_name(path):
         return
     expected = f"expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}) or a folder of DICOM files"
     if is_dicom_file(path):
         raise UnreadableImageError(
-            f"{expected}, found one DICOM file; pass the folder that it lies in instead.", source=path
+            f"{expected}, found one DICOM file; pass the folder {path.parent} instead.", source=path
         )
-    raise UnreadableImageError(
-        f"{expected}, found {path.suffix or 'no suffix'}; convert it to NIfTI.", source=path
-    )
+    found = what_it_is(path) if path.suffix == "" else None
+    raise UnreadableImageError(f"{expected}, found {found or known_format(path)}.", source=path)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import ImageError, LabelMapError
+from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.io.nifti import is_nifti_name, read_nifti
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.types import Affine
 
 _LESION = CLASS_NAMES[TissueClass.LESION]
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_label_values(path: Path) -> tuple[np.ndarray, Affine]:
@@ -44,7 +44,7 @@ def read_label_values(path: Path) -> tuple[np.ndarray, Affine]:
     affine = np.eye(4)
     affine[:3, :3] = np.array(read.GetDirection()).reshape(3, 3) * read.GetSpacing()
     affine[:3, 3] = read.GetOrigin()
-    return values, _LPS_TO_RAS @ affine
+    return values, LPS_TO_RAS @ affine
 
 
 def named_values(info: object) -> dict[str, int]:

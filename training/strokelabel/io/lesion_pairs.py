@@ -16,7 +16,6 @@ Any other `scan.nii.gz` belongs to `scan_lesion_mask.nii.gz`, `scan_lesion.nii.g
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,15 @@ import numpy as np
 
 from strokelabel.errors import DataError, ImageError
 from strokelabel.geometry import Grid, bring_to_grid, is_same_grid
+from strokelabel.io.bids import (
+    NOT_RAW_FOLDERS,
+    entities_of,
+    image_stem,
+    is_derived_name,
+    sidecar_path,
+    words_of,
+)
+from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image
 from strokelabel.io.nifti import is_nifti_name, read_grid, read_nifti
 from strokelabel.types import Mask
@@ -35,13 +43,10 @@ from strokelabel.types import Mask
 _MASK = re.compile(
     r"_label-L(_|\b).*_mask$|lesion.*_(mask|msk|roi)$|_(msk|lesion|lesionmask|lesionroi)$", re.IGNORECASE
 )
-_RESULT = re.compile(r"_(mask|msk|roi|dseg|probseg|seg|lesion|lesionmask|lesionroi)$", re.IGNORECASE)
 _PLAIN_ENDINGS = ("_lesion_mask", "_lesion", "_mask", "_msk", "_seg")
 _LESION_ENDINGS = ("_lesion_mask", "_lesion")
 _FREE_ENTITIES = ("space", "res", "den", "label", "desc")
 """Entities that say nothing about which scan of a session a mask belongs to."""
-
-_SKIPPED_FOLDERS = ("sourcedata", "code")
 
 
 @dataclass(frozen=True)
@@ -143,13 +148,9 @@ class _File:
 
     @classmethod
     def of(cls, path: Path, root: Path) -> _File:
-        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-        parts = stem.split("_")
-        entities = (
-            dict(part.split("-", 1) for part in parts if "-" in part) if stem.startswith("sub-") else {}
-        )
-        words = tuple(part for part in parts if "-" not in part)
-        return cls(path, stem, entities, words, "derivatives" in path.relative_to(root).parts)
+        stem = image_stem(path)
+        entities = entities_of(stem) if stem.startswith("sub-") else {}
+        return cls(path, stem, entities, words_of(stem), "derivatives" in path.relative_to(root).parts)
 
     @property
     def session(self) -> tuple[str, ...]:
@@ -166,7 +167,7 @@ class _File:
 
     @property
     def is_image(self) -> bool:
-        return _RESULT.search(self.stem) is None
+        return not is_derived_name(self.path)
 
     @property
     def suffix(self) -> str:
@@ -176,7 +177,7 @@ class _File:
     @property
     def sidecar(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.path.with_name(f"{self.stem}.json").read_text(encoding="utf-8"))
+            content = json.loads(sidecar_path(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -218,9 +219,8 @@ def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
 
 
 def _nifti_files(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and n not in _SKIPPED_FOLDERS)
-        yield from (Path(root) / n for n in sorted(names) if n[0] != "." and is_nifti_name(Path(n)))
+    files = search_files(folder, NOT_RAW_FOLDERS - {"derivatives"}).files
+    return (path for path in files if is_nifti_name(path))
 
 
 def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:

@@ -7,7 +7,6 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -17,8 +16,15 @@ import numpy as np
 
 from strokelabel.errors import LabelMapError, UnreadableImageError
 from strokelabel.geometry import Grid
-from strokelabel.io.checks import check_grid, check_number_type, check_shape
-from strokelabel.io.nifti_space import check_voxel_sizes, orientation_notes
+from strokelabel.io.checks import check_number_type, check_shape
+from strokelabel.io.file_kinds import what_it_is
+from strokelabel.io.nifti_space import (
+    affine_in_mm,
+    check_agreement,
+    check_voxel_sizes,
+    orientation_notes,
+    repair_transforms,
+)
 from strokelabel.types import Affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -28,8 +34,6 @@ _Image: TypeAlias = nib.Nifti1Image | nib.Nifti2Image
 _GZIP_MAGIC = b"\x1f\x8b"
 _BEST_DEFLATE_RATIO = 1040
 """Deflate cannot compress better than about 1032 to 1 (zlib's technical notes)."""
-
-_MOST_TRAILING_BYTES = 2**20
 
 _IMAGE_TYPES: dict[int, type[_Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """By length of the header in bytes, which is its first field."""
@@ -73,15 +77,17 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
     """
     try:
         image_type = _image_type(path)
-        shape, length, repairs = _check_header(path, image_type)
+        header, shape, repairs = _check_header(path, image_type)
         with _silent_nibabel():
-            image = image_type.from_bytes(_content(path, length))
-        check_grid(shape, image.affine, str(path))
+            content = _content(path, header)
+            image = image_type.from_bytes(header.binaryblock + content[len(header.binaryblock) :])
+        affine, unit_notes = affine_in_mm(image.header, image.affine, shape, str(path))
+        check_agreement(header, str(path))
         data = _whole_numbers(image, path) if dtype is np.int32 else _single_precision(image)
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from error
-    notes = repairs + orientation_notes(image.header, shape)
-    return NiftiVolume(data.reshape(shape), np.array(image.affine, dtype=np.float64), image.header, notes)
+    notes = repairs + unit_notes + orientation_notes(image.header, shape)
+    return NiftiVolume(data.reshape(shape), affine, image.header, notes)
 
 
 def read_grid(path: Path) -> Grid:
@@ -91,12 +97,10 @@ def read_grid(path: Path) -> Grid:
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError: see `strokelabel.errors`.
     """
     try:
-        kind = _image_type(path).header_class
-        shape, _, _ = _check_header(path, _image_type(path))
+        header, shape, _ = _check_header(path, _image_type(path))
         with _silent_nibabel():
-            header = kind.from_fileobj(BytesIO(_first_bytes(path, kind.template_dtype.itemsize)))
-        affine = header.get_best_affine()
-        check_grid(shape, affine, str(path))
+            affine, _ = affine_in_mm(header, header.get_best_affine(), shape, str(path))
+        check_agreement(header, str(path))
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from error
     return Grid(shape, affine)
@@ -111,8 +115,10 @@ def _image_type(path: Path) -> type[_Image]:
     raise ValueError("it does not begin with a NIfTI header")
 
 
-def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int, int], int, tuple[str, ...]]:
-    """Return the volume's shape, its size in bytes with its header, and a note for each field that nibabel repairs."""
+def _check_header(
+    path: Path, image_type: type[_Image]
+) -> tuple[nib.Nifti1Header, tuple[int, int, int], tuple[str, ...]]:
+    """Return the header with its repairs, the volume's shape, and a note for each field that is repaired."""
     kind = image_type.header_class
     size = kind.template_dtype.itemsize
     block = _first_bytes(path, size)
@@ -123,10 +129,23 @@ def _check_header(path: Path, image_type: type[_Image]) -> tuple[tuple[int, int,
     if int(header["datatype"]) not in nib.nifti1.data_type_codes.dtype:
         raise ValueError(f"its header announces voxels of unknown type {int(header['datatype'])}")
     check_number_type(header.get_data_dtype(), str(path))
+    repairs = _repair_offset(header) + repair_transforms(header, shape)
     check_voxel_sizes(header, str(path))
-    report = kind.diagnose_binaryblock(block)
-    repairs = tuple(f"header repaired: {line}" for line in report.splitlines() if line)
-    return shape, _content_length(path, header), repairs
+    report = kind.diagnose_binaryblock(header.binaryblock)
+    repairs += tuple(f"header repaired: {line}" for line in report.splitlines() if line)
+    _check_length(path, header)
+    return header, shape, repairs
+
+
+def _repair_offset(header: nib.Nifti1Header) -> tuple[str, ...]:
+    """Let voxels begin where the standard says when the header has them begin within itself."""
+    offset, least = float(header["vox_offset"]), header.single_vox_offset
+    if not 0 <= offset < least:
+        return ()
+    header["vox_offset"] = least
+    return (
+        f"header repaired: vox_offset {offset:g} lies within the header; voxels are read from byte {least}",
+    )
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
@@ -134,17 +153,18 @@ def _first_bytes(path: Path, count: int) -> bytes:
         zipped = file.read(2) == _GZIP_MAGIC
         file.seek(0)
         if zipped != _is_zipped_name(path):
-            raise ValueError(f"it {'is' if zipped else 'is not'} compressed, unlike its name (rename it)")
+            raise ValueError(f"it {'is' if zipped else 'is not'} compressed, unlike its name")
         if not zipped:
             return file.read(count)
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(count)
 
 
-def _content_length(path: Path, header: nib.Nifti1Header) -> int:
-    """Return the bytes of header and voxels together, refused when the file cannot hold so many."""
-    offset = max(float(header["vox_offset"]), header.single_vox_offset)  # an offset of 0 means the least
-    voxels = prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+def _check_length(path: Path, header: nib.Nifti1Header) -> None:
+    """Refuse a header that announces more voxels than the file can hold, before memory is allocated for them."""
+    offset, voxels = float(header["vox_offset"]), _voxel_bytes(header)
+    if offset < 0 or offset % 1:
+        raise ValueError(f"its voxels would begin at byte {offset:g} (vox_offset)")
     size = path.stat().st_size
     zipped = _is_zipped_name(path)
     most = size * _BEST_DEFLATE_RATIO if zipped else size
@@ -155,20 +175,27 @@ def _content_length(path: Path, header: nib.Nifti1Header) -> int:
             "copy or export it again.",
             source=path,
         )
-    return int(offset) + voxels
 
 
-def _content(path: Path, length: int) -> bytes:
-    """Return the first `length` bytes, unpacked; a packed file is read to its end, where its checksum stands."""
-    if not _is_zipped_name(path):
-        with path.open("rb") as file:
-            return file.read(length)
-    with gzip.open(path) as file:
+def _voxel_bytes(header: nib.Nifti1Header) -> int:
+    return int(prod(header.get_data_shape()) * header.get_data_dtype().itemsize)
+
+
+def _content(path: Path, header: nib.Nifti1Header) -> bytes:
+    """Read the header and voxels as they are in the file; a packed file is read to its end, where its checksum is."""
+    length = int(header["vox_offset"]) + _voxel_bytes(header)
+    # Fewer bytes than the smallest plane has are padding; more would mean wrong dimensions or a wrong type.
+    most_trailing = _voxel_bytes(header) // max(header.get_data_shape())
+    with gzip.open(path) if _is_zipped_name(path) else path.open("rb") as file:
         content = file.read(length)
-        if len(content) < length:
-            raise EOFError(f"it ends after {len(content):,} of {length:,} bytes")
-        if len(file.read(_MOST_TRAILING_BYTES)) == _MOST_TRAILING_BYTES:
-            raise ValueError(f"it continues after the {length:,} bytes that its header announces")
+        trailing = len(file.read(most_trailing))
+    if len(content) < length:
+        raise EOFError(f"it ends after {len(content):,} of {length:,} bytes")
+    if trailing == most_trailing:
+        raise ValueError(
+            f"it continues after the {length:,} bytes that its header announces (dim {header.get_data_shape()}, "
+            f"datatype {int(header['datatype'])}, {int(header['bitpix'])} bits)"
+        )
     return content
 
 
@@ -204,6 +231,9 @@ def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: BaseException) -> UnreadableImageError:
+    found = what_it_is(path)
+    if found is not None:
+        return UnreadableImageError(f"expected a readable NIfTI file, found {found}.", source=path)
     said = getattr(error, "strerror", None) or str(error)  # of the system, without the path
     reason = " ".join(said.split()) or type(error).__name__
     return UnreadableImageError(

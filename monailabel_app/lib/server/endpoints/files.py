@@ -17,8 +17,9 @@ from monailabel.endpoints import datastore, logs, model, ohif
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import file_checksum, get_mime_type, remove_file
 
+from lib.places import log_folder
 from lib.refusals import ForbiddenError, InvalidRequestError, UnknownNameError, named
-from lib.server.logs import LOG_NAME, last_lines, log_folder
+from lib.server.logs import LOG_NAME, last_lines
 
 _ALGORITHMS = ("SHA256", "SHA512", "MD5")
 _OHIF = Path(endpoints.__file__).parent / "static" / "ohif"

@@ -15,6 +15,7 @@ from monailabel.config import settings
 from monailabel.endpoints import proxy
 from starlette.background import BackgroundTask
 
+from lib.places import is_web_address
 from lib.refusals import UnknownNameError
 from lib.server.errors import refusal
 
@@ -53,7 +54,7 @@ async def any_service(request: Request, path: str) -> Response:
 
 async def _ask(request: Request, service: str, path: str) -> Response:
     root = settings.MONAI_LABEL_STUDIES.rstrip("/")
-    if not root.startswith(("http://", "https://")):
+    if not is_web_address(root):
         raise UnknownNameError("The studies are a folder: there is no DICOMweb server to ask.")
     if not _PATH.fullmatch(path) or ".." in path.split("/"):
         raise UnknownNameError("Only addresses of DICOMweb (studies/...) are passed on.")

@@ -10,6 +10,7 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.utils.app import app_instance
 
+from lib.places import is_web_address
 from lib.refusals import answered_as_http
 
 
@@ -23,7 +24,7 @@ def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Respon
     from strokelabel.reports.annotations.report import annotation_rows, as_json, as_tsv
 
     app = app_instance()
-    if app.studies.startswith(("http://", "https://")):
+    if is_web_address(app.studies):
         raise HTTPException(
             404, "The annotation report is made from a folder of studies; these are a web address."
         )

@@ -17,7 +17,7 @@ from strokelabel.fit.fine_tuning.result import FineTuneResult
 from strokelabel.fit.fine_tuning.session import OnProgress, Session
 from strokelabel.fit.fine_tuning.synthetic import synthetic_part
 from strokelabel.fit.fine_tuning.versions import ModelVersions
-from strokelabel.fit.loop.devices import resolve_device
+from strokelabel.fit.loop.devices import training_device
 from strokelabel.fit.loop.local_processes import train_together
 from strokelabel.fit.loop.training_loop import TrainingResult
 from strokelabel.io.atomic import atomic_write_json
@@ -98,7 +98,7 @@ class FineTuning:
 
     def _begin(self, labels: Sequence[SubmittedLabel], options: FineTuneOptions) -> Session:
         parent, spec = self.versions.active()
-        device = resolve_device(self.device)
+        device = training_device(self.device)
         cases, refused = prepare_cases(labels, spec.spacing_mm, self.folder / "scans")
         split = split_cases(cases, options.validation_fraction, self.versions.trained_on())
         synthetic = synthetic_part(spec, self.prepared, self.folder / "synthetic", device)

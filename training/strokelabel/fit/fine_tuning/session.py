@@ -41,6 +41,9 @@ from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec
 from strokelabel.synthesis.lesions.bank import Lesion
 
+_CANDIDATE = "candidate.safetensors"
+_BLENDED = "candidate-blended.safetensors"
+
 
 class FineTuneObjective(SegmentationObjective):
     """Segmentation, validated on two kinds of images.
@@ -181,13 +184,14 @@ class Session:
     def judge(self, result: TrainingResult) -> FineTuneResult:
         """Make a version of the best checkpoint and let it take over if it may."""
         versions = self.versions
-        draft = self.folder / "candidate.safetensors"
+        draft = self.folder / _CANDIDATE
         spec, share, decision = self._choose(draft)
         judged = self.result(result, None).model_copy(
             update={"judged": True, "decision": decision, "share": share}
         )
         record = self._keep(judged, spec)
-        draft.unlink(missing_ok=True)
+        for path in (draft, draft.with_name(_BLENDED)):
+            path.unlink(missing_ok=True)
         if decision.activate:
             versions.activate(record.name)
         return judged.model_copy(update={"version": record.name, "active": versions.active()[0]})
@@ -202,16 +206,15 @@ class Session:
         before = self.score(self.spec)
         origin = before if self.parent == ORIGIN else self.score(versions.origin)
         refused: Decision | None = None
+        whole = export_weights(self.folder, described, draft)
         for share in SHARES:
-            spec = export_weights(self.folder, described, draft)
-            if share < 1:
-                spec = blend(self.spec, spec, share, draft)
+            spec = whole if share == 1 else blend(self.spec, whole, share, draft.with_name(_BLENDED))
             decision = decide(before, self.score(spec), origin, self.options.margin)
             if decision.activate:
                 return spec, share, decision
             refused = refused or decision
         assert refused is not None
-        return export_weights(self.folder, described, draft), SHARES[0], refused
+        return whole, SHARES[0], refused
 
     def score(self, spec: ModelSpec) -> Scores:
         """Compute the Dice of some weights on the held-out labels and the benchmark."""

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from strokelabel.errors import TrainingError
 from strokelabel.fit.config import Precision
+from strokelabel.inference.device import resolve_device
 
 
 def make_fabric(device: str, precision: Precision) -> Fabric:
@@ -22,9 +23,10 @@ def make_fabric(device: str, precision: Precision) -> Fabric:
         precision: "32-true", "bf16-mixed" or "16-mixed".
 
     Raises:
-        TrainingError: no such device, or one that cannot compute like that.
+        OptionError: no such device.
+        TrainingError: one that cannot compute like that.
     """
-    place = resolve_device(device)
+    place = training_device(device)
     kind, index = place.type, place.index
     if kind == "cpu" and precision == "16-mixed":
         raise TrainingError("16-mixed needs a GPU; on a CPU use the precision bf16-mixed or 32-true")
@@ -86,34 +88,23 @@ def gpus_of(device: str) -> int:
     "cpu".
 
     Raises:
-        TrainingError: no such device.
+        OptionError: no such device.
     """
-    place = resolve_device(device)
+    place = training_device(device)
     if place.type != "cuda":
         return 0
     return torch.cuda.device_count() if place.index is None else 1
 
 
-def resolve_device(device: str) -> torch.device:
-    """Check a device's name and settle "auto".
+def training_device(device: str) -> torch.device:
+    """Return the device of that name, as `inference.device.resolve_device` does.
 
-    Args:
-        device: "auto" (a GPU if there is one), "cpu", "cuda", or "cuda:" and an index. Under `torchrun`,
-            "auto" and "cuda" mean the process's own GPU.
+    Under `torchrun`, "auto" and "cuda" mean the process's own GPU.
 
     Raises:
-        TrainingError: no such device.
+        OptionError: no such device.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and "LOCAL_RANK" in os.environ:
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    kind, _, index = device.partition(":")
-    known = kind in ("cpu", "cuda") and (not index or (kind == "cuda" and index.isdigit()))
-    if not known:
-        raise TrainingError(f"expected the device auto, cpu, cuda or cuda:<index>, got {device!r}")
-    if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
-        raise TrainingError(
-            f"expected the GPU {device}, found {torch.cuda.device_count()} of them; use --device cpu"
-        )
-    return torch.device(device)
+    is_any_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return resolve_device(
+        f"cuda:{os.environ['LOCAL_RANK']}" if is_any_gpu and "LOCAL_RANK" in os.environ else device
+    )

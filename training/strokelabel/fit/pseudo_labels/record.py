@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from strokelabel.errors import DataError, OptionError
 from strokelabel.io.atomic import atomic_write_json
@@ -15,6 +15,11 @@ KEY = "pseudo_label"
 """Key of a mask's sidecar that holds the record."""
 
 SIDECARS = "*_mask.json"
+
+PSEUDO: Final = "pseudo"
+ACCEPTED: Final = "accepted"
+CORRECTED: Final = "corrected"
+REJECTED: Final = "rejected"
 
 Review = Literal["pseudo", "accepted", "corrected", "rejected"]
 """Review of a mask: not reviewed, accepted as it is, repainted in place, or rejected."""
@@ -100,7 +105,7 @@ class PseudoLabel:
     measures: PseudoMeasures
     to_icbm: tuple[tuple[float, ...], ...] | None
     gate: QualityGate
-    status: Review = "pseudo"
+    status: Review = PSEUDO
 
     @property
     def reasons(self) -> tuple[str, ...]:

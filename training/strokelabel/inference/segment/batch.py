@@ -77,13 +77,13 @@ class _SegmentTask:
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> LesionRow:
         prediction = self._predictor.predict(image, self._options, progress)
-        write_outputs(prediction, image, self._folder, names, self._choice)
+        notes = write_outputs(prediction, image, self._folder, names, self._choice)
         return LesionRow(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            reason="; ".join(prediction.notes),
+            reason="; ".join([*prediction.notes, *notes]),
         )
 
     def failed(self, source: str, reason: str) -> LesionRow:

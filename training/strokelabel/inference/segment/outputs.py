@@ -10,12 +10,13 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel import __version__
-from strokelabel.errors import UnreadableImageError
+from strokelabel.errors import ImageError, OutputError, UnreadableImageError
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.provenance import provenance, write_description
 from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
+from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.labels import CLASS_COLORS
 
 _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospinal fluid": 3, "lesion": 7}
@@ -37,7 +38,7 @@ class OutputChoice:
     dicom_seg: bool = False
 
     def names(self, names: ResultNames) -> list[str]:
-        """Return the image files of one scan; the mask, whose presence means "done", is last."""
+        """Return the image files of one scan; a scan is done when all of them exist."""
         chosen = [names.dicom_seg] if self.dicom_seg else []
         chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
         chosen += [names.tissues] if self.tissues else []
@@ -48,8 +49,8 @@ class OutputChoice:
 
 def write_outputs(
     prediction: Prediction, image: Image, folder: Path, names: ResultNames, choice: OutputChoice
-) -> None:
-    """Write the files of one scan, each atomically, the mask last.
+) -> tuple[str, ...]:
+    """Write the files of one scan, each atomically: NIfTI first, so that a DICOM SEG that fails costs no mask.
 
     Args:
         prediction: on the grid of `image`.
@@ -58,12 +59,20 @@ def write_outputs(
         names: of the files.
         choice: which of them.
 
+    Returns:
+        Notes on what a DICOM SEG could not take over from the scan.
+
     Raises:
-        OutputError: a file cannot be written.
+        OutputError: a file cannot be written; of a DICOM SEG, the message says that the mask was.
         UnreadableImageError: a DICOM SEG is requested, and the scan is no DICOM series.
     """
-    if choice.dicom_seg:
-        _write_dicom_seg(prediction, Path(image.source), folder, names, choice)
+    scan = Path(image.source)
+    if choice.dicom_seg and not scan.is_dir() and not is_dicom_file(scan):
+        raise UnreadableImageError(
+            "expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
+            "leave out --dicom-seg.",
+            source=scan,
+        )
     about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
     if choice.tissues:
         write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
@@ -78,6 +87,12 @@ def write_outputs(
         write_description(folder, prediction.spec)
     atomic_write_json(sidecar_path(folder / names.mask), sidecar(prediction, image.source))
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
+    if not choice.dicom_seg:
+        return ()
+    try:
+        return _write_dicom_seg(prediction, scan, folder, names, choice)
+    except (OutputError, ImageError) as error:
+        raise OutputError(f"no DICOM SEG, only {names.mask}: {error}") from error
 
 
 def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
@@ -116,15 +131,10 @@ def class_table(class_names: tuple[str, ...]) -> str:
 
 def _write_dicom_seg(
     prediction: Prediction, scan: Path, folder: Path, names: ResultNames, choice: OutputChoice
-) -> None:
-    from strokelabel.io.dicom_seg import SegOrigin, write_dicom_seg, write_probability_seg
-    from strokelabel.io.dicom_seg_source import DicomSource
+) -> tuple[str, ...]:
+    from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg, write_probability_seg
+    from strokelabel.io.dicom.segmentation_source import DicomSource
 
-    if not scan.is_dir():
-        raise UnreadableImageError(
-            f"{scan}: expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
-            "leave out --dicom-seg."
-        )
     source = DicomSource(scan)
     origin = SegOrigin(prediction.spec.name, prediction.spec.version)
     write_dicom_seg(folder / names.dicom_seg, prediction.lesion_mask, source, origin)
@@ -132,6 +142,7 @@ def _write_dicom_seg(
         write_probability_seg(
             folder / names.probability_seg, np.clip(prediction.lesion_probability, 0, 1), source, origin
         )
+    return source.notes
 
 
 def _write_channels(path: Path, channels: np.ndarray, same_grid: Path) -> None:

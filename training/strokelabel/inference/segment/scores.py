@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     outside_brain_ml: float = 0.0
 
-    @property
+    @cached_property
     def volume_ml(self) -> float:
         """Volume of the lesion mask in ml."""
         return volume_ml(self.lesion_mask, self.voxel_volume_ml)
@@ -55,7 +56,7 @@ class Prediction:
         """Number of 26-connected lesions."""
         return len(self.lesion_volumes_ml)
 
-    @property
+    @cached_property
     def lesion_volumes_ml(self) -> np.ndarray:
         """Volume of each 26-connected lesion in ml."""
         return lesion_volumes_ml(self.lesion_mask, self.voxel_volume_ml)

@@ -15,12 +15,11 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.coding import Code
 
 from strokelabel.errors import HeaderError, LabelMapError, UnreadableImageError
-from strokelabel.geometry import Grid
+from strokelabel.geometry import LPS_TO_RAS, Grid
 from strokelabel.geometry.same_grid import describe_grid, rounding_mm
-from strokelabel.io.dicom_seg_codes import LESION_NAME, means_lesion
+from strokelabel.io.dicom.segmentation_codes import LESION_NAME, means_lesion
 from strokelabel.types import LabelVolume, PathLike
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _UNEVEN = 0.3
 """Share of the slices' distance by which a frame may lie before or behind its slice, where these are unevenly spaced.
 Within the slice the rule of `geometry.same_grid` holds."""
@@ -156,7 +155,7 @@ def _affine(groups: Dataset, shared: Dataset) -> np.ndarray:
     affine[:3, 1] = orientation[3:] * float(between_rows)
     affine[:3, 2] = np.cross(orientation[:3], orientation[3:])
     affine[:3, 3] = position
-    affine[:3] = _LPS_TO_RAS @ affine[:3]
+    affine = LPS_TO_RAS @ affine
     return affine
 
 

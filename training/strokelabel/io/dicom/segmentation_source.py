@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
-from strokelabel.errors import HeaderError, OutputError, UnreadableImageError
+from strokelabel.errors import HeaderError, OutputError
 from strokelabel.geometry import Grid
-from strokelabel.io.dicom import find_dicom_stack
+from strokelabel.io.dicom.geometry import Slice
+from strokelabel.io.dicom.header import (
+    numbers,
+    read_header,
+    refusing_corruption,
+    silent_pydicom,
+    tag_name,
+    text,
+)
+from strokelabel.io.dicom.reader import find_dicom_stack
+from strokelabel.io.dicom.segmentation_values import take_over
 from strokelabel.types import PathLike
 
-_REQUIRED = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-"""Attributes that place a result in an archive and in space; they cannot be replaced."""
-_MAY_BE_UNKNOWN = (
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
+_REQUIRED = (
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "FrameOfReferenceUID",
 )
-"""Type 2 of the standard: written empty where the source does not tell."""
+"""Attributes that place a result in an archive and in space; they cannot be replaced."""
 
 
 class DicomSource:
     """A DICOM series that results are written back to.
 
     Args:
-        folder: holds the files of one series, as for `read_dicom_series`.
+        folder: holds the files of one series, or one file of the series, as for `read_dicom_series`.
 
     Raises:
         UnreadableImageError, DimensionError, HeaderError: as `read_dicom_series`.
@@ -40,12 +46,19 @@ class DicomSource:
     def __init__(self, folder: PathLike) -> None:
         self._folder = Path(folder)
         self._stack = find_dicom_stack(self._folder)
+        self._notes: dict[str, None] = {}
 
     @property
     def grid(self) -> Grid:
         """Shape and affine that `read_image` gives for the series."""
         return Grid(self._stack.shape, self._stack.affine)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the user on attributes that `headers` could not take over unchanged."""
+        return tuple(self._notes)
+
+    @silent_pydicom()
     def headers(self) -> list[Dataset]:
         """Return the instances without pixels, completed in memory where highdicom needs more than the standard
         requires.
@@ -58,8 +71,11 @@ class DicomSource:
             UnreadableImageError: a file is corrupt.
         """
         headers = [self._header(file) for file in self._stack.files]
-        for header in headers:
-            self._complete(header)
+        for header, slice_ in zip(
+            headers, self._stack.slices, strict=False
+        ):  # one slice of a multi-frame file will do
+            self._notes.update(dict.fromkeys(take_over(header)))
+            self._complete(header, slice_)
         return headers
 
     def planes(self, volume: np.ndarray) -> np.ndarray:
@@ -82,38 +98,44 @@ class DicomSource:
         return in_file
 
     def _header(self, file: Path) -> Dataset:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # odd values that play no role here
-                header = dcmread(file, stop_before_pixels=True)
-                missing = [name for name in _REQUIRED if not str(header.get(name, "")).strip()]
-        except Exception as error:  # pydicom has no common error for corrupt files
-            raise UnreadableImageError(
-                "expected a readable DICOM header, found a corrupt one; export the series again.", source=file
-            ) from error
+        with refusing_corruption(file):
+            header = read_header(file)
+            missing = [name for name in _REQUIRED if not text(header, name)]
         if missing:
             raise OutputError(
-                f"expected {', '.join(missing)} in the source for a DICOM SEG, found none; nothing is "
-                "invented: export the series with it, or write NIfTI.",
+                f"expected {', '.join(map(tag_name, missing))} in the source for a DICOM SEG, found none; "
+                "nothing is invented: export the series with it, or write NIfTI.",
                 source=file.name,
             )
         return header
 
-    def _complete(self, header: Dataset) -> None:
-        for name in _MAY_BE_UNKNOWN:
-            if name not in header:
-                setattr(header, name, "")
+    def _complete(self, header: Dataset, slice_: Slice) -> None:
+        """Put the geometry that was read where highdicom looks for it."""
         spacing = float(f"{np.linalg.norm(self._stack.affine[:3, 2]):.6g}")
         if self._stack.frames is None:
+            _tell_place(header, slice_)
             _tell_spacing(header, spacing)
         else:
             _share_groups(header, spacing)
 
 
+def _tell_place(header: Dataset, slice_: Slice) -> None:
+    """Give position, directions and pixel size as they were read, where the header has them otherwise."""
+    read = {
+        "ImagePositionPatient": slice_.origin,
+        "ImageOrientationPatient": slice_.directions[:, :2].T.ravel(),
+        "PixelSpacing": slice_.spacing[::-1],
+    }
+    for keyword, values in read.items():
+        found = numbers(header, keyword, len(values), str(slice_.file.path))
+        if found is None or not np.allclose(found, values, atol=1e-4):
+            setattr(header, keyword, [f"{value:.10f}"[:16] for value in values])
+
+
 def _tell_spacing(header: Dataset, spacing: float) -> None:
     """Give the distance of slices, gaps included: readers of the SEG need it where slices are left out."""
     header.SpacingBetweenSlices = spacing
-    if not header.get("SliceThickness"):
+    if not text(header, "SliceThickness").replace(".", "", 1).strip("0").isdigit():
         header.SliceThickness = spacing
 
 

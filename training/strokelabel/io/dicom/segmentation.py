@@ -15,14 +15,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 from strokelabel import __version__
 from strokelabel.errors import OptionError, OutputError
 from strokelabel.io.atomic import atomic_path
-from strokelabel.io.dicom_seg_codes import (
+from strokelabel.io.dicom.segmentation_codes import (
     ARTIFICIAL_INTELLIGENCE,
     BRAIN,
     LESION_SEGMENT,
     SegmentMeaning,
     cielab,
 )
-from strokelabel.io.dicom_seg_source import DicomSource
+from strokelabel.io.dicom.segmentation_source import DicomSource
 from strokelabel.types import PathLike
 
 MANUFACTURER = "StrokeLabel"
@@ -146,10 +146,10 @@ def _write(
                 omit_empty_frames=bool(planes.any()),
                 transfer_syntax_uid=ExplicitVRLittleEndian,
             )
-    except (ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever highdicom meets in a source that its checks did not foresee
         raise OutputError(
-            f"expected a source that a DICOM SEG can refer to, but {' '.join(str(error).split())}; "
-            "export the series again, or write NIfTI."
+            f"expected a source that a DICOM SEG can refer to, but highdicom says {type(error).__name__}: "
+            f"{' '.join(str(error).split())}; export the series again, or write NIfTI."
         ) from error
     seg.SpecificCharacterSet = _UTF_8
     with atomic_path(path) as temporary:
