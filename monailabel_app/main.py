@@ -26,7 +26,7 @@ from lib.training.fine_tune_task import make_trainers
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
 # such class may be imported by name.
 class StrokeLabelApp(CheckedApp, MONAILabelApp):
-    """Builds the tasks around one model: "base", or that of `--conf model NAME|PATH`."""
+    """MONAI Label app around one model: "base", or that of `--conf model NAME|PATH`."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = conf or {}
@@ -35,7 +35,9 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         super().__init__(app_dir, studies, conf, name="StrokeLabel", **about)
 
     def init_datastore(self) -> Datastore:
-        """A studies folder, a DICOMweb server, or what else MONAI Label finds at a web address."""
+        """Return the datastore of a studies folder, a DICOMweb server, or another web address that MONAI Label
+        supports.
+        """
         if is_dicomweb(self.studies):
             return open_dicomweb(self.studies, self.conf, lambda: self._model.spec)
         if is_web_address(self.studies):
@@ -45,21 +47,23 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Lesion and tissues, fast or exact, from one sequence or all, and corrections by clicks and strokes."""
+        """Return the infer tasks: lesion and tissues, fast or accurate, from one sequence or all, and corrections by
+        prompts.
+        """
         return make_infers(self._model, self.app_dir, self.studies, self.conf)
 
     def init_batch_infer(self) -> PseudoLabelBatch:
-        """A model's labels for many scans."""
+        """Return the batch task: a model's labels for many scans."""
         return PseudoLabelBatch(self._model, self._infers)
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Fine-tuning on submitted labels."""
+        """Return the train task: fine-tuning on submitted labels."""
         return make_trainers(self._model, self.conf)
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """Which scan comes next, by the names that viewers start with."""
+        """Return the strategies, by the names that viewers start with."""
         return make_strategies()
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """How sure the model is, and how much annotators change."""
+        """Return the scoring methods: uncertainty of the model, and changes by annotators."""
         return make_scoring_methods(self._model)

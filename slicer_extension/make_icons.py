@@ -43,7 +43,7 @@ def draw(path: Path, pixels: int) -> None:
 
 
 def pixels_to_points(pixels_of_64: float) -> float:
-    """Line width for a figure of one inch, given in pixels of a 64 pixel icon."""
+    """Return the line width for a figure of one inch, given in pixels of a 64 pixel icon."""
     return pixels_of_64 / 64 * 72
 
 

@@ -1,4 +1,4 @@
-"""The MONAI Label app of StrokeLabel.
+"""MONAI Label app of StrokeLabel.
 
 `app` is the app itself; each package below holds one of its parts.
 """

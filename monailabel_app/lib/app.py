@@ -1,4 +1,4 @@
-"""What every request passes before a task sees it."""
+"""Preparation and checks of every request, before a task runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RequestedImage:
-    """The image of a request.
+    """Image of a request.
 
     Attributes:
         path: the file, or the folder of DICOM files.
@@ -47,7 +47,7 @@ class CheckedApp(QueuedScoring):
     _model: ServedModel
 
     def on_init_complete(self) -> None:
-        """Called by the server, and only by the server, once the app is built."""
+        """Finish start-up; the server calls this once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
         from lib.server.endpoints.labels import add_label_routes
@@ -61,7 +61,7 @@ class CheckedApp(QueuedScoring):
 
     @cached_property
     def server_options(self) -> ServerOptions:
-        """What the owner of the server chose about its safety.
+        """Security settings of the server, chosen by its owner.
 
         Raises:
             OptionError: something impossible.
@@ -69,12 +69,14 @@ class CheckedApp(QueuedScoring):
         return ServerOptions.from_conf(self.conf)
 
     def model_version(self) -> str:
-        """Name and version of the weights in use, as of the last request that needed them."""
+        """Return the name and version of the weights in use, as of the last request that needed them."""
         spec = self._model.last_spec
         return f"{spec.name} {spec.version}"
 
     def image_ids(self) -> list[str]:
-        """Ids of all images, which may be names; those of a DICOMweb server are numbers, and it is not asked."""
+        """Return the ids of all images, or their names; those of a DICOMweb server are only counted,
+        without a request.
+        """
         return [] if "://" in self.studies else list(self.datastore().list_images())
 
     def cleanup_sessions(self) -> None:
@@ -100,7 +102,7 @@ class CheckedApp(QueuedScoring):
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment one image.
 
-        Written anew because MONAI Label's own opens `image` as a path of the server when there is such a
+        Reimplemented because MONAI Label's own opens `image` as a path of the server when there is such a
         file, relative to wherever the server was started.
 
         Args:
@@ -124,7 +126,7 @@ class CheckedApp(QueuedScoring):
             known = {
                 "image": str(image.path),
                 "image_name": image.name,
-                # asked for by few tasks, and a server of images may have to be asked for them
+                # used by few tasks, and may take requests to a server of images
                 "stored_label": partial(_label, image, store),
                 "sequences": partial(_sequences, image, store),
             }
@@ -136,12 +138,12 @@ class CheckedApp(QueuedScoring):
         return {"label": label, "tag": DefaultLabelTag.ORIGINAL, "file": file, "params": params}
 
     def infer_wsi(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Like `infer`: there are no whole-slide models, and MONAI Label's own opens any path that exists."""
+        """Refuse inference on whole-slide images: there are no such models, and MONAI Label's own opens any path."""
         return self.infer(request, datastore)
 
     @answered_as_http()
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The image to label next, by the strategy asked for; {} when all are labelled.
+        """Return the image to label next, by the requested strategy; {} when all are labelled.
 
         Raises:
             HTTPException: 404 for an unknown strategy.
@@ -169,7 +171,7 @@ class CheckedApp(QueuedScoring):
 
 
 def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]] | None:
-    """Path of the label that an image has (the annotator's, else a model's), and what is known about it."""
+    """Return the path of an image's label (the annotator's, else a model's), and the information about it."""
     for tag in (DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL) if image.stored else ():
         if uri := store.get_label_uri(image.name, tag):
             return uri, store.get_label_info(image.name, tag) or {}
@@ -177,6 +179,6 @@ def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]
 
 
 def _sequences(image: RequestedImage, store: Datastore) -> list[tuple[str, str]]:
-    """Path and id of the other sequences of an image's BIDS subject and session."""
+    """Return the path and id of the other sequences of an image's BIDS subject and session."""
     others = session_sequences(image.name, store.list_images()) if image.stored else []
     return [(store.get_image_uri(other), other) for other in others]

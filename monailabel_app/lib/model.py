@@ -1,4 +1,4 @@
-"""The model that a server serves: found when it starts, loaded when first needed, shared by all tasks."""
+"""Model of a server: found at start-up, loaded at first use, shared by all tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ServedModel:
-    """The active version of a model, on each device that was asked for.
+    """Active version of a model, on each requested device.
 
     Args:
         name: a registered model, or the path of a .safetensors file. Its header is read now, the rest later.
@@ -34,19 +34,19 @@ class ServedModel:
 
     @property
     def last_spec(self) -> ModelSpec:
-        """The model as of the last look, without reading a file now."""
+        """Model as last read, without reading a file now."""
         return self._spec
 
     @property
     def spec(self) -> ModelSpec:
-        """The model as it would predict now: another version may have become active since the last request."""
+        """Model that would be used now: another version may have become active since the last request."""
         if self.versions is not None and (stamp := self.versions.stamp()) != self._stamp:
             _, self._spec = self.versions.active()
             self._stamp = stamp
         return self._spec
 
     def predictor(self, device: str) -> Predictor:
-        """What predicts with the active version; one thread per device may use it at a time.
+        """Return the predictor of the active version; one thread per device may use it at a time.
 
         Args:
             device: "cpu", "cuda" or "cuda:<n>".

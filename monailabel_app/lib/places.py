@@ -12,21 +12,25 @@ def is_web_address(studies: str) -> bool:
 
 
 def cache_folder(app_dir: str, studies: str) -> Path:
-    """Where results are kept: hidden in the studies folder; in the app's where the studies are a web address."""
+    """Return the folder of cached results: hidden in the studies folder; in the app's where the studies are a web
+    address.
+    """
     if is_web_address(studies):
         return Path(app_dir) / "cache"
     return Path(studies).resolve() / ".strokelabel" / "cache"
 
 
 def log_folder(app_dir: str, studies: str) -> Path:
-    """Hidden in the studies folder; in the app's folder where the studies are a web address."""
+    """Return the folder of the logs: hidden in the studies folder; in the app's folder where the studies are a web
+    address.
+    """
     if is_web_address(studies):
         return Path(app_dir) / "logs"
     return Path(studies) / ".strokelabel" / "logs"
 
 
 def versions_folder(app_dir: str, studies: str, conf: Mapping[str, str]) -> Path:
-    """Folder of the versions that fine-tuning makes.
+    """Return the folder of the versions that fine-tuning makes.
 
     `--conf models FOLDER`; else hidden in the studies folder, because weights that were fine-tuned on these labels
     belong to them; in the app's folder where the studies are a web address.

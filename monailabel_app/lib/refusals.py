@@ -1,4 +1,4 @@
-"""How a request is refused: a status code that fits, and one sentence as JSON.
+"""Refusal of requests: a status code, and one sentence as JSON.
 
 Tasks and helpers raise plain `StrokeLabelError`s and know nothing of HTTP. The server translates them
 (`lib.server.errors`); the methods that background processes call as well translate to FastAPI's
@@ -23,11 +23,11 @@ class InvalidRequestError(StrokeLabelError):
 
 
 class UnknownNameError(StrokeLabelError):
-    """No image, model, strategy or label of that name."""
+    """Unknown image, model, strategy or label."""
 
 
 class NameTakenError(StrokeLabelError):
-    """The name already stands for something else."""
+    """Conflict with an existing name."""
 
 
 class UnsupportedFileError(StrokeLabelError):
@@ -35,11 +35,11 @@ class UnsupportedFileError(StrokeLabelError):
 
 
 class TooLargeError(StrokeLabelError):
-    """More than the server takes."""
+    """Upload or body above the server's limit."""
 
 
 class ForbiddenError(StrokeLabelError):
-    """Something that this server never does for a client."""
+    """Request that this server never carries out for a client."""
 
 
 class TaskRunningError(StrokeLabelError):
@@ -47,7 +47,7 @@ class TaskRunningError(StrokeLabelError):
 
 
 class BusyError(StrokeLabelError):
-    """More requests wait than may; the same one will do later."""
+    """Too many waiting requests; the same request may succeed later."""
 
     retry_after_s = 10
 
@@ -77,12 +77,12 @@ _STATUS: tuple[tuple[type[StrokeLabelError], int], ...] = (
 
 
 def status_of(error: Exception) -> int:
-    """The status that fits: 4xx for what the client can mend, 503 for what the server's owner must."""
+    """Return the status of an error: 4xx if the client can solve it, 503 if the server's owner must."""
     return next((code for kind, code in _STATUS if isinstance(error, kind)), 503)
 
 
 def headers_of(error: Exception) -> dict[str, str] | None:
-    """When to ask again, for what time will mend."""
+    """Return the header with the time after which to retry, for temporary failures."""
     return {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
 
 

@@ -76,7 +76,7 @@ def as_device(value: object) -> str:
 
 
 def first_of(value: object) -> object:
-    """The first item of a list (the default of a choice), anything else as it is."""
+    """Return the first item of a list (the default of a choice), anything else as it is."""
     if isinstance(value, (list, tuple)):
         return value[0] if value else None
     return value

@@ -21,7 +21,7 @@ from lib.request_values import as_number
 from lib.scoring.record import image_stamp, read_record
 
 RESERVED_MINUTES = 30.0
-"""How long an image that somebody was given is not offered to others."""
+"""Time for which an image offered to one client is not offered to others."""
 
 _ANONYMOUS = DEFAULT_USER.username
 """Whom MONAI Label notes where there are no users and the client does not name itself."""
@@ -46,10 +46,10 @@ class Candidate:
 
 
 class SampleStrategy(Strategy):
-    """Offers images that have no final label, or one that was rejected.
+    """Strategy that suggests images without a final label, or with a rejected one.
 
     Images that another client was given within the last `RESERVED_MINUTES` are left out (option `reserve_minutes`, 0 to
-    offer them nevertheless); images that somebody skipped come last, the one that was skipped longest ago first; those
+    offer them nevertheless); skipped images come last, the one that was skipped longest ago first; those
     that scoring could not read come after all others that were not skipped.
 
     A request may name an image to `skip`: it is noted before another one is chosen.
@@ -95,7 +95,7 @@ class SampleStrategy(Strategy):
 
 
 def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
-    """Seconds since the epoch at which a strategy last offered an image; 0 if it never did.
+    """Return the seconds since the epoch at which a strategy last offered an image; 0 if it never did.
 
     Clients may write anything into an image's info, so nothing is taken for granted.
     """
@@ -104,9 +104,9 @@ def last_offered(info: Mapping[str, Any], strategy: str | None) -> float:
 
 
 def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float) -> bool:
-    """Whether another client was given an image after a moment (seconds since the epoch), and did not skip it.
+    """Return whether another client was given an image after a time (seconds since the epoch), and did not skip it.
 
-    Clients that do not say who they are cannot be told apart: nothing is reserved for them or from them.
+    Clients that do not say who they are cannot be distinguished: nothing is reserved for them or from them.
     """
     if client is None:
         return False
@@ -123,7 +123,7 @@ def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float)
 
 
 def _unlabelled(datastore: Datastore) -> list[Candidate]:
-    """Images without a final label, or whose final label was rejected, by id."""
+    """Return the images without a final label, or whose final label was rejected, by id."""
     images = set(datastore.get_unlabeled_images())
     for image in datastore.get_labeled_images():
         info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
@@ -133,7 +133,9 @@ def _unlabelled(datastore: Datastore) -> list[Candidate]:
 
 
 def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
-    """Those to choose from now: all that nothing speaks against, else the unreadable ones, else the skipped."""
+    """Return the candidates to choose from now: those without objections, else the unreadable ones, else
+    the skipped.
+    """
     waiting = [candidate for candidate in candidates if not candidate.info.get(SKIPPED)]
     readable = [candidate for candidate in waiting if not _is_unreadable(candidate, datastore)]
     if readable or waiting:
@@ -142,7 +144,7 @@ def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Ca
 
 
 def _is_unreadable(candidate: Candidate, datastore: Datastore) -> bool:
-    """Whether scoring found the scan's file, as it is now, unusable."""
+    """Return whether scoring found the scan's file, as it is now, unusable."""
     record = read_record(candidate.info)
     if record is None or record.reason is None:
         return False
@@ -158,7 +160,7 @@ def _skip(image: object, client: str | None, datastore: Datastore, now: float) -
 
 
 def _client(request: Mapping[str, Any]) -> str | None:
-    """Who asks; None for clients that do not say so."""
+    """Return the client of a request; None if it is not named."""
     client = request.get("client_id")
     return client if isinstance(client, str) and client not in ("", _ANONYMOUS) else None
 
@@ -179,7 +181,7 @@ def _seconds(value: object) -> float:
 
 
 class FirstSample(SampleStrategy):
-    """Offers images in the order of their ids."""
+    """Strategy that suggests images in the order of their ids."""
 
     def __init__(self) -> None:
         super().__init__("First unlabelled image in the order of names")
@@ -187,24 +189,24 @@ class FirstSample(SampleStrategy):
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The first by id."""
+        """Choose the first by id."""
         return min(candidates, key=lambda candidate: candidate.id), {}
 
 
 class RandomSample(SampleStrategy):
-    """Weighs each unlabelled image by the seconds since this strategy last offered it.
+    """Strategy that weights each unlabelled image by the seconds since it was last offered.
 
     MONAI Label's own strategy fails when every image was offered within the same second; here a weight is
     never below one.
     """
 
     def __init__(self) -> None:
-        super().__init__("Random unlabelled image, rather one that was not shown lately")
+        super().__init__("Random unlabelled image, preferably one that was not shown recently")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """By chance; the answer names the "weight"."""
+        """Choose at random; the answer names the "weight"."""
         now = time.time()
         offered = [last_offered(candidate.info, request.get("strategy")) for candidate in candidates]
         weights = [max(1.0, now - seconds) for seconds in offered]
@@ -213,19 +215,19 @@ class RandomSample(SampleStrategy):
 
 
 class DiversitySample(SampleStrategy):
-    """Offers the scan whose descriptor is farthest from the nearest labelled one (greedy k-center, a core-set).
+    """Strategy that suggests the scan farthest from its nearest labelled one (greedy k-center, a core-set).
 
     Scans that others were given count as labelled. The scoring method `uncertainty` computes the descriptors on its
     way. Scans without one come after those with; if there are none, the choice is random.
     """
 
     def __init__(self) -> None:
-        super().__init__("Scan that is least like the labelled ones (scoring method uncertainty)")
+        super().__init__("Scan that is least similar to the labelled ones (scoring method uncertainty)")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The farthest; the answer names its "distance", None where it was not scored yet."""
+        """Choose the farthest; the answer names its "distance", None where it was not scored yet."""
         from strokelabel.selection.k_center import distances_to_labelled
 
         descriptors = [_descriptor(candidate.info) for candidate in candidates]
@@ -247,20 +249,20 @@ def _descriptor(info: dict[str, Any]) -> tuple[float, ...]:
 
 
 class UncertaintySample(SampleStrategy):
-    """Offers the scan with the highest score of the scoring method `uncertainty`.
+    """Strategy that suggests the scan with the highest score of the method `uncertainty`.
 
-    A score by earlier weights serves until the scan is scored anew. A scan without any counts as the median of the
+    A score by earlier weights serves until the scan is scored again. A scan without any counts as the median of the
     others: it goes before those that are known to be rather certain, and after those known to be uncertain. Of equals
     the one without a score goes first, else chance decides; so it does as long as there are no scores.
     """
 
     def __init__(self) -> None:
-        super().__init__("Scan that the model is least sure about (scoring method uncertainty)")
+        super().__init__("Scan that the model is most uncertain about (scoring method uncertainty)")
 
     def choose(
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
-        """The most uncertain; the answer names its "score", None where it was not scored yet."""
+        """Choose the most uncertain; the answer names its "score", None where it was not scored yet."""
         records = [read_record(candidate.info) for candidate in candidates]
         scores = [record.score if record else None for record in records]
         known = [score for score in scores if score is not None]
@@ -271,7 +273,7 @@ class UncertaintySample(SampleStrategy):
 
 
 def make_strategies() -> dict[str, Strategy]:
-    """By the names that viewers know; browsers start with "random"."""
+    """Return the strategies by the names that viewers know; browsers start with "random"."""
     return {
         "random": RandomSample(),
         "first": FirstSample(),

@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 def say(line: str) -> None:
-    """A line of standard output, which the server shows at GET /train/; nothing if the server is gone."""
+    """Print a line, which the server shows at GET /train/; do nothing if the server is gone."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -19,7 +19,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Stroke:
-    """What to draw.
+    """Stroke to draw.
 
     Attributes:
         blobs: united to one region, or apart for a stroke of many parts.
@@ -64,7 +64,7 @@ def draw_lesion(brain: Brain, stroke: Stroke, rng: np.random.Generator) -> Lesio
 
 
 def _level(brain: Brain, stroke: Stroke, noise: np.ndarray) -> np.ndarray:
-    """Positive inside the stroke, on tissue that a stroke can reach."""
+    """Return a level set, positive inside the stroke, on tissue that a stroke can reach."""
     x, y, z = (
         brain.affine[a, a] * axis + brain.affine[a, 3]
         for a, axis in enumerate(np.ogrid[tuple(slice(n) for n in brain.t1.shape)])

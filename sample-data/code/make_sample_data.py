@@ -116,7 +116,7 @@ def make_subject(subject: Subject, folder: Path) -> None:
 
 
 def scan_sidecar(subject: Subject) -> dict[str, object]:
-    """What BIDS wants to know about a scan; no scanner parameter is invented."""
+    """Return the sidecar of a scan as BIDS asks; no scanner parameter is invented."""
     thickness = max(subject.geometry.spacing)
     return {
         "Modality": "MR",
@@ -131,7 +131,7 @@ def scan_sidecar(subject: Subject) -> dict[str, object]:
 
 
 def truth_sidecar(subject: Subject, truth: np.ndarray, affine: np.ndarray, source: str) -> dict[str, object]:
-    """Provenance of a truth mask, with its volume in ml."""
+    """Return the provenance of a truth mask, with its volume in ml."""
     volume_ml = float(truth.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
     return {
         "Type": "Lesion",

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 
 def draw_subject(subject: Subject, axes: np.ndarray) -> None:
-    """Axial and coronal slices through the middle of the largest lesion; patient's left on the left."""
+    """Draw axial and coronal slices through the middle of the largest lesion; patient's left on the left."""
     person = f"sub-{subject.name}"
     scan = _canonical(HERE / person / "anat" / f"{person}_{subject.suffix}.nii.gz")
     mask_name = f"{person}_space-orig_label-L_desc-{subject.suffix}lesion_mask.nii.gz"

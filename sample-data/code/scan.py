@@ -34,7 +34,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the scanner sampled the head.
+    """Sampling of the head by the scanner.
 
     Attributes:
         codes: anatomical direction of each voxel axis, such as "PSR".
@@ -72,7 +72,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Head:
-    """Where one person's brain lies in the scanner, and how it differs from the template.
+    """Pose of one person's brain in the scanner, and its difference from the template.
 
     Attributes:
         scale: size relative to the template along x, y and z.
@@ -87,7 +87,7 @@ class Head:
     warp: float
 
     def to_template(self) -> np.ndarray:
-        """Scanner mm to template mm, (4, 4), without the deformation."""
+        """Return the map from scanner mm to template mm, (4, 4), without the deformation."""
         to_scanner = np.eye(4)
         to_scanner[:3, :3] = rotation(self.angles) @ np.diag(self.scale)
         to_scanner[:3, 3] = self.shift
@@ -95,7 +95,7 @@ class Head:
 
 
 def rotation(angles: tuple[float, float, float]) -> np.ndarray:
-    """Rotation matrix about x, then y, then z; degrees."""
+    """Return the rotation matrix about x, then y, then z; degrees."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(angles)):
         turn = np.eye(3)
@@ -108,7 +108,7 @@ def rotation(angles: tuple[float, float, float]) -> np.ndarray:
 
 
 def render(brain: Brain, lesion: Lesion, contrast: Contrast, rng: np.random.Generator) -> np.ndarray:
-    """Noiseless signal on the template grid."""
+    """Return the noiseless signal on the template grid."""
     tissue_noise = [1 + 0.03 * smooth_noise(rng, brain.t1.shape, 6) for _ in range(3)]
     levels = {GRAY: contrast.gray, WHITE: contrast.white, CSF: contrast.csf}
     signal = sum(brain.tissues[tissue] * level * tissue_noise[tissue] for tissue, level in levels.items())
@@ -156,7 +156,7 @@ def acquire(
 def add_scanner_effects(
     signal: np.ndarray, inside: np.ndarray, contrast: Contrast, rng: np.random.Generator
 ) -> np.ndarray:
-    """Coil shading, Rician noise, and the skull strip that the template came with; int16."""
+    """Add coil shading, Rician noise, and the skull strip that the template came with; int16."""
     bias = np.exp(0.12 * smooth_noise(rng, signal.shape, max(signal.shape) / 2))
     real, imaginary = rng.normal(0, contrast.noise, (2, *signal.shape))
     measured = np.hypot(signal * bias + real, imaginary)
@@ -169,6 +169,6 @@ def _deformation(brain: Brain, amplitude: float, rng: np.random.Generator) -> li
 
 
 def _offsets(subsamples: tuple[int, int, int]) -> np.ndarray:
-    """Points inside a voxel, (n, 3), in fractions of a voxel from its centre."""
+    """Return the points inside a voxel, (n, 3), in fractions of a voxel from its centre."""
     axes = [(np.arange(n) + 0.5) / n - 0.5 for n in subsamples]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The ICBM template, read from the files inside the nilearn package, and one person's variant of it."""
+"""ICBM template, read from the files inside the nilearn package, and one person's variant of it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def individual(template: Brain, rng: np.random.Generator, atrophy: float) -> Bra
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], wavelength: float) -> np.ndarray:
-    """Noise of mean 0 and standard deviation 1 whose detail is about `wavelength` voxels wide.
+    """Return noise of mean 0 and standard deviation 1 whose detail is about `wavelength` voxels wide.
 
     White noise on a coarse grid, blended by cubic B-splines one axis after the other.
     """
@@ -90,7 +90,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], wavelength: f
 
 
 def _cubic_weights(fine: int, coarse: int, wavelength: float) -> np.ndarray:
-    """Cubic B-spline weight of each coarse point at each fine point, (fine, coarse)."""
+    """Return the cubic B-spline weight of each coarse point at each fine point, (fine, coarse)."""
     at = 1 + np.arange(fine) / wavelength
     distance = np.abs(at[:, None] - np.arange(coarse))
     near = 2 / 3 - distance**2 + distance**3 / 2
@@ -99,6 +99,6 @@ def _cubic_weights(fine: int, coarse: int, wavelength: float) -> np.ndarray:
 
 
 def _ventricles(csf: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """CSF far from the surface of the brain."""
+    """Return the CSF far from the surface of the brain."""
     deep = ndimage.distance_transform_edt(inside) > 22
     return ndimage.gaussian_filter((csf > 0.5) & deep, 0.7, output=np.float32)

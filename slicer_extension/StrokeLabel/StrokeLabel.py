@@ -1,4 +1,4 @@
-"""The module of 3D Slicer: connects widgets to the commands of `StrokeLabelLib.session.presenter.Presenter`.
+"""Module of 3D Slicer: connects widgets to the commands of `StrokeLabelLib.session.presenter.Presenter`.
 
 No decision is taken here. Only what Slicer's own Python has is imported; there is no pip step.
 """
@@ -37,7 +37,7 @@ PUMP_MS, TICK_MS, COMMIT_MS = 50, 1000, 400
 
 
 class StrokeLabel(ScriptedLoadableModule):
-    """What Slicer shows about the module."""
+    """Description of the module in Slicer."""
 
     def __init__(self, parent: SlicerObject) -> None:
         super().__init__(parent)
@@ -60,7 +60,7 @@ def load_terminology() -> None:
 
 @parameterNodeWrapper
 class StrokeLabelParameterNode:
-    """What is saved with the scene; StrokeLabel.ui names the widgets."""
+    """Settings that are saved with the scene; StrokeLabel.ui names the widgets."""
 
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     operationParameter: Annotated[float, WithinRange(-50.0, 50.0)] = 2.0
@@ -71,16 +71,16 @@ class StrokeLabelParameterNode:
 
 
 class StrokeLabelLogic(ScriptedLoadableModuleLogic):
-    """The parameter node; everything else is in StrokeLabelLib."""
+    """Parameter node of the module; everything else is in StrokeLabelLib."""
 
     def getParameterNode(self) -> SlicerObject:  # noqa: N802 - Slicer's name
-        """The module's node in the scene."""
+        """Return the module's node in the scene."""
         make: SlicerObject = StrokeLabelParameterNode  # with the constructor that the decorator gave it
         return make(super().getParameterNode())
 
 
 class StrokeLabelWidget(ScriptedLoadableModuleWidget):
-    """The panel."""
+    """Panel of the module."""
 
     def setup(self) -> None:
         """Build the panel from StrokeLabel.ui and connect it."""
@@ -107,18 +107,18 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.presenter.start()
 
     def enter(self) -> None:
-        """Called when the module is shown."""
+        """Enter the module: Slicer shows it."""
         self.ui.segmentEditor.setupViewObservations()
         self.shortcuts.install()
 
     def exit(self) -> None:
-        """Called when another module is shown."""
+        """Leave the module: Slicer shows another one."""
         self.ui.segmentEditor.setActiveEffectByName("")
         self.ui.segmentEditor.removeViewObservations()
         self.shortcuts.remove()
 
     def cleanup(self) -> None:
-        """Called when Slicer ends or reloads the module: saves what was not submitted."""
+        """Save unsubmitted work when Slicer ends or reloads the module."""
         for timer in (*self._timers, self._commit):
             timer.stop()
         self.shortcuts.remove()

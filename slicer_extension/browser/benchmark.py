@@ -1,4 +1,4 @@
-"""How fast the page is, as an annotator feels it: in headless Chromium, against a running server.
+"""Speed of the page as an annotator sees it: in headless Chromium, against a running server.
 
     python slicer_extension/browser/benchmark.py --server http://127.0.0.1:8000 --scan sub-01_T1w
 
@@ -40,13 +40,13 @@ WATCH = """
 
 
 class Bench:
-    """The page in Chromium, and what its process says about itself."""
+    """Page in Chromium, and the state of its process."""
 
     def __init__(self, url: str, window: Page) -> None:
         self._url, self.window = url, window
 
     def state(self) -> dict[str, Any]:
-        """The state of the page's process."""
+        """Return the state of the page's process."""
         with urllib.request.urlopen(self._url + "/state", timeout=60) as answer:
             state: dict[str, Any] = json.load(answer)
         return state
@@ -58,15 +58,15 @@ class Bench:
             if until(self.state()):
                 return time.perf_counter() - start
             time.sleep(0.02)
-        raise TimeoutError(f"waited in vain; the state is {self.state()}")
+        raise TimeoutError(f"timed out; the state is {self.state()}")
 
     def rest(self) -> None:
-        """Wait until nothing goes on and the views have come to rest."""
+        """Wait until no task runs and the views have come to rest."""
         self.wait(lambda s: not s["busy"])
         self.window.wait_for_timeout(1500)
 
     def click_to_mask(self) -> float:
-        """Seconds from the click on Segment to the picture with the mask in the browser."""
+        """Measure the seconds from the click on Segment to the picture with the mask in the browser."""
         if self.state()["voxels"]:
             self.window.click('[data-command="undo"]')
             self.wait(lambda s: s["voxels"] == 0)
@@ -87,7 +87,7 @@ class Bench:
         return float(seen.json_value()) / 1000 - clock - start
 
     def wheel_to_frame(self, turns: int) -> list[float]:
-        """Milliseconds from a turn of the wheel in the axial view to its next picture, `turns` times."""
+        """Measure the milliseconds from a turn of the wheel in the axial view to its next picture, `turns` times."""
         box = self.window.locator(".layout-grid-item img").first.bounding_box()
         assert box is not None
         self.window.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -103,7 +103,7 @@ class Bench:
         return taken
 
     def threshold_updates(self, seconds: float) -> float:
-        """How many times a second the mask in the views changed while the slider was dragged to and fro."""
+        """Return the number of mask updates a second in the views while the slider is dragged back and forth."""
         box = self.window.locator('[data-test="threshold"]').bounding_box()
         assert box is not None
         middle = box["y"] + box["height"] / 2
@@ -112,7 +112,7 @@ class Bench:
         self.window.mouse.down()
         start = time.perf_counter()
         while (passed := time.perf_counter() - start) < seconds:
-            share = 0.5 + 0.35 * (1 - abs(1 - (passed % 2)) * 2)  # a triangle: once to and fro in 2 s
+            share = 0.5 + 0.35 * (1 - abs(1 - (passed % 2)) * 2)  # a triangle: once back and forth in 2 s
             self.window.mouse.move(box["x"] + share * box["width"], middle)
             self.window.wait_for_timeout(15)
         count = self.state()["mask_changes"] - before

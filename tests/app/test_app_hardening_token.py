@@ -152,7 +152,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(guarded: Server, tmp_path:
     inferred = allowed(guarded, "POST", "/infer/segment", files=files)
 
     assert (stored.status_code, inferred.status_code) == (422, 422)
-    assert "goes on after" in stored.json()["detail"]
+    assert "continues after" in stored.json()["detail"]
     assert not [path for path in guarded.temporary.iterdir() if path.suffix == ".gz"]
     assert not list(guarded.studies.glob("bomb*"))
 

@@ -195,7 +195,7 @@ def test_a_batch_never_writes_over_what_a_person_submitted(server: Server, tmp_p
     assert submit(server, save(tmp_path / "mask.nii.gz", lesion(1).astype(np.uint8))).ok
     before = server.get("/datastore/label", params={"label": BIDS_SCAN, "tag": "final"}).content
     row = batch(server, images=[BIDS_SCAN], label_tag="final").json()[BIDS_SCAN]
-    assert row["status"] == "failed" and "a person made" in row["problem"]
+    assert row["status"] == "failed" and "made or reviewed by a person" in row["problem"]
     assert server.get("/datastore/label", params={"label": BIDS_SCAN, "tag": "final"}).content == before
 
 

@@ -196,7 +196,7 @@ def test_a_save_that_fails_leaves_label_table_and_listing_as_they_were(studies: 
     store.save_label("scan-0", mask_file(tmp_path), "final", {"client_id": "me"})
     (studies / "labels/final").rename(studies / "labels/elsewhere")
     (studies / "labels/final").touch()  # a file where the folder should be
-    with pytest.raises(Exception, match="expected a place to write to"):
+    with pytest.raises(Exception, match="expected a writable location"):
         store.save_label("scan-0", mask_file(tmp_path, 1), "final", {"client_id": "you"})
     (studies / "labels/final").unlink()
     (studies / "labels/elsewhere").rename(studies / "labels/final")

@@ -67,7 +67,7 @@ def silent_server() -> Iterator[str]:
         ("404", "check the address"),
         ("500", "refused with status 500"),
         ("page", "not DICOMweb"),
-        ("elsewhere", "sent us elsewhere"),
+        ("elsewhere", "redirected to another address"),
     ],
 )
 def test_a_server_that_refuses_or_is_no_pacs_is_told_of(web_server: str, path: str, sentence: str) -> None:

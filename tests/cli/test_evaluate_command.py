@@ -142,8 +142,8 @@ def test_a_table_of_cases_scores_its_columns_and_a_model_besides(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ([], "expected a data set, or a table"),
-        (["DATA", "--pairs", "x.tsv"], "and not both"),
+        ([], "expected either a data set or a table"),
+        (["DATA", "--pairs", "x.tsv"], "not both"),
         (["--pairs", "nowhere.tsv"], "nowhere.tsv: expected a table of cases"),
         (["DATA", "--part", "3/2"], "such as 2/8"),
         (["DATA", "--suffix", "bold"], "expected scans of bold"),
@@ -192,6 +192,6 @@ def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(data: Path, out: Path,
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "of 500; the same command goes on" in err
+    assert "of 500; run the same command to continue" in err
     assert 0 < len(rows_of(out / "cases.csv")) < 500
     assert not list(out.glob(".*"))

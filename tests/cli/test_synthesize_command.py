@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_exit_code_one(
     for extra in ((), ("--volumes",)):
         assert synthesize(recipe_file, "-o", tmp_path / "file" / "out", *arguments, *extra) == 1
         error = capsys.readouterr().err
-        assert "error: " in error and "expected a place to write to" in error
+        assert "error: " in error and "expected a writable location" in error
         assert "Traceback" not in error
 
 

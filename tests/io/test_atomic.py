@@ -49,7 +49,7 @@ def test_json_is_written_readably_and_nan_is_refused(tmp_path):
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match=r"file/out\.txt: expected a place to write to"):
+    with pytest.raises(OutputError, match=r"file/out\.txt: expected a writable location"):
         atomic_write_text(tmp_path / "file" / "out.txt", "y")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="folder: expected"):

@@ -37,7 +37,7 @@ def test_incomplete_sets_are_left_out_and_a_folder_without_a_whole_one_is_refuse
     touch(tmp_path, "a_PD.nii.gz", "a_R1.nii.gz")
     with pytest.raises(DataError, match="1 incomplete sets; make them with `strokelabel estimate`"):
         find_map_files(tmp_path)
-    with pytest.raises(DataError, match="found nothing there"):
+    with pytest.raises(DataError, match="found none"):
         find_map_files(tmp_path / "missing")
 
 

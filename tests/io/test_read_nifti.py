@@ -139,7 +139,7 @@ def test_a_compressed_file_that_goes_on_without_end_is_refused(write_scan):
     raw = path.read_bytes()
     path = path.with_name("scan.nii.gz")
     path.write_bytes(gzip.compress(raw + bytes(30_000_000)))
-    with pytest.raises(UnreadableImageError, match="goes on after"):
+    with pytest.raises(UnreadableImageError, match="continues after"):
         read_image(path)
 
 
@@ -409,7 +409,7 @@ def test_voxels_beyond_those_announced_are_refused(write_scan, field, values, na
         path = path.with_name(name)
         path.write_bytes(gzip.compress(raw))
     with pytest.raises(
-        UnreadableImageError, match=r"goes on after the .* bytes that its header announces \(dim"
+        UnreadableImageError, match=r"continues after the .* bytes that its header announces \(dim"
     ):
         read_image(path)
 

@@ -167,5 +167,5 @@ def test_a_wrong_shape_name_or_type_is_refused(tmp_path, write_scan, scan):
 
 def test_a_place_that_cannot_be_written_to_is_reported(tmp_path, write_scan, scan):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="expected a place to write to"):
+    with pytest.raises(OutputError, match="expected a writable location"):
         write_nifti(tmp_path / "file" / "out.nii.gz", scan > 5, read_image(write_scan()), np.uint8)

@@ -188,4 +188,4 @@ def test_a_folder_that_was_never_served_is_refused(tmp_path: Path) -> None:
 
 def test_a_report_without_labels_says_so(tmp_path: Path) -> None:
     Studies(tmp_path).add("waiting", {"original": (PREDICTED, {})})
-    assert "No label was submitted yet" in report_page(annotation_rows(tmp_path))
+    assert "No label has been submitted yet" in report_page(annotation_rows(tmp_path))

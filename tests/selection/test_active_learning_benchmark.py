@@ -1,4 +1,4 @@
-"""The benchmark of strategies runs from end to end, goes on where it stopped, and compares by seed."""
+"""The benchmark of strategies runs from end to end, continues where it stopped, and compares by seed."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ def test_a_pseudo_label_is_accepted_corrected_or_rejected(url: str, store: Store
     view.paint(presenter, [np.array(LESION_MM)], value=0)
     presenter.submission.accept()
     assert store.labels[SCAN, "final"][0].data.sum() == lesion_of(store).sum() - 1
-    assert view.state.blocked["accept"] == "This scan has no label of a model that waits for a decision."
+    assert view.state.blocked["accept"] == "This scan has no model label to accept or reject."
 
 
 def test_a_file_is_uploaded_and_opened(url: str, store: Store, tmp_path: Path) -> None:

@@ -115,4 +115,4 @@ def test_where_nothing_can_be_kept_heads_are_made_all_the_same(folder, caplog):
     data = PreparedData.load(folder)
     expected = [make_head(data.brain(name), data.table, SPACING_MM) for name in NAMES]
     assert_same_heads(load_heads(data, NAMES, SPACING_MM), expected)
-    assert "going on without" in caplog.text
+    assert "continuing without" in caplog.text

@@ -1,4 +1,4 @@
-"""What each part of a recipe is worth: the same short training with and without it, scored on the synthetic benchmark.
+"""Ablation of a recipe: the same short training with and without each part, scored on the synthetic benchmark.
 
     python training/benchmarks/ablation.py training/benchmarks/ablation.yaml --prepared prepared -o runs/ablation
 
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def planned_runs(plan: dict[str, Any]) -> Iterator[Run]:
-    """Every variant once per seed, the seeds in turn, so that a plan cut short has all variants."""
+    """Yield every variant once per seed, the seeds in turn, so that a plan cut short has all variants."""
     base = load_recipe(plan["recipe"]).model_dump(mode="json")
     for seed in range(1, plan["seeds"] + 1):
         for variant, changes in plan["variants"].items():
@@ -110,7 +110,7 @@ def set_value(content: dict[str, Any], key: str, value: object) -> None:
 
 @torch.no_grad()
 def score(run: Run, data: PreparedData, folder: Path, arguments: argparse.Namespace) -> pd.DataFrame:
-    """One row per volume: Dice, and for lesion-free heads the false lesion in ml."""
+    """Return one row per volume: Dice, and for lesion-free heads the false lesion in ml."""
     checkpoint = load_newest_checkpoint(folder)
     assert checkpoint is not None
     network = make_network(run.recipe.network)
@@ -131,7 +131,7 @@ def score(run: Run, data: PreparedData, folder: Path, arguments: argparse.Namesp
 
 
 def markdown(table: pd.DataFrame, reference: str) -> str:
-    """The whole table."""
+    """Return the whole table as Markdown."""
     families = [*VALIDATION_FAMILIES]
     lines = [
         f"| variant | seeds | {' | '.join(families)} | all | difference to '{reference}' | false lesion (ml) |",
@@ -152,13 +152,13 @@ def markdown(table: pd.DataFrame, reference: str) -> str:
 
 
 def per_volume(table: pd.DataFrame, families: Sequence[str]) -> pd.Series[float]:
-    """Dice per volume of these contrasts, averaged over seeds."""
+    """Return the Dice per volume of these contrasts, averaged over seeds."""
     rows = table[table["family"].isin(families)]
     return rows.groupby("case")["dice"].mean()
 
 
 def paired_difference(table: pd.DataFrame, variant: str, reference: str) -> pd.Series[float]:
-    """Dice of a variant less that of the reference, per volume, over the seeds that both have."""
+    """Return the Dice of a variant less that of the reference, per volume, over the seeds that both have."""
     families = [*VALIDATION_FAMILIES]
     both = set.intersection(*(set(table[table["variant"] == v]["seed"]) for v in (variant, reference)))
     rows = table[table["seed"].isin(both)]
@@ -167,27 +167,27 @@ def paired_difference(table: pd.DataFrame, variant: str, reference: str) -> pd.S
 
 
 def interval(values: pd.Series[float]) -> Interval:
-    """Mean and 95 % t interval."""
+    """Return the mean and 95 % t interval."""
     mean = float(values.mean())
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("nan")
     return Interval(mean, mean - half, mean + half)
 
 
 def interval_text(values: pd.Series[float], signed: bool = False) -> str:
-    """ "mean [low, high]"."""
+    """Return "mean [low, high]"."""
     i = interval(values)
     sign = "+" if signed else ""
     return f"{i.mean:{sign}.3f} [{i.low:{sign}.3f}, {i.high:{sign}.3f}]"
 
 
 def false_lesion_text(own: pd.DataFrame) -> str:
-    """ "median / mean"."""
+    """Return "median / mean"."""
     values = own["false_ml"].dropna()
     return f"{np.median(values):.2f} / {values.mean():.2f}" if len(values) else ""
 
 
 def draw(table: pd.DataFrame, reference: str, path: Path) -> None:
-    """Differences to the reference as a forest plot."""
+    """Draw the differences to the reference as a forest plot."""
     others = [v for v in table["variant"].unique() if v != reference]
     if others and reference in set(table["variant"]):
         rows = {v: interval(paired_difference(table, v, reference)) for v in others}

@@ -1,4 +1,4 @@
-"""Does it matter which scans are labelled next? Strategies compared by simulated annotators on synthetic subjects.
+"""Comparison of active learning strategies by simulated annotators on synthetic subjects.
 
     python training/benchmarks/active_learning.py --prepared prepared -o runs/active-learning
 
@@ -65,7 +65,7 @@ class Plan:
     synthetic_fraction: float = 0.5
 
     def options(self, seed: int) -> FineTuneOptions:
-        """Of one fine-tuning session; a margin of 1 lets every version take over."""
+        """Return the options of one fine-tuning session; a margin of 1 accepts every version."""
         return FineTuneOptions(
             steps=self.steps,
             learning_rate=self.learning_rate,
@@ -87,7 +87,7 @@ QUICK = Plan(pool=(*KNOWN[:2], *NEW), test=(KNOWN[0], NEW[0]), rounds=1, per_rou
 
 @dataclass(frozen=True)
 class Simulation:
-    """One seed: a pool, test scans, and what each strategy makes of them.
+    """Simulation of one seed: a pool, test scans, and the result of each strategy.
 
     Attributes:
         plan: sizes.
@@ -104,7 +104,7 @@ class Simulation:
     folder: Path
 
     def run(self, synthetic: SyntheticPart, strategies: Sequence[str]) -> list[dict[str, Any]]:
-        """Rows of scores, for the model as it was and after each round of each strategy."""
+        """Return rows of scores, for the initial model and after each round of each strategy."""
         pool = make_scans(
             synthetic, "train", self.plan.pool, 100_000 + 1000 * self.seed, self.folder / "pool"
         )
@@ -145,7 +145,7 @@ class Simulation:
     def _choose(
         self, strategy: str, number: int, spec: ModelSpec, pool: list[SimulatedScan], chosen: list[str]
     ) -> list[str]:
-        """Names of the scans to label next."""
+        """Return the names of the scans to label next."""
         left = [scan.name for scan in pool if scan.name not in chosen]
         count = self.plan.per_round
         if strategy == "random":
@@ -162,7 +162,7 @@ class Simulation:
         return [left[i] for i in farthest_first([scores[name].descriptor for name in left], known, count)]
 
     def _scored(self, spec: ModelSpec, pool: list[SimulatedScan]) -> dict[str, ScanScore]:
-        """Uncertainty and descriptor of each scan by some weights; computed once for each."""
+        """Return the uncertainty and descriptor of each scan by some weights; computed once for each."""
         predictor = Predictor.from_model(str(spec.path), "cpu")
 
         def score_all() -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Simulation:
 
 
 def submitted(scan: SimulatedScan) -> SubmittedLabel:
-    """The true mask, as an annotator's label."""
+    """Return the true mask, as an annotator's label."""
     return SubmittedLabel(scan.name, scan.name, scan.image, scan.truth)
 
 

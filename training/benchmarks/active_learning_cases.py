@@ -1,4 +1,4 @@
-"""The scans of `active_learning.py`: mostly of known contrasts, with a few of contrasts that the model has not seen."""
+"""Scans of `active_learning.py`: mostly of known contrasts, with a few of contrasts that the model has not seen."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SimulatedScan:
 
     @property
     def new(self) -> bool:
-        """Whether the model has not seen such a contrast."""
+        """True if the model has not seen such a contrast."""
         return self.kind in NEW
 
 
@@ -116,7 +116,7 @@ def _parameters(synthesizer: Synthesizer, kind: str, number: int, seed: int) -> 
 
 
 def _ct_contrast(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -> ContrastParameters:
-    """Means of a windowed CT for each label of the table, with a little variation between scans."""
+    """Return the means of a windowed CT for each label of the table, with a little variation between scans."""
     sampler = Sampler(seed)
     shift = {group: sampler.normal(0, 0.01) for group in sorted(_CT_MEANS)}
     means = [_CT_MEANS[label.group] + shift[label.group] for label in synthesizer.table.labels]
@@ -130,7 +130,7 @@ def _ct_contrast(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -
 
 
 def _low_field(drawn: SampleParameters, seed: int) -> SampleParameters:
-    """Slices of 8 mm, blur and much noise."""
+    """Return the settings of a low-field scan: slices of 8 mm, blur and much noise."""
     sampler = Sampler(seed)
     slices = (0.0, 0.0, 8.0)
     return replace(

@@ -62,7 +62,7 @@ def put_into_document(summary: str, picture: Path, document: Path) -> None:
 
 
 def per_seed(table: pd.DataFrame, strategy: str, number: int, part: str) -> pd.Series[float]:
-    """Mean Dice over the test scans of a part ("all", "new" or "known"), by seed."""
+    """Return the mean Dice over the test scans of a part ("all", "new" or "known"), by seed."""
     rows = table[(table["strategy"] == strategy) & (table["round"] == number)]
     if part != "all":
         rows = rows[rows["new"] == (part == "new")]
@@ -70,7 +70,7 @@ def per_seed(table: pd.DataFrame, strategy: str, number: int, part: str) -> pd.S
 
 
 def markdown(table: pd.DataFrame, choices: pd.DataFrame, plan: dict[str, Any]) -> str:
-    """How it was done, Dice at the end, and the paired comparison with random choice."""
+    """Return the settings, the final Dice, and the paired comparison with random choice."""
     seeds = table["seed"].nunique()
     last = int(table["round"].max())
     strategies = list(table["strategy"].unique())
@@ -95,7 +95,7 @@ def markdown(table: pd.DataFrame, choices: pd.DataFrame, plan: dict[str, Any]) -
 
 
 def _comparisons(table: pd.DataFrame, strategies: list[str], last: int) -> list[str]:
-    """A row for each strategy and part: paired by seed with random choice."""
+    """Return a row for each strategy and part: paired by seed with random choice."""
     lines = [
         f"| compared with {_REFERENCE}, paired by seed | test scans | n | difference | Wilcoxon p | t test p |",
         "|---|---|---|---|---|---|",
@@ -112,7 +112,7 @@ def _comparisons(table: pd.DataFrame, strategies: list[str], last: int) -> list[
 
 
 def draw(table: pd.DataFrame, per_round: int, path: Path) -> None:
-    """Dice over the number of labels: each seed thin, the mean thick."""
+    """Draw Dice over the number of labels: each seed thin, the mean thick."""
     figure = Figure(figsize=(11, 4.0), layout="constrained")
     rounds = sorted(table["round"].unique())
     labels = [number * per_round for number in rounds]
@@ -150,7 +150,7 @@ def _p(value: float) -> str:
 
 
 def _machine() -> str:
-    """The processor, in so far as the system says."""
+    """Return the name of the processor, if the system knows it."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

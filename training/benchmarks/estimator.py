@@ -1,4 +1,4 @@
-"""How well an estimator recovers quantitative maps from simulated scans of brains and lesions that it never saw.
+"""Error of an estimator of quantitative maps on simulated scans of unseen brains and lesions.
 
     python training/benchmarks/estimator.py WEIGHTS [--prepared prepared] [--count 12] [--scan SCAN] [--picture PNG]
 
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def simulate(recipe: Recipe, data: PreparedData, network: nn.Module, count: int) -> list[Scored]:
-    """Simulated scans of the validation brains with their true and estimated maps."""
+    """Simulate scans of the validation brains, and return them with their true and estimated maps."""
     if recipe.estimation is None:
         raise SystemExit(f"{recipe.name}: expected the recipe of an estimator")
     base = make_synthesizer(data, recipe, "validation", recipe.synthesis, "cpu")
@@ -104,20 +104,20 @@ def report(scored: list[Scored]) -> None:
 
 
 def _scores(one: Scored, found: Tensor, index: int) -> tuple[float, float]:
-    """NRMSE and SSIM of one map."""
+    """Return the NRMSE and SSIM of one map."""
     pair = relative_maps(found[None, index : index + 1], one.target[None, index : index + 1])
     similarity = SSIMMetric(spatial_dims=3, data_range=1.0)(*pair)
     return float((pair[0] - pair[1]).square().mean().sqrt()), float(torch.as_tensor(similarity).mean())
 
 
 def _constant(target: Tensor) -> Tensor:
-    """In each map, its mean over the head, everywhere in the head."""
+    """Return maps that are their mean over the head everywhere in the head."""
     head = target[:1] > 0
     return torch.stack([one[head[0]].mean() for one in target]).view(-1, 1, 1, 1) * head
 
 
 def _medians(scored: list[Scored], index: int, tissue: TissueClass) -> str:
-    """Median of the true values of a tissue, and of the estimated ones, over all scans."""
+    """Return the median of the true values of a tissue, and of the estimated ones, over all scans."""
     inside = [one.classes == tissue for one in scored]
     true, found = (
         torch.cat([maps[index][mask] for maps, mask in zip(volumes, inside, strict=True)])
@@ -127,7 +127,7 @@ def _medians(scored: list[Scored], index: int, tissue: TissueClass) -> str:
 
 
 def panels(first: Scored, estimator: QuantitativeEstimator, scan: Path | None) -> list[Panel]:
-    """One row of true and one of estimated maps; then two rows of a scan from a file."""
+    """Return one row of true and one of estimated maps; then two rows of a scan from a file."""
     image = (first.image - first.image.min()).numpy()
     rows = map_panels(image, first.target.numpy(), "simulated scan, true maps", levels=(0.6,))
     rows += map_panels(image, first.found.numpy(), "the same, estimated", levels=(0.6,))

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(synthesizer: Synthesizer, first_seed: int, count: int) -> list[float]:
-    """Processor seconds of each of so many images, after a few that do not count."""
+    """Measure the processor seconds of each of so many images, after a few that do not count."""
     seconds = []
     for seed in range(first_seed, first_seed + _WARM_UP + count):
         start = time.process_time()
@@ -52,7 +52,7 @@ def measure(synthesizer: Synthesizer, first_seed: int, count: int) -> list[float
 
 
 def report(name: str, synthesizer: Synthesizer, seconds: list[float], threads: int) -> str:
-    """One line for people."""
+    """Return one line for users."""
     shape = " x ".join(str(n) for n in synthesizer.config.shape)
     mean, median = statistics.mean(seconds), statistics.median(seconds)
     return (

@@ -132,7 +132,7 @@ def report_lesion_free(predictor: Predictor, inputs: list[str], folder: Path) ->
 
 
 def loss(predictor: Predictor, scan: Image, scores: Scores, truth: Mask, kind: str) -> Loss:
-    """Cost of dropping in one scan."""
+    """Return the cost of dropping in one scan."""
     ml = scan.grid.voxel_volume_ml
     before, after = (
         decide(scores, ml, predictor.spec, replace(PLAIN, keep_outside_brain=kept)).lesion_mask > 0
@@ -152,7 +152,7 @@ def loss(predictor: Predictor, scan: Image, scores: Scores, truth: Mask, kind: s
 
 
 def closing_of_parenchyma(scores: Scores) -> Mask:
-    """The largest piece of predicted gray and white matter, closed, on its grid of 1.5 mm."""
+    """Return the largest piece of predicted gray and white matter, closed, on its grid of 1.5 mm."""
     labels = scores.other_labels
     tissue = (labels > 0) & (labels < TissueClass.CSF) & ~scores.lesion_is_likeliest
     coarse = largest_component(block_means(tissue.astype(np.float32), BLOCK) >= 0.5)
@@ -164,7 +164,9 @@ def closing_of_parenchyma(scores: Scores) -> Mask:
 
 
 def synthetic_scans(prepared: Path, large: int, small: int) -> Iterator[tuple[Image, Mask, str]]:
-    """Heads with one lesion each, whole and as a stack about it; contrasts, slices and heads change in turn."""
+    """Yield the heads with one lesion each, whole and as a stack about it; contrasts, slices and heads
+    change in turn.
+    """
     data, config = PreparedData.load(prepared), validation_config(SHAPE, SPACING_MM)
     config = config.model_copy(
         update={"lesion": config.lesion.model_copy(update={"count_weights": {1: 1.0}})}
@@ -186,7 +188,9 @@ def synthetic_scans(prepared: Path, large: int, small: int) -> Iterator[tuple[Im
 
 
 def chosen_lesions(bank: LesionBank, large: int, small: int) -> list[tuple[int, str]]:
-    """Indices of lesions and their kind: the largest, and small ones of the places that a rule might cut off."""
+    """Return the indices of lesions and their kind: the largest, and small ones of the places that a rule might cut
+    off.
+    """
     largest = np.argsort(-bank.volumes_ml)[:large]
     chosen = [(int(i), "large") for i in largest if bank.volumes_ml[i] > LARGE_ML]
     template = icbm_template()

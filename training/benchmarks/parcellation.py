@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def unseen_synthesizer(parcellator: Parcellator, arguments: argparse.Namespace) -> Synthesizer:
-    """Scans of the held-out brain with the settings of the synthetic benchmark."""
+    """Return the scans of the held-out brain with the settings of the synthetic benchmark."""
     recipe = Recipe.model_validate(parcellator.spec.recipe)
     assert recipe.brains is not None
     brains = recipe.brains.model_copy(update={"validation": (arguments.brain,)})
@@ -114,7 +114,7 @@ def report(structures: tuple[Structure, ...], scored: list[Scored]) -> None:
 
 
 def wrong_side(structures: tuple[Structure, ...], scored: list[Scored]) -> float:
-    """Of all voxels that have a side in truth and prediction, the share whose sides differ."""
+    """Return the share of voxels on the wrong side, of all that have a side in truth and prediction."""
     sides = np.zeros(100, dtype=int)
     for structure in structures:
         sides[structure.id] = {"left": -1, "midline": 0, "right": 1}[structure.side]
@@ -123,7 +123,7 @@ def wrong_side(structures: tuple[Structure, ...], scored: list[Scored]) -> float
 
 
 def draw(structures: tuple[Structure, ...], scored: list[Scored], path: Path) -> None:
-    """Coronal slices in rows: scan, label map, prediction; front view, the patient's left on the right."""
+    """Draw coronal slices in rows: scan, label map, prediction; front view, the patient's left on the right."""
     colors = np.zeros((100, 3))
     for structure in structures[1:]:
         rgb = np.array([int(structure.color[i : i + 2], 16) for i in (1, 3, 5)]) / 255

@@ -12,7 +12,7 @@
     takes a mask to correct, so the mask is given as scribbles: its inside and its outside, eroded by 4 mm, but not
     within 15 mm of a click that contradicts it. Both run in the box in which `refine` works and replace the mask there.
 
-Volumes that are done are not repeated: delete `corrections.json` in the output folder to start anew.
+Volumes that are done are not repeated: delete `corrections.json` in the output folder to start again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Step = Callable[[Image, np.ndarray, Click, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Correction:
-    """How one mask fared by one method: Dice before and after each click, and seconds of each."""
+    """Result of one mask by one method: Dice before and after each click, and seconds of each."""
 
     number: int
     method: str
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def corrections(case: MediocreCase, number: int, peers: bool, folder: Path) -> list[Correction]:
-    """One volume by all methods, and a picture of ours before and after."""
+    """Correct one volume by all methods, and draw ours before and after."""
     ours, mask = correct(case, our_step(), OURS, number)
     found = [ours]
     save_contact_sheet(panels(case, mask, ours), folder / f"volume-{number:02d}.png", columns=2)
@@ -107,7 +107,7 @@ def corrections(case: MediocreCase, number: int, peers: bool, folder: Path) -> l
 
 
 def our_step(probability: np.ndarray | None = None) -> Step:
-    """`refine` with one click, with or without a probability map."""
+    """Return a step of `refine` with one click, with or without a probability map."""
 
     def step(scan: Image, mask: np.ndarray, click: Click, painted: np.ndarray) -> np.ndarray:
         return refine(scan, mask, Prompts((click,), painted), probability).astype(bool)
@@ -116,7 +116,7 @@ def our_step(probability: np.ndarray | None = None) -> Step:
 
 
 def correct(case: MediocreCase, step: Step, method: str, number: int) -> tuple[Correction, np.ndarray]:
-    """Click on the largest error, correct, and again; what came of it, and the last mask."""
+    """Click on the largest error, correct, and repeat; return the result and the last mask."""
     scan = Image(case.volume.image, np.eye(4), source=f"case {case.volume.case.index}")
     scores, seconds, mask = click_through(scan, case.volume.truth, case.mask, step, CLICKS)
     source = f"{case.volume.case.family} {case.source}"
@@ -126,7 +126,7 @@ def correct(case: MediocreCase, step: Step, method: str, number: int) -> tuple[C
 def click_through(
     scan: Image, truth: np.ndarray, mask: np.ndarray, step: Step, clicks: int
 ) -> tuple[list[float], list[tuple[float, float]], np.ndarray]:
-    """Dice before and after each click, (wall, processor) seconds of each, and the last mask."""
+    """Return the Dice before and after each click, (wall, processor) seconds of each, and the last mask."""
     painted, scores, seconds = np.zeros(truth.shape, np.uint8), [dice(truth, mask)], []
     for _ in range(clicks):
         click = next_click(truth, mask)
@@ -141,7 +141,7 @@ def click_through(
 
 
 def next_click(truth: np.ndarray, mask: np.ndarray) -> Click | None:
-    """The innermost voxel of the largest error; None where there is no error."""
+    """Return the innermost voxel of the largest error; None where there is no error."""
     if np.array_equal(truth, mask):
         return None
     box = box_around(truth ^ mask)
@@ -154,7 +154,7 @@ def next_click(truth: np.ndarray, mask: np.ndarray) -> Click | None:
 
 
 def time_clicks(case: MediocreCase) -> list[Correction]:
-    """Wall and processor seconds of 20 clicks on a volume padded with air to 256³."""
+    """Measure wall and processor seconds of 20 clicks on a volume padded with air to 256³."""
     pads = [((TIMED_SIDE - n) // 2, -((n - TIMED_SIDE) // 2)) for n in case.volume.truth.shape]
     scan = Image(np.pad(case.volume.image, pads), np.eye(4))
     truth, mask = np.pad(case.volume.truth, pads), np.pad(case.mask, pads)
@@ -166,7 +166,7 @@ def time_clicks(case: MediocreCase) -> list[Correction]:
 
 
 def peer_step(segment: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Step:
-    """A method that segments a box from scribbles, as a step: the mask becomes scribbles around the click."""
+    """Turn a method that segments a box from scribbles into a step: the mask becomes scribbles around the click."""
 
     def step(scan: Image, mask: np.ndarray, click: Click, painted: np.ndarray) -> np.ndarray:
         box = box_about(np.array([click.voxel]), scan.grid.shape, (1.0, 1.0, 1.0), _REACH_MM)
@@ -190,7 +190,7 @@ def peer_step(segment: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Step:
 
 
 def graph_cut(image: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
-    """MONAI Label's histogram likelihood and graph cut, with its default settings."""
+    """Segment by MONAI Label's histogram likelihood and graph cut, with its default settings."""
     low, high = np.percentile(image, [0.5, 99.5])
     scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)[None]
     likelihood = make_likelihood_image_histogram(scaled, scribbles[None], NOT_LESION, LESION, num_bins=64)
@@ -200,7 +200,7 @@ def graph_cut(image: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
 
 
 def walk(image: np.ndarray, scribbles: np.ndarray) -> np.ndarray:
-    """scikit-image's random walker, with its fastest solver for boxes of this size."""
+    """Segment by scikit-image's random walker, with its fastest solver for boxes of this size."""
     low, high = np.percentile(image, [0.5, 99.5])
     scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     return np.asarray(random_walker(scaled, scribbles, beta=130, mode="cg_j", tol=1e-2) == LESION)
@@ -239,7 +239,7 @@ def report(results: list[Correction]) -> None:
 
 
 def print_row(masks: str, group: list[Correction]) -> None:
-    """One row of a table."""
+    """Print one row of a table."""
     if group:
         scores = [np.median([r.dice[min(i, len(r.dice) - 1)] for r in group]) for i in (0, 1, CLICKS)]
         columns = " | ".join(f"{score:.3f}" for score in scores)
@@ -249,12 +249,12 @@ def print_row(masks: str, group: list[Correction]) -> None:
 
 
 def describe(values: list[float]) -> str:
-    """Median and range."""
+    """Return the median and range."""
     return f"{np.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 def panels(case: MediocreCase, mask: np.ndarray, result: Correction) -> list[Panel]:
-    """The slice with most error, before and after: truth green, mask red."""
+    """Return the slice with most error, before and after: truth green, mask red."""
     image, truth = case.volume.image, case.volume.truth
     level = best_slice(truth ^ case.mask, truth.shape[2])
     low, high = (float(value) for value in np.percentile(image[:, :, level], [0.5, 99.5]))

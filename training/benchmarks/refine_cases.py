@@ -22,7 +22,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import ValidationCase, make_case, validation_cases, validation_config
 
 MEDIOCRE = (0.4, 0.7)
-"""Lesion Dice of a mask that is worth correcting rather than drawing anew."""
+"""Lesion Dice of a mask that is worth correcting rather than drawing a new one."""
 
 LEAST_ML = 1.0
 """Smallest lesion: below, a Dice of 0.1 is a handful of voxels."""
@@ -32,7 +32,7 @@ _THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """One volume of the benchmark, (x, y, z) at 1 mm, and what the model finds in it."""
+    """One volume of the benchmark, (x, y, z) at 1 mm, and the model's prediction."""
 
     case: ValidationCase
     image: np.ndarray
@@ -58,7 +58,7 @@ class MediocreCase:
 
 
 def mediocre(volume: Volume) -> MediocreCase:
-    """The model's mask if it is mediocre, else its map at another threshold, else degraded truth."""
+    """Return the model's mask if it is mediocre, else its map at another threshold, else degraded truth."""
     low, high = MEDIOCRE
     if low <= dice(volume.truth, volume.mask) <= high:
         return MediocreCase(volume, volume.mask, "model")
@@ -72,7 +72,7 @@ def mediocre(volume: Volume) -> MediocreCase:
 
 
 def degrade(truth: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A mask with the errors of a careless hand: the boundary moved by smooth noise, within the brain.
+    """Return a mask with typical errors of an annotator: the boundary moved by smooth noise, within the brain.
 
     The amplitude is bisected until the Dice is one drawn uniformly from `MEDIOCRE`. The mask lies too far out in
     some places and too far in in others, misses small pieces, and has islands.
@@ -98,7 +98,7 @@ def degrade(truth: np.ndarray, brain: np.ndarray, rng: np.random.Generator) -> n
 
 
 def nth_volume(maker: VolumeMaker, number: int) -> Volume:
-    """The volume of that number, from 0, among those of the benchmark whose lesions are large enough."""
+    """Return the volume of that number, from 0, among those of the benchmark whose lesions are large enough."""
     large = -1
     for case in validation_cases(per_family=15):
         large += maker.lesion_ml(case) >= LEAST_ML
@@ -108,14 +108,14 @@ def nth_volume(maker: VolumeMaker, number: int) -> Volume:
 
 
 class VolumeMaker:
-    """Makes and predicts volumes of the benchmark, once."""
+    """Generator of volumes of the benchmark with their predictions, each once."""
 
     def __init__(self, prepared: Path, cache: Path, model: str) -> None:
         self._prepared, self._cache, self._model = prepared, cache, model
         self._tools: tuple[Predictor, Synthesizer] | None = None
 
     def volume(self, case: ValidationCase) -> Volume:
-        """One volume, from the cache if it is there."""
+        """Return one volume, from the cache if it is there."""
         path = self._path(case)
         if not path.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class VolumeMaker:
             )
 
     def lesion_ml(self, case: ValidationCase) -> float:
-        """Volume of the lesions of one volume."""
+        """Return the volume of the lesions in ml."""
         path = self._path(case)
         if not path.exists():
             self.volume(case)

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(options: argparse.Namespace, device: str) -> dict[str, list[float]]:
-    """Wall seconds of a batch, by repeat, for each generator."""
+    """Measure the wall seconds of a batch, by repeat, for each generator."""
     makers = {
         "cornucopia": cornucopia_sampler(options.label_map, options.size, device),
         "strokelabel": our_sampler(options.label_map, options.size, device),
@@ -66,7 +66,7 @@ def measure(options: argparse.Namespace, device: str) -> dict[str, list[float]]:
 
 
 def timed(make: Callable[[list[int]], None], seeds: list[int]) -> float:
-    """Wall seconds of one batch."""
+    """Measure the wall seconds of one batch."""
     start = time.perf_counter()
     make(seeds)
     if torch.cuda.is_available():
@@ -75,7 +75,7 @@ def timed(make: Callable[[list[int]], None], seeds: list[int]) -> float:
 
 
 def our_sampler(path: Path, size: int, device: str) -> Callable[[list[int]], None]:
-    """StrokeLabel's generator with the paper's settings and always one lesion."""
+    """Return StrokeLabel's generator with the paper's settings and always one lesion."""
     table = default_label_table()
     labels, affine = read_label_map(path, table)
     head = make_head(PreparedBrain("benchmark", labels, affine, np.eye(4), 1.0), table, 1.0)
@@ -97,7 +97,7 @@ def our_sampler(path: Path, size: int, device: str) -> Callable[[list[int]], Non
 
 
 def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[list[int]], None]:
-    """cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
+    """Return cornucopia's SynthSeg on a crop of the same label map, with its own defaults."""
     from cornucopia.synth import SynthFromLabelTransform
 
     image = cast(nib.Nifti1Image, nib.load(path))
@@ -116,7 +116,7 @@ def cornucopia_sampler(path: Path, size: int, device: str) -> Callable[[list[int
 
 
 def center_crop_or_pad(volume: np.ndarray, size: int) -> np.ndarray:
-    """The central size³ of a volume, zeros where it is smaller."""
+    """Return the central size³ of a volume, zeros where it is smaller."""
     for axis, n in enumerate(volume.shape):
         missing = max(size - n, 0)
         before = missing // 2

@@ -40,7 +40,7 @@ class CachedBatch:
         self._batch = stream.batch(0).to(device)
 
     def batch(self, step: int) -> Any:  # noqa: ANN401 - whatever the stream gives
-        """The one batch."""
+        """Return the cached batch."""
         return self._batch
 
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--recipe", default="base", help="name of a shipped recipe, or a YAML file")
     parser.add_argument(
@@ -83,7 +83,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def resized(recipe: Recipe, size: int | None, *, graphs: bool = False) -> Recipe:
-    """The recipe with cubes of this side, its own shape for None, and with CUDA graphs if they are asked for."""
+    """Return the recipe with cubes of this side, its own shape for None, and with CUDA graphs on request."""
     content = recipe.model_dump(mode="json")
     if size is not None:
         content["synthesis"]["shape"] = [size] * 3
@@ -94,7 +94,7 @@ def resized(recipe: Recipe, size: int | None, *, graphs: bool = False) -> Recipe
 def measure(
     recipe: Recipe, stream: TrainingStream[Any], device: torch.device, options: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Wall seconds of a step, by repeat, for each kind of stream."""
+    """Measure the wall seconds of a step, by repeat, for each kind of stream."""
     fabric = make_fabric(str(device), recipe.training.precision)
     cached = CachedBatch(stream, fabric.device)
     seconds: dict[str, list[float]] = {"cached": [], "generated": []}
@@ -110,7 +110,7 @@ def measure(
 
 
 def time_steps(run: TrainingRun, stream: TrainingStream[Any], steps: int) -> float:
-    """Wall seconds of a step once the stream is running."""
+    """Measure the wall seconds of a step once the stream is running."""
     rows = DeferredRows(run.fabric.device)
     for _ in range(_WARM_UP_STEPS):
         rows.add(run.advance(stream))

@@ -1,4 +1,4 @@
-"""Makes the pictures of simulation.md again: python training/docs/make_simulation_pictures.py LABEL_MAP.
+"""Make the pictures of simulation.md again: python training/docs/make_simulation_pictures.py LABEL_MAP.
 
 LABEL_MAP is a whole head with FreeSurfer ids, at 1 mm: one of SynthSeg's training maps, say.
 """

@@ -49,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the API holds
-    """Import a function or class of the API when it is first asked for."""
+    """Import a function or class of the API at first use."""
     if name in __all__:
         return getattr(importlib.import_module("strokelabel.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

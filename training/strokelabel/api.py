@@ -1,4 +1,4 @@
-"""The Python API: load a model, read a scan, predict, write the mask, evaluate.
+"""Python API: load a model, read a scan, predict, write the mask, evaluate.
 
 Everything here is also in `strokelabel` itself: `strokelabel.predict` is `strokelabel.api.predict`, imported when it is
 first used, so that `import strokelabel` takes no time.
@@ -126,7 +126,7 @@ def write_mask(path: PathLike, prediction: Prediction, scan: Scan) -> None:
     """Write the lesion mask of a prediction as NIfTI, with the scan's own geometry.
 
     Args:
-        path: .nii or .nii.gz; written wholly or not at all.
+        path: .nii or .nii.gz; written atomically.
         prediction: of `scan`.
         scan: whose affine and header the file takes.
 

@@ -1,4 +1,4 @@
-"""The error family: each message says what was expected, what came, and what to do."""
+"""Error family: each message has what was expected, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class StrokeLabelError(Exception):
-    """Anything that StrokeLabel refuses; its text is fit to be shown to a user as it is.
+    """Error of StrokeLabel with a message that can be shown to users.
 
     Attributes:
         message: what was expected, what came, and what to do.
@@ -36,15 +36,15 @@ class ImageError(StrokeLabelError):
 
 
 class UnreadableImageError(ImageError):
-    """The file is missing, truncated, corrupt, or in an unknown format."""
+    """Missing, truncated or corrupt file, or one of an unknown format."""
 
 
 class DimensionError(ImageError):
-    """The image is not one three-dimensional scalar volume (2-D, 4-D, RGB, complex)."""
+    """Image that is not one three-dimensional scalar volume (2-D, 4-D, RGB, complex)."""
 
 
 class EmptyImageError(ImageError):
-    """The image has no voxels, or every voxel is zero."""
+    """Image without voxels, or with zero in every voxel."""
 
 
 class ConstantImageError(ImageError):
@@ -52,11 +52,11 @@ class ConstantImageError(ImageError):
 
 
 class NonFiniteImageError(ImageError):
-    """The image holds NaN or infinite voxels."""
+    """Image with NaN or infinite voxels."""
 
 
 class HeaderError(ImageError):
-    """The affine is singular, not finite, or its voxel sizes are impossible."""
+    """Affine that is singular or not finite, or has impossible voxel sizes."""
 
 
 class GeometryError(ImageError):
@@ -88,7 +88,7 @@ class WeightsError(StrokeLabelError):
 
 
 class UnknownModelError(StrokeLabelError):
-    """No model of that name is registered."""
+    """Name of a model that is not registered."""
 
 
 class CheckpointError(StrokeLabelError):

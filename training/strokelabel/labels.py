@@ -17,7 +17,7 @@ from strokelabel.errors import LabelMapError
 
 
 class TissueClass(IntEnum):
-    """The classes of a StrokeLabel model, in the order of its output channels."""
+    """Classes of a StrokeLabel model, in the order of its output channels."""
 
     BACKGROUND = 0
     GRAY_MATTER = 1
@@ -38,7 +38,7 @@ CLASS_NAMES: tuple[str, ...] = (
 """Human-readable class names; stored with every set of weights."""
 
 PARENCHYMA_NAMES: tuple[str, ...] = CLASS_NAMES[TissueClass.GRAY_MATTER : TissueClass.CSF]
-"""The classes of brain tissue proper."""
+"""Classes of brain tissue proper."""
 
 CLASS_COLORS: dict[str, tuple[int, int, int]] = {
     "gray matter": (128, 174, 128),
@@ -89,7 +89,7 @@ class AnatomicalLabel:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Everything that synthesis must know about the values of a label map."""
+    """Table of the values of a label map, for synthesis."""
 
     labels: tuple[AnatomicalLabel, ...]
 
@@ -105,7 +105,7 @@ class LabelTable:
             raise LabelMapError(f"Label {label_id} is not in the label table; {self._hint()}") from None
 
     def index(self, label_id: int) -> int:
-        """Position of a label in the table: the compact index that prepared label maps store."""
+        """Return the position of a label in the table: the compact index that prepared label maps store."""
         return self.labels.index(self[label_id])
 
     def check(self, ids: set[int], source: str) -> None:
@@ -158,6 +158,6 @@ def read_label_table(path: Path) -> LabelTable:
 
 @lru_cache(maxsize=1)
 def default_label_table() -> LabelTable:
-    """The table that ships with StrokeLabel: FreeSurfer aseg plus the extra-cerebral 500-series."""
+    """Return the table that ships with StrokeLabel: FreeSurfer aseg plus the extra-cerebral 500-series."""
     with resources.as_file(resources.files("strokelabel").joinpath("label_table.tsv")) as path:
         return read_label_table(path)

@@ -1,4 +1,4 @@
-"""The models that can be used: what each one is, and where its weights lie. Needs no torch.
+"""Registry of the models: their descriptions, and the paths of their weights. Needs no torch.
 
 A model is one safetensors file. Its description travels in the file's own metadata, so that weights can be
 copied about and are never parted from their class names, voxel size and licence.
@@ -42,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a set of weights is, and how images must be prepared for it.
+    """Description of a set of weights, and of the preparation of images for it.
 
     Attributes:
         name: what users call it; for registered models the name of its folder.
@@ -79,7 +79,7 @@ class ModelSpec:
 
     @cached_property
     def sha256(self) -> str:
-        """Check sum of the weights file, computed when first asked for.
+        """Check sum of the weights file, computed at first use.
 
         Raises:
             WeightsError: the file cannot be read.
@@ -90,13 +90,13 @@ class ModelSpec:
             raise WeightsError(f"{self.path}: expected a weights file ({error.strerror})") from error
 
     def to_metadata(self) -> dict[str, str]:
-        """The description as metadata of a safetensors file; everything but the path."""
+        """Return the description as metadata of a safetensors file; everything but the path."""
         content = {key: value for key, value in asdict(self).items() if key != "path"}
         return {METADATA_KEY: json.dumps({"format": METADATA_FORMAT, **content})}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str], path: Path) -> Self:
-        """The description that `to_metadata` gave.
+        """Return the description from the metadata of `to_metadata`.
 
         Args:
             metadata: of a safetensors file.
@@ -123,7 +123,7 @@ class ModelSpec:
 
 
 def list_models() -> list[ModelSpec]:
-    """All registered models, by name; a damaged file is reported as a warning and left out.
+    """Return all registered models, by name; a damaged file is reported as a warning and left out.
 
     Models lie in the package's `weights/NAME/model.safetensors` and in `$STROKELABEL_HOME/weights`, where a
     model takes the place of a packaged one of the same name.
@@ -138,7 +138,7 @@ def list_models() -> list[ModelSpec]:
 
 
 def find_model(name_or_path: PathLike = "base") -> ModelSpec:
-    """One model.
+    """Return one model.
 
     Args:
         name_or_path: the name of a registered model, or the path of a safetensors file (anything with a folder
@@ -162,7 +162,7 @@ def find_model(name_or_path: PathLike = "base") -> ModelSpec:
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """The description in a weights file; reads its header only, and checks that the file is complete.
+    """Read the description in a weights file from its header, and check that the file is complete.
 
     Raises:
         WeightsError: no such file, no safetensors, truncated, or without a description of ours.
@@ -175,7 +175,7 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file: a description of each tensor, and "__metadata__".
+    """Read the JSON header of a safetensors file: a description of each tensor, and "__metadata__".
 
     Raises:
         WeightsError: no such file, not the format, or truncated.
@@ -185,7 +185,7 @@ def read_header(path: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-                raise WeightsError(f"{path}: expected a safetensors file, this is none or it is cut short")
+                raise WeightsError(f"{path}: expected a safetensors file, this is not one or it is truncated")
             header = json.loads(file.read(length))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     except OSError as error:
@@ -201,7 +201,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def _registered() -> dict[str, Path]:
-    """Weights files by model name; the user's before the package's."""
+    """Return the weights files by model name; the user's before the package's."""
     folders = [Path(__file__).parent / "weights"]
     if home := os.environ.get("STROKELABEL_HOME"):
         folders.append(Path(home) / "weights")
@@ -209,7 +209,7 @@ def _registered() -> dict[str, Path]:
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `ModelSpec` but the path, each of its type.
+    """Return the arguments of `ModelSpec` but the path, each checked for its type.
 
     Raises:
         TypeError, ValueError, KeyError: something is missing or of the wrong type.
@@ -242,7 +242,7 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class_ids(content: dict[str, Any], classes: int) -> tuple[int, ...]:
-    """Numbers of a parcellation's classes; none for other tasks.
+    """Return the numbers of a parcellation's classes; none for other tasks.
 
     Raises:
         TypeError, ValueError: no number, or not one for each class.

@@ -1,4 +1,4 @@
-"""The structures that a parcellation tells apart, and which labels of a label map make up each of them.
+"""Structures of a parcellation, and the labels of a label map that belong to each of them.
 
 They are those of SynthSeg 2.0: the structures of Billot et al. 2023 (supplement 3) and the cerebrospinal fluid around
 the brain, 33 classes with the background. Numbers and colours are FreeSurfer's.
@@ -49,7 +49,7 @@ LESION = Structure(99, "lesion", "midline", 99, "#e63c32", frozenset())
 
 @lru_cache(maxsize=1)
 def _table() -> tuple[Structure, ...]:
-    """The table that ships with StrokeLabel, in the order of its ids."""
+    """Return the table that ships with StrokeLabel, in the order of its ids."""
     text = resources.files("strokelabel").joinpath("structure_table.tsv").read_text(encoding="utf-8")
     return tuple(
         Structure(
@@ -65,13 +65,13 @@ def _table() -> tuple[Structure, ...]:
 
 
 def _ids(text: str) -> frozenset[int]:
-    """Numbers and ranges of numbers, such as "3,1000-1035"."""
+    """Parse numbers and ranges of numbers, such as "3,1000-1035"."""
     ends = [part.split("-") for part in text.split(",")]
     return frozenset(number for end in ends for number in range(int(end[0]), int(end[-1]) + 1))
 
 
 def parcellation_structures(*, lesion: bool = False) -> tuple[Structure, ...]:
-    """The classes of a parcellation in the order of a network's output channels; background is first.
+    """Return the classes of a parcellation in the order of a network's output channels; background is first.
 
     Args:
         lesion: whether there is a class for lesions, after all others.
@@ -80,7 +80,7 @@ def parcellation_structures(*, lesion: bool = False) -> tuple[Structure, ...]:
 
 
 def structures_of(ids: Sequence[int]) -> tuple[Structure, ...]:
-    """The structures with these ids, in the order given.
+    """Return the structures with these ids, in the order given.
 
     Raises:
         LabelMapError: an id is of no structure.
@@ -93,13 +93,13 @@ def structures_of(ids: Sequence[int]) -> tuple[Structure, ...]:
 
 
 def mirrored_classes(structures: Sequence[Structure]) -> tuple[int, ...]:
-    """For each class the class of the same structure on the other side; of the midline, the class itself."""
+    """Return for each class that of the same structure on the other side; of the midline, the class itself."""
     position = {structure.id: index for index, structure in enumerate(structures)}
     return tuple(position[structure.mirror] for structure in structures)
 
 
 def classes_of_labels(table: LabelTable, structures: Sequence[Structure]) -> tuple[int | None, ...]:
-    """The class of each label of a table.
+    """Return the class of each label of a table.
 
     Args:
         table: the labels of label maps.

@@ -24,7 +24,9 @@ _GB = 1e9
 
 
 def is_dicomweb(studies: str) -> bool:
-    """Whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA datastores."""
+    """Return whether `--studies` is a DICOMweb server: a web address, and not of MONAI Label's XNAT or DSA
+    datastores.
+    """
     return is_web_address(studies) and settings.MONAI_LABEL_DATASTORE.lower() not in (
         "xnat",
         "dsa",
@@ -32,7 +34,7 @@ def is_dicomweb(studies: str) -> bool:
 
 
 def open_dicomweb(studies: str, conf: Mapping[str, str], model: Callable[[], ModelSpec]) -> DicomWebDatastore:
-    """The datastore of a DICOMweb server. It is not asked anything yet: a PACS may be down when this starts.
+    """Open the datastore of a DICOMweb server. No request is sent yet: a PACS may be down when this starts.
 
     Args:
         studies: its address.
@@ -69,7 +71,7 @@ def open_dicomweb(studies: str, conf: Mapping[str, str], model: Callable[[], Mod
 
 
 def searches(options: Settings) -> list[dict[str, Any]]:
-    """The QIDO searches that find the series to segment: one for each modality.
+    """Return the QIDO searches that find the series to segment: one for each modality.
 
     MONAI Label's default finds CT only, so it is not taken for a wish. A modality may be a list, or several with
     commas between them.

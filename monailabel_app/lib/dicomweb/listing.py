@@ -1,4 +1,4 @@
-"""What a PACS holds: series that can be segmented, and the labels among its SEGs."""
+"""Contents of a PACS: series that can be segmented, and the labels among its SEGs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from strokelabel.io.dicom.segmentation_reader import segments_of
 logger = logging.getLogger(__name__)
 
 LISTED_S = 2.0
-"""How old a listing may be by which a request is answered."""
+"""Largest age of a listing that answers a request."""
 _SHOWN_S = 30.0
-"""How old the counts of /info/ may be."""
+"""Largest age of the counts of /info/."""
 _LONG_AGO_S = 1e9
 
 _TAG = re.compile(r"tag: (.+)$")
@@ -72,7 +72,7 @@ class Listing:
 
 
 class PacsListing:
-    """The listing of a PACS, asked for again when it is older than wanted.
+    """Listing of a PACS, fetched again when it is too old.
 
     Args:
         pacs: the server.
@@ -89,7 +89,7 @@ class PacsListing:
         self._lock = threading.Lock()
 
     def get(self, max_age_s: float = LISTED_S) -> Listing:
-        """The listing, at most so old. After a failure the server is left alone for a moment.
+        """Return the listing, at most of this age. After a failure no request is sent for a moment.
 
         Raises:
             PacsError: the server does not say.
@@ -103,7 +103,7 @@ class PacsListing:
             return self.last()
 
     def known(self) -> Listing:
-        """The listing, as far as it is known while the server is down.
+        """Return the last known listing while the server is down.
 
         Raises:
             PacsError: the server is down and was so all the time.
@@ -116,7 +116,9 @@ class PacsListing:
             return self._listing
 
     def shown(self) -> tuple[Listing, PacsError | None]:
-        """The listing for /info/, which must not wait for a slow server, and why it may be wrong."""
+        """Return the listing for /info/, which must not wait for a slow server, and the error that may make
+        it wrong.
+        """
         if self._listing is None or self._listed_at < 0:
             with suppress(PacsError):
                 self.get()
@@ -125,7 +127,7 @@ class PacsListing:
         return self.last(), self._problem
 
     def last(self) -> Listing:
-        """The last listing, however old; empty if there never was one."""
+        """Return the last listing, however old; empty if there never was one."""
         return self._listing or Listing({}, {})
 
     def forget(self) -> None:
@@ -164,7 +166,7 @@ class PacsListing:
                 uid, study = str(item.SeriesInstanceUID), str(item.StudyInstanceUID)
                 now[uid] = known[uid] if uid in known else self._describe(study, uid)
         except PacsError:
-            self._keep({**known, **now}, known)  # the next listing goes on from here
+            self._keep({**known, **now}, known)  # the next listing continues from here
             raise
         self._keep(now, known)
         return [label for labels in now.values() for label in labels]
@@ -180,7 +182,7 @@ class PacsListing:
         try:
             return [label for item in instances if (label := stored_label(item)) is not None]
         except Exception as error:  # headers of objects from anywhere
-            logger.warning(f"SEG series {series} is passed over: its header cannot be understood ({error})")
+            logger.warning(f"SEG series {series} is skipped: its header cannot be understood ({error})")
             return []
 
     def _read_record(self) -> dict[str, list[StoredLabel]]:
@@ -199,12 +201,12 @@ class PacsListing:
 
 
 def tag_description(tag: str) -> str:
-    """How a SEG of ours says which label it is: `stored_label` reads it."""
+    """Return the description of a SEG of ours, which names its label: `stored_label` reads it."""
     return f"Stroke lesion, tag: {tag}"
 
 
 def stored_label(header: Dataset) -> StoredLabel | None:
-    """The label that a SEG is; None when it refers to no series, or is another program's without lesion."""
+    """Return the label of a SEG; None when it refers to no series, or is another program's without lesion."""
     references = header.get("ReferencedSeriesSequence")
     segments = segments_of(header)
     ours = str(header.get("Manufacturer", "")) == MANUFACTURER

@@ -1,4 +1,4 @@
-"""Talking to one DICOMweb server: what was asked, or one sentence why not."""
+"""Requests to one DICOMweb server, with one clear message when they fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WHAT_TO_DO = {
 
 
 class PacsError(StrokeLabelError):
-    """The DICOMweb server is down, too slow, refuses, or answers something else; answered as 503."""
+    """Failure of the DICOMweb server: down, too slow, refusing, or answering something else; answered as 503."""
 
 
 class Pacs:
@@ -62,7 +62,7 @@ class Pacs:
         self._transfer = _client(self.url, credentials, prefixes or {}, transfer_s)
 
     def series(self, search: Mapping[str, Any]) -> list[Dataset]:
-        """The series that a search matches (QIDO-RS).
+        """Return the series that a search matches (QIDO-RS).
 
         Args:
             search: keyword -> value to match.
@@ -77,7 +77,8 @@ class Pacs:
             return [Dataset.from_json(item) for item in found]
 
     def metadata(self, study: str, series: str) -> list[Dataset]:
-        """The headers of a series' instances, without bulk data (WADO-RS). Those of a SEG with many frames take long.
+        """Return the headers of a series' instances, without bulk data (WADO-RS). Those of a SEG with many frames take
+        long.
 
         Raises:
             PacsError: see there.
@@ -134,7 +135,7 @@ class Pacs:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, and what to do."""
+    """Return the reason of a failure, and what to do."""
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code if error.response is not None else 0
         return f"refused with status {status}; {_WHAT_TO_DO.get(status, 'see its log, and try again')}"
@@ -143,12 +144,12 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         return "cannot be reached; check that it runs, and try again"
     if isinstance(error, requests.TooManyRedirects):
-        return "sent us elsewhere; give its final address as --studies"
+        return "redirected to another address; give its final address as --studies"
     return "gave an answer that is not DICOMweb; check the address given as --studies"
 
 
 class _PatientAdapter(requests.adapters.HTTPAdapter):
-    """Gives every request a time limit; dicomweb-client sets none."""
+    """HTTP adapter with a time limit for every request; dicomweb-client sets none."""
 
     def __init__(self, read_s: float) -> None:
         self._limits = (_CONNECT_S, read_s)

@@ -1,4 +1,4 @@
-"""The images and labels of a PACS, as MONAI Label wants them."""
+"""Images and labels of a PACS, behind MONAI Label's interface."""
 
 from __future__ import annotations
 
@@ -65,28 +65,28 @@ class DicomWebDatastore(Datastore):
         self._model, self._read_only = model, read_only
 
     def name(self) -> str:
-        """The server's address."""
+        """Return the server's address."""
         return self._pacs.url
 
     @answered_as_http()
     def set_name(self, name: str) -> None:
-        """Refused: the name is the address."""
+        """Refuse: the name is the address."""
         raise _not_here("named")
 
     def description(self) -> str:
-        """For people."""
+        """Return a description for users."""
         return f"DICOMweb server {self._pacs.url}"
 
     @answered_as_http()
     def set_description(self, description: str) -> None:
-        """Refused, too."""
+        """Refuse: the description is fixed."""
         raise _not_here("described")
 
     # ---- images ----
 
     @answered_as_http()
     def list_images(self) -> list[str]:
-        """Series that can be segmented.
+        """Return the series that can be segmented.
 
         Raises:
             HTTPException: 503 when the server does not say; so do all methods that ask it.
@@ -95,7 +95,7 @@ class DicomWebDatastore(Datastore):
 
     @answered_as_http()
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Series with a final label."""
+        """Return the series with a final label."""
         listing = self._listing.get()
         return sorted(image for image in listing.series if _FINAL in listing.labels.get(image, {}))
 
@@ -103,13 +103,13 @@ class DicomWebDatastore(Datastore):
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
-        """Series without a final label."""
+        """Return the series without a final label."""
         listing = self._listing.get()
         return sorted(image for image in listing.series if _FINAL not in listing.labels.get(image, {}))
 
     @answered_as_http()
     def get_image_uri(self, image_id: str) -> str:
-        """Path of a copy of the scan as NIfTI; "" when there is no such id.
+        """Return the path of a copy of the scan as NIfTI; "" when there is no such id.
 
         Raises:
             HTTPException: 422 when the series is no scan that can be segmented.
@@ -122,13 +122,13 @@ class DicomWebDatastore(Datastore):
             raise error.with_source(image_id) from error
 
     def get_image(self, image_id: str, params: dict[str, Any] | None = None) -> bytes | None:
-        """The scan as bytes of NIfTI; None when there is no such id."""
+        """Return the scan as bytes of NIfTI; None when there is no such id."""
         uri = self.get_image_uri(image_id)
         return Path(uri).read_bytes() if uri else None
 
     @answered_as_http()
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """What the server says about a series, and clients; {} when there is no such id."""
+        """Return the information about a series from the server and from clients; {} when there is no such id."""
         series = self._listing.known().series.get(image_id)
         return self._image_info(image_id, series.info) if series else {}
 
@@ -148,20 +148,20 @@ class DicomWebDatastore(Datastore):
 
     @answered_as_http()
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        """Refused: images come to a PACS from scanners."""
+        """Refuse: images come to a PACS from scanners."""
         with removed_on_failure(image_filename):
             raise _not_here("uploaded")
 
     @answered_as_http()
     def remove_image(self, image_id: str) -> None:
-        """Refused, too."""
+        """Refuse: images are deleted in the PACS itself."""
         raise _not_here("deleted")
 
     # ---- labels ----
 
     @answered_as_http()
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Path of a copy of a label as NIfTI on its scan's grid; "" when there is none."""
+        """Return the path of a copy of a label as NIfTI on its scan's grid; "" when there is none."""
         label = self._label(label_id, label_tag)
         if label is None:
             return ""
@@ -175,13 +175,13 @@ class DicomWebDatastore(Datastore):
         return str(self._cache.get_label(label_id, label.instance, make))
 
     def get_label(self, label_id: str, label_tag: str, params: dict[str, Any] | None = None) -> bytes | None:
-        """A label as bytes of NIfTI; None when there is none."""
+        """Return a label as bytes of NIfTI; None when there is none."""
         uri = self.get_label_uri(label_id, label_tag)
         return Path(uri).read_bytes() if uri else None
 
     @answered_as_http()
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
-        """The names of a label's values, its SEG's UIDs, and what its client sent; {} when there is none."""
+        """Return the names of a label's values, its SEG's UIDs, and what its client sent; {} when there is none."""
         label = self._label(label_id, label_tag)
         return self._label_info(label) if label else {}
 
@@ -200,7 +200,7 @@ class DicomWebDatastore(Datastore):
         return dict.fromkeys(self._listing.known().labels.get(image_id, {}), image_id)
 
     def get_label_by_image_id(self, image_id: str, tag: str) -> str:
-        """Id of a series' label; "" when it has none of that tag."""
+        """Return the id of a series' label; "" when it has none of that tag."""
         return self.get_labels_by_image_id(image_id).get(tag, "")
 
     @answered_as_http()
@@ -272,14 +272,14 @@ class DicomWebDatastore(Datastore):
 
     @answered_as_http()
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Refused: DICOMweb has no way to delete."""
+        """Refuse: DICOMweb has no way to delete."""
         raise _not_here("deleted")
 
     # ---- all together ----
 
     @answered_as_http()
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Pairs of scan and final label, as paths of copies; what cannot be read is left out, with a line of log."""
+        """Return pairs of scan and final label, as paths of copies; unreadable ones are left out and logged."""
         pairs = []
         for image_id in self.get_labeled_images():
             try:
@@ -294,7 +294,7 @@ class DicomWebDatastore(Datastore):
 
     @answered_as_http()
     def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Path of a ZIP archive of scans and final labels; the caller removes it.
+        """Return the path of a ZIP archive of scans and final labels; the caller removes it.
 
         Raises:
             HTTPException: 404 when nothing is labelled.
@@ -312,11 +312,11 @@ class DicomWebDatastore(Datastore):
         return file.name
 
     def refresh(self) -> None:
-        """Ask the server anew next time."""
+        """Ask the server again next time."""
         self._listing.forget()
 
     def status(self) -> dict[str, Any]:
-        """Counts. A server that is down must not keep /info/ from answering, so what it last said is counted then."""
+        """Return the counts. If the server is down, /info/ still answers with the counts last known."""
         listing, problem = self._listing.shown()
         tags = [tag for labels in listing.labels.values() for tag in labels]
         return {
@@ -328,7 +328,7 @@ class DicomWebDatastore(Datastore):
 
     @answered_as_http()
     def json(self) -> dict[str, Any]:
-        """All series and labels, in the shape of MONAI Label's own datastores."""
+        """Return all series and labels, in the shape of MONAI Label's own datastores."""
         listing = self._listing.get()
         return {
             "name": self.name(),
@@ -368,7 +368,7 @@ def _checked_tag(tag: object) -> str:
 
 
 def _instance(folder: Path, uid: str) -> Path:
-    """The file of an instance in a folder."""
+    """Return the file of an instance in a folder."""
     from pydicom import dcmread
 
     for file in sorted(folder.iterdir()):

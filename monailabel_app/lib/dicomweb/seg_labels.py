@@ -22,7 +22,7 @@ _BINARY = ".bin"
 
 
 def read_label(path: Path, scan: Image, info: Mapping[str, Any]) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """A submitted label on the grid of its scan, and what is known about its values.
+    """Read a submitted label on the grid of its scan, and the information about its values.
 
     Args:
         path: NIfTI, NRRD, or bytes as OHIF sends them (.bin): a voxel each, in the order of the scan.
@@ -62,7 +62,7 @@ def _read_bytes(path: Path, scan: Image) -> np.ndarray:
 def as_segments(
     labels: np.ndarray, info: Mapping[str, Any]
 ) -> tuple[np.ndarray, Mapping[int, SegmentMeaning]]:
-    """Labels with the values 1 to n of their segments, and what these mean.
+    """Return the labels with the values 1 to n of their segments, and the meaning of each.
 
     Args:
         labels: (i, j, k) as submitted.
@@ -90,7 +90,7 @@ def as_segments(
 
 
 def named_values(info: Mapping[str, Any]) -> dict[int, str]:
-    """Name of each value above zero, by what came with a label; {} when nothing did.
+    """Return the name of each value above zero, by the information sent with a label; {} without any.
 
     Raises:
         InvalidRequestError: a `label_info` of another form.

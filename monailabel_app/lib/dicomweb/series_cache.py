@@ -25,7 +25,7 @@ _LARGEST_BYTES = 1_000_000
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; {} when it is missing or something else."""
+    """Return a JSON object from a file; {} when it is missing or something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 class Notes:
-    """What clients write about images and labels: a PACS has no place for it.
+    """Notes of clients about images and labels, which a PACS cannot store.
 
     Args:
         path: the file.
@@ -46,7 +46,7 @@ class Notes:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False, poll_interval=0.01)
 
     def get(self, key: str) -> dict[str, Any]:
-        """What is noted under a key."""
+        """Return the notes of a key."""
         found = read_record(self._path).get(key)
         return found if isinstance(found, dict) else {}
 
@@ -87,10 +87,10 @@ def _plain_json(info: dict[str, Any] | None) -> dict[str, Any]:
 logger = logging.getLogger(__name__)
 
 IN_USE_S = 3600.0
-"""What was asked for within this time is kept, whatever the bound: a training may be reading it."""
+"""Time for which a requested copy is kept whatever the bound: a training may be reading it."""
 
 _USED = ".used"
-"""File in the folder of a series whose time of change says when it was asked for last."""
+"""File in the folder of a series whose time of change is that of the last request."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -115,12 +115,12 @@ class SeriesCache:
             ) from error
 
     def scan(self, series: str) -> Path | None:
-        """The scan as NIfTI, if there is a copy."""
+        """Return the scan as NIfTI, if there is a copy."""
         path = self._of(series) / "image" / f"{series}.nii.gz"
         return path if self._used(path) else None
 
     def get_scan(self, series: str, download: Callable[[Path], None]) -> Path:
-        """The scan as NIfTI, downloaded if there is no copy.
+        """Return the scan as NIfTI, downloaded if there is no copy.
 
         Args:
             series: its series instance UID.
@@ -138,7 +138,7 @@ class SeriesCache:
             return path
 
     def get_instances(self, series: str, download: Callable[[Path], None]) -> Path:
-        """The folder with the instances of a series, downloaded if there is no copy; whole or not at all.
+        """Return the folder with the instances of a series, downloaded if there is no copy, as a whole.
 
         Raises:
             OutputError: no space for it.
@@ -163,7 +163,7 @@ class SeriesCache:
             return folder
 
     def get_label(self, series: str, instance: str, make: Callable[[Path], None]) -> Path:
-        """A label as NIfTI, made if there is no copy.
+        """Return a label as NIfTI, made if there is no copy.
 
         Args:
             series: the scan's series instance UID.
@@ -180,7 +180,7 @@ class SeriesCache:
         return self._folder / "series" / _checked(series)
 
     def _used(self, path: Path) -> bool:
-        """Whether a copy is there; if so, its series counts as used now.
+        """Return whether a copy is there; if so, its series counts as used now.
 
         The copy itself keeps its time of change, by which scores and batches know that they are up to date.
         """

@@ -1,4 +1,4 @@
-"""The batch task: a model's labels for many scans of the datastore, each with its provenance."""
+"""Batch task: a model's labels for many scans of the datastore, each with its provenance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from strokelabel.inference.segment.outputs import provenance
 
 
 def check_batch(model: str, images: object = None, params: dict[str, Any] | None = None) -> None:
-    """Refuse what MONAI Label would start a process for, that then fails where nobody looks.
+    """Refuse what MONAI Label would start a process for, that then fails without a message.
 
     Raises:
         HTTPException: 404 no such model or image, 400 impossible options.
@@ -89,7 +89,7 @@ class BatchRequest:
         )
 
     def choose(self, datastore: Datastore) -> list[str]:
-        """The ids of the scans, in order.
+        """Return the ids of the scans, in order.
 
         Raises:
             UnknownNameError: an id that is not in the datastore.
@@ -118,7 +118,7 @@ class PseudoLabelBatch(BatchInferTask):
     """Labels scans one after another: the model takes all cores, or the GPU, for each.
 
     MONAI Label runs it in a process of its own, shows its last lines at GET /batch/infer, and stops it by killing
-    that. An equal request goes on: scans that have a label by the same weights and options are passed over.
+    that. An equal request continues: scans that have a label by the same weights and options are skipped.
 
     Args:
         model: what predicts.
@@ -166,7 +166,7 @@ class PseudoLabelBatch(BatchInferTask):
                 return {"status": "kept"}
             if _is_a_persons(image, batch.label_tag, datastore):
                 raise InvalidRequestError(
-                    f"{image}: a person made or judged this label; use another label_tag"
+                    f"{image}: this label was made or reviewed by a person; use another label_tag"
                 )
             return self._label(image, batch, made_by, datastore, infer)
         except HTTPException as error:
@@ -200,14 +200,14 @@ class PseudoLabelBatch(BatchInferTask):
         return {"status": "done", **measures}
 
     def _made_by(self, batch: BatchRequest) -> dict[str, Any]:
-        """What decides a label besides the scan."""
+        """Return everything besides the scan that determines a label."""
         read = getattr(self._tasks.get(batch.model), "options_of", InferOptions.from_request)
         options = read(batch.options).prediction
         return {"task": batch.model, **provenance(self._model.spec, options)}
 
 
 def _is_done(image: str, tag: str, made_by: Mapping[str, Any], datastore: Datastore) -> bool:
-    """Whether a scan has a label that would come out the same."""
+    """Return whether a scan has a label that would come out the same."""
     info = datastore.get_label_info(image, tag)
     label, scan = Path(datastore.get_label_uri(image, tag)), Path(datastore.get_image_uri(image))
     known = info.get("provenance") if isinstance(info, Mapping) else None
@@ -217,7 +217,7 @@ def _is_done(image: str, tag: str, made_by: Mapping[str, Any], datastore: Datast
 
 
 def _is_a_persons(image: str, tag: str, datastore: Datastore) -> bool:
-    """Whether a batch would write over what an annotator submitted, accepted or rejected."""
+    """Return whether a batch would replace a label that an annotator submitted, accepted or rejected."""
     info = datastore.get_label_info(image, tag) if datastore.get_label_uri(image, tag) else None
     return tag != ORIGINAL and info is not None and info.get("status") != PSEUDO
 

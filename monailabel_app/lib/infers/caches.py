@@ -1,4 +1,4 @@
-"""Scans and results kept for the next click: the scans that were asked for last, and results on disk."""
+"""Scans and results kept for the next click: the last requested scans, and results on disk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RECENT = 2
 
 @dataclass(frozen=True)
 class ScanSource:
-    """Where a scan is read from.
+    """File, folder or datastore entry of a scan.
 
     Attributes:
         path: a NIfTI file or a folder of DICOM files.
@@ -44,14 +44,14 @@ class ScanSource:
 
 
 class RecentScans:
-    """The last few scans in memory, known by their content."""
+    """Last few scans in memory, known by their content."""
 
     def __init__(self) -> None:
         self._scans: OrderedDict[tuple[str, str], Image] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, source: ScanSource, content: str) -> Image:
-        """A scan, read if it is not in memory.
+        """Return a scan, which is read if it is not in memory.
 
         Args:
             source: where it is.
@@ -74,7 +74,9 @@ class RecentScans:
 
 
 def content_of(path: str) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files; "" if something cannot be read."""
+    """Return the SHA-256 of a file, or of the names and contents of a folder's files; "" if something
+    cannot be read.
+    """
     place = Path(path)
     try:
         if place.is_file():
@@ -92,7 +94,7 @@ def content_of(path: str) -> str:
 logger = logging.getLogger(__name__)
 
 SMALLEST = 2.0**-12
-"""What is below is stored as zero; also the largest error of a stored probability."""
+"""Probability below which zero is stored; also the largest error of a stored probability."""
 
 DEFAULT_MEGABYTES = 2000
 
@@ -106,7 +108,7 @@ _MAPS = ("predictive_entropy", "mutual_information", "lesion_variance")
 
 @dataclass(frozen=True, eq=False)
 class StoredResult:
-    """What the network said about a scan, packed.
+    """Packed output of the network for a scan.
 
     Attributes:
         arrays: by name, all of the shape of the box.
@@ -132,7 +134,7 @@ class StoredResult:
         return cls(arrays, {**about, **place, **known})
 
     def scores(self) -> Scores:
-        """The scores on the scan's grid."""
+        """Return the scores on the scan's grid."""
         labels = self._full("labels")
         return Scores(
             lesion_probability=self._full("lesion").astype(np.float32),
@@ -143,7 +145,7 @@ class StoredResult:
         )
 
     def maps(self) -> UncertaintyMaps | None:
-        """The maps on the scan's grid; None if the entry has none."""
+        """Return the maps on the scan's grid; None if the entry has none."""
         if not set(_MAPS) <= self.arrays.keys():
             return None
         return UncertaintyMaps(*(self._full(name).astype(np.float32) for name in _MAPS))
@@ -172,18 +174,18 @@ class ResultCache:
         self._most_bytes = most_bytes
 
     def has(self, key: str) -> bool:
-        """Whether there is an entry, readable or not."""
+        """Return whether there is an entry, readable or not."""
         return self._most_bytes > 0 and self._path(key).is_file()
 
     def get(self, key: str) -> StoredResult | None:
-        """The entry of a key; None when there is none that can be read."""
+        """Return the entry of a key; None when there is none that can be read."""
         path = self._path(key)
         if not self.has(key):
             return None
         try:
             stored = _read(path)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            logger.warning(f"A cached result cannot be read and is made again: {error!r}")
+            logger.warning(f"A cached result cannot be read and is computed again: {error!r}")
             with suppress(OSError):
                 path.unlink()
             return None
@@ -200,7 +202,7 @@ class ResultCache:
                 _write(temporary, stored)
             self._make_room()
         except OutputError as error:
-            logger.warning(f"A result is not kept for the next time: {error}")
+            logger.warning(f"A result could not be cached: {error}")
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{_SUFFIX}"
@@ -217,7 +219,7 @@ class ResultCache:
                 left -= size
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """When it was last used, its size and its path, of each entry."""
+        """Yield the time of last use, the size and the path of each entry."""
         for path in self._folder.glob(f"*{_SUFFIX}"):
             with suppress(OSError):  # another process was faster
                 status = path.stat()
@@ -229,7 +231,7 @@ def _half(values: np.ndarray) -> np.ndarray:
 
 
 def _box_of(arrays: Any) -> tuple[slice, slice, slice]:  # noqa: ANN401 - an iterable view of a dict
-    """The smallest box outside which all arrays are zero."""
+    """Return the smallest box outside which all arrays are zero."""
     sides: list[list[np.ndarray]] = [[], [], []]
     for array in arrays:
         used = array != 0

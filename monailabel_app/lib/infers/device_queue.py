@@ -1,4 +1,4 @@
-"""Taking turns: one inference at a time on each device, a bounded number that wait, none for clients that have left."""
+"""Queue of inferences: one at a time on each device, a bounded number waiting, none for clients that have left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _client: ContextVar[Request | None] = ContextVar("client", default=None)
 
 
 async def remember_client(request: Request) -> None:
-    """A dependency of routes whose work may have to wait.
+    """Remember the client of a request whose work may have to wait; a dependency of its route.
 
     A coroutine, so that it sets the variable in the request's own context, which its worker thread inherits.
     """
@@ -25,7 +25,7 @@ async def remember_client(request: Request) -> None:
 
 
 def client_gave_up() -> bool:
-    """Whether the connection of this thread's request was closed; False outside a request's thread."""
+    """Return whether the connection of this thread's request was closed; False outside a request's thread."""
     request = _client.get()
     if request is None:
         return False
@@ -42,7 +42,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class InferenceQueue:
-    """Lets one thread in at a time, in the order in which they came.
+    """Queue that admits one thread at a time, in the order of arrival.
 
     What takes memory, reading the scan included, belongs inside a turn.
 
@@ -60,13 +60,13 @@ class InferenceQueue:
 
     @contextmanager
     def turn(self, gave_up: Callable[[], bool] | None = None) -> Iterator[None]:
-        """Wait for a turn and hold it; a thread that holds it already goes on.
+        """Wait for a turn and hold it; a thread that holds it already continues.
 
         Args:
-            gave_up: asked now and then, and when the turn has come: whether nobody waits for the result any more.
+            gave_up: asked now and then, and when the turn has come: whether the client has left.
 
         Raises:
-            BusyError: too many wait, or `gave_up` said so.
+            BusyError: too many wait, or `gave_up` returned true.
         """
         if self._owner == threading.get_ident():
             yield
@@ -84,8 +84,8 @@ class InferenceQueue:
         with self._changed:
             if len(self._line) >= self._most_waiting and self._owner is not None:
                 raise BusyError(
-                    f"The server is busy: {len(self._line)} {self._what} are waiting, which is the most that may; "
-                    "ask again in a while."
+                    f"The server is busy: {len(self._line)} {self._what} are waiting, which is the maximum; "
+                    "try again later."
                 )
             self._line.append(place)
         try:

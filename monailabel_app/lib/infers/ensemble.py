@@ -1,4 +1,4 @@
-"""The task `segment_ensemble`: the lesion from all sequences of a session together."""
+"""Task `segment_ensemble`: the lesion from all sequences of a session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from strokelabel.inference.segment.scores import Prediction
 
 
 class SegmentEnsemble(PredictionTask):
-    """Answers 1 inside the lesion and 0 elsewhere, on the grid of the image that was asked for.
+    """Lesion mask (1 inside the lesion, 0 elsewhere) on the grid of the requested image.
 
     The sequences are those of the same BIDS subject and session in the datastore, or the NIfTI files of a session
     of MONAI Label; they must lie in one space, as those of one examination do.
@@ -31,7 +31,7 @@ class SegmentEnsemble(PredictionTask):
         self._config["sequence"] = ""
 
     def question(self, request: Mapping[str, Any], options: InferOptions) -> Question:
-        """The scan together with the other sequences.
+        """Return the question about the scan and the other sequences.
 
         Raises:
             InvalidRequestError: `sequence` is not a file of the session.
@@ -45,12 +45,12 @@ class SegmentEnsemble(PredictionTask):
         )
 
     def shown(self, prediction: Prediction) -> np.ndarray:
-        """The lesion mask."""
+        """Return the lesion mask."""
         return prediction.lesion_mask
 
 
 def _files_of_session(request: Mapping[str, Any]) -> list[ScanSource]:
-    """The NIfTI files of a session's folder, the one that `sequence` names (else the first) in front."""
+    """Return the NIfTI files of a session's folder, beginning with the one that `sequence` names."""
     folder = Path(request["image"])
     files = [p for p in sorted(folder.iterdir()) if _is_scan(p)] if folder.is_dir() else []
     wanted = request.get("sequence") or ""

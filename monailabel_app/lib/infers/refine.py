@@ -1,4 +1,4 @@
-"""The tasks `refine` and `refine_scribbles`: the current mask, corrected by what the annotator points at."""
+"""Tasks `refine` and `refine_scribbles`: the current mask, corrected by the annotator's prompts."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from strokelabel.metrics import label_lesions, volume_ml
 logger = logging.getLogger(__name__)
 
 STARTS = ("stored label", "prediction", "nothing")
-"""What is corrected when no mask comes with the request: the image's label (else its prediction), ..."""
+"""Mask to correct when none comes with the request: the image's label (else its prediction), ..."""
 
 
 class RefineLesion(InferTask):
-    """Answers the corrected mask, 1 inside the lesion and 0 elsewhere.
+    """Corrected mask, 1 inside the lesion and 0 elsewhere.
 
     Args:
         segmenter: scans and predictions, shared with the tasks that segment.
@@ -58,11 +58,11 @@ class RefineLesion(InferTask):
         self._segmenter = segmenter
 
     def is_valid(self) -> bool:
-        """Whether /info/ lists the task: always."""
+        """Return whether /info/ lists the task: always."""
         return True
 
     def info(self) -> dict[str, Any]:
-        """What /info/ says about the task."""
+        """Return the task's entry in /info/."""
         return {**super().info(), "label_colors": {LESION_NAME: list(CLASS_COLORS[LESION_NAME])}}
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -107,7 +107,7 @@ class RefineLesion(InferTask):
         painted: PaintedFile | None,
         options: InferOptions,
     ) -> tuple[np.ndarray, np.ndarray | None, str]:
-        """The mask to correct, the lesion's probability if it is known already, and where the mask came from."""
+        """Return the mask to correct, the lesion's probability if it is known, and the origin of the mask."""
         start = as_choice(request.get("start"), "start", STARTS)
         question = self._segmenter.ask([source], options.prediction, options.device)
         if painted is not None and painted.mask is not None:
@@ -126,13 +126,13 @@ class RefineLesion(InferTask):
 
 
 def _stored_lesion(stored: tuple[str, Mapping[str, Any]], scan: Image) -> np.ndarray | None:
-    """The lesion (i, j, k) in a stored label, by what is known about it; None if it names only other classes."""
+    """Return the lesion (i, j, k) in a stored label, by its information; None if it names only other classes."""
     path, info = stored
     return lesion_mask(read_on_grid(Path(path), scan, named_values(info)), info)
 
 
 def _painted_file(request: Mapping[str, Any], scan: Image) -> PaintedFile | None:
-    """The label file of a request; viewers also send the name of a label as "label", which is none."""
+    """Return the label file of a request; viewers also send the name of a label as "label", which is ignored."""
     label = request.get("label")
     if not isinstance(label, str) or not is_upload(Path(label)):
         return None

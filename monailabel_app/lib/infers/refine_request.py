@@ -1,4 +1,4 @@
-"""The prompts of a request: points under the names that viewers send, and painted labels as files."""
+"""Prompts of a request: points under the names that viewers send, and painted labels as files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _KEPT = {"painted_lesion": LESION, "painted_not_lesion": NOT_LESION}
 """Names under which a client may send what was painted in earlier rounds."""
 
 _STOCK_VALUES = {1: LESION_NAME, 2: "background_scribbles", 3: "foreground_scribbles"}
-"""What MONAI Label's scribbles tasks take values for when the request does not say."""
+"""Values that MONAI Label's scribbles tasks use when the request names none."""
 
 
 @dataclass(frozen=True, eq=False)
 class PaintedFile:
-    """What a label file says, each (i, j, k) on the scan's grid or None.
+    """Contents of a label file, each (i, j, k) on the scan's grid or None.
 
     Attributes:
         mask: boolean, the current lesion.
@@ -72,7 +72,7 @@ def read_painted(path: Path, scan: Image, label_info: object, selected: object) 
 
 
 def _names(label_info: object) -> dict[int, str]:
-    """Name of each value."""
+    """Return the name of each value."""
     if not label_info:
         return _STOCK_VALUES
     try:
@@ -84,7 +84,7 @@ def _names(label_info: object) -> dict[int, str]:
 
 
 def _painted(labels: np.ndarray, names: Mapping[int, str], meaning: Mapping[str, int]) -> np.ndarray | None:
-    """Labels 0, 1 and 2 of the values whose names have a meaning; None if none was drawn."""
+    """Return the labels 0, 1 and 2 of the values with known names; None if none was drawn."""
     painted = np.zeros(labels.shape, np.uint8)
     for value, name in names.items():
         if name in meaning:
@@ -93,7 +93,7 @@ def _painted(labels: np.ndarray, names: Mapping[int, str], meaning: Mapping[str,
 
 
 def request_label_info(request: Mapping[str, Any]) -> object:
-    """The request's `label_info`, if it is a list."""
+    """Return the request's `label_info`, if it is a list."""
     info = request.get("label_info")
     return info if isinstance(info, list) else None
 
@@ -107,7 +107,7 @@ _OTHER_KEYS = ("background", *(n for n in CLASS_NAMES if n not in ("background",
 
 
 def read_prompts(request: Mapping[str, Any], painted: PaintedFile | None) -> Prompts:
-    """The prompts of a request: strokes, then lesion clicks, then others, then regions and islands.
+    """Return the prompts of a request: strokes, then lesion clicks, then others, then regions and islands.
 
     Args:
         request: lists of voxels [i, j, k] under "foreground" (or "lesion"), "background" (or a tissue's name),
@@ -130,7 +130,7 @@ def read_prompts(request: Mapping[str, Any], painted: PaintedFile | None) -> Pro
 
 
 def read_region_of_interest(request: Mapping[str, Any], shape: Voxel) -> tuple[slice, ...] | None:
-    """The box outside which nothing may change, from "roi": first and last voxel along i, j and k.
+    """Return the box outside which the mask does not change, from "roi": first and last voxel along i, j and k.
 
     Raises:
         InvalidRequestError: not six whole numbers.
@@ -147,7 +147,7 @@ def read_region_of_interest(request: Mapping[str, Any], shape: Voxel) -> tuple[s
 
 
 def limited_to(region: tuple[slice, ...] | None, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """A mask that is `after` within a region of interest and `before` outside it."""
+    """Return a mask that is `after` within a region of interest and `before` outside it."""
     if region is None:
         return after
     limited = before.astype(after.dtype)

@@ -1,4 +1,4 @@
-"""The options of a request, from whatever type a viewer sends them as.
+"""Options of a request, converted from the types that viewers send.
 
 Viewers show the defaults of /info/ as tables and send every value back: numbers as strings, zero and false as
 "", lists whole or their first item. An empty value therefore means the default.
@@ -16,13 +16,13 @@ from lib.request_values import as_choice, as_device, as_flag, as_number, first_o
 from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
 LIKELIEST = "likeliest class"
-"""The threshold that means: lesion where that is the likeliest of all classes."""
+"""Threshold for the most likely class: lesion where no other class is more likely."""
 
 RESULTS = ("mask", "probability", "uncertainty")
-"""What the answer's file may hold."""
+"""Possible contents of the answer's file."""
 
 UNCERTAINTIES = ("mutual information", "predictive entropy", "lesion variance")
-"""Which map `result` "uncertainty" is; see `strokelabel.inference.several_passes.UncertaintyMaps`."""
+"""Maps of `result` "uncertainty"; see `strokelabel.inference.several_passes.UncertaintyMaps`."""
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
@@ -30,7 +30,7 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "flo
 
 @dataclass(frozen=True)
 class InferOptions:
-    """What a client may choose for one segmentation.
+    """Options of a client for one segmentation.
 
     Attributes:
         device: "cpu", "cuda" or "cuda:<n>".
@@ -81,7 +81,7 @@ class InferOptions:
 
 
 def default_config() -> dict[str, Any]:
-    """The options that viewers show, with their defaults."""
+    """Return the options that viewers show, with their defaults."""
     tenths = [f"0.{tenth}" for tenth in range(1, 10)]
     return {
         "device": device_list(),
@@ -99,7 +99,7 @@ def default_config() -> dict[str, Any]:
 
 
 def _ct_window(request: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The bounds in Hounsfield units to clip a CT to; None for other scans."""
+    """Return the bounds in Hounsfield units to clip a CT to; None for other scans."""
     low = as_number(request.get("ct_low"), "ct_low", CT_WINDOW_HU[0])
     high = as_number(request.get("ct_high"), "ct_high", CT_WINDOW_HU[1])
     return (low, high) if as_flag(request.get("ct"), "ct", default=False) else None

@@ -1,4 +1,4 @@
-"""Writing a mask or a map to the file that an answer carries, and how sure the model is of it."""
+"""Writing the mask or map of an answer, and its mean confidence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def mean_confidence(prediction: Prediction) -> float | None:
-    """Mean lesion probability inside the mask; None where there is no lesion."""
+    """Return the mean lesion probability inside the mask; None where there is no lesion."""
     lesion = prediction.lesion_mask > 0
     return round(float(prediction.lesion_probability[lesion].mean()), 4) if lesion.any() else None
 
@@ -28,7 +28,7 @@ def write_result(values: np.ndarray, image: Image, options: InferOptions) -> str
     """Write labels, or a map (both i, j, k), onto the grid of their image.
 
     Args:
-        values: floats are a map and written as float32; anything else is labels of the type that was asked for.
+        values: floats are a map and written as float32; anything else is labels of the requested type.
         image: the scan.
         options: format, type and compression.
 

@@ -1,4 +1,4 @@
-"""The tasks `segment`, `segment_accurate` and `segment_tissues`."""
+"""Tasks `segment`, `segment_accurate` and `segment_tissues`."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}
 
 
 class SegmentLesion(PredictionTask):
-    """Answers 1 inside the lesion and 0 elsewhere, after one pass of the network."""
+    """Lesion mask (1 inside the lesion, 0 elsewhere) from one pass of the network."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__(segmenter, dict(LESION_LABELS), "Stroke lesion in a brain scan of any contrast")
 
     def shown(self, prediction: Prediction) -> np.ndarray:
-        """The lesion mask."""
+        """Return the lesion mask."""
         return prediction.lesion_mask
 
 
 class SegmentLesionAccurately(PredictionTask):
-    """The same from the mean over all flips that the network was trained with, which takes as many times longer."""
+    """Segmentation of the lesion from the mean over all flips of the training, which takes as many times longer."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         description = "Stroke lesion from the mean over flips of the scan: slower, and more exact"
         super().__init__(segmenter, dict(LESION_LABELS), description, fixed=["tta"])
 
     def options_of(self, request: Mapping[str, Any]) -> InferOptions:
-        """The options of a request, with flips."""
+        """Return the options of a request, with flips."""
         return with_all_flips(super().options_of(request))
 
     def shown(self, prediction: Prediction) -> np.ndarray:
-        """The lesion mask."""
+        """Return the lesion mask."""
         return prediction.lesion_mask
 
 
 class SegmentTissues(PredictionTask):
-    """Answers the class of each voxel: 0 background, then the tissues and the lesion in the model's order."""
+    """Class of each voxel: 0 background, then the tissues and the lesion in the model's order."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         names = segmenter.model.spec.class_names
@@ -52,5 +52,5 @@ class SegmentTissues(PredictionTask):
         super().__init__(segmenter, labels, "Brain tissues and stroke lesion in a brain scan of any contrast")
 
     def shown(self, prediction: Prediction) -> np.ndarray:
-        """The class map."""
+        """Return the class map."""
         return prediction.labels

@@ -1,4 +1,4 @@
-"""What all infer tasks ask: scores of a scan, from the cache or from the network, in turn."""
+"""Scores of a scan, from the cache or from the network, for all infer tasks in turn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from strokelabel.io.images import Image
 from strokelabel.registry import ModelSpec
 
 Kind = Literal["plain", "views"]
-"""Whether the network is asked once (or over flips, by `tta`), or in several views for maps of uncertainty."""
+"""Kind of scores: from one pass (or over flips, by `tta`), or from several views for maps of uncertainty."""
 
 _DECIDED_LATER = (
     "threshold",
@@ -42,7 +42,7 @@ _DECIDED_LATER = (
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the network; equal questions have equal answers.
+    """Question to the network; equal questions have equal answers.
 
     Attributes:
         sources: the scan, and the other sequences that are predicted with it.
@@ -63,7 +63,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The answer: the scan, what the network says about it, and whether that was known already."""
+    """Answer: the scan, the network's output for it, and whether that was cached."""
 
     image: Image
     result: StoredResult
@@ -71,7 +71,7 @@ class Found:
 
 
 class Segmenter:
-    """Finds what the served model says about scans.
+    """Scores of scans by the served model.
 
     Args:
         model: the model.
@@ -95,13 +95,13 @@ class Segmenter:
         kind: Kind = "plain",
         ensemble: bool = False,
     ) -> Question:
-        """A question about a scan and, for an ensemble, other sequences."""
+        """Return a question about a scan and, for an ensemble, other sequences."""
         contents = tuple(content_of(source.path) for source in sources)
         return Question(tuple(sources), contents, options, device, kind, ensemble)
 
     @contextmanager
     def answering(self, question: Question) -> Iterator[Found]:
-        """The answer to a question, and the turn in which it is used: what is made of it takes memory too.
+        """Yield the answer to a question, and keep the turn while it is used, since that takes memory too.
 
         Raises:
             BusyError: too many wait.
@@ -114,7 +114,7 @@ class Segmenter:
 
     @contextmanager
     def correcting(self, source: ScanSource) -> Iterator[Image]:
-        """A scan, and a turn to correct its mask in; `find` may be asked meanwhile.
+        """Yield a scan, and a turn to correct its mask in; `find` may be asked meanwhile.
 
         Raises:
             BusyError: too many wait.
@@ -125,7 +125,7 @@ class Segmenter:
             yield self._recent.get(source, content)
 
     def find(self, question: Question) -> Found:
-        """The answer to a question, within a turn.
+        """Return the answer to a question, within a turn.
 
         Raises: as `answering`.
         """
@@ -142,7 +142,7 @@ class Segmenter:
             return Found(image, stored, cached=False)
 
     def known_probability(self, question: Question) -> np.ndarray | None:
-        """The lesion's probability (i, j, k) of a scan that was segmented already; None of any other."""
+        """Return the lesion's probability (i, j, k) of a scan that has been segmented; None for any other."""
         stored = self._cache.get(_key(question, self.model.spec))
         return stored.scores().lesion_probability if stored is not None else None
 
@@ -155,7 +155,7 @@ class Segmenter:
 
 
 def _key(question: Question, spec: ModelSpec) -> str:
-    """Name of the cache entry of a question to a model."""
+    """Return the name of the cache entry of a question to a model."""
     options = {key: value for key, value in asdict(question.options).items() if key not in _DECIDED_LATER}
     decides = {
         "version": strokelabel.__version__,
@@ -170,7 +170,7 @@ def _key(question: Question, spec: ModelSpec) -> str:
 
 
 def _ask_network(predictor: Predictor, question: Question, image: Image) -> StoredResult:
-    """The answer of the network itself.
+    """Return the answer of the network, without the cache.
 
     Raises:
         StrokeLabelError: there is not enough memory.

@@ -1,4 +1,4 @@
-"""What the infer tasks that segment have in common: one question, shown in several ways."""
+"""Common base of the infer tasks that segment: one question, shown in several ways."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class PredictionTask(InferTask):
-    """Segments a scan and answers with a mask, or a map, on the scan's own grid.
+    """Task that segments a scan and answers with a mask or a map on the scan's own grid.
 
     Args:
         segmenter: what segments.
@@ -43,10 +43,10 @@ class PredictionTask(InferTask):
 
     @abstractmethod
     def shown(self, prediction: Prediction) -> np.ndarray:
-        """The labels (i, j, k) that this task answers with."""
+        """Return the labels (i, j, k) of this task."""
 
     def options_of(self, request: Mapping[str, Any]) -> InferOptions:
-        """The options of a request.
+        """Return the options of a request.
 
         Raises:
             InvalidRequestError, OptionError: saying what was expected of which option.
@@ -54,7 +54,7 @@ class PredictionTask(InferTask):
         return InferOptions.from_request(request)
 
     def question(self, request: Mapping[str, Any], options: InferOptions) -> Question:
-        """What a request asks of the network.
+        """Return the question to the network that a request needs.
 
         Raises:
             InvalidRequestError: it names a sequence that is not there.
@@ -63,11 +63,11 @@ class PredictionTask(InferTask):
         return self._segmenter.ask([source], options.prediction, options.device, kind_of(options))
 
     def is_valid(self) -> bool:
-        """Whether /info/ lists the task: always, since a server without its model does not start."""
+        """Return whether /info/ lists the task: always, since a server without its model does not start."""
         return True
 
     def info(self) -> dict[str, Any]:
-        """What /info/ says about the task: what every viewer reads, and colours and the model for ours."""
+        """Return the task's entry in /info/: the keys that every viewer reads, and colours and the model for ours."""
         spec = self._segmenter.model.spec
         model = {"name": spec.name, "version": spec.version}
         return {**super().info(), "label_colors": self._colors(), "model": model}
@@ -99,7 +99,7 @@ class PredictionTask(InferTask):
         return file, {**answer, "latencies": _latencies(began, asked, ended)}
 
     def _values(self, prediction: Prediction, found: Found, options: InferOptions) -> np.ndarray:
-        """The voxels of the answer's file."""
+        """Return the voxels of the answer's file."""
         if options.result == "mask":
             return self.shown(prediction)
         if options.result == "probability":
@@ -129,12 +129,12 @@ class PredictionTask(InferTask):
 
 
 def kind_of(options: InferOptions) -> Any:  # noqa: ANN401 - a literal of two words
-    """Whether the network is asked once or in several views."""
+    """Return the kind of a question: one pass, or several views."""
     return "views" if options.result == "uncertainty" else "plain"
 
 
 def with_all_flips(options: InferOptions) -> InferOptions:
-    """The options, with all flips that the network was trained with."""
+    """Return the options, with all flips that the network was trained with."""
     return replace(options, prediction=replace(options.prediction, tta=True))
 
 
@@ -146,7 +146,7 @@ def _check_label_is_a_mask(request: Mapping[str, Any], options: InferOptions) ->
 
 
 def _latencies(began: float, asked: float, ended: float) -> dict[str, float]:
-    """Seconds spent, under the names that MONAI Label uses; waiting and reading are part of its "infer" here."""
+    """Return the seconds of each step, under MONAI Label's names; waiting and reading are part of its "infer" here."""
     spans = {"infer": asked - began, "write": ended - asked, "total": ended - began}
     return {name: round(seconds, 3) for name, seconds in spans.items()} | dict.fromkeys(
         ("pre", "invert", "post"), 0.0

@@ -1,4 +1,4 @@
-"""Which infer tasks there are."""
+"""List of the infer tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.request_values import as_number
 def make_infers(
     model: ServedModel, app_dir: str, studies: str, conf: Mapping[str, str]
 ) -> dict[str, InferTask]:
-    """The infer tasks around one model, one cache and one queue per device.
+    """Return the infer tasks around one model, one cache and one queue per device.
 
     `--conf cache_mb N` bounds the results that are kept on disk, in megabytes (0: none); `--conf queue N` the
     requests that may wait.

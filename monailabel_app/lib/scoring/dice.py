@@ -1,4 +1,4 @@
-"""The scoring method `dice`: how well the predicted lesion fits the one that was submitted."""
+"""Scoring method `dice`: agreement of the predicted lesion with the submitted one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUBMITTED, _PREDICTED = DefaultLabelTag.FINAL, DefaultLabelTag.ORIGINAL
 
 
 class DiceScoring(StoredScoring):
-    """Compares the final label of each scan with the original one, where both are there.
+    """Comparison of the final label of each scan with the original one, where both exist.
 
     Two empty masks score 1, one empty mask 0. A label that cannot be compared (another shape or place, a damaged file)
     gets no number but a reason, and the others are scored nevertheless.
@@ -32,7 +32,7 @@ class DiceScoring(StoredScoring):
         super().__init__("Dice of the predicted lesion (tag original) with the submitted one (tag final)")
 
     def is_due(self, datastore: Datastore) -> bool:
-        """Whether labels came or changed since they were scored."""
+        """Return whether labels were added or changed since they were scored."""
         return any(_stored(datastore, image) != _stamp(datastore, image) for image in _with_both(datastore))
 
     @answered_as_http()
@@ -65,7 +65,7 @@ class DiceScoring(StoredScoring):
 
 
 def _details(datastore: Datastore, image: str) -> dict[str, Any]:
-    """The Dice, volumes in ml and labels' state, or a reason; as JSON holds it."""
+    """Return Dice, volumes in ml and labels' state, or a reason, for JSON."""
     from strokelabel.reports.annotations.changes import compare, read_lesion
 
     stamp = _stamp(datastore, image)
@@ -83,7 +83,7 @@ def _details(datastore: Datastore, image: str) -> dict[str, Any]:
 
 
 def _with_both(datastore: Datastore) -> list[str]:
-    """Ids of the images with a final and an original label."""
+    """Return the ids of the images with a final and an original label."""
     labelled = sorted(datastore.get_labeled_images())
     return [image for image in labelled if datastore.get_label_uri(image, _PREDICTED)]
 

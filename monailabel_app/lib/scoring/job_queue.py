@@ -24,7 +24,7 @@ _one_at_a_time = threading.Lock()  # requests come in several threads
 
 
 class QueuedScoring(MONAILabelApp):
-    """Starts scoring where somebody uses it: asked for, for a strategy that needs it, and to keep scores up to date."""
+    """Queue of scoring jobs: on request, for a strategy that needs them, and to keep scores up to date."""
 
     def async_scoring(self, method: str | None, params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Queue scoring.
@@ -88,6 +88,6 @@ def queue_scoring(app: MONAILabelApp, method: str, options: dict[str, Any] | Non
 
 
 def is_under_way(method: str) -> bool:
-    """Whether a job of a method runs or waits."""
+    """Return whether a job of a method runs or waits."""
     states = (_WAITING, _RUNNING)
     return any(t["status"] in states and t["request"].get("method") == method for t in tasks(_KIND))

@@ -1,4 +1,4 @@
-"""What scoring methods have in common."""
+"""Common base of the scoring methods."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StoredScoring(ScoringMethod):
 
     @abstractmethod
     def is_due(self, datastore: Datastore) -> bool:
-        """Whether a run would change anything."""
+        """Return whether a run would change anything."""
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Whether a run that nobody asked for is wanted when it is due."""
+        """Return whether to run automatically when it is due."""
         return False
 
 
@@ -34,7 +34,7 @@ def lower_priority() -> None:
 
 
 def say(line: str) -> None:
-    """A line of standard output, which the server shows at GET /scoring/."""
+    """Print a line, which the server shows at GET /scoring/."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Which scoring methods there are."""
+"""List of the scoring methods."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.scoring.uncertainty import UncertaintyScoring
 
 
 def make_scoring_methods(model: ServedModel) -> dict[str, ScoringMethod]:
-    """The methods, by name.
+    """Return the methods, by name.
 
     Args:
         model: whose active weights score.

@@ -1,4 +1,4 @@
-"""What scoring leaves in the info of an image, and how it is read again.
+"""Results of scoring in the info of an image: written and read.
 
 Clients may write anything into an image's info, so nothing in it is taken for granted. `None` stands where there is
 no number: NaN would make every later listing of the datastore fail.
@@ -20,7 +20,7 @@ UNCERTAINTY = "uncertainty"
 
 @dataclass(frozen=True)
 class UncertaintyRecord:
-    """How unsure some weights are about a scan.
+    """Uncertainty of some weights about a scan.
 
     Attributes:
         weights_sha256: of the weights that scored it.
@@ -39,16 +39,16 @@ class UncertaintyRecord:
     scored: int
 
     def as_info(self) -> dict[str, Any]:
-        """An update for an image's info."""
+        """Return an update for an image's info."""
         return {UNCERTAINTY: asdict(self) | {"descriptor": list(self.descriptor)}}
 
     def fits(self, weights_sha256: str, file: str) -> bool:
-        """Whether it is about these weights and this state of the file."""
+        """Return whether it is about these weights and this state of the file."""
         return self.weights_sha256 == weights_sha256 and self.file == file
 
 
 def read_record(info: Mapping[str, Any]) -> UncertaintyRecord | None:
-    """The record in an image's info; None when there is none, or it is not what scoring wrote."""
+    """Return the record in an image's info; None when there is none, or it was not written by scoring."""
     entry = info.get(UNCERTAINTY)
     if not isinstance(entry, dict) or not isinstance(entry.get("weights_sha256"), str):
         return None
@@ -66,7 +66,7 @@ def read_record(info: Mapping[str, Any]) -> UncertaintyRecord | None:
 
 
 def file_stamp(path: str) -> str:
-    """Something that changes when a file, or a folder of DICOM files, does; "" when it is gone."""
+    """Return a value that changes when a file, or a folder of DICOM files, does; "" when it is gone."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def file_stamp(path: str) -> str:
 
 
 def image_stamp(datastore: Datastore, image: str) -> str:
-    """`file_stamp` of an image; its id where images never change, so that none is fetched for it.
+    """Return the `file_stamp` of an image; its id where images never change, so that none is downloaded for it.
 
     Raises:
         HTTPException: the datastore cannot say.

@@ -1,4 +1,4 @@
-"""The scoring method `uncertainty`: how unsure the active weights are about each scan."""
+"""Scoring method `uncertainty`: uncertainty of the active weights about each scan."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _UNAVAILABLE = 503
 class UncertaintyScoring(StoredScoring):
     """Scores every scan that has no score by the active weights, those without a label first.
 
-    Each score is stored as soon as it is there, so that a run that was stopped goes on where it was. When other
-    weights become active meanwhile, it goes on with those.
+    Each score is stored as soon as it is there, so that a run that was stopped continues where it was. When other
+    weights become active meanwhile, it continues with those.
 
     Args:
         model: whose active weights score.
@@ -41,16 +41,16 @@ class UncertaintyScoring(StoredScoring):
 
     def __init__(self, model: ServedModel) -> None:
         super().__init__(
-            "How unsure the model is about each scan; the strategies uncertainty and diversity use it"
+            "Uncertainty of the model about each scan; the strategies uncertainty and diversity use it"
         )
         self._model = model
 
     def is_due(self, datastore: Datastore) -> bool:
-        """Whether some scan has no score by the active weights."""
+        """Return whether some scan has no score by the active weights."""
         return next(self._pending(datastore, self._model.spec.sha256), None) is not None
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        """Return whether scores were requested before: only then they are kept up to date automatically."""
         infos = (datastore.get_image_info(image) for image in datastore.list_images())
         return any(read_record(info) is not None for info in infos)
 
@@ -73,7 +73,7 @@ class UncertaintyScoring(StoredScoring):
             lower_priority()
         outcome = _Outcome(os.getppid())
         while not self._score_all(device, datastore, outcome):
-            say("other weights are active now: scoring goes on with those")
+            say("other weights are active now: scoring continues with those")
         return {"scored": outcome.scored, "failed": outcome.failed, "weights_sha256": self._model.spec.sha256}
 
     def _score_all(self, device: str, datastore: Datastore, outcome: _Outcome) -> bool:
@@ -83,7 +83,7 @@ class UncertaintyScoring(StoredScoring):
         predictor = _load(spec, device) if images else None
         for number, image in enumerate(images, start=1):
             if os.getppid() != outcome.parent:
-                say("the server is gone: scoring stops, the next run goes on from here")
+                say("the server has stopped: scoring stops, the next run continues from here")
                 return True
             if self._model.spec.sha256 != spec.sha256:
                 return False
@@ -95,7 +95,7 @@ class UncertaintyScoring(StoredScoring):
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
-        """Ids of the scans without a score by these weights; those without a label first."""
+        """Yield the ids of the scans without a score by these weights; those without a label first."""
         unlabelled = sorted(datastore.get_unlabeled_images())
         rest = sorted(set(datastore.list_images()) - set(unlabelled))
         for image in [*unlabelled, *rest]:
@@ -106,7 +106,7 @@ class UncertaintyScoring(StoredScoring):
 
 @dataclass
 class _Outcome:
-    """What a run has done so far.
+    """Counts of a run so far.
 
     Attributes:
         parent: the process that started it.
@@ -133,7 +133,7 @@ def _load(spec: ModelSpec, device: str) -> Predictor:
 
 
 def _score(predictor: Predictor, weights: str, image: str, datastore: Datastore) -> UncertaintyRecord:
-    """A record with a score, or with the reason why there is none."""
+    """Return a record with a score, or with the reason why there is none."""
     from strokelabel.selection.descriptor import score_scan
 
     stamp, now = image_stamp(datastore, image), int(time.time())

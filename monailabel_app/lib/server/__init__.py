@@ -1,4 +1,4 @@
-"""The server around the app: what is checked, refused, logged and run beside it.
+"""Server around the app: checks, refusals, logs and tasks.
 
 Put in place by `startup` while MONAI Label's server starts.
 """

@@ -1,4 +1,4 @@
-"""Answers to requests that fail: always JSON with one sentence."""
+"""Answers to failed requests: always JSON with one sentence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PlainJSONResponse(JSONResponse):
 
 
 def refusal(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer like those of FastAPI's HTTPException.
+    """Return an answer like those of FastAPI's HTTPException.
 
     Args:
         status: HTTP status.

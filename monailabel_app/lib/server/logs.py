@@ -1,4 +1,4 @@
-"""Logs that may be shown to whoever runs the server: no patient names, no file paths, no bodies of requests."""
+"""Logs that may be shown to the owner of the server: no patient names, no file paths, no bodies of requests."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _SALT = secrets.token_bytes(16)  # of this process: ids cannot be guessed from t
 
 
 def short_hash(image_id: str) -> str:
-    """What stands for an image id in the log of one run of the server."""
+    """Return the hash that replaces an image id in the log of one run of the server."""
     return "id-" + hashlib.blake2s(image_id.encode("utf-8", "replace"), key=_SALT, digest_size=5).hexdigest()
 
 
 class Redaction:
-    """Takes ids of images and paths of files out of messages.
+    """Filter that removes ids of images and paths of files from messages.
 
     Args:
         known_ids: gives the ids at the time of the message.
@@ -48,7 +48,7 @@ class Redaction:
         self._known_ids = known_ids
 
     def __call__(self, text: str) -> str:
-        """The message, on one line, without them."""
+        """Return the message, on one line, without them."""
         for image_id in sorted((name for name in self._known_ids() if name in text), key=len, reverse=True):
             text = text.replace(image_id, short_hash(image_id))
         return _PATH.sub("<path>", " ".join(text.split()))
@@ -72,7 +72,7 @@ class JsonLines(logging.Formatter):
 
 
 class Readable(logging.Formatter):
-    """The same for a person at the terminal."""
+    """Formatter for a person at the terminal."""
 
     def __init__(self, redact: Redaction) -> None:
         super().__init__()
@@ -88,14 +88,14 @@ class Readable(logging.Formatter):
 
 
 def message_of(record: logging.LogRecord, redact: Redaction) -> str:
-    """The message; of libraries, which write requests and file names into theirs, only where it came from."""
+    """Return the message; for libraries, whose messages may contain requests and file names, only its origin."""
     if not record.name.startswith(_OURS):
         return f"{record.module}.{record.funcName}, line {record.lineno}"
     return redact(record.getMessage())
 
 
 def describe(error: BaseException) -> str:
-    """Kind of an exception and the innermost lines that it passed, without its message."""
+    """Return the kind of an exception and the innermost lines that it passed, without its message."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     return f"{type(error).__name__} at " + " < ".join(
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
@@ -153,7 +153,7 @@ def _install(handlers: list[logging.Handler]) -> None:
 
 
 def last_lines(file: Path, count: int) -> str:
-    """The last lines of a log file, read from its end; "" when there is none."""
+    """Return the last lines of a log file, read from its end; "" when there is none."""
     most = 2**20
     try:
         with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""What the owner of a server may choose about its safety: `--conf KEY VALUE`, and the environment."""
+"""Security settings of the server's owner: `--conf KEY VALUE`, and the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ServerOptions:
     """Choices of the server's owner.
 
     Attributes:
-        token: what clients must send as `Authorization: Bearer`; "" when nothing is asked for.
+        token: what clients must send as `Authorization: Bearer`; "" for none.
         origins: web pages of other addresses that may call the server, as "https://host[:port]".
         hosts: names beside localhost by which a server on a loopback address may be called.
         most_upload_bytes: of one request.
@@ -56,7 +56,7 @@ class ServerOptions:
 
 
 class ServedApp(Protocol):
-    """The part of the app that its server uses.
+    """Part of the app that its server uses.
 
     Attributes:
         version: of StrokeLabel.
@@ -80,7 +80,7 @@ class ServedApp(Protocol):
 
 
 def read_token(conf: Mapping[str, str]) -> str:
-    """The token of the environment or of a file; "" when there is none.
+    """Return the token of the environment or of a file; "" when there is none.
 
     It is not taken from the command line, which every user of the machine can list, and which MONAI Label logs.
 

@@ -1,4 +1,4 @@
-"""Everything that stands between the network and the app, put in place while the server starts.
+"""Middleware, routes and tasks of the server, installed while it starts.
 
 The app is built within the server's own start-up, before the first request. What is put in here therefore holds for
 a plain `monailabel start_server` as well as for `strokelabel serve`.
@@ -42,7 +42,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
     replace_routes(server, *first)
     answer_errors(server)
     server.user_middleware = middleware(options)
-    server.middleware_stack = None  # built anew at the first request
+    server.middleware_stack = None  # rebuilt at the first request
     limiter = current_default_thread_limiter()
     limiter.total_tokens = long_at_once(options.queue) + UPLOADS_AT_ONCE + SPARE_THREADS
     report_processes_that_do_not_start()
@@ -51,7 +51,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
 
 
 def middleware(options: ServerOptions) -> list[Middleware]:
-    """What a request passes, from the outside in."""
+    """Return the middleware of a request, from the outside in."""
     passed = [
         Middleware(AccessLog),
         Middleware(AddressGuard, hosts=options.hosts, origins=options.origins),

@@ -40,7 +40,7 @@ def end_tasks() -> None:
         try:
             process.kill()
         except psutil.Error:
-            logger.debug("A task ended by itself")
+            logger.debug("A task ended unexpectedly")
 
 
 def _then(before: Any) -> Callable[[int, FrameType | None], None]:  # noqa: ANN401 - what getsignal returns
@@ -94,12 +94,12 @@ def start(
 
 
 def under_way(kind: str) -> list[dict[str, Any]]:
-    """Tasks that wait or run in processes of their own."""
+    """Return the tasks that wait or run in processes of their own."""
     return [task for task in list(utils.tasks(kind)) if task["status"] in _UNDER_WAY]
 
 
 def status(kind: str, everything: bool = False, only_running: bool = False) -> Any:  # noqa: ANN401
-    """The latest task, or all, as MONAI Label answers; of those under way, the one that runs or will run next.
+    """Return the latest task, or all, as MONAI Label answers; of those under way, the one that runs or will run next.
 
     Raises:
         HTTPException: 404 when there is none.
@@ -125,13 +125,15 @@ def stop(kind: str) -> dict[str, Any] | None:
 
 
 def _is_about_to_start(kind: str) -> bool:
-    """Whether tasks wait and none runs: the process of one just submitted does not exist yet, or is not yet noted."""
+    """Return whether tasks wait and none runs: the process of one just submitted does not exist yet, or is not noted
+    yet.
+    """
     waiting = under_way(kind)
     return bool(waiting) and all(task["status"] != "RUNNING" for task in waiting)
 
 
 def shown(task: Any) -> Any:  # noqa: ANN401
-    """A copy of a task's description, which its own thread goes on changing."""
+    """Return a copy of a task's description, which its own thread keeps changing."""
     if isinstance(task, dict) and "details" in task:
         return {**task, "details": list(task["details"])}
     return task

@@ -1,4 +1,4 @@
-"""The images and labels of a studies folder: found, listed, checked, kept, reviewed.
+"""Images and labels of a studies folder: search, checks, storage and review.
 
 What a PACS holds is in `dicomweb`; requests are answered in `server`.
 """

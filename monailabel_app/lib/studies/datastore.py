@@ -1,4 +1,4 @@
-"""The images and labels of a studies folder."""
+"""Images and labels of a studies folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from strokelabel.io.atomic import atomic_path
 
 
 class LabelDatastore(LocalDatastore):
-    """The part of the datastore that keeps labels; every change is one of the table on disk.
+    """Part of the datastore that keeps labels; every change is one of the table on disk.
 
     Attributes:
         _root: the studies folder.
@@ -127,7 +127,7 @@ class LabelDatastore(LocalDatastore):
             labels = table.objects[label_id].labels
             self._kept.remove(self._paths, label_id, label_tag, labels.pop(label_tag))
             if label_tag == FINAL and labels.get(ORIGINAL, entry).info.get("status") in (ACCEPTED, CORRECTED):
-                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # nobody has reviewed it any more
+                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # its review no longer counts
 
     @answered_as_http()
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ class LabelDatastore(LocalDatastore):
 
     @answered_as_http()
     def label_history(self, image_id: str, tag: str) -> list[dict[str, Any]]:
-        """The versions of a label, newest first; that of a deleted label says when it was deleted.
+        """Return the versions of a label, newest first; that of a deleted label has the time of deletion.
 
         Raises:
             HTTPException: 404 unknown image, 400 unusable tag.
@@ -232,7 +232,7 @@ class StudiesDatastore(LabelDatastore):
     """MONAI Label's local datastore that also finds scans in sub-folders (BIDS), and checks what it is given.
 
     What it keeps on disk is MONAI Label's: datastore_v2.json and labels/<tag>/<id>.nii.gz. Paths of images
-    are found anew in the folder at each start and change, never read from that file, which clients edit.
+    are searched again in the folder at each start and change, never read from that file, which clients edit.
     Beside that it keeps the history of each label, and final labels as BIDS derivatives.
 
     Args:
@@ -253,7 +253,7 @@ class StudiesDatastore(LabelDatastore):
 
     @property
     def _datastore(self) -> LocalDatastoreModel:
-        """The table that MONAI Label's methods read: always as it is on disk."""
+        """Table that MONAI Label's methods read: always as it is on disk."""
         return self._table.current()
 
     @_datastore.setter
@@ -271,27 +271,31 @@ class StudiesDatastore(LabelDatastore):
             table.description = description
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of an image; "" when there is no such id."""
+        """Return the path of an image; "" when there is no such id."""
         known = image_id in self._datastore.objects and image_id in self._paths
         return str((self._root / self._paths[image_id]).resolve()) if known else ""
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """What is known about an image, with its path; {} when there is no such id."""
+        """Return the information about an image, with its path; {} when there is no such id."""
         info = super().get_image_info(image_id)
         return {**info, "path": self.get_image_uri(image_id)} if info else {}
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Ids of images with a final label that was not rejected; the arguments change nothing, as in MONAI Label."""
+        """Return the ids of images with a final label that was not rejected; the arguments change nothing, as in MONAI
+        Label.
+        """
         return [image_id for image_id, infos in self._infos() if is_labelled(infos)]
 
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
-        """Ids of the other images."""
+        """Return the ids of the other images."""
         return [image_id for image_id, infos in self._infos() if not is_labelled(infos)]
 
     def refused_labels(self) -> dict[str, str]:
-        """Image id -> path of the final labels that were put there by hand and do not lie on their scan's grid."""
+        """Return the paths of final labels, by image id, that were put there manually and do not lie on their scan's
+        grid.
+        """
         labelled = {image_id for image_id, infos in self._infos() if FINAL in infos}
         refused = {image_id: str(path) for image_id, path in self._found.refused(FINAL).items()}
         return {image_id: path for image_id, path in refused.items() if image_id not in labelled}
@@ -301,7 +305,7 @@ class StudiesDatastore(LabelDatastore):
             yield image_id, {tag: label.info for tag, label in entry.labels.items()}
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
-        """Pairs of image and final label.
+        """Return pairs of image and final label.
 
         Args:
             full_path: absolute paths instead of paths relative to the studies folder.
@@ -389,7 +393,7 @@ class StudiesDatastore(LabelDatastore):
         reconcile(table, self._paths, self._kept.folder, self._kept.history, self._found)
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
-        """Nothing: the table is read whenever it has changed."""
+        """Do nothing: the table is read whenever it has changed."""
 
     def _to_id(self, file: str) -> tuple[str, str]:
         return split_suffix(file, LABEL_SUFFIXES)

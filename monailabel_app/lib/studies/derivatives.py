@@ -42,7 +42,7 @@ _DESCRIPTION = dataset_description(
 
 @dataclass(frozen=True)
 class LabelDerivatives:
-    """The folder derivatives/strokelabel of a studies folder.
+    """Folder derivatives/strokelabel of a studies folder.
 
     Attributes:
         studies: the studies folder.
@@ -52,7 +52,7 @@ class LabelDerivatives:
 
     @property
     def folder(self) -> Path:
-        """Where they are."""
+        """Folder of the derivatives."""
         return self.studies / "derivatives" / "strokelabel"
 
     def write(
@@ -88,7 +88,7 @@ class LabelDerivatives:
                 sidecar_path(path).unlink(missing_ok=True)
 
     def _path(self, paths: Mapping[str, Path], image_id: str) -> Path | None:
-        """Where a derivative goes; None where its name would be that of another scan's."""
+        """Return the path of a derivative; None where its name would be that of another scan's."""
         for path in self._possible(image_id, paths.get(image_id)):
             others = (other for other in paths if other != image_id)
             taken = _image_of(path) not in (None, image_id)
@@ -122,7 +122,7 @@ def _sidecar(source: Path, image_id: str, volume_ml: float, info: dict[str, Any]
 
 
 def _image_of(mask: Path) -> str | None:
-    """Whose label a derivative is by its sidecar; None where there is none."""
+    """Return the image id of a derivative by its sidecar; None where there is none."""
     try:
         content = json.loads(sidecar_path(mask).read_text(encoding="utf-8"))
         return str(content["image"])

@@ -39,9 +39,9 @@ class FoundLabels:
         self._refused: dict[Path, tuple[_Stamp, _Stamp]] = {}
 
     def is_usable(self, file: Path, scan: Path, image_id: str) -> bool:
-        """Whether a label may be entered for a scan, by the headers of both."""
+        """Return whether a label may be entered for a scan, by the headers of both."""
         state = _stamp(file), _stamp(self._studies / scan)
-        if self._refused.get(file) == state or state[0][1] == 0:  # empty: somebody begins to write it
+        if self._refused.get(file) == state or state[0][1] == 0:  # empty: it is being written
             return False
         try:
             check_label_grid(file, read_reference(self._studies / scan, image_id))
@@ -53,7 +53,7 @@ class FoundLabels:
         return True
 
     def refused(self, tag: str) -> dict[str, Path]:
-        """Image id -> file of the labels that were refused and are still there as they were."""
+        """Return the files of labels, by image id, that were refused and are still there unchanged."""
         found = {
             split_suffix(file.name, LABEL_SUFFIXES)[0]: file
             for file, (stamp, _) in self._refused.items()
@@ -100,7 +100,7 @@ def reconcile(
 
 
 def _stamp(file: Path) -> _Stamp:
-    """When a file was changed, and its size; (0, 0) where there is none."""
+    """Return the modification time of a file, and its size; (0, 0) where there is none."""
     try:
         status = file.stat()
     except OSError:
@@ -113,7 +113,9 @@ def _is_there(labels: Path, tag: str, image_id: str, suffix: str) -> bool:
 
 
 def _label_files(labels: Path) -> dict[str, dict[str, str]]:
-    """Image id -> tag -> suffix of the label files; the suffix that comes first in `LABEL_SUFFIXES` counts."""
+    """Return the suffix of the label files, by image id and tag; the suffix that comes first in `LABEL_SUFFIXES`
+    counts.
+    """
     found: dict[str, dict[str, str]] = {}
     for folder in labels.iterdir() if labels.is_dir() else ():
         if folder.name.startswith(".") or not folder.is_dir():
@@ -132,14 +134,14 @@ _POLLED_EVENTS = ("created", "deleted", "moved", "modified")
 
 
 class _StudyEvents(FileSystemEventHandler):
-    """Calls back when a folder, image or label appeared, was written, vanished or was renamed."""
+    """Event handler for folders, images and labels that appear, change, vanish or are renamed."""
 
     def __init__(self, changed: Callable[[], None], events: tuple[str, ...]) -> None:
         self._changed = changed
         self._events = events
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called by watchdog in its own thread, which must survive whatever happens here."""
+        """Handle an event in watchdog's own thread, which must survive every error."""
         paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
         if event.event_type not in self._events:
             return
@@ -169,7 +171,7 @@ def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
     try:
         observer.start()
     except OSError as error:  # for example: too many folders to watch
-        logger.error(f"Files that come and go will not be noticed until the server starts again: {error}")
+        logger.error(f"Added and removed files will not be noticed until the server restarts: {error}")
 
 
 def _is_image_or_label(path: Path) -> bool:

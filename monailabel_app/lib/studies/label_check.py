@@ -1,4 +1,4 @@
-"""Whether a submitted label fits its scan, before it is kept."""
+"""Check of a submitted label against its scan, before it is stored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_label(path: Path, scan: Path, name: str, info: dict[str, Any]) -> Chec
         info: what the client said about the label.
 
     Raises:
-        InvalidRequestError: not a label, not on the scan's grid, or with values that nobody named.
+        InvalidRequestError: not a label, not on the scan's grid, or with values without a name.
         ImageError: the scan cannot be read.
     """
     like = read_reference(scan, name)
@@ -62,7 +62,7 @@ def check_label(path: Path, scan: Path, name: str, info: dict[str, Any]) -> Chec
 
 
 def read_reference(path: Path, name: str) -> Image:
-    """Grid and header of a scan, without reading its voxels.
+    """Return the grid and header of a scan, without reading its voxels.
 
     Raises:
         ImageError: the scan cannot be read.
@@ -77,14 +77,14 @@ def read_reference(path: Path, name: str) -> Image:
     except ImageError:
         raise
     except Exception as error:  # a parser of files from anywhere fails in any way
-        raise UnreadableImageError(f"{name}: expected a readable scan to hold the label against.") from error
+        raise UnreadableImageError(f"{name}: expected a readable scan to compare the label with.") from error
     return Image(np.broadcast_to(np.uint8(0), shape), affine, image.header, name)
 
 
 def _with_known_values(
     labels: np.ndarray, names: dict[str, int], info: dict[str, Any]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Labels whose values are all named, by the client or as the tissue classes, or that are one mask."""
+    """Return labels whose values are all named, by the client or as the tissue classes, or that are one mask."""
     found = _values(labels)
     meant = sorted(set(names.values())) or list(range(1, _HIGHEST_TISSUE + 1))
     if set(found) <= set(meant) and max(found, default=0) <= _UINT8_MAX:
@@ -102,7 +102,7 @@ def _with_known_values(
 
 
 def _values(labels: np.ndarray) -> list[int]:
-    """The values other than 0, in order. Sorting a whole volume, as numpy does for it, takes seconds."""
+    """Return the values other than 0, in order. Sorting a whole volume, as numpy does for it, takes seconds."""
     if labels.min() >= 0 and labels.max() <= _UINT8_MAX:
         counts = np.bincount(labels.astype(np.uint8).ravel(order="K"))
         return [int(value) for value in np.flatnonzero(counts) if value > 0]

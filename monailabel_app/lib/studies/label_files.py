@@ -26,11 +26,11 @@ __all__ = ["LESION_NAME", "TISSUE_INFO", "lesion_mask", "lesion_value", "named_v
 LESION_NAME = CLASS_NAMES[TissueClass.LESION]
 
 TISSUE_INFO = [{"name": name, "idx": value} for value, name in enumerate(CLASS_NAMES) if value > 0]
-"""What a label of tissue classes would say about itself."""
+"""Information of a label of tissue classes."""
 
 
 def lesion_mask(labels: np.ndarray, info: object) -> np.ndarray | None:
-    """The lesion of a label (i, j, k) as booleans; None where several classes are named without one."""
+    """Return the lesion of a label (i, j, k) as booleans; None where several classes are named without one."""
     try:
         value = lesion_value(info)
     except LabelMapError:
@@ -43,7 +43,7 @@ _ID = re.compile(r"Segment(\d+)_ID")
 
 @dataclass(frozen=True)
 class Segment:
-    """Where a segment is: the voxels of a layer that have its value."""
+    """Segment of a file: the voxels of a layer that have its value."""
 
     name: str
     layer: int
@@ -51,7 +51,7 @@ class Segment:
 
 
 def read_segments(header: Mapping[str, Any]) -> list[Segment]:
-    """The segments that a NRRD header describes; none for a plain volume.
+    """Return the segments that a NRRD header describes; none for a plain volume.
 
     Raises:
         ValueError: a layer or value that is no number.
@@ -70,7 +70,7 @@ def read_segments(header: Mapping[str, Any]) -> list[Segment]:
 def paint(
     layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int]
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """One label map of all segments; where the lesion overlaps another one, it is lesion.
+    """Paint one label map of all segments; where the lesion overlaps another one, it is lesion.
 
     Args:
         layers: (layer, i, j, k).
@@ -130,7 +130,7 @@ class LabelFile:
 
     @property
     def may_be_cropped(self) -> bool:
-        """Whether it may cover a part of its scan only: Slicer saves segmentations so, and nothing else."""
+        """True if it may cover a part of its scan only, which only Slicer's segmentations do."""
         return self.names is not None
 
 
@@ -155,7 +155,7 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
 
 
 def read_label_grid(path: Path) -> tuple[Grid, bool]:
-    """The grid of a label file by its header alone, and whether it may cover a part of its scan only.
+    """Return the grid of a label file by its header alone, and whether it may cover a part of its scan only.
 
     Raises:
         InvalidRequestError: not a label file, or not 3-D.
@@ -191,7 +191,7 @@ def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
 
 
 def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Which axes of a NRRD are those of space, and the affine from their indices to RAS mm."""
+    """Return the axes of a NRRD that are those of space, and the affine from their indices to RAS mm."""
     directions = np.asarray(header["space directions"], dtype=float)
     spatial = np.isfinite(directions).all(axis=1)
     affine = np.eye(4)
@@ -204,10 +204,12 @@ def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checked_header(path: Path) -> dict[str, Any]:
-    """The header, if it describes voxels in this very file that fit into memory."""
+    """Return the header, if it describes voxels in this very file that fit into memory."""
     header = nrrd.read_header(str(path))
     if "data file" in header or "datafile" in header:  # it would open any file of the server
-        raise LabelMapError("expected the voxels in it, found the name of another file.")
+        raise LabelMapError(
+            "expected a NRRD file that contains its voxels, found one with a detached data file."
+        )
     sizes = [int(size) for size in header["sizes"]]
     if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
         raise LabelMapError(f"expected labels along three axes, found an array of shape {tuple(sizes)}.")

@@ -1,4 +1,4 @@
-"""Bringing labels onto the grid of their scan: turned and flipped exactly, never interpolated.
+"""Reordering of labels to the grid of their scan: permuted and flipped exactly, never interpolated.
 
 3D Slicer holds left-handed scans (LAS, LPI, LIA, as dcm2niix and FSL write them) with their last axis flipped,
 and saves masks so: the same voxels in another order. Reordering brings them back exactly. Its segmentations may
@@ -27,7 +27,7 @@ QFORM_NOTE = (
 
 
 def read_on_grid(path: Path, scan: Image, names: Mapping[str, int] | None = None) -> np.ndarray:
-    """The labels (i, j, k) of a file in the order of the scan's axes.
+    """Read the labels (i, j, k) of a file in the order of the scan's axes.
 
     Args:
         path: the label file.
@@ -41,7 +41,7 @@ def read_on_grid(path: Path, scan: Image, names: Mapping[str, int] | None = None
 
 
 def bring_to_grid(labels: LabelFile, scan: Image) -> tuple[np.ndarray, str]:
-    """Labels in the order of the scan's axes, and what a user should know about it ("" for nothing).
+    """Return the labels in the order of the scan's axes, and a note for the user ("" for none).
 
     Args:
         labels: on the scan's grid, with axes in any order and direction; a segmentation may cover a part of it.
@@ -80,7 +80,7 @@ def check_label_grid(path: Path, scan: Image) -> None:
 
 
 def _affines(scan: Image) -> Iterator[tuple[np.ndarray, str]]:
-    """The scan's affine, then the one that Slicer takes where it is another."""
+    """Yield the scan's affine, then the one that Slicer uses if it is different."""
     yield scan.affine, ""
     if scan.header is None or int(scan.header["sform_code"]) <= 1 or int(scan.header["qform_code"]) <= 0:
         return

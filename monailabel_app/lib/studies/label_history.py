@@ -1,4 +1,4 @@
-"""Keeping every version of a label, so that one that was overwritten or deleted can be had back."""
+"""History of labels, from which overwritten or deleted versions can be restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_VERSIONS = 20
 
 
 class LabelHistory:
-    """The versions of all labels of a studies folder.
+    """Versions of all labels of a studies folder.
 
     Args:
         labels: the folder "labels".
@@ -29,7 +29,7 @@ class LabelHistory:
         self._most = most
 
     def versions(self, tag: str, label_id: str) -> list[LabelVersion]:
-        """The versions of a label, newest first."""
+        """Return the versions of a label, newest first."""
         return list_versions(self._labels, tag, label_id)
 
     def add(self, tag: str, label_id: str, file: Path, info: dict[str, Any], reason: str) -> LabelVersion:
@@ -59,7 +59,7 @@ class LabelHistory:
             self.add(tag, label_id, file, info, "found")
 
     def info_of(self, tag: str, label_id: str, file: Path) -> dict[str, Any] | None:
-        """What was known about a label file, by its content; None if nothing was."""
+        """Return the information about a label file, by its content; None if there is none."""
         version = self._version_of(tag, label_id, file)
         info = version.record.get("info") if version is not None else None
         return info if isinstance(info, dict) else None

@@ -1,4 +1,4 @@
-"""The label files of a studies folder: each with its history, and final ones with their BIDS derivative."""
+"""Label files of a studies folder: each with its history, and final ones with their BIDS derivative."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUFFIX = ".nii.gz"
 
 
 class KeptLabels:
-    """Writes and removes labels; whoever calls holds the datastore's lock.
+    """Labels on disk; the caller holds the datastore's lock.
 
     Args:
         studies: the studies folder.
@@ -39,7 +39,7 @@ class KeptLabels:
         self._derivatives = LabelDerivatives(studies)
 
     def path(self, tag: str, image_id: str, suffix: str = SUFFIX) -> Path:
-        """Where MONAI Label keeps a label."""
+        """Return the path where MONAI Label keeps a label."""
         return self.folder / tag / f"{image_id}{suffix}"
 
     def put(
@@ -93,7 +93,7 @@ class KeptLabels:
             self._derivatives.remove(image_id, paths.get(image_id))
 
     def lesion(self, image: Path, image_id: str, tag: str, entry: DataModel) -> np.ndarray | None:
-        """The lesion of a kept label, (i, j, k) on its scan's grid; None if it cannot be told."""
+        """Return the lesion of a stored label, (i, j, k) on its scan's grid; None if it is unknown."""
         try:
             labels = read_on_grid(self.path(tag, image_id, entry.ext), read_reference(image, image_id))
         except (InvalidRequestError, ImageError, OSError):

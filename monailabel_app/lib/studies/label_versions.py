@@ -32,12 +32,12 @@ class LabelVersion:
 
 
 def history_folder(labels: Path, tag: str, label_id: str) -> Path:
-    """Where the versions of a label are, given the studies' folder "labels"."""
+    """Return the folder of the versions of a label, given the studies' folder "labels"."""
     return labels / HISTORY / tag / label_id
 
 
 def list_versions(labels: Path, tag: str, label_id: str) -> list[LabelVersion]:
-    """The versions of a label, newest first; versions whose file or record is missing are left out."""
+    """Return the versions of a label, newest first; versions whose file or record is missing are left out."""
     found = []
     for path in sorted(history_folder(labels, tag, label_id).glob("*.json"), reverse=True):
         try:

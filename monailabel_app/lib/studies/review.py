@@ -1,6 +1,6 @@
-"""What became of a pseudo-label, and which label of a scan is trained on.
+"""Review of pseudo-labels, and choice of the label that a scan is trained with.
 
-A model's label has the status "pseudo" until somebody looks at it. It is then "accepted" as it is, "corrected",
+A model's label has the status "pseudo" until it is reviewed. It is then "accepted" as it is, "corrected",
 or "rejected". A label without status was drawn by a person.
 """
 
@@ -22,14 +22,14 @@ STATUSES = (PSEUDO, ACCEPTED, CORRECTED, REJECTED)
 FINAL, ORIGINAL = DefaultLabelTag.FINAL.value, DefaultLabelTag.ORIGINAL.value
 
 Policy = Literal["reviewed", "all"]
-"""Which labels train: those that a person drew, accepted or corrected; or pseudo-labels too."""
+"""Labels to train on: those that a person drew, accepted or corrected; or pseudo-labels too."""
 
 _REVIEWER_TAG = re.compile(r"[^_]*_\d+")
 """Tags that MONAI Label's Reviewer reads a version number from; it fails at others that it finds reviewed."""
 
 
 def compare(pseudo: np.ndarray, submitted: np.ndarray, voxel_ml: float) -> dict[str, Any]:
-    """What an annotator did to a pseudo-label.
+    """Compare an annotator's label with the pseudo-label.
 
     Args:
         pseudo: the lesion that the model drew, (i, j, k) booleans.
@@ -48,20 +48,20 @@ def compare(pseudo: np.ndarray, submitted: np.ndarray, voxel_ml: float) -> dict[
 
 
 def review(status: str, comment: str = "", client_id: str | None = None) -> dict[str, Any]:
-    """What is written down about a decision."""
+    """Return the record of a decision."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return {"status": status, "comment": comment, "client_id": client_id, "time": when}
 
 
 def training_tag(infos: Mapping[str, Mapping[str, Any]], policy: Policy = "reviewed") -> str | None:
-    """The tag of the label that a scan is trained with; None for none.
+    """Return the tag of the label that a scan is trained with; None without one.
 
     A version that was approved in MONAI Label's Reviewer comes before the final label: stock training never
     sees such versions. Nothing that was rejected is trained on.
 
     Args:
         infos: tag -> info of the scan's labels.
-        policy: whether pseudo-labels that nobody reviewed count.
+        policy: whether pseudo-labels without review count.
     """
     approved = [tag for tag, info in infos.items() if _REVIEWER_TAG.fullmatch(tag) and _is_approved(info)]
     if approved:
@@ -74,12 +74,12 @@ def training_tag(infos: Mapping[str, Mapping[str, Any]], policy: Policy = "revie
 
 
 def is_labelled(infos: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a scan needs no annotator any more: it has a final label that was not rejected."""
+    """Return whether a scan is annotated: it has a final label that was not rejected."""
     return FINAL in infos and infos[FINAL].get("status") != REJECTED
 
 
 def may_be_reviewed(tag: str) -> bool:
-    """Whether a label of this tag may carry the state of MONAI Label's Reviewer."""
+    """Return whether a label of this tag may carry the state of MONAI Label's Reviewer."""
     return tag in (FINAL, ORIGINAL) or _REVIEWER_TAG.fullmatch(tag) is not None
 
 

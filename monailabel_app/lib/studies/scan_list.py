@@ -1,4 +1,4 @@
-"""Which files of a studies folder are scans, and by which ids they go.
+"""Scans of a studies folder, and their ids.
 
 A flat folder and a BIDS data set are both understood. The id of a scan is its file name without .nii or
 .nii.gz; a file in a sub-folder whose name does not itself name the subject (patient-3/T1.nii.gz) takes the
@@ -47,7 +47,7 @@ def find_studies(root: Path) -> dict[str, Path]:
 
 
 def is_study(relative: Path) -> bool:
-    """Whether a file of the studies folder (relative path) is a scan, to judge by its name and folders."""
+    """Return whether a file of the studies folder (relative path) is a scan, to judge by its name and folders."""
     stem, suffix = split_suffix(relative.name, IMAGE_SUFFIXES)
     hidden = any(part.startswith(".") for part in relative.parts)
     return bool(suffix and stem) and not (
@@ -56,7 +56,7 @@ def is_study(relative: Path) -> bool:
 
 
 def study_id(relative: Path) -> str:
-    """The id of the scan at a path relative to the studies folder."""
+    """Return the id of the scan at a path relative to the studies folder."""
     stem, _ = split_suffix(relative.name, IMAGE_SUFFIXES)
     folders = relative.parts[:-1]
     names_subject = bool(folders) and stem.startswith(folders[0] + "_")
@@ -64,7 +64,7 @@ def study_id(relative: Path) -> str:
 
 
 def session_sequences(image_id: str, ids: Iterable[str]) -> list[str]:
-    """Ids of the other sequences of a scan's BIDS subject and session, in alphabetical order.
+    """Return the ids of the other sequences of a scan's BIDS subject and session, in alphabetical order.
 
     Args:
         image_id: of the scan; [] when it is no BIDS name of a sequence.
@@ -77,7 +77,7 @@ def session_sequences(image_id: str, ids: Iterable[str]) -> list[str]:
 
 
 def _bids_session(image_id: str) -> tuple[str, str, str] | None:
-    """Subject, session and space of a magnitude MR sequence's BIDS name; None of any other name."""
+    """Return the subject, session and space of a magnitude MR sequence's BIDS name; None for any other name."""
     *parts, suffix = image_id.split("_")
     entities = dict(part.split("-", 1) for part in parts if "-" in part)
     is_sequence = len(entities) == len(parts) and suffix in _SEQUENCES and "sub" in entities

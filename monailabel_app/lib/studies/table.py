@@ -24,9 +24,9 @@ _Stamp = tuple[int, int, int]
 
 
 class DatastoreTable:
-    """What the datastore knows about images and labels, in MONAI Label's own file.
+    """Information of the datastore about images and labels, in MONAI Label's own file.
 
-    Every change reads the file anew, changes an entry, and writes it while no other process may: MONAI Label
+    Every change reads the file again, changes an entry, and writes it while no other process may: MONAI Label
     rewrites it from memory, and loses what other processes wrote meanwhile.
 
     Args:
@@ -42,7 +42,7 @@ class DatastoreTable:
         self._cached: tuple[_Stamp | None, LocalDatastoreModel] = (None, self._empty())
 
     def current(self) -> LocalDatastoreModel:
-        """The table as it is on disk now. What is returned is never changed afterwards, only replaced."""
+        """Return the table as it is on disk now. It is never changed afterwards, only replaced."""
         stamp, model = self._stamp_now(), self._cached[1]
         if stamp != self._cached[0]:  # files are replaced whole, so that reading needs no lock
             model = self._parsed() or self._repaired()
@@ -65,7 +65,7 @@ class DatastoreTable:
             self._cached = (self._stamp_now(), model)
 
     def _parsed(self) -> LocalDatastoreModel | None:
-        """The file's content; None if it is damaged."""
+        """Parse the file; None if it is damaged."""
         try:
             content = self._path.read_bytes()
             model = LocalDatastoreModel.model_validate_json(content)
@@ -90,7 +90,7 @@ class DatastoreTable:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._path.rename(self._path.with_name(f"{NAME}.damaged-{now}"))
         # only now: the server's log reads this table, for the ids to leave out
-        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and made anew from the files")
+        logger.error(f"{NAME} is damaged: it is kept as {NAME}.damaged-{now}, and rebuilt from the files")
 
     def _empty(self) -> LocalDatastoreModel:
         return LocalDatastoreModel(
@@ -110,12 +110,12 @@ class DatastoreTable:
 
 
 def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:
-    """The entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
+    """Return the entry of an image. Viewers call the volume by "name": in sub-folders only the id is unique."""
     return ImageLabelModel(image=_entry(image_id, suffix, info))
 
 
 def new_label(image_id: str, suffix: str, info: Mapping[str, Any]) -> DataModel:
-    """The entry of a label."""
+    """Return the entry of a label."""
     return _entry(image_id, suffix, info)
 
 

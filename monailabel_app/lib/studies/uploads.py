@@ -1,4 +1,4 @@
-"""Which files outside the datastore a request may name: its own upload, and the images of sessions.
+"""Files outside the datastore that a request may name: its own upload, and the images of sessions.
 
 MONAI Label hands both to an app as a path in the place of the image id, where a client could write any path
 of the server. A path is therefore opened only where the server itself puts such files.
@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # The endpoint names an upload by tempfile: "tmp", eight random characters (41 bits), and the client's
-# suffixes. Nobody else can guess such a name while the file exists.
+# suffixes. No other client can guess such a name while the file exists.
 _UPLOAD_NAME = re.compile(r"tmp[a-z0-9_]{8}(\..*)?")
 
 
 def is_upload(path: Path) -> bool:
-    """Whether this is a file that the server made of a request's body."""
+    """Return whether this is a file that the server made of a request's body."""
     folder = Path(tempfile.gettempdir()).resolve()
     return path.parent.resolve() == folder and bool(_UPLOAD_NAME.fullmatch(path.name)) and path.is_file()
 
 
 def is_session_image(path: Path, sessions_folder: str | None) -> bool:
-    """Whether this file, or folder of DICOM files, belongs to a session.
+    """Return whether this file, or folder of DICOM files, belongs to a session.
 
     Args:
         path: any path.

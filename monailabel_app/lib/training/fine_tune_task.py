@@ -1,4 +1,4 @@
-"""The train task `segment`: fine-tunes the model on submitted labels."""
+"""Train task `segment`: fine-tunes the model on submitted labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FineTuneTask(TrainTask):
     """Fine-tunes the active version of a model, and activates the result if it is not worse.
 
     MONAI Label runs it in a process of its own, and stops it by killing that. Everything is written atomically, and
-    an equal request goes on from the newest checkpoint.
+    an equal request continues from the newest checkpoint.
 
     Args:
         versions: of the model.
@@ -45,11 +45,11 @@ class FineTuneTask(TrainTask):
         self._stats = self._folder / "stats.json"
 
     def config(self) -> dict[str, Any]:
-        """The options that viewers show."""
+        """Return the options that viewers show."""
         return default_config()
 
     def stats(self) -> dict[str, Any]:
-        """Progress of the training that runs, or of the last one, and the active version."""
+        """Return the progress of the current or last training, and the active version."""
         stats = read_stats(self._stats)
         return {**stats, "active_version": self._versions.active()[0]} if stats else {}
 
@@ -98,7 +98,7 @@ class FineTuneTask(TrainTask):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One training at a time, also when a server was killed and its training lives on for a moment."""
+        """Allow one training at a time, also when a server was killed and its training lives on for a moment."""
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self._folder / "training.lock", timeout=30):
@@ -108,7 +108,9 @@ class FineTuneTask(TrainTask):
 
 
 def _parent_is_gone(parent: int) -> Callable[[], bool]:
-    """Whether the server that started this process has died: then training stops, with a checkpoint."""
+    """Return a function that tells whether the server that started this process has died: then training stops, with a
+    checkpoint.
+    """
     return lambda: os.getppid() != parent
 
 
@@ -116,8 +118,10 @@ logger = logging.getLogger(__name__)
 
 
 def make_trainers(model: ServedModel, conf: Mapping[str, str]) -> dict[str, TrainTask]:
-    """The train task `segment`; `--conf prepared FOLDER` names data of `strokelabel prepare` for synthetic samples."""
+    """Return the train task `segment`; `--conf prepared FOLDER` names data of `strokelabel prepare` for synthetic
+    samples.
+    """
     prepared = Path(conf["prepared"]).expanduser().resolve() if conf.get("prepared") else None
     if prepared is not None and not prepared.is_dir():
-        logger.warning(f"--conf prepared: there is no folder {prepared}; the ICBM template serves instead")
+        logger.warning(f"--conf prepared: there is no folder {prepared}; using the ICBM template instead")
     return {"segment": FineTuneTask(model.versions, prepared)} if model.versions is not None else {}

@@ -1,4 +1,4 @@
-"""What /info/ says about training: kept in a file, because training runs in a process of its own."""
+"""Training's entry in /info/: kept in a file, because training runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINE_EVERY_S = 5.0
 
 
 def read_stats(path: Path) -> dict[str, Any]:
-    """The last stats that training wrote; {} before the first training."""
+    """Return the last stats that training wrote; {} before the first training."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -31,7 +31,7 @@ def read_stats(path: Path) -> dict[str, Any]:
 
 
 class StatsWriter:
-    """Writes stats under the names that the stock viewers read, and lines for GET /train/.
+    """Writer of stats under the names that the stock viewers read, and of lines for GET /train/.
 
     Args:
         path: the file.
@@ -100,7 +100,7 @@ class StatsWriter:
 
 
 def _best_dice(result: FineTuneResult) -> float:
-    """Dice of the new weights on held-out labels, or on the benchmark where none were held out."""
+    """Return the Dice of the new weights on held-out labels, or on the benchmark where none were held out."""
     if result.decision is None:
         return 0.0
     after = result.decision.after

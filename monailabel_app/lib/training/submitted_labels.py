@@ -1,4 +1,4 @@
-"""The labels of a datastore that are trained on, as fine-tuning takes them."""
+"""Labels of a datastore for training, in the form of fine-tuning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNAVAILABLE = 503
 
 
 def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[SubmittedLabel]:
-    """The scans that have a label to train on, with what is lesion in it.
+    """Return the scans that have a label to train on, with the value of the lesion in it.
 
     Final labels that were put there by hand on another grid than their scan's are among them, so that fine-tuning
     refuses them by name.
@@ -58,6 +58,6 @@ def submitted_labels(datastore: Datastore, policy: Policy = "reviewed") -> list[
 
 
 def subject_of(image: str) -> str:
-    """Who a scan is of, where its header does not say: its BIDS subject, or itself."""
+    """Return the subject of a scan whose header does not name it: its BIDS subject, or the scan's id."""
     first = image.split("_", 1)[0]
     return first if first.startswith("sub-") else image

@@ -1,4 +1,4 @@
-"""The options of a training request, from whatever type a viewer sends them as."""
+"""Options of a training request, converted from the types that viewers send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEFAULTS = FineTuneOptions()
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a client may choose about training.
+    """Options of a client for training.
 
     Attributes:
         action: `TRAIN`, or `ROLLBACK` to the version that was active before.
@@ -39,7 +39,7 @@ class TrainOptions:
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> TrainOptions:
-        """Read the options of a request; those of stock trainers that mean nothing here are passed over.
+        """Read the options of a request; those of stock trainers that mean nothing here are skipped.
 
         Raises:
             InvalidRequestError, OptionError: saying what was expected of which option.
@@ -72,7 +72,7 @@ class TrainOptions:
 
 
 def default_config() -> dict[str, Any]:
-    """The options that viewers show, with their defaults; the first item of a list is its default."""
+    """Return the options that viewers show, with their defaults; the first item of a list is its default."""
     return {
         "action": [TRAIN, ROLLBACK],
         "max_epochs": _DEFAULTS.epochs,

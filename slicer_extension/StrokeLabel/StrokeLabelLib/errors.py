@@ -1,10 +1,10 @@
-"""The error family: every message is one sentence or two that can be shown to the user as it is."""
+"""Error family: every message is one sentence or two that can be shown to the user."""
 
 from __future__ import annotations
 
 
 class StrokeLabelLibError(Exception):
-    """Anything that the user should read."""
+    """Error to be shown to the user."""
 
 
 class GeometryError(StrokeLabelLibError):
@@ -20,11 +20,11 @@ class OperationError(StrokeLabelLibError):
 
 
 class CancelledError(StrokeLabelLibError):
-    """The user cancelled."""
+    """Cancellation by the user."""
 
 
 class ServerError(StrokeLabelLibError):
-    """The server did not do what was asked."""
+    """Failure of a request."""
 
 
 class ServerUnavailableError(ServerError):
@@ -46,16 +46,16 @@ class ServerBusyError(ServerError):
 
 
 class NotFoundError(ServerError):
-    """The scan, label or model is not there (404)."""
+    """Missing scan, label or model (404)."""
 
 
 class NotAuthorizedError(ServerError):
-    """The token is missing or wrong (401, 403)."""
+    """Missing or wrong token (401, 403)."""
 
 
 class RefusedError(ServerError):
-    """The server refused the request and said why (other 4xx)."""
+    """Refusal of the request, with the server's reason (other 4xx)."""
 
 
 class ServerFailureError(ServerError):
-    """The server failed (5xx) or answered with what is no answer."""
+    """Failure of the server (5xx), or an invalid answer."""

@@ -1,4 +1,4 @@
-"""Reading and writing volumes, by whatever can do it here; and files that are written wholly or not at all."""
+"""Reading and writing of volumes, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .volume import Volume
 
 
 class VolumeFiles(Protocol):
-    """Reads and writes files of volumes."""
+    """Reader and writer of volume files."""
 
     def read(self, path: Path) -> Volume:
         """Read a file.
@@ -23,7 +23,7 @@ class VolumeFiles(Protocol):
         """
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file, wholly or not at all.
+        """Write a file atomically.
 
         Raises:
             FileFormatError: it cannot be written.

@@ -27,7 +27,7 @@ _CODES = {name: code for code, name in _DTYPES.items()}
 
 
 class NiftiFiles:
-    """Reads and writes .nii and .nii.gz."""
+    """Reader and writer of .nii and .nii.gz."""
 
     def read(self, path: Path) -> Volume:
         """Read a file.
@@ -42,7 +42,7 @@ class NiftiFiles:
         return decode_nifti(content, path.name)
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file, wholly or not at all.
+        """Write a file atomically.
 
         Raises:
             FileFormatError: another suffix, or no place to write to.
@@ -81,7 +81,7 @@ def decode_nifti(content: bytes, name: str) -> Volume:
 
 
 def encode_nifti(volume: Volume, *, compress: bool = True, level: int = 4) -> bytes:
-    """The bytes of a .nii.gz (or .nii) file; booleans become uint8. Level 1 is fastest, 9 smallest."""
+    """Return the bytes of a .nii.gz (or .nii) file; booleans become uint8. Level 1 is fastest, 9 smallest."""
     data = volume.data.astype(np.uint8) if volume.data.dtype == bool else volume.data
     dtype = data.dtype.newbyteorder("<")
     code = _CODES.get(dtype.str[1:])
@@ -154,7 +154,9 @@ def _header(volume: Volume, code: int, itemsize: int) -> bytes:
 
 
 def _qform(affine: np.ndarray) -> tuple[np.ndarray, float, np.ndarray | None]:
-    """Spacing, handedness and quaternion (b, c, d); no quaternion for sheared axes, which it can't express."""
+    """Return the spacing, handedness and quaternion (b, c, d); no quaternion for sheared axes, which it
+    can't express.
+    """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / spacing
     qfac = 1.0 if np.linalg.det(axes) > 0 else -1.0

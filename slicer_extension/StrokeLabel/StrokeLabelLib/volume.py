@@ -9,12 +9,12 @@ import numpy as np
 from .errors import GeometryError
 
 PLACE_TOLERANCE = 0.1
-"""How far, in voxels, corners may be apart for two grids to be the same: rounding of headers, no more."""
+"""Largest distance of corners, in voxels, at which two grids are the same: rounding of headers only."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where voxels lie.
+    """Positions of voxels in space.
 
     Attributes:
         shape: voxels along i, j, k.
@@ -35,11 +35,11 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     def to_mm(self, voxel: tuple[float, ...] | np.ndarray) -> np.ndarray:
-        """RAS in mm of a voxel index (i, j, k)."""
+        """Return the RAS in mm of a voxel index (i, j, k)."""
         return self.affine[:3, :3] @ np.asarray(voxel, float) + self.affine[:3, 3]
 
     def to_voxel(self, point_mm: tuple[float, ...] | np.ndarray) -> tuple[int, int, int]:
-        """The voxel (i, j, k) at a point in RAS mm.
+        """Return the voxel (i, j, k) at a point in RAS mm.
 
         Raises:
             GeometryError: outside the image.
@@ -51,7 +51,7 @@ class Grid:
         return i, j, k
 
     def same_as(self, other: Grid) -> bool:
-        """Whether voxels of both lie in the same places in the same order."""
+        """Return whether the voxels of both have the same positions in the same order."""
         if self.shape != other.shape:
             return False
         corners = _corners(self.shape)
@@ -72,12 +72,12 @@ class Volume:
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
         i, j, k = self.data.shape
         return Grid((i, j, k), self.affine)
 
     def with_data(self, data: np.ndarray) -> Volume:
-        """Other voxels on the same grid."""
+        """Return other voxels on the same grid."""
         return Volume(data, self.affine)
 
 

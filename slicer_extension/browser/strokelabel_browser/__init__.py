@@ -1,1 +1,1 @@
-"""The browser page: StrokeLabelLib's presenter behind a trame-slicer page."""
+"""Browser page: StrokeLabelLib's presenter behind a trame-slicer page."""

@@ -1,4 +1,4 @@
-"""The page's process: one user, one scene."""
+"""Process of the page: one user, one scene."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from .view import PageView
 
 PUMP_S, TICK_S = 0.03, 1.0
 SERVER_START_S = 90.0
-"""How long the page waits for a server that is still starting."""
+"""Time that the page waits for a server that is still starting."""
 
 CLICK_KINDS = {"lesion": "lesion", "not_lesion": "not lesion"}
 
 
 class PageApp:
-    """Everything of one page.
+    """Process of one page.
 
     Args:
         url: of the MONAI Label server.
@@ -135,7 +135,7 @@ def _later(seconds: float, run: Callable[[], None]) -> None:
 
 
 def layouts() -> dict[str, Layout]:
-    """All four views, and each alone."""
+    """Return the layout with all four views, and one for each view alone."""
     views = view_definitions()
     alone = {name: Layout(LayoutDirection.Vertical, [view]) for name, view in views.items()}
     columns = [

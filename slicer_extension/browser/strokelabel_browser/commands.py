@@ -1,4 +1,4 @@
-"""What buttons, sliders and keys do: each names a command of this table, and the presenter decides."""
+"""Commands of buttons, sliders and keys: each names an entry of this table; the presenter has the logic."""
 
 from __future__ import annotations
 

@@ -78,16 +78,16 @@ def _settings() -> None:
         button(
             "test_connection",
             "mdi-lan-pending",
-            "Ask the server what it is; changes nothing",
+            "Test the connection; settings do not change",
             text="Test connection",
         )
-        button("save_settings", "mdi-content-save-outline", "Keep these settings", text="Save")
+        button("save_settings", "mdi-content-save-outline", "Save these settings", text="Save")
         button("connect", "mdi-lan-connect", "Use this server", text="Connect", classes="main")
 
 
 def _training() -> None:
     html.P(
-        "The model learns on the server from the masks that were submitted. Annotating goes on meanwhile; the new "
+        "The model learns on the server from the masks that were submitted. You can go on annotating; the new "
         "version is used only if it is no worse."
     )
     with html.Div(v_if=("ui.training.running || ui.training.state",), classes="training"):
@@ -103,12 +103,12 @@ def _training() -> None:
         html.Div("{{ ui.training.message }}", classes="log")
     _training_options()
     with html.Div(classes="dialog-actions"):
-        button("stop_training", "mdi-stop", "Stop; starting again goes on from there", text="Stop")
+        button("stop_training", "mdi-stop", "Stop; starting again resumes it", text="Stop")
         button("train", "mdi-school-outline", "Start fine-tuning", text="Start training", classes="main")
 
 
 def _training_options() -> None:
-    """What the server's train task lets be chosen; most people never open it."""
+    """Lay out the options of the server's train task; most users never open them."""
     field: dict[str, Any] = {
         "v_model": ("train_values[o.name]",),
         "change": "flushState('train_values')",

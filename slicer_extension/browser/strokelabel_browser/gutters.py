@@ -1,4 +1,4 @@
-"""What lies over each view: its name, sides, slice slider, and a button to enlarge it."""
+"""Frame of each view: its name, sides, slice slider, and a button to enlarge it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .scene import AXIAL, CORONAL, SAGITTAL, THREED
 from .widgets import button
 
 SIDES = {AXIAL: ("R", "L", "A"), CORONAL: ("R", "L", "S"), SAGITTAL: ("A", "P", "S")}
-"""What is at the left edge, at the right edge, and at the top."""
+"""Letters at the left edge, at the right edge, and at the top."""
 
 TITLES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", THREED: "3D"}
 KEYS = {AXIAL: 1, CORONAL: 2, SAGITTAL: 3, THREED: 4}
 
 
 def slice_view(server: Server, _view_id: str, view: AbstractView) -> None:
-    """Over a slice view."""
+    """Lay out the frame of a slice view."""
     name = view.get_singleton_tag()
     _name(name)
     for place, side in zip(("left", "right", "top"), SIDES[name], strict=True):
@@ -37,7 +37,7 @@ def slice_view(server: Server, _view_id: str, view: AbstractView) -> None:
 
 
 def threed_view(_server: Server, _view_id: str, view: AbstractView) -> None:
-    """Over the 3D view."""
+    """Lay out the frame of the 3D view."""
     _name(view.get_singleton_tag())
 
 

@@ -1,4 +1,4 @@
-"""The page: cases on the left, four views, the tools on the right."""
+"""Layout of the page: cases on the left, four views, the tools on the right."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _bar() -> None:
             html.Span(classes=("ui.connected ? 'dot ok' : 'dot bad'",))
             html.Span("{{ ui.connected ? ui.server.replace('http://', '') : 'not connected' }}")
         button("toggle", "mdi-cog-outline", "Server and settings", args=["show_settings"])
-        button("toggle", "mdi-help-circle-outline", "Keys and what they do (?)", args=["show_help"])
+        button("toggle", "mdi-help-circle-outline", "Keyboard shortcuts (?)", args=["show_help"])
 
 
 def _empty_state() -> None:

@@ -1,4 +1,4 @@
-"""How many windows show this page: there is one scene, so they all show the same scan."""
+"""Count of the windows that show this page: there is one scene, so they all show the same scan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wslink.websocket import LinkProtocol
 
 
 class PageCounter(LinkProtocol):
-    """Counts the connections and tells all pages.
+    """Counter of the connections, shown on all pages.
 
     Args:
         server: of the page.

@@ -1,4 +1,4 @@
-"""The list of scans on the left, and the tools on the right."""
+"""List of scans on the left, and the tools on the right."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OPERATION_ICONS = {
 
 
 def cases() -> None:
-    """Scans with their status, search, next, upload."""
+    """Lay out the list of scans with status, search, next and upload."""
     with html.Div(classes="panel cases"):
         with html.Div(classes="row"):
             html.Input(v_model=("case_filter",), placeholder="Find a scan", classes="find", type="text")
-            button("refresh", "mdi-refresh", "List the server's scans anew")
+            button("refresh", "mdi-refresh", "Refresh the list of scans")
         with (
             html.Div(classes="case-list"),
             html.Button(
@@ -83,7 +83,7 @@ def _upload() -> None:
 
 
 def work() -> None:
-    """Everything that is done to a scan, from top to bottom in the order in which it is done."""
+    """Lay out all work on a scan, from top to bottom in the usual order."""
     with html.Div(classes="panel work"):
         _segment()
         _tools()
@@ -111,11 +111,12 @@ def _segment() -> None:
         hide_details=True,
         variant="outlined",
         classes="model",
-        title="Which of the server's models Segment asks",
+        title="Model that Segment uses",
     )
     with html.Div(classes=("ui.blocked.threshold ? 'threshold off' : 'threshold'",)):
         with html.Div(
-            classes="row", title=("ui.blocked.threshold || 'How sure the model must be; brush strokes stay'",)
+            classes="row",
+            title=("ui.blocked.threshold || 'Probability from which a voxel is lesion; brush strokes stay'",),
         ):
             html.Span("Threshold", classes="label")
             html.Span("{{ Number(threshold).toFixed(2) }}", classes="value")
@@ -135,7 +136,7 @@ def _tools() -> None:
     section("Correct")
     with html.Div(classes="tools"):
         for tool, icon, text, tip in (
-            ("navigate", "mdi-cursor-default-outline", "Look", "Look only: scroll, zoom, pan (V)"),
+            ("navigate", "mdi-cursor-default-outline", "Look", "View only: scroll, zoom, pan (V)"),
             ("paint", "mdi-brush", "Brush", "Paint lesion (P)"),
             ("erase", "mdi-eraser", "Eraser", "Erase lesion (E)"),
             ("scissors", "mdi-content-cut", "Scissors", "Cut away what you circle, through all slices (X)"),
@@ -143,13 +144,13 @@ def _tools() -> None:
                 "lesion",
                 "mdi-plus-circle-outline",
                 "Lesion",
-                "Click on lesion that is missing; the model redraws (F)",
+                "Click on missed lesion; the model updates the mask (F)",
             ),
             (
                 "not_lesion",
                 "mdi-minus-circle-outline",
                 "Not lesion",
-                "Click on what is no lesion; the model redraws (B)",
+                "Click on tissue that is not lesion; the model updates the mask (B)",
             ),
             (
                 "add_region",
@@ -180,11 +181,11 @@ def _tools() -> None:
         button(
             "refine",
             "mdi-check",
-            "Let the model redraw with these clicks",
+            "Update the mask with these clicks",
             text="Refine with the clicks",
             classes="wide",
         )
-        button("clear_prompts", "mdi-close", "Take the clicks back")
+        button("clear_prompts", "mdi-close", "Remove the clicks")
     with html.Div(classes="row"):
         button("undo", "mdi-undo", "Undo (Ctrl Z)", text="{{ ui.undo || 'Undo' }}", classes="half")
         button("redo", "mdi-redo", "Redo (Ctrl Y)", text="{{ ui.redo || 'Redo' }}", classes="half")
@@ -218,11 +219,11 @@ def _overlays() -> None:
     with html.Div(classes="row operations"):
         button("toggle_mask", "mdi-eye-outline", "Show or hide the mask (H)", on="mask_visible")
         for name, icon, tip in (
-            ("uncertainty", "mdi-help-rhombus-outline", "Where the model is unsure (O)"),
+            ("uncertainty", "mdi-help-rhombus-outline", "Uncertainty of the model (O)"),
             ("tissues", "mdi-brain", "Tissues (T)"),
             ("probability", "mdi-gradient-vertical", "The model’s probability of lesion"),
-            ("model", "mdi-robot-outline", "What the model answered, beside your mask"),
-            ("asymmetry", "mdi-compare-horizontal", "Where this hemisphere differs from the other"),
+            ("model", "mdi-robot-outline", "The model's mask, beside yours"),
+            ("asymmetry", "mdi-compare-horizontal", "Difference between the hemispheres"),
         ):
             button("overlay", icon, tip, args=[name], on=f"ui.overlay === '{name}'")
         button("next_uncertain", "mdi-crosshairs-question", "Next region where the model is unsure (U)")
@@ -253,9 +254,7 @@ def _read_out() -> None:
         with html.Div():
             html.Span("{{ ui.open_image ? ui.count : '–' }}", classes="big-number")
             html.Span("{{ ui.count === 1 ? 'lesion' : 'lesions' }}", classes="dim")
-        with html.Div(
-            v_if=("ui.dice !== null",), title="Overlap of your mask with what the model answered (Dice)"
-        ):
+        with html.Div(v_if=("ui.dice !== null",), title="Overlap of your mask with the model's (Dice)"):
             html.Span("{{ ui.dice }}", classes="big-number")
             html.Span("to model", classes="dim")
     html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
@@ -266,14 +265,14 @@ def _hand_in() -> None:
         button(
             "accept",
             "mdi-check-all",
-            "The model’s mask is right, or right as corrected; next",
+            "Accept the model’s mask, with your corrections; next",
             text="Accept",
             classes="half",
         )
         button(
             "reject",
             "mdi-close-octagon-outline",
-            "The model’s mask is of no use; next",
+            "Reject the model’s mask; next",
             text="Reject",
             classes="half",
         )
@@ -281,14 +280,14 @@ def _hand_in() -> None:
         button(
             "submit",
             "mdi-tray-arrow-up",
-            "Hand in this mask; the model learns from it",
+            "Submit this mask; the model learns from it",
             text="Submit",
             classes="half",
         )
         button(
             "submit_and_next",
             "mdi-skip-next",
-            "Hand in, then open the next scan (Ctrl Enter)",
+            "Submit, then open the next scan (Ctrl Enter)",
             text="Submit + next",
             classes="half main",
         )
@@ -308,7 +307,7 @@ def _hand_in() -> None:
         with html.Button(
             click=run("toggle", "'show_train'"),
             classes="link",
-            title="Let the model learn from what was submitted",
+            title="Fine-tune the model on the submitted masks",
         ):
             html.Span(
                 "{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}"

@@ -1,4 +1,4 @@
-"""What the page fetches over HTTP beside the websocket: uploads, downloads, and for tests the state."""
+"""HTTP routes of the page beside the websocket: uploads, downloads, and for tests the state."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Routes:
         return web.Response(text="ok")
 
     async def mask(self, _: web.Request) -> web.Response:
-        """The mask as .nii.gz on the scan's grid."""
+        """Return the mask as .nii.gz on the scan's grid."""
         case = self._presenter.session.case
         if case is None:
             raise web.HTTPNotFound(text="No scan is open.")
@@ -74,7 +74,7 @@ class Routes:
         )
 
     async def report(self, _: web.Request) -> web.Response:
-        """Volumes and provenance as JSON."""
+        """Return the volumes and provenance as JSON."""
         session = self._presenter.session
         if session.case is None:
             raise web.HTTPNotFound(text="No scan is open.")
@@ -82,7 +82,9 @@ class Routes:
         return _attachment(f"{session.case.image.image_id}_report.json", "application/json", text.encode())
 
     async def state(self, request: web.Request) -> web.Response:
-        """What a test asks for: voxels of the mask, and what is going on; with ?views=yes also the views' mask."""
+        """Return the state for tests: voxels of the mask, and the running task; with ?views=yes also the
+        views' mask.
+        """
         session = self._presenter.session
         case = session.case
         shown = self._scene.mask() if request.query.get("views") else None
@@ -108,7 +110,7 @@ class Routes:
 
 
 def image_id_for(path: Path) -> str:
-    """An id for the server: the file's or folder's name, with only what ids may hold."""
+    """Return an id for the server: the file's or folder's name, with valid characters only."""
     name = path.name
     for suffix in sorted(VOLUME_SUFFIXES, key=len, reverse=True):
         if path.is_file() and name.lower().endswith(suffix):

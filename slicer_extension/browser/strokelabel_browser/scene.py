@@ -1,4 +1,4 @@
-"""The MRML scene of one case in four views: scans, mask, overlay, clicks. It shows what it is told."""
+"""MRML scene of one case in four views: scans, mask, overlay, clicks. It has no logic of its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from . import head
 from .tools import Tools
 
 REST_S = 0.25
-"""How long the mask stays the same before the 3D view gets its surface."""
+"""Time that the mask stays the same before the 3D view gets its surface."""
 
 AXIAL, CORONAL, SAGITTAL, THREED = "Axial", "Coronal", "Sagittal", "ThreeD"
 
 
 def view_definitions() -> dict[str, ViewLayoutDefinition]:
-    """The four views by name."""
+    """Return the four views by name."""
     views = {name: ViewLayoutDefinition.slice_view(name) for name in (AXIAL, CORONAL, SAGITTAL)}
     views[THREED] = ViewLayoutDefinition.threed_view(name=THREED, background_color=("#0b0e11", "#171c21"))
     return views
@@ -136,7 +136,7 @@ class Scene:
         self._views[3].set_render_blocked(False)
 
     def mask(self) -> np.ndarray | None:
-        """The mask as it is in the views: booleans (i, j, k) on the scan's grid; None without a case."""
+        """Return the mask of the views: booleans (i, j, k) on the scan's grid; None without a case."""
         if self._segmentation is None or self._grid is None:
             return None
         return mask_of(self._segmentation, self._grid).data > 0
@@ -162,7 +162,7 @@ class Scene:
             self.set_overlay_opacity(overlay.opacity)
 
     def set_overlay_opacity(self, opacity: float) -> None:
-        """0 shows the scan alone, 1 hides it where the overlay is."""
+        """Set the opacity of the overlay: 0 shows the scan alone, 1 hides it where the overlay is."""
         for view in self.slice_views:
             view.set_foreground_opacity(opacity)
 
@@ -223,7 +223,7 @@ class Scene:
 def _locked(
     lists: dict[str, slicer.vtkMRMLMarkupsFiducialNode],
 ) -> dict[str, slicer.vtkMRMLMarkupsFiducialNode]:
-    """Clicks are shown small, and cannot be moved."""
+    """Make clicks small, and lock them."""
     for node in lists.values():
         node.SetLocked(True)
         node.GetDisplayNode().SetGlyphScale(1.6)

@@ -1,4 +1,4 @@
-"""Keys and what they do; the help dialog lists them, and the page's script sends them.
+"""Keyboard shortcuts; the help dialog lists them, and the page's script sends them.
 
 What the module of desktop Slicer has too has the same key there (`StrokeLabelLib/desktop/shortcuts.py`).
 """
@@ -13,9 +13,9 @@ SHORTCUTS: tuple[tuple[str, str, str, tuple[Any, ...]], ...] = (
     ("Ctrl+enter", "Submit, then next scan", "submit_and_next", ()),
     ("Ctrl+z", "Undo", "undo", ()),
     ("Ctrl+y", "Redo", "redo", ()),
-    ("v", "Look only: put the tool down", "tool", ("navigate",)),
-    ("f", "Click on lesion that is missing", "tool", ("lesion",)),
-    ("b", "Click on what is not lesion", "tool", ("not_lesion",)),
+    ("v", "View only: no tool", "tool", ("navigate",)),
+    ("f", "Click on missed lesion", "tool", ("lesion",)),
+    ("b", "Click on tissue that is not lesion", "tool", ("not_lesion",)),
     ("p", "Brush", "tool", ("paint",)),
     ("e", "Eraser", "tool", ("erase",)),
     ("x", "Scissors", "tool", ("scissors",)),
@@ -51,7 +51,7 @@ _PRETTY = {
 
 
 def as_page_state() -> list[dict[str, Any]]:
-    """The table as JSON for the page."""
+    """Return the table as JSON for the page."""
     return [
         {
             "key": key,

@@ -1,4 +1,4 @@
-"""What the page's templates read, as it is at first."""
+"""Variables of the page's templates, with their initial values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the left mouse button does in the slice views: nothing, a brush, scissors, or a click that asks."""
+"""Tools of the left mouse button in the slice views: none, a brush, scissors, or a click for the model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Clicked = Callable[[tuple[float, float, float]], None]
 
 
 class ClickPipeline(SegmentationEffectPipeline):
-    """Hands each press of the left button in a slice view to its effect."""
+    """Pipeline that passes each press of the left button in a slice view to its effect."""
 
     def CanProcessInteractionEvent(self, event: slicer.vtkMRMLInteractionEventData) -> tuple[bool, float]:  # noqa: D102 - named by VTK
         return bool(self.IsActive()) and event.GetType() == int(vtkCommand.LeftButtonPressEvent), 0
@@ -45,7 +45,7 @@ class ClickPipeline(SegmentationEffectPipeline):
 
 
 class ClickEffect(SegmentationEffect):
-    """Tells where the user clicked, and changes nothing.
+    """Tool that reports the position of a click, and changes nothing.
 
     Attributes:
         clicked: called with the point (RAS, mm).
@@ -60,7 +60,7 @@ class ClickEffect(SegmentationEffect):
 
 
 class Tools:
-    """The tool in the user's hand.
+    """Tool that is selected.
 
     Args:
         editor: of the scene.

@@ -1,4 +1,4 @@
-"""The presenter's view: small things into the page's state, images into the scene."""
+"""View of the presenter: small values go into the page's state, images into the scene."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUS_TEXT = {
 
 
 class PageView:
-    """Implements `StrokeLabelLib.session.view.View`.
+    """View of the page; see `StrokeLabelLib.session.view.View`.
 
     Args:
         state: of the page.
@@ -88,7 +88,7 @@ class PageView:
             self._state.question = {"text": question.text, "answers": answers}
 
     def answer(self, key: str) -> None:
-        """Give the question's answer to whoever asked."""
+        """Give the question's answer to the caller of `ask`."""
         reply, self._reply = self._reply, None
         with self._state:
             self._state.question = None
@@ -97,7 +97,7 @@ class PageView:
 
 
 def as_page_state(state: ViewState) -> dict[str, Any]:
-    """What the page's templates read, as JSON."""
+    """Return the variables of the page's templates, as JSON."""
     measured, training = state.measurements, state.training
     return {
         "server": state.server,
@@ -135,7 +135,7 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
 
 
 def train_options(trainer: ModelInfo) -> list[dict[str, Any]]:
-    """The options of a train task as fields of a form; of a list, the first item is the default."""
+    """Return the options of a train task as fields of a form; of a list, the first item is the default."""
     fields = []
     for name, default in trainer.options.items():
         choices = [str(choice) for choice in default] if isinstance(default, list) else []

@@ -10,12 +10,12 @@ from trame.widgets import vuetify3 as v3
 
 
 def run(command: str, *expressions: str) -> str:
-    """A click handler that runs a command; arguments are JavaScript expressions."""
+    """Return a click handler that runs a command; arguments are JavaScript expressions."""
     return f"trigger('command', [{', '.join([quoted(command), *expressions])}])"
 
 
 def quoted(value: Any) -> str:  # noqa: ANN401 - text or number
-    """A value as JavaScript inside an attribute; apostrophes become typographic ones."""
+    """Return a value as JavaScript inside an attribute; apostrophes become typographic ones."""
     if isinstance(value, str):
         return "'" + value.replace("'", "’").replace("\\", "\\\\") + "'"
     return json.dumps(value)
@@ -32,7 +32,7 @@ def button(
     on: str = "",
     classes: str = "",
 ) -> None:
-    """A button that runs a command; a command that cannot be used now makes it grey and says why.
+    """Add a button that runs a command; a command that cannot be used now makes it grey and gives the reason.
 
     Args:
         command: of `Commands`.
@@ -63,7 +63,7 @@ def button(
 
 
 def blocker(command: str, args: list[Any] | None) -> str:
-    """The presenter's name for what this command needs, by which it says why it is blocked."""
+    """Return the presenter's name of a command's condition, for the reason why it is blocked."""
     if command == "tool":
         clicks = {"lesion": "refine", "not_lesion": "refine", "add_region": "click", "remove_island": "click"}
         return clicks.get(str((args or [""])[0]), "edit")
@@ -73,12 +73,12 @@ def blocker(command: str, args: list[Any] | None) -> str:
 
 
 def section(title: str) -> None:
-    """The heading of a part of a panel."""
+    """Add the heading of a part of a panel."""
     html.Div(title, classes="heading")
 
 
 def slider(name: str, low: float, high: float, step: float, *, tooltip: str, **events: Any) -> None:  # noqa: ANN401
-    """A slider bound to a state variable."""
+    """Add a slider bound to a state variable."""
     v3.VSlider(
         v_model=(name,),
         min=low,

@@ -108,7 +108,7 @@ def test_a_stopped_session_goes_on_and_ends_like_one_that_was_not_stopped(
         should_stop=lambda: len(seen) >= 1,
     )
     assert not stopped.judged and stopped.version is None and stopped.steps == 2
-    assert tuning.versions.records() == [] and "goes on from there" in str(stopped)
+    assert tuning.versions.records() == [] and "resumes there" in str(stopped)
     resumed = tuning.run(labels, options(steps=3), on_progress=lambda at: seen.append(at.step))
     assert seen == [1, 2, 3] and resumed.session == stopped.session
     undisturbed = FineTuning(

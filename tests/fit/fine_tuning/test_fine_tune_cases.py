@@ -65,7 +65,7 @@ def test_a_label_whose_axes_are_swapped_without_its_affine_is_refused(
     scan: tuple[SubmittedLabel, np.ndarray],
 ) -> None:
     submitted, ball = scan
-    with pytest.raises(GeometryError, match=r"found one of another size \(shape \(38, 30, 20\)"):
+    with pytest.raises(GeometryError, match=r"found one of a different size \(shape \(38, 30, 20\)"):
         read_submitted(relabelled(submitted, ball.transpose(1, 0, 2), AFFINE))
 
 

@@ -118,4 +118,4 @@ def test_new_weights_must_not_be_worse_on_labels_nor_by_a_margin_on_the_benchmar
 
 def test_nothing_is_activated_that_nothing_was_measured_of() -> None:
     decision = decide(Scores(), Scores(), Scores())
-    assert not decision.activate and "nothing to judge by" in decision.reasons[0]
+    assert not decision.activate and "nothing to evaluate on" in decision.reasons[0]

@@ -93,7 +93,7 @@ def wait(_: OnProgress, should_stop: Callable[[], bool]) -> TrainingResult:
 
 @pytest.mark.parametrize(
     ("work", "sentence"),
-    [(fall_ill, "expected a brain, found none"), (be_killed, "SIGKILL.*start it again to go on")],
+    [(fall_ill, "expected a brain, found none"), (be_killed, "SIGKILL.*start it again to resume")],
 )
 def test_when_one_process_fails_the_others_end_and_one_sentence_says_why(
     work: Callable[[OnProgress, Callable[[], bool]], TrainingResult], sentence: str

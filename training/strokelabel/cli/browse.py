@@ -16,7 +16,7 @@ from strokelabel.cli.server_process import StartError, check_port
 from strokelabel.errors import StrokeLabelError
 
 PAGE = Path(__file__).resolve().parents[3] / "slicer_extension" / "browser" / "start.py"
-"""The page is part of the repository, not of the package: it talks HTTP and imports nothing of it."""
+"""Folder of the page, which is part of the repository, not of the package: it uses HTTP alone."""
 
 NEEDED = ("trame_slicer", "slicer", "vtk")
 PATIENCE_S = 10.0
@@ -24,11 +24,11 @@ PORTS_TRIED = 10
 
 
 class PageError(StrokeLabelError):
-    """Why the page cannot be started."""
+    """Reason why the page cannot be started."""
 
 
 def page_command(server: str, host: str, port: int, *options: str) -> list[str]:
-    """What starts the page.
+    """Return the command that starts the page.
 
     Args:
         server: address of the MONAI Label server; "" for the one that was used last.
@@ -55,10 +55,10 @@ def page_command(server: str, host: str, port: int, *options: str) -> list[str]:
 
 
 def free_page_port(host: str, first: int) -> int:
-    """The first free port from `first` on, so that a second server gets a page of its own.
+    """Return the first free port from `first` on, so that a second server gets a page of its own.
 
     Raises:
-        PageError: none of the next ports can be had.
+        PageError: none of the next ports is free.
     """
     for port in range(first, first + PORTS_TRIED):
         with suppress(StartError):

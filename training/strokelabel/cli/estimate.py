@@ -28,13 +28,13 @@ def run(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")],
     weights: Annotated[str, typer.Option(help="An estimator: its weights file, or its name.")],
     flips: Annotated[
-        bool, typer.Option(help="Average over flips; without, up to eight times faster, a little rougher.")
+        bool, typer.Option(help="Average over flips; up to eight times slower, slightly more accurate.")
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
+        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing maps.")] = False,
 ) -> None:
     """Estimate quantitative maps (PD, R1, R2*, MT) of T1-weighted scans.
 

@@ -44,10 +44,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take reference masks from this folder alone.")
+        Path | None, typer.Option(metavar="FOLDER", help="Take reference masks from this folder only.")
     ] = None,
     suffix: Annotated[
-        str | None, typer.Option(metavar="T1w,T2w,...", help="Contrasts to evaluate; all without it.")
+        str | None, typer.Option(metavar="T1w,T2w,...", help="Contrasts to evaluate; default: all.")
     ] = None,
     share_masks: Annotated[
         bool,
@@ -59,23 +59,23 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         int | None, typer.Option(help="Value of the lesion in --predictions with several classes.")
     ] = None,
     part: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Score the I-th of N parts; without it all are merged.")
+        str | None, typer.Option(metavar="I/N", help="Score part I of N; without it, all parts are merged.")
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Models average over flips; they are then named NAME+TTA.")
+        bool, typer.Option("--tta", help="Average over flips; such results are named NAME+TTA.")
     ] = False,
     ct: Annotated[
         bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
+        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
     ] = None,
 ) -> None:
     """Score models, or masks that exist, against the lesion masks of a data set, as in the SynthStroke papers.
 
     Masks are compared at 1 mm in 256^3 voxels, by their positions in space. Written are cases.csv (a row per case,
-    on the disk as cases finish; the same command goes on where it stopped), tables (summary.md, .csv, .tex),
+    on the disk as cases finish; the same command continues where it stopped), tables (summary.md, .csv, .tex),
     paired tests (tests.csv), box plots, and pictures of the worst cases. Exit code 0 when all cases are scored, 1
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
@@ -106,7 +106,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 def gather_cases(
     dataset: Path | None, pairs: Path | None, masks: Path | None, suffix: str | None, share_masks: bool
 ) -> tuple[Sequence[EvaluationCase], int]:
-    """The cases of a data set or a table, and the number of masks that could not be used, after saying which.
+    """Return the cases of a data set or a table, and the number of unusable masks, which are reported.
 
     Raises:
         OptionError: neither or both are given, or a table is malformed.
@@ -116,7 +116,7 @@ def gather_cases(
     from strokelabel.reports.evaluation.pairs import read_pairs
 
     if (dataset is None) == (pairs is None):
-        raise OptionError("expected a data set, or a table of cases (--pairs), and not both")
+        raise OptionError("expected either a data set or a table of cases (--pairs), not both")
     if dataset is None:
         return read_pairs(Path(str(pairs))), 0
     suffixes = [word for word in re.split(r"[,\s]+", suffix or "") if word]
@@ -137,7 +137,7 @@ def gather_methods(
     device: str,
     output: Path,
 ) -> list[Method]:
-    """The methods to score: models, folders, and columns of the table; the model `base` when there are none.
+    """Return the methods to score: models, folders, and columns of the table; by default the model `base`.
 
     Raises:
         OptionError: two methods of one name, or a folder without predictions.
@@ -163,7 +163,7 @@ def gather_methods(
 
 
 def check_names(methods: Sequence[Method]) -> None:
-    """Refuse methods that tables could not tell apart.
+    """Refuse methods that tables could not distinguish.
 
     Raises:
         OptionError: two have one name.
@@ -171,7 +171,7 @@ def check_names(methods: Sequence[Method]) -> None:
     names = [method.name for method in methods]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise OptionError(
-            f"expected methods of different names, got {', '.join(sorted(repeated))} more than once; write NAME=..."
+            f"expected methods with different names, got {', '.join(sorted(repeated))} more than once; write NAME=..."
         )
 
 
@@ -195,13 +195,15 @@ def score_all(
                 bar.update(task, completed=len(results), description="scoring")
                 _report(result)
         except KeyboardInterrupt:
-            typer.echo(f"interrupted after {len(results)} of {total}; the same command goes on", err=True)
+            typer.echo(
+                f"interrupted after {len(results)} of {total}; run the same command to continue", err=True
+            )
             raise
     return results
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Name and place of NAME=PLACE; no name where the text is a place by itself."""
+    """Split NAME=PLACE into name and place; without a name where the text is a place."""
     match = _NAMED.fullmatch(text)
     if match is None or Path(text).exists():
         return "", text
@@ -209,7 +211,7 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def _report(result: CaseResult) -> None:
-    """One line for a result: on stdout the scores, on stderr why there are none."""
+    """Report a result in one line: the scores on stdout, or the reason of a failure on stderr."""
     name = f"{result.case}, {result.method}"
     if result.metrics is None:
         typer.echo(f"error: {name}: {result.reason}", err=True)

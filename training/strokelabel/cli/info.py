@@ -38,7 +38,7 @@ def run(
 
 
 def gather() -> dict[str, Any]:
-    """Everything that `strokelabel info --json` prints."""
+    """Return everything that `strokelabel info --json` prints."""
     return {
         "strokelabel": __version__,
         "models": [describe_model(spec) for spec in list_models()],
@@ -54,7 +54,7 @@ def gather() -> dict[str, Any]:
 
 
 def describe_model(spec: ModelSpec) -> dict[str, Any]:
-    """A model as JSON would hold it."""
+    """Describe a model for JSON."""
     return {
         "name": spec.name,
         "version": spec.version,
@@ -70,7 +70,7 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report for people."""
+    """Return the report for users."""
     lines = [f"strokelabel {report['strokelabel']}", "", "models"]
     for model in report["models"]:
         lines.append(f"  {model['name']} {model['version']}: {model['description']}")

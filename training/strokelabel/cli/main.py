@@ -1,4 +1,4 @@
-"""The `strokelabel` command: subcommands are imported only when they are called.
+"""Command `strokelabel`: subcommands are imported only when they are called.
 
 Exit codes: 0 done, 1 something failed (one line on stderr says what), 2 wrong usage, 130 interrupted.
 """
@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("strokelabel.cli.train", "Train a network from a recipe."),
     "pseudo-label": (
         "strokelabel.cli.pseudo_label",
-        "Draw lesion masks on an unlabelled cohort, to train on.",
+        "Predict lesion masks for an unlabelled cohort, for training.",
     ),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class CommandMissingError(StrokeLabelError):
-    """The module behind a command, or something that it needs, is not installed."""
+    """Missing module of a command."""
 
 
 class LazyGroup(TyperGroup):
@@ -123,7 +123,7 @@ def describe(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Stroke lesion segmentation on any brain MRI. For research; not a medical device."""
+    """Segment stroke lesions on any brain MRI. For research; not a medical device."""
 
 
 def _read_names_as_utf8() -> None:

@@ -10,7 +10,7 @@ import typer
 
 
 class Action(StrEnum):
-    """What to do."""
+    """Action to perform."""
 
     LIST = "list"
     ROLLBACK = "rollback"
@@ -18,7 +18,7 @@ class Action(StrEnum):
 
 
 def run(
-    action: Annotated[Action, typer.Argument(help="What to do.")],
+    action: Annotated[Action, typer.Argument(help="Action to perform.")],
     folder: Annotated[
         Path,
         typer.Argument(
@@ -28,7 +28,7 @@ def run(
     model: Annotated[
         str, typer.Option("--model", help="Name or file of the model that was fine-tuned.")
     ] = "base",
-    version: Annotated[str | None, typer.Option("--version", help="What to activate.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Version to activate.")] = None,
 ) -> None:
     """List the versions of a fine-tuned model, go back to the one before, or activate any of them.
 
@@ -56,7 +56,7 @@ def run(
 
 
 def _line(details: dict[str, object]) -> str:
-    """What the gate said about a version."""
+    """Return the gate's decision about a version."""
     result = details.get("result")
     decision = result.get("decision") if isinstance(result, dict) else None
     return "; ".join(decision["reasons"]) if isinstance(decision, dict) else ""

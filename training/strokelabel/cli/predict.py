@@ -136,7 +136,7 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> 
 
 
 def _report(row: LesionRow) -> None:
-    """One line for a scan: on stdout what was found, on stderr why it failed."""
+    """Report a scan in one line: its lesion on stdout, or the reason of a failure on stderr."""
     lesions = "lesion" if row.lesion_count == 1 else "lesions"
     report_scan(
         row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
@@ -144,5 +144,5 @@ def _report(row: LesionRow) -> None:
 
 
 def _report_parcellation(row: ParcellationRow) -> None:
-    """The same for structures."""
+    """Report a scan's structures in one line."""
     report_scan(row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml inside the skull")

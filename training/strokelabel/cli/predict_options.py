@@ -1,4 +1,4 @@
-"""The arguments of `strokelabel predict`, each with its help."""
+"""Arguments of `strokelabel predict`, each with its help."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class ViewChoice(StrEnum):
-    """What the network is shown."""
+    """Field of view of the network."""
 
     BRAIN = "brain"
     HEAD = "head"
@@ -27,23 +27,26 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Fol
 Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
 Probabilities = Annotated[
     bool,
-    typer.Option("--probabilities", help="Write the lesion's probability; with --tissues, all classes' too."),
+    typer.Option(
+        "--probabilities",
+        help="Write the lesion probability; with --tissues, the probabilities of all classes.",
+    ),
 ]
-Tissues = Annotated[bool, typer.Option("--tissues", help="Write the likeliest class of each voxel.")]
+Tissues = Annotated[bool, typer.Option("--tissues", help="Write the most likely class of each voxel.")]
 DicomSeg = Annotated[
     bool,
-    typer.Option("--dicom-seg", help="Write the lesion as DICOM SEG too; the scans must be DICOM folders."),
+    typer.Option("--dicom-seg", help="Also write the lesion as DICOM SEG; the scans must be DICOM folders."),
 ]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over flips; two to eight times slower.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threshold = Annotated[
     float | None,
     typer.Option(
-        help="Lesion from this probability on (0 to 1); without it, where lesion is the likeliest class."
+        help="Lesion probability from which a voxel counts as lesion (0 to 1); default: the most likely class."
     ),
 ]
 MinSize = Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")]
-FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Fill what a lesion encloses.")]
+FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Fill holes in lesions.")]
 KeepOutsideBrain = Annotated[
     bool,
     typer.Option(
@@ -56,7 +59,5 @@ View = Annotated[
     ViewChoice,
     typer.Option(help="Show the network its field of view around the brain, or the whole head."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores without it.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Predict again, replacing results that are there.")
-]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]

@@ -39,13 +39,13 @@ def run(
         list[str] | None,
         typer.Option(
             "--fill-hyperintensities",
-            help="Pattern of names of --scans whose bright white matter lesions are no strokes, and are filled.",
+            help="Pattern of names of --scans whose bright white matter lesions are not strokes; they are filled.",
         ),
     ] = None,
 ) -> None:
     """Register label maps to ICBM space and collect lesions, once, for training; likewise real slices and scans.
 
-    Interrupted, it goes on where it stopped when started again. Slices and scans with "validation" in their names are
+    Interrupted, it continues where it stopped when started again. Slices and scans with "validation" in their names are
     left out.
     """
     from rich.console import Console

@@ -22,37 +22,41 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks and records.")
     ],
     model: Annotated[
-        str, typer.Option(help="Model that draws the lesions: a name, or a weights file.")
+        str, typer.Option(help="Model that segments the lesions: a name, or a weights file.")
     ] = "base",
     tissues: Annotated[
         str,
         typer.Option(help="Model whose tissues align scans with ICBM space, where the first has no tissues."),
     ] = "base",
     minimum_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: mean lesion probability inside the mask.")
+        float, typer.Option(min=0, max=1, help="Smallest mean lesion probability inside an accepted mask.")
     ] = 0.7,
-    minimum_ml: Annotated[float, typer.Option(min=0, help="Gate: volume of the mask, in ml.")] = 1.0,
+    minimum_ml: Annotated[
+        float, typer.Option(min=0, help="Smallest volume of an accepted mask, in ml.")
+    ] = 1.0,
     minimum_similarity: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: correlation with the ICBM template after alignment.")
+        float, typer.Option(min=0, max=1, help="Smallest correlation with the ICBM template after alignment.")
     ] = 0.8,
     tta: Annotated[
         bool, typer.Option("--tta/--no-tta", help="Average over flips, as the paper does.")
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
+        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Label again, replacing what no annotator accepted or corrected."),
+        typer.Option(
+            "--overwrite", help="Label again and replace masks that no annotator accepted or corrected."
+        ),
     ] = False,
 ) -> None:
-    """Draw lesion masks on an unlabelled cohort, and judge which are fit to train on.
+    """Predict lesion masks for an unlabelled cohort, and accept those that are good enough for training.
 
     Each scan gets a mask (a BIDS derivative) with a record of weights, options, confidence, volume, alignment with
-    ICBM space, and whether the gate accepted it or why not; pseudo-labels.csv lists them all. Interrupted, the same
-    command goes on; with another gate it only judges anew. Exit code 0 when all scans are done, 1 when any failed, 2
-    for wrong usage, 130 when interrupted.
+    ICBM space, and whether the gate accepted it or why not; pseudo-labels.csv lists them all. If it is
+    interrupted, run the same command to continue; with another gate it only applies that gate. Exit code 0 when all
+    scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.io import search_images
 
@@ -90,7 +94,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 
 def _report(row: PseudoRow) -> None:
-    """One line for a scan: on stdout what became of it, on stderr why it failed."""
+    """Report a scan in one line: its result on stdout, or the reason of a failure on stderr."""
     name = Path(row.source).name
     if row.label is None:
         typer.echo(f"error: {row.reason}", err=True)

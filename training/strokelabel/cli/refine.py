@@ -34,12 +34,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         Path | None, typer.Option(help="Strokes on the scan's grid: 1 lesion, 2 not lesion.")
     ] = None,
     kept: Annotated[
-        Path | None, typer.Option(help="What was painted before and must hold: 1 lesion, 2 not lesion.")
+        Path | None, typer.Option(help="Earlier strokes, which are kept: 1 lesion, 2 not lesion.")
     ] = None,
     probability: Annotated[
         Path | None, typer.Option(help="A model's lesion probability on the scan's grid.")
     ] = None,
-    reach_mm: Annotated[float, typer.Option(help="Nothing further than this from a prompt changes.")] = 40.0,
+    reach_mm: Annotated[
+        float, typer.Option(help="Voxels further than this from every prompt do not change.")
+    ] = 40.0,
 ) -> None:
     """Correct a lesion mask: strokes first, then voxels that are lesion, that are not, regions, and islands.
 
@@ -64,7 +66,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 
 def _parse(lesion: Voxels, not_lesion: Voxels, add: Voxels, remove: Voxels) -> list[Prompt]:
-    """The prompts of the options.
+    """Parse the prompts of the options.
 
     Raises:
         OptionError: not three whole numbers.
@@ -86,7 +88,7 @@ def _voxel(text: str) -> tuple[int, int, int]:
 
 
 def _labels(path: Path, image: Image) -> np.ndarray:
-    """Labels of a file, in the order of the scan's axes.
+    """Read the labels of a file, in the order of the scan's axes.
 
     Raises:
         OptionError: on another grid than the scan's.
@@ -97,7 +99,7 @@ def _labels(path: Path, image: Image) -> np.ndarray:
 
 
 def _probability(path: Path, image: Image) -> np.ndarray | None:
-    """A probability map, in the order of the scan's axes; one that is zero everywhere says nothing.
+    """Read a probability map, in the order of the scan's axes; None if it is zero everywhere.
 
     Raises:
         OptionError: on another grid than the scan's.

@@ -10,19 +10,19 @@ import typer
 
 
 class Subject(StrEnum):
-    """What to report on."""
+    """Subject of the report."""
 
     ANNOTATIONS = "annotations"
 
 
 def run(
-    subject: Annotated[Subject, typer.Argument(help="What to report on.")],
+    subject: Annotated[Subject, typer.Argument(help="Subject of the report.")],
     studies: Annotated[
         Path, typer.Argument(metavar="STUDIES", help="Folder that an annotation server serves or served.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the report.")],
 ) -> None:
-    """Report who labelled what, how long it took, what was changed, and how the predictions fared over the versions.
+    """Report who labelled what, how long it took, what was changed, and the scores of the predictions by version.
 
     Written are annotations.tsv (a row per submitted label), annotations.json and annotations.html, a page with a
     picture that needs no other file. Reads datastore_v2.json and the labels; no server has to run.

@@ -43,13 +43,15 @@ def follow_scans(
                 bar.update(task, completed=len(rows))
                 report(row)
         except KeyboardInterrupt:
-            typer.echo(f"interrupted after {len(rows)} of {count} scans; the same command goes on", err=True)
+            typer.echo(
+                f"interrupted after {len(rows)} of {count} scans; run the same command to continue", err=True
+            )
             raise
     return sum(row.status == "failed" for row in rows)
 
 
 def scan_progress() -> Progress:
-    """A progress bar on stderr; silent where that is not a terminal."""
+    """Return a progress bar on stderr; silent where that is not a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(
@@ -62,7 +64,7 @@ def scan_progress() -> Progress:
 
 
 def report_scan(row: ScanRow, found: str) -> None:
-    """One line for a scan: on stdout what was found, on stderr why it failed."""
+    """Report a scan in one line: its result on stdout, or the reason of a failure on stderr."""
     if row.status == "failed":
         typer.echo(f"error: {row.reason}", err=True)
         return

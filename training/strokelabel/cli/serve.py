@@ -19,10 +19,10 @@ def run(
     model: Annotated[str, typer.Option("--model", "-m", help="Name of a model, or its file.")] = "base",
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", help="File with the token to ask for, instead of STROKELABEL_TOKEN."),
+        typer.Option("--token-file", help="File with the access token, instead of STROKELABEL_TOKEN."),
     ] = None,
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="Let other machines in without a token.")
+        bool, typer.Option("--without-token", help="Allow access from other machines without a token.")
     ] = False,
     max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest upload.")] = 2048,
     conf: Annotated[
@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Serve scans to 3D Slicer, OHIF and the browser page, until Ctrl-C.
 
-    Only this machine can connect, unless --host says otherwise; then a token is asked for.
+    Only this machine can connect, unless --host says otherwise; then a token is required.
     """
     from strokelabel.cli.server_process import (
         LOOPBACK,
@@ -51,7 +51,7 @@ def run(
     if host not in LOOPBACK and not token and not without_token:
         raise OptionError(
             f"--host {host}: other machines could read the scans; set the environment variable STROKELABEL_TOKEN "
-            "or --token-file, or say --without-token"
+            "or --token-file, or pass --without-token"
         )
     check_port(host, port)
     folder = check_studies(studies)
@@ -61,7 +61,8 @@ def run(
 
 
 def app_folder(studies: str) -> Path:
-    """The MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into it.
+    """Return the MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into
+    it.
 
     Args:
         studies: a folder, in whose hidden folder the copy goes; or a web address: then it goes to the user's.
@@ -127,7 +128,7 @@ def _pairs(conf: list[str]) -> list[tuple[str, str]]:
 
 
 def check_token(file: Path | None) -> bool:
-    """Return True where a token will be asked for; one that the server would refuse is refused before its slow start.
+    """Return whether a token is required; one that the server would refuse is refused before its slow start.
 
     Args:
         file: of the token; None for the environment variable STROKELABEL_TOKEN.

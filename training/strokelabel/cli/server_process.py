@@ -23,7 +23,7 @@ from strokelabel.errors import StrokeLabelError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 5.0
-"""How long the server may take to end by itself before it is killed."""
+"""Time for the server to stop before it is killed."""
 
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 """MONAI Label imports MLflow, which reports its use over the network unless told not to."""
@@ -33,11 +33,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class StartError(StrokeLabelError):
-    """Why the server cannot be started, fit to be shown as it is."""
+    """Reason why the server cannot be started, to be shown to users."""
 
 
 def check_port(host: str, port: int) -> None:
-    """Find out before the slow start whether the address can be had.
+    """Find out before the slow start whether the address is free.
 
     Raises:
         StartError: something else listens there, or this machine has no such address.
@@ -58,7 +58,7 @@ def check_port(host: str, port: int) -> None:
 def server_command(
     app: Path, studies: str | Path, host: str, port: int, conf: Sequence[tuple[str, str]] = ()
 ) -> list[str]:
-    """What `monailabel start_server` runs, without the shell in between, which splits paths at spaces."""
+    """Return the command of `monailabel start_server`, without the shell in between, which splits paths at spaces."""
     arguments = ["--app", str(app), "--studies", str(studies), "--host", host, "--port", str(port)]
     for key, value in conf:
         arguments += ["--conf", key, value]
@@ -95,7 +95,7 @@ def stop_group(server: subprocess.Popen[bytes], patience_s: float = PATIENCE_S) 
 
 
 def _signal_group(server: subprocess.Popen[bytes], number: int) -> bool:
-    """Send a signal to the group (0 only asks); False when nobody is left in it."""
+    """Send a signal to the group (0 only asks); False when it is empty."""
     try:
         os.killpg(server.pid, number)
     except (ProcessLookupError, PermissionError):  # macOS refuses when only a zombie is left
@@ -139,19 +139,19 @@ def run_server(command: Sequence[str], url: str, ready: str) -> int:
     say(
         "\nStrokeLabel has stopped."
         if not ended_by_itself
-        else "\nerror: the server ended by itself; see above"
+        else "\nerror: the server stopped unexpectedly; see above"
     )
     return int(ended_by_itself)
 
 
 def local_url(host: str, port: int) -> str:
-    """Where a server that listens on `host` is reached from this machine."""
+    """Return the address of a server that listens on `host`, as seen from this machine."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def instructions(url: str, host: str, studies: str | Path, token: bool = False, page: str = "") -> str:
-    """Where the server is and what to do with it.
+    """Return the address of the server and instructions for it.
 
     Args:
         url: where it is reached from this machine.
@@ -171,11 +171,13 @@ def instructions(url: str, host: str, studies: str | Path, token: bool = False, 
         "  stop         Ctrl-C",
     ]
     if token:
-        lines.insert(4, "  token        asked for; 3D Slicer asks for user (any) and password (the token)")
+        lines.insert(
+            4, "  token        required; in 3D Slicer, enter any user name, and the token as password"
+        )
     if page:
         lines.insert(3, f"  browser      {page}")
     if not token and host not in LOOPBACK:
-        lines.append(f"  WARNING      anybody who can reach {host} can read the scans: there is no password")
+        lines.append(f"  WARNING      anyone who can reach {host} can read the scans: there is no password")
     return "\n".join(lines) + "\n"
 
 

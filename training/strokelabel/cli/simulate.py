@@ -58,12 +58,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     ] = None,
     lesion: Annotated[Path | None, typer.Option(help="Lesion mask to put in, on the input's grid.")] = None,
     lesion_tissue: Annotated[
-        str | None, typer.Option(help="What it is made of: a tissue of the priors, lesion-acute, say.")
+        str | None, typer.Option(help="Tissue of the lesion: one of the priors, such as lesion-acute.")
     ] = None,
     priors: Annotated[Path | None, typer.Option(help="Table (TSV) that replaces tissue priors.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Draw a subject from the priors; without, their means and no texture."),
+        typer.Option(min=0, help="Draw a subject from the priors; default: their means, without texture."),
     ] = None,
     noise: Annotated[
         float, typer.Option(min=0, help="SD of Rician noise, relative to the 99th percentile of the scan.")
@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         str | None, typer.Option(help="A parameter and its values for the table: te=0.02,0.05,0.1")
     ] = None,
 ) -> None:
-    """Simulate a scan. Times are in seconds, angles in degrees; what is not given has a usual clinical value."""
+    """Simulate a scan. Times are in seconds, angles in degrees; other parameters have usual clinical values."""
     from strokelabel.errors import OptionError
     from strokelabel.physics import default_priors, make_acquisition, read_priors
 
@@ -104,7 +104,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 @dataclass(frozen=True)
 class _Input:
-    """What is scanned."""
+    """Input of a simulation."""
 
     source: Path
     lesion: Path | None
@@ -129,7 +129,7 @@ class _Input:
         return read_label_subject(self.source, table, self.priors, Sampler(self.seed), generator)
 
     def with_lesion(self, subject: Subject) -> Subject:
-        """The subject with its lesion, if it has one."""
+        """Return the subject with its lesion, if it has one."""
         from strokelabel.physics.subject import add_lesion
         from strokelabel.synthesis.sampling import Sampler
 
@@ -142,7 +142,7 @@ class _Input:
 def _given(
     sequence: str, te: float | None, tr: float | None, ti: list[float] | None, flip_angle: list[float] | None
 ) -> dict[str, Any]:
-    """The options as parameters of the sequence; MP2RAGE has two inversion times and flip angles."""
+    """Return the options as parameters of the sequence; MP2RAGE has two inversion times and flip angles."""
     parameters: dict[str, Any] = {"echo_time": te, "repetition_time": tr}
     for option, values in (("ti", ti or []), ("flip-angle", flip_angle or [])):
         name = _SHORT_NAMES[option]
@@ -154,7 +154,7 @@ def _given(
 
 
 def _numbered(option: str, name: str, values: list[float]) -> dict[str, float]:
-    """Two values as parameters with a number at their end."""
+    """Return two values as parameters with a number at their end."""
     from strokelabel.errors import OptionError
 
     if len(values) not in (0, 2):
@@ -165,7 +165,7 @@ def _numbered(option: str, name: str, values: list[float]) -> dict[str, float]:
 
 
 def _single(option: str, values: list[float]) -> float | None:
-    """The only value."""
+    """Return the only value of an option."""
     from strokelabel.errors import OptionError
 
     if len(values) > 1:
@@ -225,7 +225,7 @@ def _draw_table(
 
 
 def _row_tissues(what: _Input) -> list[str]:
-    """What the lesion of each row is made of; none without a lesion."""
+    """Return the tissue of the lesion in each row; none without a lesion."""
     if what.lesion is None:
         return []
     if what.lesion_tissue is not None:
@@ -235,7 +235,7 @@ def _row_tissues(what: _Input) -> list[str]:
 
 
 def _contrasts() -> dict[str, Acquisition]:
-    """The usual contrasts by name."""
+    """Return the usual contrasts by name."""
     from strokelabel.physics import FastSpinEcho, Flair, GradientEcho, Mp2rage, Mprage, SpoiledGradientEcho
 
     return {
@@ -251,7 +251,7 @@ def _contrasts() -> dict[str, Acquisition]:
 
 
 def _swept(sequence: str, parameters: dict[str, Any], sweep: str) -> dict[str, Acquisition]:
-    """The sequence at each value of a parameter, by title."""
+    """Return the sequence at each value of a parameter, by title."""
     from strokelabel.errors import OptionError
     from strokelabel.physics import make_acquisition
 

@@ -26,7 +26,7 @@ from strokelabel.cli.server_process import (
 )
 
 SAMPLE_DATA = Path(__file__).resolve().parents[3] / "sample-data"
-"""The sample data are part of the repository, not of the package."""
+"""Folder of the sample data, which are part of the repository, not of the package."""
 
 
 def run(

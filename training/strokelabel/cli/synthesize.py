@@ -25,7 +25,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     prepared: Annotated[
         Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
     ] = Path("prepared"),
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 24,
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 24,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32, help="Seed of the first image; the others follow.")
     ] = 0,
@@ -33,13 +33,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         float | None, typer.Option(min=0.5, help="Voxel size instead of the recipe's; same field of view.")
     ] = None,
     volumes: Annotated[
-        bool, typer.Option(help="Write NIfTI images, labels and parameters (JSON) too.")
+        bool, typer.Option(help="Also write NIfTI images, labels and parameters (JSON).")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
     kind: Annotated[
         Literal["synthetic", "slabs", "scans"],
         typer.Option(
-            help="Which images: synthetic ones, real slices as slabs, or real scans with painted lesions."
+            help="Kind of images: synthetic ones, real slices as slabs, or real scans with painted lesions."
         ),
     ] = "synthetic",
 ) -> None:
@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 def real_panels(
     recipe: Recipe, data: PreparedData, kind: Literal["slabs", "scans"], first: int, device: torch.device
 ) -> Iterator[Panel]:
-    """Pictures of a recipe's real images, without end.
+    """Yield pictures of a recipe's real images, without end.
 
     Raises:
         DataError: the recipe, or the prepared folder, has none.

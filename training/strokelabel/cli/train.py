@@ -46,10 +46,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     ] = None,
     generators: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that make synthetic images on CPU cores beside the training."),
+        typer.Option(min=0, help="Processes that make synthetic images on CPU cores during training."),
     ] = None,
     gpu_generators: Annotated[
-        int | None, typer.Option(min=0, help="Processes that make synthetic images on the GPU, besides.")
+        int | None, typer.Option(min=0, help="Additional processes that make synthetic images on the GPU.")
     ] = None,
     fast_dev_run: Annotated[
         bool,
@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 ) -> None:
     """Train, going on from the last checkpoint if the training folder has one.
 
-    Ctrl-C writes a checkpoint and stops; the same command goes on from it.
+    Ctrl-C writes a checkpoint and stops; the same command continues from it.
     """
     from rich.console import Console
 
@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
-    skipped = f", {result.skipped} of them left out for their gradients" if result.skipped else ""
+    skipped = f", {result.skipped} of them skipped because of their gradients" if result.skipped else ""
     Console(stderr=True).print(
         f"{folder}: {result.steps} of {chosen.training.steps} steps{skipped}, best {result.metric_label} {best}, "
         f"checkpoint {result.checkpoint}",

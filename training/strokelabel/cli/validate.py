@@ -26,9 +26,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
         list[str] | None,
         typer.Option(metavar="[NAME=]MODEL", help="Model or weights file; repeat to compare. [base]"),
     ] = None,
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="Recipe that says which brains are unseen.")
-    ] = "base",
+    recipe: Annotated[str, typer.Option("--recipe", help="Recipe that names the unseen brains.")] = "base",
     prepared: Annotated[
         Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
     ] = Path("prepared"),
@@ -48,16 +46,16 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
         int, typer.Option(min=1, help="Volumes with lesions per contrast; half with 5 mm slices.")
     ] = 10,
     lesion_free: Annotated[
-        int, typer.Option(min=0, help="Heads without lesions, to count what is false.")
+        int, typer.Option(min=0, help="Heads without lesions, to measure false positives.")
     ] = 20,
     part: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts of volumes and scans.")
+        str | None, typer.Option(metavar="I/N", help="Score only part I of N of the volumes and scans.")
     ] = None,
     development: Annotated[
         bool,
         typer.Option(
             "--development",
-            help="Other volumes, slices and scans than those that are reported: choose thresholds by them.",
+            help="Use a set that is disjoint from the reported one, to choose thresholds on.",
         ),
     ] = False,
     threshold: Annotated[
@@ -67,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
         ),
     ] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
-    min_size_ml: Annotated[float, typer.Option(min=0, help="Smaller lesions are dropped.")] = 0.0,
+    min_size_ml: Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")] = 0.0,
     slabs_as_scans: Annotated[
         bool,
         typer.Option(
@@ -76,7 +74,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads; all cores without it.")
+        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
     ] = None,
 ) -> None:
     """Print what models score on unseen heads: synthetic ones (by contrast and lesion volume) and real ones.
@@ -89,7 +87,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     from strokelabel.reports.validation.model_score import score_table
 
     if not synthetic and real is None:
-        raise OptionError("expected the synthetic benchmark, or real scans (--real DATA), and not neither")
+        raise OptionError("expected the synthetic benchmark, real scans (--real DATA) or both, got neither")
     which = parse_part(part)
     set_threads(threads)
     options = PredictionOptions(tta=tta, min_size_ml=min_size_ml)
@@ -123,7 +121,7 @@ def gather_models(
     output: Path,
     slabs_as_scans: bool,
 ) -> list[ModelMethod]:
-    """Each model with each threshold, or with its own rule where there are none.
+    """Combine each model with each threshold, or with its own rule where there are none.
 
     Raises:
         OptionError: two methods of one name.
@@ -151,7 +149,7 @@ def gather_models(
 def benchmark_cases(
     per_family: int, lesion_free: int, development: bool, part: tuple[int, int] | None
 ) -> list[ValidationCase]:
-    """The volumes of the benchmark, or of its development set."""
+    """Return the volumes of the benchmark, or of its development set."""
     from strokelabel.reports.evaluation.cases import take_part
     from strokelabel.synthesis.validation import lesion_free_cases, validation_cases
 
@@ -167,7 +165,7 @@ def score_synthetic(
     output: Path,
     device: str,
 ) -> tuple[list[CaseScore], str]:
-    """Scores of the benchmark and their table; writes validation.csv and pictures."""
+    """Score the benchmark; return scores and table, and write validation.csv and pictures."""
     from rich.console import Console
     from rich.progress import track
 
@@ -204,7 +202,9 @@ def score_real(
     development: bool,
     part: tuple[int, int] | None,
 ) -> tuple[list[RealScore], str, int]:
-    """Scores of the real set, their table, and the number of failures; writes the data set, scores and pictures."""
+    """Score the real set; return scores, table and the number of failures, and write the data set, scores
+    and pictures.
+    """
     from rich.console import Console
     from rich.progress import track
 

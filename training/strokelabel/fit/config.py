@@ -16,7 +16,7 @@ Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class TrainingConfig(BaseModel):
-    """How to train; `steps` are optimiser steps.
+    """Settings of a training; `steps` are optimiser steps.
 
     Defaults are the paper's (Chalcroft et al. 2025, section 3.3) except for the learning rate, where the
     public code's value is ten times the paper's and suits short runs.
@@ -135,7 +135,7 @@ class MapsConfig(BaseModel):
 
 
 class EstimationConfig(BaseModel):
-    """The loss, and how scans are simulated from maps.
+    """Settings of the loss, and of the simulation of scans from maps.
 
     Attributes:
         mse_steps: optimiser steps with the mean squared error alone.
@@ -152,7 +152,7 @@ class EstimationConfig(BaseModel):
     mprage: MprageConfig = MprageConfig()
 
     def objective(self) -> EstimatorObjective:
-        """The objective of these settings.
+        """Return the objective of these settings.
 
         Raises:
             UnknownModelError, WeightsError: the perceptual model is not there, or is no segmentation U-Net.

@@ -51,14 +51,14 @@ def export_weights(
 
 
 def _weights_of(path: Path) -> Mapping[str, Tensor]:
-    """The averaged weights in a checkpoint, or those in a safetensors file."""
+    """Return the averaged weights in a checkpoint, or those in a safetensors file."""
     if path.suffix == ".safetensors":
         return load_weights(path)[0].state_dict()
     return load_checkpoint(path).weights
 
 
 def _mean(weights: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean of each tensor over several checkpoints.
+    """Return the mean of each tensor over several checkpoints.
 
     Raises:
         CheckpointError: they are of different networks.

@@ -26,21 +26,21 @@ LESION_ONLY_NAMES = ("background", "lesion")
 
 
 class BrainSplit(Section):
-    """Which prepared label maps serve for what: names or patterns such as "brain-0*"."""
+    """Prepared label maps of each part: names or patterns such as "brain-0*"."""
 
     train: tuple[str, ...] = Field(min_length=1)
     validation: tuple[str, ...] = Field(min_length=1)
 
 
 class ValidationConfig(Section):
-    """The validation during training."""
+    """Settings of the validation during training."""
 
     per_family: int = Field(4, ge=1)
     """Synthetic volumes per contrast family."""
 
 
 class Recipe(Section):
-    """Everything that decides a model, apart from the data itself."""
+    """Recipe of a model: everything but the data."""
 
     name: str
     description: str = ""
@@ -48,9 +48,9 @@ class Recipe(Section):
     task: Literal["segmentation", "estimation"] = "segmentation"
     """Classes of voxels, or quantitative maps."""
     target: Literal["tissues", "parcellation"] = "tissues"
-    """Which classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
+    """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     lesion_target: Literal["class", "underlying"] = "class"
-    """Whether lesions are a class of their own, or labelled as the structure beneath them (SynthSeg)."""
+    """Label of lesions: a class of their own, or the structure beneath them (SynthSeg)."""
     brains: BrainSplit | None = None
     """Label maps of synthetic images; None where all images are real."""
     real: RealConfig | None = None
@@ -104,7 +104,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _network_fits_images(self) -> Self:
-        """Refuse images that the network cannot take, or whose classes it cannot tell apart."""
+        """Refuse images that the network cannot take, or whose classes it cannot distinguish."""
         shape, multiple = self.synthesis.shape, self.network.multiple
         if any(side < multiple or side % multiple for side in shape) or max(shape) == multiple:
             raise ValueError(
@@ -210,14 +210,14 @@ class Recipe(Section):
 
     @property
     def structures(self) -> tuple[Structure, ...]:
-        """The classes of a parcellation; none for another target."""
+        """Classes of a parcellation; none for another target."""
         if self.target == "parcellation":
             return parcellation_structures(lesion=self.lesion_target == "class")
         return ()
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether any of the training images are synthetic."""
+        """True if any of the training images are synthetic."""
         return self.real is None or self.real.fraction < 1
 
     @property
@@ -258,7 +258,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def _read_content(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    """The content of a recipe file, merged into that of the recipe that it extends."""
+    """Return the content of a recipe file, merged into that of the recipe that it extends."""
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
@@ -281,7 +281,7 @@ def _read_content(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Mappings key by key; anything else as changed."""
+    """Merge mappings key by key; other values are replaced."""
     merged = dict(base)
     for key, value in changes.items():
         before = merged.get(key)
@@ -293,7 +293,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path | None = None) -> Recipe:
-    """A recipe with the folders of real data that somebody names, in place of its own.
+    """Return a recipe with the given folders of real data in place of its own.
 
     Args:
         recipe: which has the sections for them.
@@ -333,7 +333,7 @@ def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int 
 
 
 def find_recipe(name_or_path: str | Path) -> Path:
-    """The file of a recipe.
+    """Return the file of a recipe.
 
     Raises:
         RecipeError: naming the recipes that exist.
@@ -348,13 +348,13 @@ def find_recipe(name_or_path: str | Path) -> Path:
 
 
 def _recipe_folders() -> list[Path]:
-    """Where shipped recipes lie: inside an installed package, or beside it in a checkout."""
+    """Return the folders of shipped recipes: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     return [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
 
 
 def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
-    """Names that match any of the patterns, in order.
+    """Return the names that match any of the patterns, in order.
 
     Raises:
         RecipeError: a pattern matches nothing.
@@ -366,7 +366,7 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 
 
 def shrink(recipe: Recipe) -> Recipe:
-    """The same recipe with only its size reduced: two steps of a tiny network on tiny images, on any machine."""
+    """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
     network = recipe.network.model_copy(update={"channels": tuple(4 for _ in recipe.network.channels)})
     # Instance normalisation needs more than one voxel at the coarsest level.
     side = 2 * recipe.network.multiple

@@ -35,7 +35,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
 def make_objective(recipe: Recipe) -> Objective[Any]:
-    """What a recipe's network is trained for: quantitative maps, or classes.
+    """Make the objective of a recipe's network: quantitative maps, or classes.
 
     Raises:
         UnknownModelError, WeightsError: the model that a perceptual loss looks with is not there.
@@ -53,7 +53,7 @@ _PRIVATE: Any = {
     "maps": {"folder"},
     "training": {"mlflow"},
 }
-"""What a recipe says about the machine that it ran on, and weights that are given away must not."""
+"""Keys of a recipe that describe the machine, which published weights must not contain."""
 
 
 def train_recipe(  # noqa: PLR0913
@@ -112,7 +112,7 @@ def train_recipe(  # noqa: PLR0913
                 on_progress=on_progress,
             )
         finally:
-            streams.close()  # first, so that nobody waits for an image that is not needed
+            streams.close()  # first, so that no process waits for an image that is not needed
             stream.close()
 
 
@@ -158,7 +158,7 @@ def _keep_recipe(recipe: Recipe, folder: Path) -> None:
 
 
 def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) -> ModelSpec:
-    """What the weights of a recipe are, for their metadata.
+    """Describe the weights of a recipe, for their metadata.
 
     Args:
         recipe: what they were trained with.

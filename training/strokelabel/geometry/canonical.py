@@ -1,4 +1,4 @@
-"""The canonical grid: any scan turned to right-anterior-superior with isotropic voxels, and exactly back."""
+"""Canonical grid: any scan reoriented to right-anterior-superior with isotropic voxels, and exactly back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 @dataclass(frozen=True)
 class CanonicalGrid:
-    """The way between a scan's own grid and its canonical one.
+    """Transformation between a scan's own grid and its canonical one.
 
     Axes are permuted and flipped to the closest right-anterior-superior order; oblique angles stay in the
     affine. Then each axis is resampled to the target spacing over the same field of view.
@@ -69,7 +69,7 @@ class CanonicalGrid:
 
     @property
     def resamples(self) -> bool:
-        """Whether any axis is interpolated."""
+        """True if any axis is interpolated."""
         return any(ratio != 1.0 for ratio in self.ratios)
 
     def forward(self, volume: Volume) -> Volume:
@@ -117,7 +117,7 @@ class CanonicalGrid:
         return result
 
     def inverse_of_box(self, channel: Volume, start: tuple[int, ...], fill: float) -> Volume:
-        """What `inverse` gives for one channel that is `fill` outside a box, without computing the outside.
+        """Return `inverse` of one channel that is `fill` outside a box, without computing the outside.
 
         Args:
             channel: (x, y, z), the voxels of the box, all of them within the canonical grid.
@@ -148,7 +148,7 @@ class CanonicalGrid:
         return np.ascontiguousarray(nib.orientations.apply_orientation(turned, self._back))
 
     def _rows_of(self, axis: int, low: int, high: int) -> tuple[slice, np.ndarray | None]:
-        """The source voxels along an axis that see only canonical voxels low to high, and their weights."""
+        """Return the source voxels along an axis that see only canonical voxels low to high, and their weights."""
         weights = self._inverse_weights(axis)
         if weights is None:
             return slice(low, high), None
@@ -180,12 +180,12 @@ class CanonicalGrid:
         return nib.orientations.ornt_transform(_RAS, self._orientation)
 
     def _positions(self, axis: int) -> np.ndarray:
-        """Fractional source index of each canonical voxel along an axis."""
+        """Return the fractional source index of each canonical voxel along an axis."""
         first = self.turned.to_voxel(self.target.affine[:3, 3])[axis]
         return first + np.arange(self.target.shape[axis]) * self.ratios[axis]
 
     def _inverse_positions(self, axis: int) -> np.ndarray:
-        """Fractional canonical index of each source voxel along an axis."""
+        """Return the fractional canonical index of each source voxel along an axis."""
         first = self.target.to_voxel(self.turned.affine[:3, 3])[axis]
         return first + np.arange(self.turned.shape[axis]) / self.ratios[axis]
 
@@ -203,7 +203,7 @@ class CanonicalGrid:
 
 
 def _turn(source: Grid) -> Grid:
-    """The source grid with its axes permuted and flipped to the closest right-anterior-superior order."""
+    """Permute and flip the source grid's axes to the closest right-anterior-superior order."""
     orientation = nib.orientations.io_orientation(source.affine)
     shape = [0, 0, 0]
     for axis, (target, _) in enumerate(orientation.astype(int)):
@@ -218,12 +218,12 @@ def _ratio(source_mm: float, target_mm: float) -> float:
 
 
 def _target_size(size: int, ratio: float) -> int:
-    """Voxels needed to cover the field of view; a thousandth of a voxel too many is not worth a slice."""
+    """Return the voxels needed to cover the field of view; a thousandth of a voxel too many is not worth a slice."""
     return max(1, ceil(size / ratio - _SAME_SPACING))
 
 
 def _first_position(source_size: int, target_size: int, ratio: float) -> float:
-    """Fractional source index of the first target voxel; both fields of view share their centre.
+    """Return the fractional source index of the first target voxel; both fields of view share their centre.
 
     Where the target is finer, it is shifted by up to half a target voxel onto the middle source voxel.
     """

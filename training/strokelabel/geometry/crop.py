@@ -60,7 +60,7 @@ class CropBox:
         return result
 
     def within(self, crop: np.ndarray) -> tuple[np.ndarray, _Triple]:
-        """The part of a (..., x, y, z) crop that lies in the full grid, and its first voxel there.
+        """Return the part of a (..., x, y, z) crop that lies in the full grid, and its first voxel there.
 
         Raises:
             DimensionError: the last three axes are not those of the box.
@@ -70,7 +70,7 @@ class CropBox:
         return crop[self._inside_crop], (x, y, z)
 
     def grid(self, full: Grid) -> Grid:
-        """The grid of a crop, so that its voxels keep their world coordinates."""
+        """Return the grid of a crop, so that its voxels keep their world coordinates."""
         return full.window(self.start, self.shape)
 
     @property
@@ -90,7 +90,7 @@ class CropBox:
 
 
 def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1, least: int = 1) -> CropBox:
-    """The bounding box of a (x, y, z) mask, with a margin kept inside the grid, widened to a multiple.
+    """Return the bounding box of a (x, y, z) mask, with a margin kept inside the grid, widened to a multiple.
 
     Args:
         mask: true where the box must reach; all false means the whole grid.
@@ -107,7 +107,7 @@ def box_around(mask: np.ndarray, margin_vox: int = 0, multiple: int = 1, least: 
 
 
 def foreground_box(volume: np.ndarray, margin_vox: int = 0, multiple: int = 1) -> CropBox:
-    """The box around the head in a (x, y, z) volume: see `foreground_mask` and `box_around`.
+    """Return the box around the head in a (x, y, z) volume: see `foreground_mask` and `box_around`.
 
     A slice counts when it holds more than a few voxels of foreground, so that noise does not.
     """

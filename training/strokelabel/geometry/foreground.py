@@ -1,4 +1,4 @@
-"""Telling the head from the air around it, generously, and dilation of binary volumes."""
+"""Segmentation of the head from air, generously, and dilation of binary volumes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SAMPLES = 500_000
 
 
 def foreground_mask(volume: np.ndarray) -> np.ndarray:
-    """Voxels that are not background.
+    """Return the foreground voxels.
 
     A value that fills much of the volume, whatever its sign, is the background of a masked scan.
     Otherwise the background is noise: voxels below a point halfway from its mean to Otsu's threshold.
@@ -64,7 +64,7 @@ def foreground_mask(volume: np.ndarray) -> np.ndarray:
 
 
 def _sample(volume: np.ndarray) -> np.ndarray:
-    """About half a million voxels, evenly spread."""
+    """Sample about half a million voxels, evenly spread."""
     flat = volume.ravel()
     return flat[:: max(1, flat.size // _SAMPLES) | 1]  # odd steps do not fall in with even sides
 
@@ -76,7 +76,7 @@ def _flat_value(volume: np.ndarray) -> float | None:
 
 
 def _otsu(sample: np.ndarray) -> float:
-    """The threshold that separates two classes best (Otsu 1979, "A threshold selection method")."""
+    """Return the threshold that separates two classes best (Otsu 1979, "A threshold selection method")."""
     counts, edges = np.histogram(sample, bins=_BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]

@@ -23,7 +23,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The voxel grid of an image.
+    """Voxel grid of an image.
 
     Attributes:
         shape: number of voxels along i, j, k.
@@ -74,21 +74,21 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     def to_world(self, indices: np.ndarray) -> np.ndarray:
-        """World coordinates in mm (..., 3) of voxel indices (..., 3), which may be fractional."""
+        """Return the world coordinates in mm (..., 3) of voxel indices (..., 3), which may be fractional."""
         return np.asarray(indices) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def to_voxel(self, points_mm: np.ndarray) -> np.ndarray:
-        """Fractional voxel indices (..., 3) of world coordinates in mm (..., 3)."""
+        """Return the fractional voxel indices (..., 3) of world coordinates in mm (..., 3)."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray(points_mm) @ inverse[:3, :3].T + inverse[:3, 3]
 
     def corners_mm(self) -> np.ndarray:
-        """World coordinates (8, 3) in mm of the centres of the eight corner voxels."""
+        """Return the world coordinates (8, 3) in mm of the centres of the eight corner voxels."""
         indices = np.stack(np.meshgrid(*[(0, size - 1) for size in self.shape], indexing="ij"), axis=-1)
         return self.to_world(indices.reshape(-1, 3))
 
     def window(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
-        """The grid of `shape` voxels whose first voxel is this grid's `start`, which may lie outside."""
+        """Return the grid of `shape` voxels whose first voxel is this grid's `start`, which may lie outside."""
         affine = self.affine.copy()
         affine[:3, 3] = self.to_world(np.asarray(start))
         return Grid(shape, affine)

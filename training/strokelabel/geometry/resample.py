@@ -15,7 +15,7 @@ _FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
 
 def linear_weights(positions: np.ndarray, size: int) -> np.ndarray:
-    """Matrix (len(positions), size) that samples `size` voxels at fractional `positions`, linearly.
+    """Return the matrix (len(positions), size) that samples `size` voxels at fractional `positions`, linearly.
 
     Positions outside the voxels take the value of the nearest edge voxel. Rows sum to one.
     """
@@ -30,7 +30,7 @@ def linear_weights(positions: np.ndarray, size: int) -> np.ndarray:
 
 
 def antialias_weights(size: int, ratio: float) -> np.ndarray:
-    """Matrix (size, size) of the Gaussian to apply before spacing grows by `ratio` > 1.
+    """Return the matrix (size, size) of the Gaussian to apply before spacing grows by `ratio` > 1.
 
     It widens a point spread function of one source voxel (full width at half maximum) to one target voxel:
     Cardoso et al. 2015, "Scale factor point spread function matching: beyond aliasing in image resampling".
@@ -71,7 +71,7 @@ def apply_weights(volume: np.ndarray, weights: np.ndarray, axis: int) -> np.ndar
 
 
 def _as_matrices(volume: np.ndarray, axis: int) -> np.ndarray:
-    """View a (x, y, z) volume so that a matrix product runs over the axis without copying."""
+    """Return a view of a (x, y, z) volume so that a matrix product runs over the axis without copying."""
     if axis == 0:
         return volume.reshape(volume.shape[0], -1)
     return volume if axis == 1 else volume.reshape(-1, volume.shape[2])

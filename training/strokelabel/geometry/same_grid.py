@@ -1,4 +1,4 @@
-"""The rule for "the same voxels": when two grids are one, with axes in any order and direction.
+"""Rule for "the same voxels": when two grids are the same, with axes in any order and direction.
 
 Labels, masks and maps belong to a scan only if they have its voxels. Programs store these in any of the 48 orders of
 axes, and round affines. Everything that compares grids asks here, so that a file is accepted everywhere or nowhere.
@@ -32,7 +32,8 @@ _LARGEST_SHARE: Final = 0.25
 
 @dataclass(frozen=True)
 class Placement:
-    """The way of a grid's voxels to another grid that has a voxel at each of their places, or would if it went on.
+    """Placement of a grid's voxels in another grid that has a voxel at each of their positions, or would if it were
+    larger.
 
     Attributes:
         source: the grid that data are on.
@@ -50,16 +51,16 @@ class Placement:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both have the same voxels, rather than a part of each other's."""
+        """True if both have the same voxels, rather than a part of each other's."""
         return self.start == (0, 0, 0) and self._shape == self.target.shape
 
     def reorder(self, data: np.ndarray) -> np.ndarray:
-        """A view of (i, j, k) data of the source with axes in the order and direction of the target's."""
+        """Return a view of (i, j, k) data of the source with axes in the order and direction of the target's."""
         steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
         return np.transpose(data, self.axes)[steps]
 
     def paste(self, data: np.ndarray) -> tuple[np.ndarray, int]:
-        """Data of the source on the whole target, 0 elsewhere, and how many voxels other than 0 lie outside."""
+        """Return the data of the source on the whole target, 0 elsewhere, and the number of nonzero voxels outside."""
         turned = self.reorder(data)
         first = np.minimum(np.maximum(self.start, 0), self.target.shape)
         last = np.maximum(first, np.minimum(np.add(self.start, turned.shape), self.target.shape))
@@ -88,7 +89,7 @@ def find_placement(source: Grid, target: Grid) -> Placement | None:
         return None
     axes = np.abs(turn).argmax(axis=1)
     flips = turn.sum(axis=1) < 0
-    # Where the first voxel comes to lie is judged in the middle, where rounded directions matter least.
+    # Where the first voxel lies is decided in the middle, where rounded directions matter least.
     middle = (np.array(source.shape) - 1) / 2
     whole = np.eye(4)
     whole[:3, :3] = turn
@@ -101,7 +102,7 @@ def find_placement(source: Grid, target: Grid) -> Placement | None:
 
 
 def is_same_grid(first: Grid, second: Grid) -> bool:
-    """Whether two grids have the same voxels, but for rounding, with axes in any order and direction."""
+    """Return whether two grids have the same voxels, but for rounding, with axes in any order and direction."""
     placement = find_placement(first, second)
     return placement is not None and placement.is_whole
 
@@ -149,11 +150,11 @@ def check_same_grid(
     if placement is not None and (placement.is_whole or may_be_part):
         return placement
     if placement is None:
-        found = "one whose voxels lie elsewhere"
+        found = "one with voxels at other positions"
     elif any(placement.start):
         found = f"one that begins {placement.start} voxels away"
     else:
-        found = "one of another size"
+        found = "one of a different size"
     raise GeometryError(
         f"{name}: expected the grid of {reference}, axes in any order ({describe_grid(target)}), found {found} "
         f"({describe_grid(source)}); export it again with {reference} as reference, or resample it to that grid."
@@ -161,19 +162,19 @@ def check_same_grid(
 
 
 def rounding_mm(grid: Grid) -> float:
-    """Distance in mm up to which something lies on a voxel of a grid, and only rounding moved it."""
+    """Return the largest distance in mm from a voxel of a grid that is explained by rounding."""
     return min(TOLERANCE_MM, _LARGEST_SHARE * min(grid.spacing))
 
 
 def corner_distance_mm(first: Grid, second: Grid) -> float:
-    """Largest distance in mm between the places that two grids of one shape give to their field of view's corners."""
+    """Return the largest distance in mm between the corners of two fields of view of one shape."""
     ends = [(-0.5, size - 0.5) for size in first.shape]
     corners = np.array(list(product(*ends)))
     return float(np.linalg.norm(first.to_world(corners) - second.to_world(corners), axis=1).max())
 
 
 def describe_grid(grid: Grid) -> str:
-    """A grid in words, for messages: shape, spacing, orientation, origin."""
+    """Return a grid in words, for messages: shape, spacing, orientation, origin."""
     shape = ", ".join(str(size) for size in grid.shape)
     spacing = ", ".join(f"{size:.4g}" for size in grid.spacing)
     origin = ", ".join(f"{place:.2f}" for place in grid.affine[:3, 3])

@@ -1,4 +1,4 @@
-"""Where to compute, and how much of an image fits there at once."""
+"""Device of a computation, and the size of an image that fits there at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is the first CUDA device, or the CPU where there is none.
+    """Return the device of that name; "auto" is the first CUDA device, or the CPU where there is none.
 
     Raises:
         OptionError: unknown, or not on this machine.
@@ -31,20 +31,20 @@ def resolve_device(name: str = "auto") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(
-            f"The device {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; "
+            f"The device {name!r} was requested, but torch sees {torch.cuda.device_count()} CUDA devices; "
             "use 'cpu' or 'auto', or install a torch built for this machine's driver."
         )
     return device
 
 
 def voxels_that_fit(device: torch.device) -> int:
-    """How many voxels one pass may have on a device: half of its free memory is used at most."""
+    """Return the number of voxels that one pass may have on a device: half of its free memory is used at most."""
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     return int(free * _MEMORY_FRACTION / BYTES_PER_VOXEL)
 
 
 def available_bytes() -> int:
-    """Main memory that can be taken without swapping; a modest guess where the system does not say."""
+    """Return the main memory that can be used without swapping; a low guess if the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

@@ -25,7 +25,7 @@ OnPass = Callable[[int, int], None]
 
 
 class Engine:
-    """Runs a network over a volume of any size.
+    """Inference engine for volumes of any size.
 
     Args:
         network: maps (1, 1, x, y, z) to (1, channels, x, y, z), as a rule logits; in evaluation mode, on `device`.
@@ -59,7 +59,7 @@ class Engine:
 
     @torch.inference_mode()
     def probabilities(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
-        """Softmax of the mean logits over all combinations of flips.
+        """Return the softmax of the mean logits over all combinations of flips.
 
         The mean is over logits and divided by the true number of flips, so that probabilities are not
         sharpened (Chalcroft et al. 2025 flip likewise; their code divides eight terms by seven).
@@ -76,7 +76,7 @@ class Engine:
 
     @torch.inference_mode()
     def mean_output(self, volume: Tensor, flip_axes: Axes = (), on_pass: OnPass | None = None) -> Tensor:
-        """The network's own output, averaged over all combinations of flips.
+        """Return the network's own output, averaged over all combinations of flips.
 
         Args:
             volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
@@ -100,7 +100,7 @@ class Engine:
 
     @torch.inference_mode()
     def output(self, volume: Tensor) -> Tensor:
-        """The network's own output of one pass: in one piece, in windows where that does not fit, or on the CPU.
+        """Run one pass of the network: in one piece, in windows where that does not fit, or on the CPU.
 
         Args:
             volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
@@ -125,7 +125,7 @@ class Engine:
         return self._on_cpu(volume)
 
     def _on_cpu(self, volume: Tensor) -> Tensor:
-        """One pass on the CPU by a network that goes back to its device afterwards."""
+        """Run one pass on the CPU by a network that goes back to its device afterwards."""
         self._note(f"not enough memory on {self._device}: predicted on the CPU, which is slower")
         cpu = torch.device("cpu")
         window = window_shape(_sides(volume), self._multiple, voxels_that_fit(cpu))
@@ -133,7 +133,7 @@ class Engine:
             self._network.to(cpu)
             return self._run(volume, window, cpu)
         except torch.cuda.OutOfMemoryError as error:
-            raise MemoryError("expected memory for the smallest window, found none") from error
+            raise MemoryError("not enough memory for the smallest window") from error
         finally:
             self._network.to(self._device)
 
@@ -167,7 +167,7 @@ def _free_memory(device: torch.device) -> None:
 
 
 def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tuple[int, ...]:
-    """The largest window of at most `max_voxels`: the longest side shrinks until the window fits.
+    """Return the largest window of at most `max_voxels`: the longest side shrinks until the window fits.
 
     Args:
         shape: sides of the volume, multiples of `multiple`.
@@ -182,6 +182,6 @@ def window_shape(shape: tuple[int, ...], multiple: int, max_voxels: int) -> tupl
 
 
 def _flips(axes: Axes) -> Iterator[Axes]:
-    """Every combination of flipped axes of a (1, 1, x, y, z) tensor, starting with none."""
+    """Yield every combination of flipped axes of a (1, 1, x, y, z) tensor, starting with none."""
     for count in range(len(axes) + 1):
         yield from combinations([axis + 2 for axis in axes], count)

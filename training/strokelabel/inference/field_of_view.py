@@ -1,4 +1,4 @@
-"""What part of a scan the network is shown: what it saw in training, its field of view around the brain."""
+"""Field of view of the network in a scan: as in training, around the brain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Classify = Callable[[CropBox], ChannelVolume]
 
 
 def head_view(volume: Volume, spacing_mm: float, multiple: int) -> CropBox:
-    """The whole head in one box, sides a multiple of `multiple`.
+    """Return the whole head in one box, sides a multiple of `multiple`.
 
     Args:
         volume: (x, y, z), canonical, air near zero.
@@ -38,7 +38,7 @@ def head_view(volume: Volume, spacing_mm: float, multiple: int) -> CropBox:
 def brain_view(
     volume: Volume, spacing_mm: float, multiple: int, field_mm: tuple[float, float, float], classify: Classify
 ) -> CropBox:
-    """The network's field of view, around the brain.
+    """Return the network's field of view, around the brain.
 
     Centred on the head where the head fits; where it is much larger, a first pass over the whole head finds
     the brain, as the largest piece that is not background.
@@ -66,7 +66,7 @@ def brain_view(
 
 
 def _brain_extent(probabilities: ChannelVolume) -> tuple[np.ndarray, np.ndarray] | None:
-    """Lowest and highest voxel index (3,) of the brain, tails left out; None where all is background."""
+    """Return the lowest and highest voxel index (3,) of the brain, tails left out; None where all is background."""
     voxels = np.argwhere(largest_component(probabilities.argmax(axis=0) > 0))
     if len(voxels) == 0:
         return None

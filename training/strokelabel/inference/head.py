@@ -1,4 +1,4 @@
-"""Where the head is: a box around it, from intensities alone."""
+"""Position of the head: a box around it, from intensities alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Triple = tuple[int, int, int]
 
 
 def head_box(volume: Volume, spacing_mm: float, margin_mm: float = 4.0) -> CropBox:
-    """The box around the head, or around the brain of a skull-stripped scan.
+    """Return the box around the head, or around the brain of a skull-stripped scan.
 
     Judged on means over blocks of about 4 mm, in which noise averages out: the largest component of what is
     clearly brighter than the air, without the thin bridges that ghosts make. A volume in which nothing stands
@@ -42,7 +42,7 @@ def head_box(volume: Volume, spacing_mm: float, margin_mm: float = 4.0) -> CropB
 
 
 def block_means(volume: Volume, factor: int) -> Volume:
-    """Means over cubes of `factor` voxels; the last cube along an axis repeats the edge."""
+    """Return the means over cubes of `factor` voxels; the last cube along an axis repeats the edge."""
     pads = [(0, -size % factor) for size in volume.shape]
     padded = np.pad(volume, pads, mode="edge")
     x, y, z = (size // factor for size in padded.shape)
@@ -50,7 +50,7 @@ def block_means(volume: Volume, factor: int) -> Volume:
 
 
 def centered_box(full_shape: Triple, center: np.ndarray, sides: Triple) -> CropBox:
-    """The box of `sides` voxels about `center` (voxel index, may be fractional), shifted into the grid."""
+    """Return the box of `sides` voxels about `center` (voxel index, may be fractional), shifted into the grid."""
     start = []
     for middle, side, size in zip(center, sides, full_shape, strict=True):
         first = round(float(middle) + 0.5 - side / 2)
@@ -59,7 +59,7 @@ def centered_box(full_shape: Triple, center: np.ndarray, sides: Triple) -> CropB
 
 
 def _tissue_blocks(blocks: Volume) -> np.ndarray:
-    """Which blocks are clearly brighter than air, in one piece."""
+    """Return the blocks that are clearly brighter than air, in one piece."""
     air = float(np.median([blocks[x, y, z] for x in (0, -1) for y in (0, -1) for z in (0, -1)]))
     brighter = blocks[blocks > air]
     if brighter.size == 0:
@@ -71,6 +71,6 @@ def _tissue_blocks(blocks: Volume) -> np.ndarray:
 
 
 def triple(values: Iterable[int]) -> Triple:
-    """Three integers as a tuple."""
+    """Return three integers as a tuple."""
     x, y, z = (int(value) for value in values)
     return x, y, z

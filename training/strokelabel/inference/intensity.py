@@ -55,11 +55,11 @@ def zero_air(values: Volume) -> Volume:
 
 
 def looks_like_ct(data: Volume) -> bool:
-    """Whether values are so far below zero that only Hounsfield units explain them."""
+    """Return whether values are so far below zero that they must be Hounsfield units."""
     return bool(np.mean(data < _CT_AIR_HU) > _CT_AIR_FRACTION)
 
 
 def _faces(values: Volume) -> np.ndarray:
-    """The voxels of the six faces of a volume, flat."""
+    """Return the voxels of the six faces of a volume, flat."""
     sides = (np.moveaxis(values, axis, 0)[index] for axis in range(3) for index in (0, -1))
     return np.concatenate([side.ravel() for side in sides])  # `take` would copy a file's volume each time

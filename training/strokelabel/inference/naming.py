@@ -30,47 +30,47 @@ class ResultNames:
 
     @property
     def is_bids(self) -> bool:
-        """Whether the scan is named as BIDS asks."""
+        """True if the scan is named as BIDS asks."""
         return is_bids_name(self.stem)
 
     @property
     def mask(self) -> str:
-        """The lesion mask."""
+        """Lesion mask."""
         return self._lesion("mask")
 
     @property
     def probability(self) -> str:
-        """The lesion's probability, 3-D."""
+        """Lesion's probability, 3-D."""
         return self._lesion("probseg")
 
     @property
     def tissues(self) -> str:
-        """The likeliest class of each voxel."""
+        """Most likely class of each voxel."""
         return self._tissue("dseg")
 
     @property
     def tissue_probabilities(self) -> str:
-        """The probabilities of all classes, 4-D."""
+        """Probabilities of all classes, 4-D."""
         return self._tissue("probseg")
 
     @property
     def dicom_seg(self) -> str:
-        """The lesion mask as DICOM SEG; BIDS has no name for it."""
+        """Lesion mask as DICOM SEG; BIDS has no name for it."""
         return f"{self.stem}_lesion_seg.dcm"
 
     @property
     def probability_seg(self) -> str:
-        """The lesion's probability as DICOM SEG."""
+        """Lesion's probability as DICOM SEG."""
         return f"{self.stem}_lesion_probability_seg.dcm"
 
     @property
     def parcellation(self) -> str:
-        """The likeliest structure of each voxel."""
+        """Most likely structure of each voxel."""
         return self._parcellation("dseg.nii.gz")
 
     @property
     def volumes(self) -> str:
-        """The volumes of all structures, a table."""
+        """Volumes of all structures, a table."""
         return self._parcellation("volumes.tsv")
 
     def _lesion(self, kind: str) -> str:
@@ -90,7 +90,7 @@ class ResultNames:
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """A stem for each scan, all different, so that no result overwrites another's.
+    """Return a stem for each scan, all different, so that no result overwrites another's.
 
     Scans that share a name get their parent folders' names in front, as many as it takes, and a number at the
     end where even those agree (`scan.nii` beside `scan.nii.gz`). Names are compared without case, as

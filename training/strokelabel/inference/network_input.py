@@ -44,7 +44,7 @@ class ShownScan:
     spec: ModelSpec
 
     def item(self) -> Tensor:
-        """The normalised input (1, 1, x, y, z) of the network."""
+        """Return the normalised input (1, 1, x, y, z) of the network."""
         return normalize(torch.from_numpy(self.volume)[None, None], **self.spec.normalization)
 
 
@@ -56,7 +56,7 @@ def shown_probabilities(
     options: PredictionOptions,
     report: OnProgress,
 ) -> tuple[CropBox, ChannelVolume]:
-    """Probabilities (classes, x, y, z) in the part of a canonical volume that the network is shown.
+    """Return the probabilities (classes, x, y, z) in the part of a canonical volume that is the network's input.
 
     Args:
         volume: (x, y, z), canonical, at the model's voxel size, air near zero.
@@ -75,7 +75,7 @@ def shown_probabilities(
 def shown_box(
     volume: Volume, spec: ModelSpec, engine: Engine, multiple: int, options: PredictionOptions
 ) -> CropBox:
-    """The part of a canonical volume that the network is shown; see `PredictionOptions.view`.
+    """Return the part of a canonical volume that is the network's input; see `PredictionOptions.view`.
 
     Args as `shown_probabilities`.
     """
@@ -96,7 +96,7 @@ def report_passes(report: OnProgress) -> OnPass:
 
 
 def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
-    """Axes (0 left-right, 1 back-front, 2 bottom-top) along which a model's training images were flipped.
+    """Return the axes (0 left-right, 1 back-front, 2 bottom-top) along which a model's training images were flipped.
 
     Flipping a scan along any other axis shows the network what it has never seen. All three where the recipe
     does not say.
@@ -107,13 +107,13 @@ def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
 
 
 def on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:
-    """Each class's probability (i, j, k) on the scan's grid; outside the box it is background for certain."""
+    """Yield each class's probability (i, j, k) on the scan's grid; outside the box it is certainly background."""
     for index, channel in enumerate(probabilities):
         yield canonical.inverse_of_box(*box.within(channel), fill=1.0 if index == BACKGROUND else 0.0)
 
 
 def brain_on_source_grid(probabilities: ChannelVolume, scan: ShownScan) -> Mask | None:
-    """The brain (i, j, k) on the scan's grid; None from models without tissues, or where it is not found.
+    """Return the brain (i, j, k) on the scan's grid; None from models without tissues, or where it is not found.
 
     Args:
         probabilities: (classes, x, y, z) in the shown box.

@@ -1,4 +1,4 @@
-"""What a caller may choose about a prediction; every default is the plain choice."""
+"""Options of a prediction, with the usual choice as default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PredictionOptions:
     Attributes:
         tta: average the logits over all flips that the network was trained with (test-time augmentation):
             eight times slower for all three axes, twice for left-right only.
-        threshold: lesion where its probability is at least this; None: where lesion is the likeliest class.
+        threshold: lesion where its probability is at least this; None: where lesion is the most likely class.
         min_size_ml: lesions (26-connected) smaller than this are dropped.
         fill_holes: voxels that a lesion encloses become lesion.
         keep_outside_brain: keep lesions that lie outside the brain, in the face and neck; they are dropped else, by
@@ -51,7 +51,7 @@ class PredictionOptions:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise OptionError(
                 f"Expected a lesion probability between 0 and 1 as threshold, got {self.threshold}; "
-                "0.5 is usual, and none means the likeliest class."
+                "0.5 is usual, and none means the most likely class."
             )
         if not 0 <= self.min_size_ml < float("inf"):
             raise OptionError(f"Expected a smallest lesion size of 0 ml or more, got {self.min_size_ml}.")

@@ -18,7 +18,7 @@ from strokelabel.types import ChannelVolume, Volume
 
 @dataclass(frozen=True, eq=False)
 class UncertaintyMaps:
-    """How sure a prediction is, each map (i, j, k) float32 on the scan's own grid.
+    """Maps of the uncertainty of a prediction, each (i, j, k) float32 on the scan's own grid.
 
     Attributes:
         predictive_entropy: of the mean class probabilities, nats: 0 for certain, ln(classes) for a guess.
@@ -66,11 +66,11 @@ class PassSums:
         self._squares += weight * before * (lesion - self._mean)
 
     def probabilities(self) -> ChannelVolume:
-        """Softmax of the mean logits, (classes, x, y, z)."""
+        """Return the softmax of the mean logits, (classes, x, y, z)."""
         return torch.softmax(self._logits / self._total, dim=0).numpy()
 
     def maps(self, scan: ShownScan) -> UncertaintyMaps:
-        """The maps on the grid of the scan that the box belongs to."""
+        """Return the maps on the grid of the scan that the box belongs to."""
         predictive = _entropy(self._probabilities / self._total)
         information = (predictive - self._entropies / self._total).clamp_min(0)
         shown = (predictive, information, self._squares / self._total)
@@ -91,5 +91,5 @@ _TINY = 1e-6
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """Shannon entropy over the first axis, in nats."""
+    """Return the Shannon entropy over the first axis, in nats."""
     return torch.special.entr(probabilities).sum(dim=0)

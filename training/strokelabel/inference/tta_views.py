@@ -36,12 +36,12 @@ class View:
     gamma: float = 1.0
 
     def apply(self, volume: Tensor) -> Tensor:
-        """The view of a (1, 1, x, y, z) volume whose air is near zero, before normalisation."""
+        """Return the view of a (1, 1, x, y, z) volume whose air is near zero, before normalisation."""
         shown = _moved(_with_gamma(volume, self.gamma), self.shift)
         return torch.flip(shown, self._dims) if self.flips else shown
 
     def undo(self, output: Tensor) -> Tensor:
-        """A network's output (1, channels, x, y, z) for the view, where the scan itself is."""
+        """Return a network's output (1, channels, x, y, z) for the view in the position of the scan."""
         x, y, z = self.shift
         turned = torch.flip(output, self._dims) if self.flips else output
         return _moved(turned, (-x, -y, -z))
@@ -52,7 +52,7 @@ class View:
 
 
 def views_of(spec: ModelSpec, multiple: int) -> list[View]:
-    """The views in which a model is asked for its opinion; the first is the scan as it is.
+    """Return the views for a model; the first is the scan as it is.
 
     All flips that it was trained with (Wang et al. 2019, "Aleatoric uncertainty estimation with test-time
     augmentation for medical image segmentation"). Where these are fewer than `LEAST_VIEWS`, each flip is also
@@ -79,7 +79,7 @@ def views_of(spec: ModelSpec, multiple: int) -> list[View]:
 
 
 def describe_views(views: Sequence[View]) -> str:
-    """What the views differ in, in words."""
+    """Describe the differences between the views in words."""
     kinds = {
         "flips": any(view.flips for view in views),
         "shifts": any(any(view.shift) for view in views),

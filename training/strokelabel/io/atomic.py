@@ -1,4 +1,4 @@
-"""Files that are either written wholly or not at all.
+"""Files that are written atomically: completely or not at all.
 
 A result is written beside its final place and renamed at the end, so that a crash or a full disk never leaves
 half a file under the final name.
@@ -39,7 +39,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         _sync(final.parent)
     except OSError as error:
         raise OutputError(
-            f"expected a place to write to, but {error.strerror or error}; "
+            f"expected a writable location, but {error.strerror or error}; "
             "check the folder's permissions and free space, or choose another folder.",
             source=final,
         ) from error

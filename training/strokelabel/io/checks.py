@@ -1,4 +1,4 @@
-"""What an image must be before it is worth segmenting, be it a file or an array that a server hands over."""
+"""Checks of an image before segmentation, from a file or an array that a server hands over."""
 
 from __future__ import annotations
 

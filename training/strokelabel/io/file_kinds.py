@@ -15,7 +15,9 @@ _MOST_BYTES_OF_FIRST_ELEMENT = 256
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM: by the mark after its preamble, or by its first element where it has no preamble."""
+    """Return whether a file is DICOM: by the mark after its preamble, or by its first element where it has
+    no preamble.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(_PREAMBLE_BYTES + len(_MARK))
@@ -25,7 +27,7 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def begins_with_an_element(start: bytes) -> bool:
-    """Whether bytes begin with an element that DICOM data sets begin with: files without preamble do."""
+    """Return whether bytes begin with the first element of a DICOM data set: files without preamble do."""
     group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
     if len(start) < 12 or group not in _FIRST_GROUPS or element not in _FIRST_ELEMENTS:
         return False
@@ -60,7 +62,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG picture", "pass the scan itself"),
 )
 _POINTERS = 2
-"""How many of the first are pointers."""
+"""Number of pointers, which are the first."""
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 _ANALYZE = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
 _MAGIC_AT = 344
@@ -107,7 +109,7 @@ def missing_or_link(path: Path) -> str:
 
 
 def is_without_content(path: Path) -> bool:
-    """Whether a file is there by name alone: empty, a pointer whose content was not fetched, or a link to nothing."""
+    """Return whether a file has no content: empty, a pointer whose content was not fetched, or a link to nothing."""
     try:
         with path.open("rb") as file:
             start = file.read(_START)
@@ -125,7 +127,7 @@ def known_format(path: Path) -> str:
 
 
 def _compressed_or_not(path: Path, start: bytes) -> str | None:
-    """A NIfTI file whose name ends as if it were compressed, or not; or what a compressed file holds."""
+    """Return the kind of a NIfTI file whose name contradicts its compression, or the content of a compressed file."""
     zipped = path.name.lower().endswith(".gz")
     if not start.startswith(_GZIP):
         wrong_name = zipped and _is_nifti(start)

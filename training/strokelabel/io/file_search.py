@@ -1,6 +1,6 @@
 """Search of folders for scans: no odd entry stops it, and what is left out is named.
 
-Hidden files and folders, and those that archives leave behind (`__MACOSX`, `@eaDir`), are passed over. Links to folders
+Hidden files and folders, and those that archives leave behind (`__MACOSX`, `@eaDir`), are skipped. Links to folders
 are followed once. An entry that cannot be read, or whose name is not valid text, becomes a problem of the search.
 """
 
@@ -38,7 +38,7 @@ class SearchProblem:
 
 @dataclass(frozen=True)
 class FileSearch:
-    """The files below a folder.
+    """Files below a folder.
 
     Attributes:
         files: in the order of their paths; links are files even where their target is missing.
@@ -51,7 +51,7 @@ class FileSearch:
 
 @dataclass(frozen=True)
 class ImageSearch:
-    """The scans that inputs stand for.
+    """Scans of the inputs.
 
     Attributes:
         images: paths for `read_image`, each once, in the order of the inputs and sorted within a folder.
@@ -68,7 +68,7 @@ def absolute_path(path: str | Path) -> Path:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is passed over: hidden, or left behind by an archive."""
+    """Return whether a file or folder of this name is skipped: hidden, or left behind by an archive."""
     return name.startswith(".") or name in _ARCHIVE_LEFTOVERS
 
 
@@ -77,7 +77,7 @@ def search_files(root: Path, skipped_folders: Collection[str] = ()) -> FileSearc
 
     Args:
         root: a folder, or a link to one.
-        skipped_folders: names of folders that are passed over.
+        skipped_folders: names of folders that are skipped.
     """
     found, seen = FileSearch(), set[tuple[int, int]]()
     folders, linked = [root], list[Path]()
@@ -120,7 +120,7 @@ def _sort_in(
         elif entry.is_file() or _is_dangling_link(entry):
             found.files.append(path)
         elif is_nifti_name(path):
-            found.problems.append(_problem(path, "is no regular file"))
+            found.problems.append(_problem(path, "is not a regular file"))
     except UnicodeEncodeError:
         found.problems.append(_problem(path, "has a name that is not UTF-8; rename it"))
     except OSError as error:
@@ -147,7 +147,7 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
     Args:
         inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
             folder is one scan; one of several series is a scan for each, named by its first file); patterns with
-            `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other derived files are passed over by
+            `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other derived files are skipped by
             their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
 
     Returns:
@@ -172,7 +172,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _matches(item: str | Path) -> list[Path]:
-    """The paths of a pattern; a path that exists is itself, even with brackets in its name."""
+    """Return the paths of a pattern; a path that exists is itself, even with brackets in its name."""
     path = Path(item).expanduser()
     if os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
@@ -191,7 +191,7 @@ def _identity(image: Path) -> str:
 
 
 def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
-    """The scans below a folder; the folder itself where there are none and nothing explains it."""
+    """Return the scans below a folder; the folder itself if there are none and no reason is known."""
     search = search_files(folder, NOT_RAW_FOLDERS)
     images, found = sorted(_scans_among(search.files)), search.problems
     if not images and any(is_nifti_name(path) for path in search.files):
@@ -217,7 +217,7 @@ def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
 
 
 def _is_dicom_image(path: Path) -> bool:
-    """Whether a file is a DICOM image; results of earlier runs (SEG), reports and the like are none."""
+    """Return whether a file is a DICOM image, not a result of an earlier run (SEG), a report or the like."""
     if not is_dicom_file(path):
         return False
     from strokelabel.io.dicom.header import announces_an_image  # pydicom is only needed where DICOM is

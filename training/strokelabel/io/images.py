@@ -1,4 +1,4 @@
-"""Reading a scan from wherever it comes: one NIfTI file, or a folder of DICOM files."""
+"""Reading a scan: one NIfTI file, or a folder of DICOM files."""
 
 from __future__ import annotations
 

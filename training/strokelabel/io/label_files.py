@@ -18,7 +18,7 @@ _LESION = CLASS_NAMES[TissueClass.LESION]
 
 
 def read_label_values(path: Path) -> tuple[np.ndarray, Affine]:
-    """Values (i, j, k) of a NIfTI or NRRD file, and voxel index to RAS mm.
+    """Return the values (i, j, k) of a NIfTI or NRRD file, and voxel index to RAS mm.
 
     Raises:
         ImageError: it cannot be read.
@@ -48,7 +48,7 @@ def read_label_values(path: Path) -> tuple[np.ndarray, Affine]:
 
 
 def named_values(info: object) -> dict[str, int]:
-    """Name, in lower case, of each value above 0 that the info of a label names.
+    """Return the name, in lower case, of each value above 0 that the info of a label names.
 
     Slicer sends [{"name": "lesion", "idx": 1}, ...] as `label_info` (or "id" for "idx"); infer tasks leave
     `params.label_names`.
@@ -67,7 +67,7 @@ def named_values(info: object) -> dict[str, int]:
 
 
 def lesion_value(info: object) -> int | None:
-    """Value of the lesion in a label, by its info; None: everything above zero.
+    """Return the value of the lesion in a label, by its info; None: everything above zero.
 
     Raises:
         LabelMapError: several classes are named, and none is the lesion.

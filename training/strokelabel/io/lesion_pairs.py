@@ -68,7 +68,7 @@ class LesionPair:
 
 @dataclass(frozen=True)
 class PairSearch:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         pairs: by name.
@@ -84,7 +84,7 @@ class PairSearch:
 def find_lesion_pairs(folder: Path, *, masks: Path | None = None, suffixes: Sequence[str] = ()) -> PairSearch:
     """Find the scans in a folder that have a lesion mask.
 
-    Args and what is passed over: as `search_lesion_pairs`.
+    Args and what is skipped: as `search_lesion_pairs`.
 
     Raises:
         DataError: no such folder, no pair in it, or two masks for one scan.
@@ -105,7 +105,7 @@ def search_lesion_pairs(
 ) -> PairSearch:
     """Find the scans in a folder, with their lesion masks where they have one.
 
-    Hidden files, `sourcedata` and `code` are passed over, and so are masks that StrokeLabel predicted, unless
+    Hidden files, `sourcedata` and `code` are skipped, and so are masks that StrokeLabel predicted, unless
     `masks` points to them.
 
     Args:
@@ -187,18 +187,18 @@ class _File:
         return "weights_sha256" in self.sidecar
 
     def hint(self) -> str:
-        """What a mask's name tells about its scan's suffix; empty if nothing."""
+        """Return the suffix of the scan that a mask's name contains; empty if none."""
         if len(self.words) > 1 and self.words[0].lower() != "lesion":
             return self.words[0]
         return re.sub(r"(stroke)?lesion.*$", "", self.entities.get("desc", ""), flags=re.IGNORECASE)
 
     def agrees_with(self, mask: _File) -> bool:
-        """Whether no entity of the two contradicts."""
+        """Return whether no entity of the two contradicts."""
         shared = [key for key in self.entities if key in mask.entities and key not in _FREE_ENTITIES]
         return all(self.entities[key] == mask.entities[key] for key in shared)
 
     def has_suffix(self, hint: str) -> bool:
-        """Whether a mask's hint means this scan: T1w, T1 or the scan's own `desc` before its suffix."""
+        """Return whether a mask's hint means this scan: T1w, T1 or the scan's own `desc` before its suffix."""
         suffix = self.suffix.lower()
         named = {suffix, suffix.removesuffix("w"), f"{self.entities.get('desc', '')}{suffix}".lower()}
         return hint.lower() in named
@@ -224,7 +224,7 @@ def _nifti_files(folder: Path) -> Iterator[Path]:
 
 
 def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:
-    """The masks of each scan; those that lie on its grid count only where no other names it."""
+    """Return the masks of each scan; those that lie on its grid count only where no other names it."""
     of_session = defaultdict(list)
     for image in images:
         of_session[image.session].append(image)
@@ -241,7 +241,7 @@ def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:
 
 
 def _named_by(mask: _File, images: list[_File]) -> list[_File]:
-    """The scans of its session that a mask's sidecar or name tells."""
+    """Return the scans of its session that a mask's sidecar or name refers to."""
     if "sub" not in mask.entities:
         names = {mask.stem.lower().removesuffix(ending) for ending in _PLAIN_ENDINGS}
         return [image for image in images if image.stem.lower() in names]
@@ -254,7 +254,7 @@ def _named_by(mask: _File, images: list[_File]) -> list[_File]:
 
 
 def _on_grid_of(mask: _File, images: list[_File]) -> list[_File]:
-    """The scans of its session on whose grid a mask lies."""
+    """Return the scans of its session on whose grid a mask lies."""
     if "sub" in mask.entities:
         candidates = _related(mask, images)
     else:
@@ -264,13 +264,13 @@ def _on_grid_of(mask: _File, images: list[_File]) -> list[_File]:
 
 
 def _related(mask: _File, images: list[_File]) -> list[_File]:
-    """Scans that a mask may be of; a derived one (registered, say) only if the mask lies beside it."""
+    """Return the scans that a mask may be of; a derived one (registered, say) only if the mask lies beside it."""
     agreeing = [image for image in images if image.agrees_with(mask)]
     return [i for i in agreeing if i.path.parent == mask.path.parent or not i.is_derived]
 
 
 def _sources(mask: _File) -> set[str]:
-    """File names of the scans that a mask's sidecar names."""
+    """Return the file names of the scans that a mask's sidecar names."""
     content = mask.sidecar
     values = [content.get("Sources", []), content.get("SpatialReference", [])]
     listed = [v for value in values for v in (value if isinstance(value, list) else [value])]
@@ -278,7 +278,7 @@ def _sources(mask: _File) -> set[str]:
 
 
 def _same_grid(first: Path, second: Path) -> bool:
-    """Whether two files have the same voxels, by their headers; false if one cannot be read."""
+    """Return whether two files have the same voxels, by their headers; false if one cannot be read."""
     try:
         return is_same_grid(read_grid(first), read_grid(second))
     except ImageError:
@@ -296,7 +296,7 @@ def _only(image: _File, masks: list[_File]) -> _File:
 
 
 def _named(found: list[tuple[_File, _File]], folder: Path) -> list[LesionPair]:
-    """Pairs with names that are unique among them."""
+    """Return the pairs with names that are unique among them."""
     stems = [image.stem for image, _ in found]
     pairs = []
     for image, mask in found:

@@ -39,7 +39,7 @@ _ESTIMATED = "estimated"
 
 @dataclass(frozen=True)
 class MapFiles:
-    """The maps of one subject, and what else is known about it.
+    """Maps of one subject, and their other files.
 
     Attributes:
         name: of the files, without their endings.
@@ -55,7 +55,7 @@ class MapFiles:
 
 
 def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star", "mt")) -> list[MapFiles]:
-    """The subjects of a folder with all of the required maps, by name.
+    """Return the subjects of a folder with all of the required maps, by name.
 
     Tissues and lesions are found beside the maps, under the names that `strokelabel predict --tissues` gives them
     when it is shown the scan that the maps were estimated from: `scan_tissue_dseg.nii.gz` (or `scan_dseg.nii.gz`),
@@ -69,7 +69,7 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
         DataError: no such folder, none in it, or a map that is there twice.
     """
     if not folder.is_dir():
-        raise DataError("expected a folder of quantitative maps, found nothing there", source=folder)
+        raise DataError("expected a folder of quantitative maps, found none", source=folder)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
         match = _ENDING.match(path.name)
@@ -93,7 +93,7 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
 
 
 def is_map_file(path: Path) -> bool:
-    """Whether a file is named as a quantitative map."""
+    """Return whether a file is named as a quantitative map."""
     return _ENDING.match(path.name) is not None
 
 
@@ -109,7 +109,9 @@ def _describe(stem: Path, maps: dict[str, Path]) -> MapFiles:
 
 
 def _twin(stem: Path, kind: str, suffix: str) -> Path:
-    """Where `strokelabel predict` puts a segmentation of the scan that maps were estimated from."""
+    """Return the path at which `strokelabel predict` writes a segmentation of the scan that maps were
+    estimated from.
+    """
     name = stem.name
     if not name.startswith("sub-"):
         return stem.with_name(f"{name}_{kind}_{suffix}.nii.gz")

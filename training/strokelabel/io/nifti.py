@@ -60,7 +60,7 @@ class NiftiVolume(NamedTuple):
 
 
 def is_nifti_name(path: Path) -> bool:
-    """Whether a file name ends like a NIfTI file's."""
+    """Return whether a file name ends like a NIfTI file's."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
@@ -91,7 +91,7 @@ def read_nifti(path: Path, dtype: type[np.float32] | type[np.int32]) -> NiftiVol
 
 
 def read_grid(path: Path) -> Grid:
-    """Shape and affine of a NIfTI file by its header alone, which is checked as in `read_nifti`.
+    """Return the shape and affine of a NIfTI file by its header alone, which is checked as in `read_nifti`.
 
     Raises:
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError: see `strokelabel.errors`.
@@ -118,7 +118,7 @@ def _image_type(path: Path) -> type[_Image]:
 def _check_header(
     path: Path, image_type: type[_Image]
 ) -> tuple[nib.Nifti1Header, tuple[int, int, int], tuple[str, ...]]:
-    """The header with its repairs, the volume's shape, and a note for each field that is repaired."""
+    """Return the header with its repairs, the volume's shape, and a note for each field that is repaired."""
     kind = image_type.header_class
     size = kind.template_dtype.itemsize
     block = _first_bytes(path, size)
@@ -182,7 +182,7 @@ def _voxel_bytes(header: nib.Nifti1Header) -> int:
 
 
 def _content(path: Path, header: nib.Nifti1Header) -> bytes:
-    """Header and voxels as they stand in the file; a packed file is read to its end, where its checksum stands."""
+    """Read the header and voxels as they are in the file; a packed file is read to its end, where its checksum is."""
     length = int(header["vox_offset"]) + _voxel_bytes(header)
     # Fewer bytes than the smallest plane has are padding; more would mean wrong dimensions or a wrong type.
     most_trailing = _voxel_bytes(header) // max(header.get_data_shape())
@@ -193,7 +193,7 @@ def _content(path: Path, header: nib.Nifti1Header) -> bytes:
         raise EOFError(f"it ends after {len(content):,} of {length:,} bytes")
     if trailing == most_trailing:
         raise ValueError(
-            f"it goes on after the {length:,} bytes that its header announces (dim {header.get_data_shape()}, "
+            f"it continues after the {length:,} bytes that its header announces (dim {header.get_data_shape()}, "
             f"datatype {int(header['datatype'])}, {int(header['bitpix'])} bits)"
         )
     return content
@@ -211,7 +211,7 @@ def _single_precision(image: _Image) -> np.ndarray:
 
 
 def _whole_numbers(image: _Image, path: Path) -> np.ndarray:
-    """Voxels as int32; integers without a scale factor are never turned into floats."""
+    """Return the voxels as int32; integers without a scale factor are never turned into floats."""
     values = np.asanyarray(image.dataobj)
     limits = np.iinfo(np.int32)
     if values.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""The two transforms of a NIfTI header, sform and qform: whether to trust them, and where they differ."""
+"""Two transforms of a NIfTI header, sform and qform: whether to trust them, and where they differ."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _UNITS_IN_MM = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
 
 
 def repair_transforms(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Repair what a header means beyond doubt: a rounded quaternion, and an sform that is none beside a good qform.
+    """Repair a header where its meaning is beyond doubt: a rounded quaternion, and an invalid sform beside a good
+    qform.
 
     Args:
         header: changed in place.
@@ -111,7 +112,7 @@ def check_voxel_sizes(header: nib.Nifti1Header, source: str) -> None:
 
 
 def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """What a user should know about the header's two transforms; empty when they agree.
+    """Return notes about the header's two transforms; empty when they agree.
 
     nibabel, and so StrokeLabel, takes the sform when its code is positive. ITK, and so 3D Slicer, takes it
     only when its code is 1 and otherwise prefers the qform.
@@ -137,7 +138,7 @@ def orientation_notes(header: nib.Nifti1Header, shape: tuple[int, int, int]) -> 
 
 
 def _is_sheared(directions: np.ndarray) -> bool:
-    """Whether unit axes (columns) are slanted so that voxels become smaller, and not by a tilted gantry.
+    """Return whether unit axes (columns) are slanted so that voxels become smaller, and not by a tilted gantry.
 
     A gantry slants the slices (k) against one of the two axes within them. Converters write the qform without it.
     """

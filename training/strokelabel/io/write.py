@@ -58,12 +58,12 @@ def write_nifti(
 
 
 def _cut(description: str) -> bytes:
-    """As much of a description as fits the header, without half a character at its end."""
+    """Cut a description to what fits the header, without half a character at its end."""
     return description.encode()[:_DESCRIPTION_BYTES].decode(errors="ignore").encode()
 
 
 def _convert(data: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
-    """The data in the wanted type, refusing what would be silently wrapped, cut or rounded."""
+    """Convert the data to the wanted type, and refuse values that would be wrapped, cut or rounded."""
     try:
         nib.Nifti1Header().set_data_dtype(dtype)
     except nib.spatialimages.HeaderDataError as error:
@@ -99,7 +99,7 @@ def _image_on_grid(values: np.ndarray, like: Image) -> nib.Nifti1Image:
 
 
 def _image_from_affine(values: np.ndarray, like: Image) -> nib.Nifti1Image:
-    """An image for data without a NIfTI header: both forms set; a sheared grid fits the sform only."""
+    """Return an image for data without a NIfTI header: both forms set; a sheared grid fits the sform only."""
     image = nib.Nifti1Image(values, like.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(like.affine, code=_SCANNER)

@@ -18,7 +18,7 @@ from strokelabel.metrics.surface import hd95_mm
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """How well a predicted mask fits the reference.
+    """Agreement of a predicted mask with the reference.
 
     Attributes:
         dice: 2|A∩B| / (|A| + |B|); both empty 1, one empty 0.
@@ -64,7 +64,7 @@ class ComparedMasks:
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> CaseMetrics:
-        """All metrics of the case."""
+        """Return all metrics of the case."""
         return compare_masks(
             self.reference, self.prediction, self.grid.spacing, voxel_volume_ml=self.grid.voxel_volume_ml
         )
@@ -103,7 +103,7 @@ def compare_masks(
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     voxel_volume_ml: float | None = None,
 ) -> CaseMetrics:
-    """All metrics of two masks on the same grid.
+    """Return all metrics of two masks on the same grid.
 
     Args:
         reference: (x, y, z), true (or not zero) inside lesions.
@@ -165,12 +165,12 @@ def _notes(reference: Image, prediction: Image, grid: Grid) -> tuple[str, ...]:
         if reaches_outside(mask.data, mask.grid, grid)
     ]
     if _lost_its_header(reference.grid, prediction.grid):
-        notes.append("the prediction has the reference's shape but lies elsewhere: is its affine right?")
+        notes.append("the prediction has the reference's shape but another position: is its affine right?")
     return tuple(notes)
 
 
 def _snapped(prediction: Image, reference: Image) -> Image:
-    """The prediction with the reference's axes and affine where both have the same voxels; else as it is."""
+    """Return the prediction with the reference's axes and affine where both have the same voxels; else as it is."""
     placement = find_placement(prediction.grid, reference.grid)
     if placement is None or not placement.is_whole:
         return prediction
@@ -178,5 +178,5 @@ def _snapped(prediction: Image, reference: Image) -> Image:
 
 
 def _lost_its_header(reference: Grid, prediction: Grid) -> bool:
-    """Whether two grids of one shape are in different places, which no resampling would bring about."""
+    """Return whether two grids of one shape are in different places, which no resampling would cause."""
     return reference.shape == prediction.shape and not is_same_grid(prediction, reference)

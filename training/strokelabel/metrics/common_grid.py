@@ -1,4 +1,4 @@
-"""The grid on which two masks are compared: 1 mm, 256³, about the middle of the reference, as in the papers.
+"""Grid for the comparison of two masks: 1 mm, 256³, about the middle of the reference, as in the papers.
 
 Masks come to it by their positions in space (their affines), never by their indices, so that it makes no
 difference how a file stores its axes.
@@ -24,7 +24,7 @@ rounding would otherwise decide, and differently for files with flipped axes."""
 
 
 def common_grid(reference: Grid) -> Grid:
-    """The 256³ grid of 1 mm in which a reference and its predictions are compared.
+    """Return the 256³ grid of 1 mm in which a reference and its predictions are compared.
 
     Its axes are the reference's own, turned to the closest right-anterior-superior order; the reference is padded or
     cropped about its middle.
@@ -66,7 +66,7 @@ def resample_mask(mask: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 
 
 def reaches_outside(mask: np.ndarray, source: Grid, target: Grid) -> bool:
-    """Whether part of a mask lies beyond a grid, so that `resample_mask` loses it."""
+    """Return whether part of a mask lies beyond a grid, so that `resample_mask` loses it."""
     if not mask.any():
         return False
     low, high = _extent(box_around(mask.astype(bool)), source, target)
@@ -74,21 +74,21 @@ def reaches_outside(mask: np.ndarray, source: Grid, target: Grid) -> bool:
 
 
 def fields_overlap(first: Grid, second: Grid) -> bool:
-    """Whether the fields of view of two grids have anything in common, as far as boxes along the second's axes say."""
+    """Return whether the fields of view of two grids overlap, as boxes along the second's axes."""
     whole = CropBox(first.shape, (0, 0, 0), first.shape)
     low, high = _extent(whole, first, second)
     return bool((high > -0.5).all() and (low < np.array(second.shape) - 0.5).all())
 
 
 def _extent(box: CropBox, source: Grid, target: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest index (3,) in the target grid of the outer corners of a box of source voxels."""
+    """Return the lowest and highest index (3,) in the target grid of the outer corners of a box of source voxels."""
     corners = np.array(list(product(*zip(box.start, box.stop, strict=True)))) - 0.5
     found = target.to_voxel(source.to_world(corners))
     return found.min(axis=0), found.max(axis=0)
 
 
 def _inside(box: CropBox, source: Grid, target: Grid) -> CropBox:
-    """The target's voxels that a box of source voxels may reach."""
+    """Return the target's voxels that a box of source voxels may reach."""
     low, high = _extent(box, source, target)
     start = np.clip(np.floor(low).astype(int) - 1, 0, target.shape)
     stop = np.clip(np.ceil(high).astype(int) + 2, 0, target.shape)

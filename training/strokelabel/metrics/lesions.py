@@ -14,7 +14,7 @@ CONNECTIVITY: Final = 26
 
 
 def label_lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the lesions of a mask.
+    """Label the lesions of a mask.
 
     Args:
         mask: (i, j, k), true (or not zero) inside lesions.
@@ -29,18 +29,18 @@ def label_lesions(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def lesion_volumes_ml(mask: np.ndarray, voxel_volume_ml: float) -> np.ndarray:
-    """Volumes in ml of the lesions of a (i, j, k) mask, in the order of `label_lesions`."""
+    """Return the volumes in ml of the lesions of a (i, j, k) mask, in the order of `label_lesions`."""
     labels, count = label_lesions(mask)
     return np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_volume_ml
 
 
 def volume_ml(mask: np.ndarray, voxel_volume_ml: float) -> float:
-    """Volume in ml of a (i, j, k) mask: its voxels times the volume of one."""
+    """Return the volume in ml of a (i, j, k) mask: its voxels times the volume of one."""
     return int(np.count_nonzero(mask)) * voxel_volume_ml
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest connected component of a (i, j, k) mask, as booleans; all false where the mask is empty."""
+    """Return the largest connected component of a (i, j, k) mask, as booleans; all false where the mask is empty."""
     labels, count = label_lesions(mask)
     if count == 0:
         return np.zeros(mask.shape, dtype=bool)
@@ -74,7 +74,9 @@ class LesionDetection:
         return abs(self.reference - self.predicted)
 
     def f1(self, empty: float = 1.0) -> float:
-        """Lesion-wise F1, 2 found / (2 found + missed + invented); `empty` where there is no lesion at all."""
+        """Return the lesion-wise F1, 2 found / (2 found + missed + invented); `empty` where there is no
+        lesion at all.
+        """
         total = 2 * self.found + self.missed + self.invented
         return 2 * self.found / total if total else empty
 

@@ -25,7 +25,7 @@ class EmptyPolicy:
     prediction: float
 
     def score(self, reference_is_empty: bool, prediction_is_empty: bool) -> float | None:
-        """The score of an empty case; None when neither mask is empty."""
+        """Return the score of an empty case; None when neither mask is empty."""
         if reference_is_empty and prediction_is_empty:
             return self.both
         if reference_is_empty:
@@ -34,11 +34,11 @@ class EmptyPolicy:
 
 
 ISLES_OVERLAP = EmptyPolicy(both=1.0, reference=0.0, prediction=0.0)
-"""The rule of the ISLES'22 challenge (Hernandez Petzsche et al. 2022): a rightly empty mask is perfect."""
+"""Rule of the ISLES'22 challenge (Hernandez Petzsche et al. 2022): two empty masks score 1."""
 
 
 def dice(reference: np.ndarray, prediction: np.ndarray, empty: EmptyPolicy = ISLES_OVERLAP) -> float:
-    """Dice coefficient, 2|A∩B| / (|A| + |B|), of two masks on the same grid.
+    """Return the Dice coefficient, 2|A∩B| / (|A| + |B|), of two masks on the same grid.
 
     Args:
         reference: (i, j, k), true (or not zero) inside the lesion.
@@ -74,7 +74,7 @@ def check_same_shape(reference: np.ndarray, prediction: np.ndarray) -> None:
 
 
 def true_positive_rate(reference: np.ndarray, prediction: np.ndarray) -> float:
-    """Share of the reference's voxels that are predicted, TP / (TP + FN); NaN where the reference is empty.
+    """Return the share of the reference's voxels that are predicted, TP / (TP + FN); NaN where the reference is empty.
 
     Args:
         reference: (i, j, k), true (or not zero) inside the lesion.
@@ -88,7 +88,7 @@ def true_positive_rate(reference: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def false_positive_rate(reference: np.ndarray, prediction: np.ndarray) -> float:
-    """Share of the other voxels that are predicted, FP / (FP + TN); NaN where the reference fills the grid.
+    """Return the share of the other voxels that are predicted, FP / (FP + TN); NaN where the reference fills the grid.
 
     It counts every voxel of the grid, air and padding too, so it depends on the field of view. In the papers'
     field, 256³ voxels of 1 mm, 0.001 are some 17 ml.

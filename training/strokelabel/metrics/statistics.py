@@ -1,4 +1,4 @@
-"""What a cohort's scores add up to, and whether one model's differ from another's."""
+"""Summary of a cohort's scores, and tests of the difference between models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Summary:
 
 
 def summarize(scores: Sequence[float] | np.ndarray) -> Summary:
-    """Mean, median, standard deviation and the t interval of the mean."""
+    """Return the mean, median, standard deviation and the t interval of the mean."""
     values = _defined(scores)
     n = len(values)
     if n == 0:
@@ -89,7 +89,7 @@ def paired_test(first: Sequence[float] | np.ndarray, second: Sequence[float] | n
 
 
 def bonferroni(p_values: Sequence[float]) -> list[float]:
-    """p values times their number, at most 1; NaN, a test that could not be made, stays and does not count."""
+    """Return the p values times their number, at most 1; NaN, an undefined test, stays and does not count."""
     count = sum(not isnan(p) for p in p_values)
     return [p if isnan(p) else min(1.0, p * count) for p in p_values]
 

@@ -15,8 +15,9 @@ MISSED_DISTANCE_MM: Final = 256.0
 """Side of the field in which masks are compared: what the papers give for a mask that should not be empty."""
 
 PAPER_DISTANCE = EmptyPolicy(both=0.0, reference=MISSED_DISTANCE_MM, prediction=MISSED_DISTANCE_MM)
-"""The rule of SynthStroke and qSynth (Chalcroft et al. 2024): an empty prediction is as far off as the field is
-wide. The same here for a prediction where there is no lesion; two empty masks are 0 mm apart."""
+"""Rule of SynthStroke and qSynth (Chalcroft et al. 2024): an empty prediction is as far off as the field is wide. The
+same here for a prediction where there is no lesion; two empty masks are 0 mm apart.
+"""
 
 _PERCENTILE: Final = 95.0
 
@@ -27,7 +28,7 @@ def hd95_mm(
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     empty: EmptyPolicy = PAPER_DISTANCE,
 ) -> float:
-    """95th percentile of the Hausdorff distance between two masks on the same grid.
+    """Return the 95th percentile of the Hausdorff distance between two masks on the same grid.
 
     The percentile is taken of the distances from each surface voxel of one mask to the nearest of the other, both
     ways, and the larger of the two is returned, as MONAI's `HausdorffDistanceMetric(percentile=95)` does.
@@ -55,7 +56,9 @@ def hd95_mm(
 
 
 def _surface_mm(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Positions (n, 3) in mm of the voxels that share a face with what is outside the mask, or end the grid."""
+    """Return the positions (n, 3) in mm of the voxels that share a face with what is outside the mask, or
+    end the grid.
+    """
     if not mask.any():
         return np.empty((0, 3))
     box = box_around(mask)

@@ -1,4 +1,4 @@
-"""The network that estimates quantitative maps from one scan (Chalcroft et al. 2025, qATLAS, section 2.1).
+"""Network that estimates quantitative maps from one scan (Chalcroft et al. 2025, qATLAS, section 2.1).
 
 A residual U-Net with GELU and linear upsampling. Its four outputs pass through functions whose values are physically
 possible: PD = exp(f), R1 = exp(f) / 10, R2* = exp(f) / 10 and MT = 100 sigmoid(f) (the paper leaves out the tenths,
@@ -19,7 +19,7 @@ from torch import nn
 from strokelabel.types import ImageBatch, MapsBatch
 
 ESTIMATED_MAPS: tuple[str, ...] = ("pd", "r1", "r2_star", "mt")
-"""The network's output channels, in order, named as in `strokelabel.physics.maps`: R2 cannot be had from an MPRAGE."""
+"""Output channels of the network, in order, named as in `strokelabel.physics.maps`: an MPRAGE says nothing about R2."""
 
 _LOG_RANGE = (-10.0, 12.0)
 
@@ -28,7 +28,7 @@ _START = torch.tensor([math.log(70.0), math.log(8.0), math.log(200.0), math.log(
 
 
 class EstimatorConfig(BaseModel):
-    """Everything needed to build the estimator again; stored with its weights.
+    """Parameters of the estimator, stored with its weights.
 
     Attributes:
         channels: feature channels of each level, finest first.
@@ -58,7 +58,7 @@ class EstimatorConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """The sides of an input must be multiples of this many voxels."""
+        """Number of voxels that the sides of an input must be a multiple of."""
         return math.prod(self.strides)
 
     @property
@@ -73,7 +73,7 @@ class EstimatorConfig(BaseModel):
 
 
 class Estimator(nn.Module):
-    """Estimates the four maps from a scan; see `EstimatorConfig`.
+    """Network that estimates the four maps from a scan; see `EstimatorConfig`.
 
     Args:
         config: the network's size.
@@ -96,7 +96,7 @@ class Estimator(nn.Module):
         self._start_in_tissue()
 
     def forward(self, images: ImageBatch) -> MapsBatch:
-        """Maps of normalised scans.
+        """Return the maps of normalised scans.
 
         Args:
             images: (batch, 1, x, y, z), each side a multiple of `EstimatorConfig.multiple`.

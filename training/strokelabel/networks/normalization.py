@@ -46,7 +46,8 @@ def rescale_percentiles(images: ImageBatch, lower: float = 1.0, upper: float = 9
 
 
 def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
-    """Two quantiles of the values that are not zero, of all if those are 100 or fewer; nothing is read back from a GPU.
+    """Return two quantiles of the values that are not zero, of all if those are 100 or fewer; nothing is read back from
+    a GPU.
 
     Args:
         values: (n,) float32.
@@ -68,7 +69,7 @@ def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
 
 
 def _percentiles(image: Tensor, lower: float, upper: float) -> Tensor:
-    """The two percentiles of one image's non-zero voxels, as a tensor of two values."""
+    """Return the two percentiles of one image's non-zero voxels, as a tensor of two values."""
     values = image.flatten()
     values = values[:: max(1, values.numel() // (4 * _MAX_SAMPLES))]
     if values.is_cuda:

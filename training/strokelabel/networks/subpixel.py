@@ -67,7 +67,7 @@ class SubpixelNetwork(nn.Module):
         self.model = model
 
     def forward(self, volume: ChannelBatch) -> ChannelBatch:
-        """Logits (batch, out_channels, x, y, z) of a volume (batch, in_channels, x, y, z), sides even."""
+        """Return the logits (batch, out_channels, x, y, z) of a volume (batch, in_channels, x, y, z), sides even."""
         folded = fold_voxels(volume)
         if folded.device.type == "cpu":
             # The folding leaves channels outermost, where convolutions on CPUs are twice as slow.

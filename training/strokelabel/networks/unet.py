@@ -1,4 +1,4 @@
-"""The segmentation network: a residual U-Net (Chalcroft et al. 2025, section 3.2).
+"""Segmentation network: a residual U-Net (Chalcroft et al. 2025, section 3.2).
 
 One input channel, strided convolutions all the way down (the first one already halves the grid), instance
 normalisation without affine parameters, PReLU, and transposed convolutions back up. The last transposed
@@ -20,7 +20,7 @@ from strokelabel.networks.subpixel import FOLD, SubpixelNetwork
 
 
 class UNetConfig(BaseModel):
-    """Everything needed to build the network again; stored with its weights.
+    """Parameters of the network, stored with its weights.
 
     Attributes:
         architecture: "residual" is the paper's (MONAI's UNet, halving the grid at once); "plain" works at full
@@ -66,7 +66,7 @@ class UNetConfig(BaseModel):
 
     @property
     def multiple(self) -> int:
-        """The sides of an input must be multiples of this many voxels."""
+        """Number of voxels that the sides of an input must be a multiple of."""
         return prod(self.strides) * (FOLD if self.architecture == "subpixel" else 1)
 
 
@@ -109,13 +109,15 @@ def build_network(config: UNetConfig) -> nn.Module:
 
 
 def _subpixel_network(config: UNetConfig) -> nn.Module:
-    """The plain network on folded voxels."""
+    """Return the plain network on folded voxels."""
     channels = {"in_channels": config.in_channels * FOLD**3, "out_channels": config.out_channels * FOLD**3}
     return SubpixelNetwork(_plain_network(config.model_copy(update=channels)))
 
 
 def _plain_network(config: UNetConfig) -> nn.Module:
-    """An nnU-Net style network: instance norm with affine parameters, leaky ReLU, 1 x 1 x 1 output convolution."""
+    """Return an nnU-Net style network: instance norm with affine parameters, leaky ReLU, 1 x 1 x 1 output
+    convolution.
+    """
     levels = len(config.channels)
     network = DynUNet(
         spatial_dims=3,

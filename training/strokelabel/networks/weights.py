@@ -110,7 +110,7 @@ def load_released_weights(path: PathLike) -> tuple[nn.Module, UNetConfig]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file."""
+    """Read all tensors of a safetensors file."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -118,11 +118,11 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
-    """The network of a description, without memory for its weights yet; checks that weights fit it."""
+    """Return the network of a description, without memory for its weights yet, after checking that the weights fit."""
     try:
         config = network_config(spec)
     except (ValidationError, TypeError) as error:
-        raise WeightsError(f"{spec.path}: its description is of no network we know ({error})") from error
+        raise WeightsError(f"{spec.path}: it describes an unknown network ({error})") from error
     if len(spec.class_names) != config.out_channels:
         raise WeightsError(
             f"{spec.path}: expected a name for each of {config.out_channels} output channels, "
@@ -134,7 +134,7 @@ def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
 
 
 def network_config(spec: ModelSpec) -> UNetConfig | EstimatorConfig:
-    """What to build for a model's task.
+    """Return the network configuration of a model's task.
 
     Raises:
         ValidationError, TypeError: the description does not fit the task's network.
@@ -143,7 +143,7 @@ def network_config(spec: ModelSpec) -> UNetConfig | EstimatorConfig:
 
 
 def _empty_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
-    """A network whose weights are yet to be assigned; costs neither time nor random numbers."""
+    """Return a network whose weights are yet to be assigned; costs neither time nor random numbers."""
     with torch.device("meta"):
         return make_network(config)
 

@@ -1,4 +1,4 @@
-"""What a scanner measures and why: signal equations, acquisition parameters, tissue priors and noise.
+"""Physics of a scanner: signal equations, acquisition parameters, tissue priors and noise.
 
 Times are in seconds, angles in degrees, rates in s^-1, proton density and magnetisation transfer in percentage units.
 """

@@ -20,7 +20,7 @@ Field: TypeAlias = Tensor | float
 
 @dataclass(frozen=True)
 class Acquisition(ABC):
-    """The parameters of one acquisition; making an impossible one raises OptionError.
+    """Parameters of one acquisition; impossible ones raise OptionError.
 
     All times are in seconds, all angles in degrees.
     """
@@ -30,11 +30,11 @@ class Acquisition(ABC):
     title: ClassVar[str]
     """Name in words."""
     receive_cancels: ClassVar[bool] = False
-    """Whether the receive field leaves no trace in the image."""
+    """True if the receive field leaves no trace in the image."""
 
     @abstractmethod
     def signal(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """The noise-free image before the magnitude is taken: negative where magnetisation is still inverted.
+        """Return the noise-free image before the magnitude is taken: negative where magnetisation is still inverted.
 
         Signals add up where tissues share a voxel; magnitudes do not.
 
@@ -48,30 +48,30 @@ class Acquisition(ABC):
         """
 
     def magnitude(self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0) -> Tensor:
-        """The noise-free magnitude image; arguments as for `signal`."""
+        """Return the noise-free magnitude image; arguments as for `signal`."""
         return self.signal(maps, receive, transmit).abs()
 
     @abstractmethod
     def bids(self) -> dict[str, Any]:
-        """The parameters under their BIDS names (seconds and degrees)."""
+        """Return the parameters under their BIDS names (seconds and degrees)."""
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters as JSON-ready values by their own names."""
+        """Return the parameters as JSON-ready values by their own names."""
         return asdict(self)
 
 
 def radians(degrees: float, transmit: Field) -> Tensor:
-    """The flip angle that the spins see."""
+    """Return the actual flip angle of the spins."""
     return torch.as_tensor(transmit) * math.radians(degrees)
 
 
 def decay(rate: Tensor, seconds: float) -> Tensor:
-    """What relaxation leaves after this time: exp(-rate * time)."""
+    """Return the fraction left by relaxation after this time: exp(-rate * time)."""
     return torch.exp(-seconds * rate)
 
 
 def recovery(rate: Tensor, seconds: float) -> Tensor:
-    """What relaxation brings back in this time: 1 - exp(-rate * time), exact for short times too."""
+    """Return the fraction recovered by relaxation in this time: 1 - exp(-rate * time), exact for short times too."""
     return -torch.expm1(-seconds * rate)
 
 

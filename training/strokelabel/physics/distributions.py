@@ -10,18 +10,18 @@ from typing import Protocol
 
 
 class RandomSource(Protocol):
-    """What drawing needs; `strokelabel.synthesis.sampling.Sampler` is one."""
+    """Protocol of random draws; `strokelabel.synthesis.sampling.Sampler` is one."""
 
     def uniform(self, bounds: tuple[float, float]) -> float:
-        """One number from U(low, high)."""
+        """Draw one number from U(low, high)."""
         ...
 
     def normal(self, mean: float = 0.0, deviation: float = 1.0) -> float:
-        """One number from N(mean, deviation)."""
+        """Draw one number from N(mean, deviation)."""
         ...
 
     def choice(self, weights: Sequence[float]) -> int:
-        """An index, drawn with these relative weights."""
+        """Draw an index with these relative weights."""
         ...
 
 
@@ -30,7 +30,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def draw(self, source: RandomSource) -> float:
-        """One number."""
+        """Draw one number."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Uniform(Distribution):
 
 @dataclass(frozen=True)
 class LogUniform(Distribution):
-    """The logarithm is uniform from that of low to that of high."""
+    """Distribution whose logarithm is uniform from that of low to that of high."""
 
     low: float
     high: float
@@ -82,7 +82,7 @@ class Normal(Distribution):
 
 @dataclass(frozen=True)
 class LogNormal(Distribution):
-    """The decadic logarithm is normal, with this deviation in decades."""
+    """Distribution whose decadic logarithm is normal, with this deviation in decades."""
 
     median: float
     decades: float

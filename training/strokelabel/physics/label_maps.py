@@ -18,14 +18,14 @@ _NO_SPREAD: Values = (0.0, 0.0, 0.0, 0.0, 0.0)
 def draw_tissues(
     tissues: set[str], priors: TissuePriors, source: RandomSource | None = None
 ) -> dict[str, TissueDraw]:
-    """One subject's tissues: the means of the priors, or a draw from them when there is a source of randomness."""
+    """Draw one subject's tissues from the priors; without a source of randomness, use their means."""
     if source is None:
         return {tissue: TissueDraw(priors.means(tissue), _NO_SPREAD) for tissue in sorted(tissues)}
     return {tissue: priors.draw(source, tissue) for tissue in sorted(tissues)}
 
 
 def label_tissues(ids: NDArray[np.integer], table: LabelTable, priors: TissuePriors) -> dict[int, str]:
-    """The tissue of each label that occurs.
+    """Return the tissue of each label that occurs.
 
     Raises:
         LabelMapError: a label is not in the table.
@@ -76,6 +76,6 @@ def insert_tissue(maps: QuantitativeMaps, mask: Tensor, tissue: TissueDraw) -> Q
 
 
 def _physical(values: Tensor) -> QuantitativeMaps:
-    """No negative values, and R2* at least R2."""
+    """Clip to physical values: none negative, and R2* at least R2."""
     maps = QuantitativeMaps.unstack(values.clamp_min(0), dim=-1)
     return QuantitativeMaps(maps.pd, maps.r1, maps.r2, torch.maximum(maps.r2_star, maps.r2), maps.mt)

@@ -11,7 +11,7 @@ from torch import Tensor
 from strokelabel.errors import DimensionError, ImageError
 
 MAP_NAMES: tuple[str, ...] = ("pd", "r1", "r2", "r2_star", "mt")
-"""The five maps in the order in which `QuantitativeMaps.stack` lays them out."""
+"""Names of the five maps, in the order of `QuantitativeMaps.stack`."""
 
 FREE_WATER_R2 = 0.6
 """R2 of free water in the brain in s^-1 (see the prior "csf")."""
@@ -25,7 +25,7 @@ _FREE_WATER_R1 = (0.35, 0.55)
 
 @dataclass(frozen=True, eq=False)
 class QuantitativeMaps:
-    """The five properties that the signal equations need, as tensors of one shape (any, batches included).
+    """Maps of the five properties in the signal equations, as tensors of one shape (any, batches included).
 
     Attributes:
         pd: proton density in percentage units; pure water is 100.
@@ -49,12 +49,12 @@ class QuantitativeMaps:
             )
 
     def stack(self, dim: int = 0) -> Tensor:
-        """The maps along a new axis, in the order of `MAP_NAMES`."""
+        """Stack the maps along a new axis, in the order of `MAP_NAMES`."""
         return torch.stack([getattr(self, field.name) for field in dataclass_fields(self)], dim=dim)
 
     @classmethod
     def unstack(cls, values: Tensor, dim: int = 0) -> QuantitativeMaps:
-        """The inverse of `stack`.
+        """Invert `stack`.
 
         Raises:
             DimensionError: the axis does not hold five maps.
@@ -81,7 +81,7 @@ def r2_from_r2_star(r2_star: Tensor, r1: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a map's high values (its 90th percentile where it is not zero) can be in a head.
+    """Range of a map's high values (its 90th percentile where it is not zero) in a head.
 
     Attributes:
         name: name for messages.
@@ -147,7 +147,7 @@ def _check_map(values: Tensor, bounds: Bounds, required: bool) -> None:
 
 
 def _high_value(values: Tensor) -> float:
-    """90th percentile of what is not zero; 0 if all is."""
+    """Return the 90th percentile of the nonzero values; 0 if all are zero."""
     inside = values[values > 0].flatten()
     if inside.numel() == 0:
         return 0.0

@@ -23,7 +23,7 @@ from strokelabel.physics.readout_train import ReadoutTrain, recover
 
 @dataclass(frozen=True)
 class Mp2rage(Acquisition):
-    """The unified image of Marques et al. 2010 (NeuroImage 49:1271), shifted to be positive.
+    """Unified image of Marques et al. 2010 (NeuroImage 49:1271), shifted to be positive.
 
     U = Re(S1* S2) / (|S1|^2 + |S2|^2) lies in [-0.5, 0.5]; the image is U + 0.5, as scanners store it, and 0 where
     there is no signal at all.
@@ -96,7 +96,7 @@ class Mp2rage(Acquisition):
     def readouts(
         self, maps: QuantitativeMaps, receive: Field = 1.0, transmit: Field = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """The two signed images that `signal` combines, in the units of PD."""
+        """Return the two signed images that `signal` combines, in the units of PD."""
         trains = [
             ReadoutTrain(maps.r1, angle, self.excitation_spacing, transmit)
             for angle in (self.flip_angle_1, self.flip_angle_2)
@@ -110,7 +110,7 @@ class Mp2rage(Acquisition):
     def _period(
         self, before: Tensor | float, r1: Tensor, trains: list[ReadoutTrain]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mz at the centre of both readouts, and one repetition later."""
+        """Return the Mz at the centre of both readouts, and one repetition later."""
         (start_1, end_1), (start_2, end_2) = self._trains
         mz = recover(-self.inversion_efficiency * before, r1, start_1)
         center_1 = trains[0].after(mz, self.excitations // 2)

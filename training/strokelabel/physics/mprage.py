@@ -22,7 +22,7 @@ from strokelabel.physics.readout_train import ReadoutTrain, recover
 
 @dataclass(frozen=True)
 class Mprage(Acquisition):
-    """The full inversion-recovery steady state (Marques et al. 2010, NeuroImage 49:1271, for one readout).
+    """Full inversion-recovery steady state (Marques et al. 2010, NeuroImage 49:1271, for one readout).
 
     Inversion, a wait, n excitations TX apart of which number n // 2 reads the centre of k-space at TI, a wait until TR.
     qSynth's eq. 6 lacks inversion, its efficiency and the wait before the readout.
@@ -85,7 +85,7 @@ class Mprage(Acquisition):
         return receive * maps.pd * train.sine * center * decay(maps.r2_star, self.echo_time)
 
     def _steady_state(self, r1: Tensor, train: ReadoutTrain) -> Tensor:
-        """Mz before the inversion: the fixed point of one period, constant + slope * Mz."""
+        """Return the Mz before the inversion: the fixed point of one period, constant + slope * Mz."""
         end_of_train = train.after(self._inverted(0.0, r1), self.excitations)
         constant = recover(end_of_train, r1, self.repetition_time - self._train_end)
         free = self._train_start + self.repetition_time - self._train_end
@@ -93,7 +93,7 @@ class Mprage(Acquisition):
         return constant / (1 - slope)
 
     def _inverted(self, mz: Tensor | float, r1: Tensor) -> Tensor:
-        """Mz before the train, from Mz before the inversion."""
+        """Return the Mz before the train, from Mz before the inversion."""
         return recover(-self.inversion_efficiency * mz, r1, self._train_start)
 
     def bids(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from strokelabel.errors import OptionError
 def rician_noise(
     signal: Tensor, deviation: Tensor | float, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The magnitude of a signal with complex Gaussian noise (qSynth eq. 7; Gudbjartsson and Patz 1995).
+    """Return the magnitude of a signal with complex Gaussian noise (qSynth eq. 7; Gudbjartsson and Patz 1995).
 
     sqrt((S + n1)^2 + n2^2) with independent n1, n2 from N(0, deviation). Where there is no signal, it is Rayleigh
     distributed with mean deviation * sqrt(pi / 2).

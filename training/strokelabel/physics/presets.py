@@ -27,12 +27,12 @@ from strokelabel.physics.sequences import sequence_class
 PresetName = Literal["paper", "clinical"]
 
 _MOST_DRAWS = 10_000
-"""The least likely preset is possible in a third of the draws; this many failures are a mistake in a preset."""
+"""Largest number of draws: the least likely preset is possible in a third of them, so more failures are a mistake."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the parameters of a kind of scan are distributed.
+    """Distribution of the parameters of a kind of scan.
 
     Attributes:
         sequence: name of a sequence.
@@ -198,7 +198,7 @@ def draw_acquisition(source: RandomSource, protocol: Protocol) -> Acquisition:
 
 @cache
 def _whole_numbers(sequence: str) -> dict[str, Any]:
-    """How to convert a draw, for the parameters of a sequence that are not floating-point."""
+    """Return the conversion of a draw, for the parameters of a sequence that are not floating-point."""
     kind = sequence_class(sequence)
     hints = get_type_hints(kind)
     converters: dict[type, Any] = {int: round, bool: bool}

@@ -58,7 +58,7 @@ class TissuePriors:
     label_tissues: Mapping[int, str]
 
     def __getitem__(self, tissue: str) -> Mapping[str, Prior]:
-        """The priors of a tissue by map name.
+        """Return the priors of a tissue by map name.
 
         Raises:
             DataError: no such tissue.
@@ -71,11 +71,11 @@ class TissuePriors:
             ) from None
 
     def tissue_of(self, label: AnatomicalLabel) -> str:
-        """The tissue that a label is made of: its own, or that of its group."""
+        """Return the tissue of a label: its own, or that of its group."""
         return self.label_tissues.get(label.id, label.group)
 
     def means(self, tissue: str) -> Values:
-        """Mean of each map over subjects, in the order of `MAP_NAMES`."""
+        """Return the mean of each map over subjects, in the order of `MAP_NAMES`."""
         prior = self[tissue]
         pd, r1, r2, r2_star, mt = (prior[name].mean for name in MAP_NAMES)
         return pd, r1, r2, r2_star, mt
@@ -112,7 +112,7 @@ def _draw_mean(source: RandomSource, prior: Prior, scale: float) -> float:
 
 @lru_cache(maxsize=1)
 def default_priors() -> TissuePriors:
-    """The priors that ship with StrokeLabel."""
+    """Return the priors that ship with StrokeLabel."""
     folder = resources.files("strokelabel.physics")
     tissues = _read_rows(folder.joinpath("tissue_priors.tsv").read_text(), "tissue_priors.tsv")
     lines = _without_comments(folder.joinpath("label_tissues.tsv").read_text())
@@ -121,7 +121,7 @@ def default_priors() -> TissuePriors:
 
 
 def read_priors(path: Path) -> TissuePriors:
-    """The shipped priors with a user's numbers in their place.
+    """Return the shipped priors with a user's numbers in their place.
 
     Args:
         path: tab-separated, columns tissue, parameter (pd, r1, r2, r2_star, mt), mean, between, within and, if

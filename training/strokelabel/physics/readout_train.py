@@ -30,15 +30,15 @@ class ReadoutTrain:
         self._plateau = recovered / (1 - self._ratio).clamp_min(torch.finfo(recovered.dtype).tiny)
 
     def kept(self, pulses: int) -> Tensor:
-        """The fraction of Mz that is left of what was there before so many pulses."""
+        """Return the fraction of Mz that is left after so many pulses."""
         return self._ratio**pulses
 
     def after(self, mz: Tensor | float, pulses: int) -> Tensor:
-        """Mz before pulse number `pulses` (from 0), or at the end of a train of so many."""
+        """Return the Mz before pulse number `pulses` (from 0), or at the end of a train of so many."""
         kept = self.kept(pulses)
         return mz * kept + self._plateau * (1 - kept)
 
 
 def recover(mz: Tensor | float, r1: Tensor, seconds: float) -> Tensor:
-    """Mz after free relaxation towards 1."""
+    """Return the Mz after free relaxation towards 1."""
     return mz + (1 - mz) * recovery(r1, seconds)

@@ -1,4 +1,4 @@
-"""The sequences by name."""
+"""Sequences by name."""
 
 from __future__ import annotations
 

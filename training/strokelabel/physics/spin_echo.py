@@ -22,7 +22,7 @@ from strokelabel.physics.maps import QuantitativeMaps
 
 @dataclass(frozen=True, eq=False)
 class SpinEchoReadout:
-    """How a spin-echo readout maps Mz before excitation to Mz at its end: end = constant + slope * Mz.
+    """Map of a spin-echo readout from Mz before excitation to Mz at its end: end = constant + slope * Mz.
 
     Attributes:
         amplitude: echo amplitude per unit Mz, without T2 decay.

@@ -61,7 +61,7 @@ class SpoiledGradientEcho(Acquisition):
         return receive * maps.pd * torch.sin(angle) * steady * decay(maps.r2_star, self.echo_time)
 
     def _kept(self, maps: QuantitativeMaps, transmit: Field) -> Tensor:
-        """The fraction of Mz that the saturation pulse leaves."""
+        """Return the fraction of Mz that the saturation pulse leaves."""
         if not self.mt_pulse:
             return torch.ones_like(maps.mt)
         return (1 - maps.mt / 100 * torch.as_tensor(transmit) ** 2).clamp(0, 1)

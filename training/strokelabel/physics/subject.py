@@ -1,4 +1,4 @@
-"""What to simulate scans of: measured quantitative maps, or a label map dressed with the tissue priors."""
+"""Subject of simulated scans: measured quantitative maps, or a label map with the tissue priors."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def add_lesion(
 
 
 def read_mask(path: Path, subject: Subject) -> Tensor:
-    """A mask on the subject's grid as (i, j, k) float32 of 0 and 1.
+    """Read a mask on the subject's grid as (i, j, k) float32 of 0 and 1.
 
     Raises:
         ImageError: the file cannot be read, or lies on another grid.
@@ -123,7 +123,7 @@ def read_mask(path: Path, subject: Subject) -> Tensor:
 
 
 def read_field(path: Path, subject: Subject) -> Tensor:
-    """A receive or transmit field on the subject's grid, relative to 1.
+    """Read a receive or transmit field on the subject's grid, relative to 1.
 
     Raises:
         ImageError: the file cannot be read, lies on another grid, or does not vary about 1.
@@ -149,7 +149,7 @@ def _defined(values: np.ndarray) -> np.ndarray:
 
 
 def _on_grid(image: Image, reference: Image) -> np.ndarray:
-    """Data of an image in the order of a reference's axes.
+    """Return the data of an image in the order of a reference's axes.
 
     Raises:
         GeometryError: on another grid.

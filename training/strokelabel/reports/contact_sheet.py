@@ -36,7 +36,7 @@ class Panel:
 
 
 def make_panel(image: NDArray[np.float32], outlines: dict[str, NDArray[np.bool_]], title: str) -> Panel:
-    """The axial slice of a volume that shows the first of its masks best.
+    """Make a picture of the axial slice that shows the first of a volume's masks best.
 
     Args:
         image: (x, y, z) canonical RAS.
@@ -71,7 +71,7 @@ def save_contact_sheet(panels: Sequence[Panel], path: Path, columns: int = _COLU
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    """One axial slice with outlines."""
+    """Draw one axial slice with outlines."""
     low, high = panel.window
     axes.imshow(panel.picture[::-1].T, cmap="gray", origin="lower", vmin=low, vmax=high)
     for color, mask in panel.outlines.items():
@@ -82,7 +82,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def best_slice(mask: NDArray[np.bool_] | None, depth: int) -> int:
-    """The axial slice with most of a mask; a little above the middle if there is none."""
+    """Return the axial slice with most of a mask; a little above the middle if there is none."""
     if mask is None or not mask.any():
         return int(depth * 0.55)
     return int(mask.sum(axis=(0, 1)).argmax())

@@ -22,7 +22,7 @@ MAP_WINDOWS: dict[str, tuple[float, float]] = {
 """Values drawn black and white, the same in every picture, in the maps' units."""
 
 _LEVELS = (0.45, 0.6, 0.75)
-"""Which axial slices, from the lowest to the highest of the head."""
+"""Axial slices, from the lowest to the highest of the head."""
 
 
 def map_panels(
@@ -31,7 +31,7 @@ def map_panels(
     title: str = "scan",
     levels: tuple[float, ...] = _LEVELS,
 ) -> list[Panel]:
-    """The scan and its four maps in a row for each level.
+    """Return the scan and its four maps in a row for each level.
 
     Args:
         scan: (x, y, z) canonical RAS, isotropic.

@@ -66,7 +66,7 @@ def write_simulation(
 def axial_slice(
     maps: QuantitativeMaps, image: Image, mask: torch.Tensor | None = None
 ) -> tuple[QuantitativeMaps, torch.Tensor]:
-    """The axial slice that shows the lesion best, or without one, the ventricles; cut to the head.
+    """Return the axial slice that shows the lesion best, or without one, the ventricles; cut to the head.
 
     Args:
         maps: of shape (i, j, k).
@@ -116,7 +116,7 @@ def save_table(rows: Sequence[Sequence[Cell]], path: Path, labels: Sequence[str]
 
 
 def _picture(cell: Cell) -> NDArray[np.float32]:
-    """The slice as a radiologist sees it (left on the right), in [0, 1]."""
+    """Return the slice in radiological convention (left on the right), in [0, 1]."""
     signal = cell.acquisition.magnitude(cell.maps).numpy()
     brain = signal[(cell.maps.mt > 0.6).numpy()]  # fat, which is far brighter at times, has less
     window = np.percentile(brain if brain.size else signal, _BRIGHTEST_PERCENTILE)
@@ -127,20 +127,20 @@ def _picture(cell: Cell) -> NDArray[np.float32]:
 
 
 def _ventricles(maps: QuantitativeMaps) -> torch.Tensor:
-    """Fluid that decays slowly, far from vessels and bone; any fluid if there is none such."""
+    """Return the fluid that decays slowly, far from vessels and bone; any fluid if there is none such."""
     fluid = (maps.r1 < 0.3) & (maps.pd > 80)
     deep = fluid & (maps.r2_star < 3)
     return (deep if bool(deep.any()) else fluid).float()
 
 
 def _canonical(volume: torch.Tensor, image: Image) -> torch.Tensor:
-    """Axes closest to right, front, top."""
+    """Return the axes closest to right, front, top."""
     orientation = nib.io_orientation(image.affine)
     return torch.from_numpy(np.ascontiguousarray(nib.apply_orientation(volume.numpy(), orientation)))
 
 
 def _extent(occupied: torch.Tensor) -> slice:
-    """From the first to the last occupied position, with a margin."""
+    """Return the range from the first to the last occupied position, with a margin."""
     positions = occupied.nonzero().flatten()
     if positions.numel() == 0:
         return slice(None)

@@ -20,7 +20,7 @@ from strokelabel.synthesis.record import to_json
 
 
 def synthetic_panel(batch: SyntheticBatch, lesion: int | None = TissueClass.LESION) -> Panel:
-    """The first image of a batch with its lesion outlined.
+    """Return the first image of a batch with its lesion outlined.
 
     Args:
         batch: see `Synthesizer.generate`.
@@ -37,7 +37,7 @@ def synthetic_panel(batch: SyntheticBatch, lesion: int | None = TissueClass.LESI
 
 
 def _stage(parameters: SampleParameters) -> str:
-    """Stage of the lesions, if any was drawn; contrasts of the physics name it themselves."""
+    """Return the stage of the lesions, if any was drawn; contrasts of the physics name it themselves."""
     lesions = parameters.lesions.draws or parameters.lesions.fragments
     if parameters.realism is None or parameters.contrast.scan is not None or not lesions:
         return ""
@@ -62,7 +62,7 @@ def write_synthetic(batch: SyntheticBatch, folder: Path, spacing_mm: float) -> N
 
 
 def slab_panels(stream: SlabStream, first: int = 0) -> Iterator[Panel]:
-    """One picture of each slab of a stream, without end.
+    """Yield one picture of each slab of a stream, without end.
 
     Args:
         stream: of slabs.
@@ -82,7 +82,7 @@ def slab_panels(stream: SlabStream, first: int = 0) -> Iterator[Panel]:
 
 
 def scan_panels(stream: PaintedScanStream, first: int = 0) -> Iterator[Panel]:
-    """One picture of each image of a stream, without end.
+    """Yield one picture of each image of a stream, without end.
 
     Args:
         stream: of painted scans.

@@ -1,1 +1,1 @@
-"""Which scan an annotator should label next."""
+"""Choice of the scan to label next."""

@@ -1,4 +1,4 @@
-"""What is computed of a scan to decide whether it should be labelled next."""
+"""Descriptor of a scan, to decide whether it should be labelled next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_VOXELS = 8
 def scan_descriptor(
     data: Volume, labels: LabelVolume, classes: int, spacing_mm: Sequence[float]
 ) -> tuple[float, ...]:
-    """Contrast, texture and anatomy of a scan, by what a model takes its tissues for.
+    """Return the contrast, texture and anatomy of a scan, by the tissues that a model predicts.
 
     For each class: mean and standard deviation of the intensity (scaled so that the 1st and 99th percentile of the
     scan are 0 and 1) and the logarithm of the volume; then the logarithm of the voxel's sides, longest last, because
@@ -52,7 +52,7 @@ def scan_descriptor(
 
 @dataclass(frozen=True)
 class ScanScore:
-    """How unsure a model is about a scan, and what the scan looks like.
+    """Uncertainty of a model about a scan, and the scan's features.
 
     Attributes:
         uncertainty: mean mutual information in nats ("epistemic") where lesion is possible, plus that over the brain.

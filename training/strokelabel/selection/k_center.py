@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def distances_to_labelled(candidates: ArrayLike, labelled: ArrayLike) -> NDArray[np.float64]:
-    """How far each candidate is from the nearest labelled scan; features count alike.
+    """Return the distance of each candidate from the nearest labelled scan; features count alike.
 
     Args:
         candidates: (scans, features).
@@ -59,6 +59,6 @@ def farthest_first(candidates: ArrayLike, labelled: ArrayLike, count: int) -> li
 
 
 def _matrix(rows: ArrayLike) -> NDArray[np.float64]:
-    """Rows as a matrix, also when there are none."""
+    """Return the rows as a matrix, also when there are none."""
     array = np.asarray(rows, dtype=np.float64)
     return array if array.ndim == 2 else array.reshape(0, 0) if not array.size else array[None]

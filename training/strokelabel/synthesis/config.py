@@ -48,7 +48,7 @@ class DeformationConfig(Section):
     shear: Range = (-0.012, 0.012)
     zoom: Range = (0.85, 1.15)
     translation_mm: Range = (-10.0, 10.0)
-    """How far the brain's centre may lie from the centre of the field of view (paper: random crops)."""
+    """Largest distance of the brain's centre from the centre of the field of view (paper: random crops)."""
     elastic_fraction: Range = (0.0, 0.05)
     """Greatest velocity, and nearly the greatest displacement, along an axis as a fraction of the field of view."""
     elastic_nodes: tuple[int, int] = (2, 10)
@@ -93,7 +93,7 @@ class PhysicsConfig(Section):
 
 
 class ContrastConfig(Section):
-    """What gives each anatomical label its intensity: a Gaussian mixture, or quantitative values and a sequence."""
+    """Contrast model: a Gaussian mixture, or quantitative values and a sequence."""
 
     model: Literal["mixture", "physics"] = "mixture"
     """"physics" draws quantitative values and simulates a sequence; of the rest, only the texture then counts."""
@@ -108,16 +108,16 @@ class ContrastConfig(Section):
     """Paper: U(0, 16) on 0 to 255."""
     texture_fwhm_voxels: Range = (0.0, 2.0)
     shared_mean_probability: float = Field(0.5, ge=0, le=1)
-    """How often all labels of a tissue group share one mean, as they nearly do in a real scan."""
+    """Probability that all labels of a tissue group share one mean, as they nearly do in a real scan."""
     background_zero_probability: float = Field(0.7, ge=0, le=1)
     background_mean: Range = (0.0, 0.1)
     """Mean of the air when it is not zero."""
     background_deviation: Range | None = None
     """Standard deviation of such air; None for that of any label."""
     background_random_probability: float = Field(0.0, ge=0, le=1)
-    """How often air that is not zero looks like any label instead (SynthSeg's code)."""
+    """Probability that air that is not zero looks like any label instead (SynthSeg's code)."""
     sides_share_contrast: bool = True
-    """Whether a structure looks the same on both sides (SynthSeg's code: not)."""
+    """True if a structure looks the same on both sides (SynthSeg's code: false)."""
     joined_labels: tuple[tuple[int, ...], ...] = ()
     """Ids of labels that always look the same, group by group, such as ((4, 5), (17, 18)); so do their mirrors."""
     structures: StructureConfig = StructureConfig()
@@ -133,7 +133,7 @@ class SpatialPriorConfig(Section):
     """Small lesions moved to where lesions of the bank lie, rather than left where their own patient had them."""
 
     probability: float = Field(0.0, ge=0, le=1)
-    """How often a mask of at most `maximum_volume_ml` is moved."""
+    """Probability that a mask of at most `maximum_volume_ml` is moved."""
     maximum_volume_ml: float = Field(5.0, gt=0)
     smoothing_mm: float = Field(10.0, ge=0)
     """FWHM of the kernel that makes a density of the masks."""
@@ -145,7 +145,7 @@ class EmbolicConfig(Section):
     probability: float = Field(0.0, ge=0, le=1)
     """Share of the heads with lesions that have a shower."""
     keep_probability: float = Field(0.3, ge=0, le=1)
-    """How often the head keeps its other lesions beside the shower."""
+    """Probability that the head keeps its other lesions beside the shower."""
     count: tuple[int, int] = (3, 20)
     volume_ml: Range = (0.05, 2.0)
     """Volume of each; its logarithm is uniform."""
@@ -154,7 +154,7 @@ class EmbolicConfig(Section):
     extent_weights: Annotated[dict[Extent, float], AfterValidator(some_weight)] = Field(
         default={"territory": 0.5, "hemisphere": 0.3, "brain": 0.2}
     )
-    """Where the shower falls: inside one large mask of the bank, in one hemisphere, anywhere."""
+    """Weights of the extent of the shower: inside one large mask of the bank, in one hemisphere, anywhere."""
 
 
 class StageConfig(Section):
@@ -166,13 +166,13 @@ class StageConfig(Section):
         default={"acute": 0.4, "subacute": 0.2, "chronic": 0.3, "haemorrhagic": 0.1}
     )
     cavity_csf_probability: float = Field(0.8, ge=0, le=1)
-    """How often a cavity has the mean of the ventricles in random contrast (in clinical contrasts always)."""
+    """Probability that a cavity has the mean of the ventricles in random contrast (in clinical contrasts always)."""
     cavity_sigma_mm: Range = (0.8, 2.5)
     """Depth over which rim turns into cavity."""
     haemorrhage_fraction: Range = (0.1, 0.6)
     """Share of the lesion's inside that is bled into."""
     oedema_probability: float = Field(0.7, ge=0, le=1)
-    """How often an acute, subacute or haemorrhagic lesion has oedema around it, which is not labelled lesion."""
+    """Probability of oedema around an acute, subacute or haemorrhagic lesion, which is not labelled lesion."""
     oedema_sigma_mm: Range = (3.0, 9.0)
 
 
@@ -180,21 +180,21 @@ class MassEffectConfig(Section):
     """Swelling: the anatomy around large fresh lesions is pushed away from them."""
 
     probability: float = Field(0.0, ge=0, le=1)
-    """How often an acute, subacute or haemorrhagic lesion of at least `minimum_volume_ml` swells."""
+    """Probability that an acute, subacute or haemorrhagic lesion of at least `minimum_volume_ml` swells."""
     minimum_volume_ml: float = Field(15.0, ge=0)
     displacement_mm: Range = (1.0, 6.0)
     """Greatest displacement of the anatomy."""
 
 
 class DistractorConfig(Section):
-    """What looks like a lesion and is none; drawn for heads with and without lesions."""
+    """Findings that look like lesions but are not; drawn for heads with and without lesions."""
 
     hyperintensity_probability: float = Field(0.0, ge=0, le=1)
     """Periventricular caps and halo, and spots in the deep white matter."""
     hyperintensity_sigma_mm: Range = (2.0, 6.0)
     """Scale of the halo."""
     spot_probability: float = Field(0.6, ge=0, le=1)
-    """How often a head with hyperintensities has spots too."""
+    """Probability that a head with hyperintensities has spots too."""
     basal_ganglia_probability: float = Field(0.0, ge=0, le=1)
     """Pallidum, putamen and caudate of another intensity than the rest of the gray matter, unlike left and right."""
     susceptibility_probability: float = Field(0.0, ge=0, le=1)
@@ -220,7 +220,7 @@ class LesionConfig(Section):
     minimum_volume_ml: float = Field(0.0, ge=0)
     """Masks smaller than this are left out of training."""
     mirror_probability: float = Field(0.5, ge=0, le=1)
-    """How often a mask is moved to the other hemisphere."""
+    """Probability that a mask is moved to the other hemisphere."""
     shift_mm: Range = (-6.0, 6.0)
     zoom: Range = (0.9, 1.1)
     erosion_voxels: tuple[int, int] = (0, 2)
@@ -235,7 +235,7 @@ class LesionConfig(Section):
     minimum_contrast: float = Field(0.0, ge=0, lt=0.5)
     """Least difference between the means of lesion, gray and white matter, where the family allows (paper: none)."""
     minimum_contrast_of: dict[ContrastFamily, Annotated[float, Field(ge=0, lt=0.5)]] = Field(default={})
-    """The same for single families, where the general one would hide lesions that are seen, as in {"adc": 0.05}."""
+    """Least difference for single families, where the general one would hide visible lesions, as in {"adc": 0.05}."""
     volume_balance: float = Field(0.0, ge=0, le=1)
     """0 draws masks as often as they occur; 1 draws all sizes (bins of log-volume) equally often."""
     spatial_prior: SpatialPriorConfig = SpatialPriorConfig()
@@ -245,22 +245,23 @@ class LesionConfig(Section):
     distractors: DistractorConfig = DistractorConfig()
 
     def contrast_of(self, family: str) -> float:
-        """Least difference between the means of lesion, gray and white matter in a contrast family."""
+        """Return the least difference between the means of lesion, gray and white matter in a contrast family."""
         return next(
             (v for name, v in self.minimum_contrast_of.items() if name == family), self.minimum_contrast
         )
 
 
 class ArtefactConfig(Section):
-    """What the scanner and the processing do to an image."""
+    """Artefacts of the scanner and the processing."""
 
     bias_nodes: tuple[int, int] = (2, 7)
     """Nodes per axis."""
     bias_strength: Range = (0.0, 0.5)
     """Greatest difference from one of the field that multiplies the image."""
     bias_exponential: bool = False
-    """Whether the field is the logarithm of the bias (SynthSeg), not the bias minus one; `bias_strength` may then
-    exceed one."""
+    """True if the field is the logarithm of the bias (SynthSeg), not the bias minus one; `bias_strength` may then
+    exceed one.
+    """
     gamma_log_deviation: float = Field(0.6, ge=0)
     """Standard deviation of the natural logarithm of gamma."""
     motion_fwhm_mm: Range = (0.0, 3.0)
@@ -296,7 +297,7 @@ class SkullStripConfig(Section):
 
 
 class SynthesisConfig(Section):
-    """The whole generator."""
+    """Settings of the whole generator."""
 
     shape: tuple[int, int, int] = (192, 192, 192)
     """Voxels of an image."""
@@ -314,6 +315,6 @@ class SynthesisConfig(Section):
         return x, y, z
 
     def at_spacing(self, spacing_mm: float) -> SynthesisConfig:
-        """The same field of view at another voxel size."""
+        """Return the same field of view at another voxel size."""
         x, y, z = (max(1, round(side / spacing_mm)) for side in self.field_of_view_mm)
         return self.model_copy(update={"shape": (x, y, z), "spacing_mm": spacing_mm})

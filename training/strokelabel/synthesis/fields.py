@@ -14,7 +14,7 @@ _FWHM_TO_SIGMA = 1 / (2 * math.sqrt(2 * math.log(2)))
 
 
 def linear_matrix(positions: Tensor, size: int) -> Tensor:
-    """Linear interpolation at fractional positions of an axis with `size` points, edges held."""
+    """Return the matrix of linear interpolation at fractional positions of an axis with `size` points, edges held."""
     positions = positions.clamp(0, size - 1)
     distance = (positions[:, None] - torch.arange(size, device=positions.device)[None]).abs()
     return (1 - distance).clamp_min(0)
@@ -22,7 +22,7 @@ def linear_matrix(positions: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=256)
 def averaging_matrix(source: int, target: int) -> Tensor:
-    """Mean over equal parts of an axis: (target, source), rows summing to one.
+    """Return the matrix of means over equal parts of an axis: (target, source), rows summing to one.
 
     Unlike adaptive pooling, parts that cut a source voxel take their exact share of it, so that nothing moves.
     """
@@ -33,7 +33,7 @@ def averaging_matrix(source: int, target: int) -> Tensor:
 
 
 def gaussian_matrix(size: int, fwhm: float, device: torch.device) -> Tensor:
-    """Convolution with a Gaussian as a (size, size) matrix whose rows sum to one; the identity for fwhm 0.
+    """Return the (size, size) matrix of a convolution with a Gaussian, whose rows sum to one; the identity for fwhm 0.
 
     Made on the CPU, since a GPU takes longer to be told each operation on so few numbers.
     """
@@ -67,7 +67,7 @@ _SAMPLES_PER_INTERVAL = 6
 
 
 def spline_basis(nodes: int, size: int, device: torch.device | None = None) -> Tensor:
-    """Matrix from values at nodes to an interpolating cubic spline; its rows sum to one.
+    """Return the matrix from values at nodes to an interpolating cubic spline; its rows sum to one.
 
     Args:
         nodes: along the axis, at least 2, spread from the first voxel to the last.
@@ -83,13 +83,13 @@ def spline_basis(nodes: int, size: int, device: torch.device | None = None) -> T
 
 @lru_cache(maxsize=64)
 def _coefficients(nodes: int) -> Tensor:
-    """Matrix from values at the nodes to the coefficients of the B-splines that pass through them."""
+    """Return the matrix from values at the nodes to the coefficients of the B-splines that pass through them."""
     return torch.linalg.inv(_b_spline(nodes, nodes).double()).float()
 
 
 @lru_cache(maxsize=256)
 def _b_spline(nodes: int, size: int) -> Tensor:
-    """Uniform cubic B-spline basis, edge coefficients repeated: (size, nodes), rows summing to one."""
+    """Return the uniform cubic B-spline basis, edge coefficients repeated: (size, nodes), rows summing to one."""
     positions = torch.linspace(0, nodes - 1, size)
     first = positions.floor().clamp(max=nodes - 2)
     t = positions - first
@@ -99,7 +99,7 @@ def _b_spline(nodes: int, size: int) -> Tensor:
 
 
 def sample_nodes(sampler: Sampler, nodes: tuple[int, int], channels: int = 1) -> Tensor:
-    """Values at a random number of nodes per axis, uniform in [-1, 1], of fields that stay within that range.
+    """Sample values at a random number of nodes per axis, uniform in [-1, 1], of fields that stay within that range.
 
     Splines overshoot between nodes; where one would exceed the largest of its values, all of them are scaled down, so
     that the largest value is the extreme of the field.

@@ -1,4 +1,4 @@
-"""The SynthStroke generator: from label maps and lesion masks to images of any contrast and their labels.
+"""SynthStroke generator: from label maps and lesion masks to images of any contrast and their labels.
 
 Chalcroft et al. 2025, section 3.1, with the corrections that the project's specification takes. `sample` draws the
 parameters of an image from a seed; `apply` computes images from parameters, in batches, on CPU or GPU.
@@ -67,7 +67,7 @@ from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict,
 
 @dataclass(frozen=True)
 class SampleParameters:
-    """Everything that makes one synthetic image. See `strokelabel.synthesis.record` for JSON."""
+    """Parameters of one synthetic image. See `strokelabel.synthesis.record` for JSON."""
 
     seed: int
     head: int
@@ -91,9 +91,9 @@ class SyntheticBatch:
         target: (batch, x, y, z) uint8 `TissueClass`, or class of a parcellation.
         parameters: what each image was made from.
         features: (batch, 5, x, y, z) the quantitative maps behind each image (`physics.maps.MAP_NAMES`), zero where the
-            skull was stripped away; None unless they were asked for.
+            skull was stripped away; None unless they were requested.
         visible: (batch, x, y, z) how much of each voxel shows lesion, in [0, 1]: the softened masks, blurred by motion
-            and slices as the image is, without noise; None unless it was asked for.
+            and slices as the image is, without noise; None unless it was requested.
     """
 
     image: Tensor
@@ -104,7 +104,7 @@ class SyntheticBatch:
 
 
 class Synthesizer:
-    """Makes synthetic images from a set of heads and a bank of lesions.
+    """Generator of synthetic images from a set of heads and a bank of lesions.
 
     Args:
         heads: label maps at the working resolution.
@@ -162,7 +162,7 @@ class Synthesizer:
         return self._sample_scanner(parameters)
 
     def _sample_contrast(self, sampler: Sampler, seed: int) -> ContrastParameters:
-        """Intensities, or quantitative values and a sequence."""
+        """Sample intensities, or quantitative values and a sequence."""
         config = self.config.contrast
         if config.model == "physics":
             return sample_tissue_contrast(sampler, config, self.table)
@@ -172,7 +172,7 @@ class Synthesizer:
         return vary_surroundings(own, config.surroundings, contrast, self.table)
 
     def _sample_scanner(self, parameters: SampleParameters) -> SampleParameters:
-        """The same image with pockets, coil, coverage, and the artefacts of CT where it is one."""
+        """Return the same image with pockets, coil, coverage, and the artefacts of CT where it is one."""
         config, family = self.config, parameters.contrast.family
         artefacts, coil = parameters.artefacts, NO_COIL
         if family == CT:
@@ -248,7 +248,7 @@ class Synthesizer:
         lesion: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """Tissue classes, or structures."""
+        """Return the tissue classes, or structures."""
         if self.parcellation is None:
             return _target(tissues, lesion, mask)
         return self.parcellation.label([p.deformation for p in parameters], head, coordinates, lesion, mask)
@@ -258,7 +258,7 @@ class Synthesizer:
         return self.apply([self.sample(seed) for seed in seeds])
 
     def _anatomy(self, parameters: list[SampleParameters], head: Head, coordinates: Tensor) -> _Anatomy:
-        """Features per voxel and the tissue maps, deformed together by one interpolation."""
+        """Return the features per voxel and the tissue maps, deformed together by one interpolation."""
         means, deviations = (
             on_device(torch.stack([getattr(p.contrast, name) for p in parameters]), self.device)
             for name in ("means", "deviations")
@@ -271,7 +271,7 @@ class Synthesizer:
         layout = torch.contiguous_format if values.is_cuda else torch.channels_last_3d
         shape = (len(parameters), sum(sizes), *head.first.shape[1:])
         volume = torch.empty(shape, device=values.device, memory_format=layout)
-        # Air goes on outside the label map, where interpolation reads zero.
+        # Air continues outside the label map, where interpolation reads zero.
         volume[:, : values.shape[2]] = head.voxels(values, air)
         for channels, mask in zip(
             volume[:, values.shape[2] :].split(sizes[2:], dim=1),
@@ -291,7 +291,7 @@ class Synthesizer:
         coordinates: Tensor,
         to_icbm: Tensor,
     ) -> RealismMaps | None:
-        """Further lesion components and distractors, where the recipe has any."""
+        """Return the further lesion components and distractors, where the recipe has any."""
         drawn = [p.realism for p in parameters if p.realism is not None]
         if not drawn:
             return None
@@ -306,7 +306,7 @@ class Synthesizer:
         lesions: PlacedLesions,
         realism: RealismMaps | None,
     ) -> tuple[Tensor, Tensor]:
-        """Tissue and lesion components laid over each other: means, and textures as strong as the deviations."""
+        """Lay tissue and lesion components over each other: means, and textures as strong as the deviations."""
         contrasts = [p.contrast for p in parameters]
         weights = {COMPONENTS[0]: lesions.weight} | (realism.weights if realism else {})
         means = on_device(pad_stack([c.lesion_means for c in contrasts]), self.device)
@@ -341,7 +341,7 @@ class Synthesizer:
         return tissue
 
     def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
-        """Bias, gamma, blur, slices and noise."""
+        """Apply bias, gamma, blur, slices and noise."""
         image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
         # A scan has a reference of its own, the brain, not the scalp; so has a CT, its window.
         if self.config.contrast.model == "mixture":
@@ -366,7 +366,9 @@ class _Anatomy:
 
 
 def _magnitudes(image: Tensor, parameters: list[SampleParameters]) -> Tensor:
-    """Images without negative values, in place; those of CT keep them until they are clipped to their window."""
+    """Clip images to values of at least zero, in place; those of CT keep negative ones until they are clipped to their
+    window.
+    """
     for item, drawn in zip(image, parameters, strict=True):
         if drawn.artefacts.magnitude:
             item.clamp_min_(0)
@@ -374,7 +376,7 @@ def _magnitudes(image: Tensor, parameters: list[SampleParameters]) -> Tensor:
 
 
 def _of_owner(values: Tensor, owner: Tensor | None) -> Tensor:
-    """The values of the lesion that each voxel belongs to.
+    """Return the values of the lesion of each voxel.
 
     Args:
         values: (batch, lesions, features).
@@ -389,7 +391,7 @@ def _of_owner(values: Tensor, owner: Tensor | None) -> Tensor:
 
 
 def _target(tissues: Tensor, lesion: Tensor, mask: Tensor) -> Tensor:
-    """Most probable class per voxel; lesions overwrite, and what was stripped away is background."""
+    """Return the most probable class per voxel; lesions overwrite, and stripped voxels are background."""
     largest = 1 - tissues.sum(dim=1)
     classes = torch.zeros_like(largest, dtype=torch.uint8)
     for index in range(tissues.shape[1]):  # an argmax over so few channels is ten times slower on the CPU

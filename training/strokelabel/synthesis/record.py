@@ -34,7 +34,7 @@ def from_json(text: str) -> SampleParameters:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON values have no narrower type
-    """Dataclasses to objects, tensors to nested lists."""
+    """Convert dataclasses to objects, and tensors to nested lists."""
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Tensor):
@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON values have no narrower t
 
 
 def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
-    """The inverse of `_plain`, guided by the dataclasses' annotations."""
+    """Invert `_plain`, guided by the dataclasses' annotations."""
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields(kind)})  # type: ignore[operator]
@@ -63,7 +63,7 @@ def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401
 
 
 def _member(union: Any, value: Any) -> Any:  # noqa: ANN401
-    """The member of a union that a value was written from: None, or the dataclass with just these fields."""
+    """Return the member of a union that a value was written from: None, or the dataclass with just these fields."""
     for kind in get_args(union):
         if kind is NoneType and value is None:
             return kind

@@ -10,43 +10,43 @@ from torch import Tensor
 
 
 class Sampler:
-    """Draws parameters from one seed, on the CPU, so that they are the same whatever device they are applied on."""
+    """Source of random parameters from one seed, on the CPU, so that they are the same on every device."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, bounds: tuple[float, float]) -> float:
-        """One number from U(low, high)."""
+        """Draw one number from U(low, high)."""
         low, high = bounds
         return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def uniform_tensor(self, shape: Sequence[int], low: float, high: float) -> Tensor:
-        """Independent numbers from U(low, high)."""
+        """Draw independent numbers from U(low, high)."""
         return low + (high - low) * torch.rand(tuple(shape), generator=self.generator)
 
     def normal(self, mean: float = 0.0, deviation: float = 1.0) -> float:
-        """One number from N(mean, deviation)."""
+        """Draw one number from N(mean, deviation)."""
         return mean + deviation * float(torch.randn((), generator=self.generator))
 
     def integer(self, low: int, high: int) -> int:
-        """One integer from low to high, both included."""
+        """Draw one integer from low to high, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def flip(self, probability: float) -> bool:
-        """True with this probability."""
+        """Return True with this probability."""
         return float(torch.rand((), generator=self.generator)) < probability
 
     def choice(self, weights: Sequence[float]) -> int:
-        """An index, drawn with these relative weights."""
+        """Draw an index with these relative weights."""
         return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=self.generator))
 
     def seed(self) -> int:
-        """A seed for randomness that is drawn on the device (one value per voxel)."""
+        """Draw a seed for randomness that is drawn on the device (one value per voxel)."""
         return int(torch.randint(0, 2**62, (), generator=self.generator))
 
 
 def derived_sampler(seed: int, purpose: str) -> Sampler:
-    """A source of randomness of its own for one purpose of an image.
+    """Return a source of randomness of its own for one purpose of an image.
 
     What is drawn from it leaves alone what is drawn for anything else. Hashed, so that neighbouring seeds have nothing
     in common.
@@ -76,12 +76,12 @@ def on_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 def column(values: Sequence[float], device: torch.device) -> Tensor:
-    """One value per batch item as a (batch, 1, 1, 1, 1) tensor."""
+    """Return one value per batch item as a (batch, 1, 1, 1, 1) tensor."""
     return on_device(torch.tensor(values, dtype=torch.float32), device).view(-1, 1, 1, 1, 1)
 
 
 def voxel_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device) -> Tensor:
-    """Standard normal noise, one seed per batch item.
+    """Draw standard normal noise, one seed per batch item.
 
     Returns:
         (batch, *shape); an item depends on its own seed alone, not on the batch it is in.

@@ -1,4 +1,4 @@
-"""The synthetic benchmark: unseen heads and lesions, six contrasts, thin and thick slices, fixed by seeds.
+"""Synthetic benchmark: unseen heads and lesions, six contrasts, thin and thick slices, fixed by seeds.
 
 Sixty volumes with lesions and twenty heads without, the same ones for every model. Lesions of all sizes are equally
 likely, most look like their age, and the label is what is visible. Healthy heads vary as real ones do:
@@ -43,7 +43,7 @@ class ValidationCase:
 
 
 def validation_cases(per_family: int, development: bool = False) -> list[ValidationCase]:
-    """The cases, family by family in turn; every second one of a family has thick slices.
+    """Return the cases, family by family in turn; every second one of a family has thick slices.
 
     Args:
         per_family: volumes per contrast family.
@@ -63,7 +63,7 @@ def validation_cases(per_family: int, development: bool = False) -> list[Validat
 
 
 def lesion_free_cases(count: int, development: bool = False) -> list[ValidationCase]:
-    """Heads without lesions, contrast by contrast in turn; every second one of a contrast has thick slices.
+    """Return the heads without lesions, contrast by contrast in turn; every second one of a contrast has thick slices.
 
     Args:
         count: how many.
@@ -84,7 +84,7 @@ def lesion_free_cases(count: int, development: bool = False) -> list[ValidationC
 
 
 def validation_config(shape: tuple[int, int, int], spacing_mm: float) -> SynthesisConfig:
-    """Generator settings of the benchmark: mild variation, staged lesions, most heads whole."""
+    """Return the generator settings of the benchmark: mild variation, staged lesions, most heads whole."""
     return SynthesisConfig.model_validate(
         {
             "shape": shape,
@@ -117,7 +117,7 @@ def validation_config(shape: tuple[int, int, int], spacing_mm: float) -> Synthes
 
 
 def _lesions() -> dict[str, Any]:
-    """Lesions of the benchmark, and what looks like one and is none."""
+    """Return the lesions of the benchmark, and its distractors."""
     return {
         "count_weights": {1: 0.8, 2: 0.2},
         "minimum_volume_ml": 0.4,
@@ -154,7 +154,7 @@ def make_case(synthesizer: Synthesizer, case: ValidationCase, keep_visible: bool
 
 
 def case_parameters(synthesizer: Synthesizer, case: ValidationCase) -> SampleParameters:
-    """Parameters of one volume: drawn from its seed, then given the case's contrast and slices."""
+    """Return the parameters of one volume: drawn from its seed, then given the case's contrast and slices."""
     contrast = synthesizer.config.contrast.model_copy(update={"families": {case.family: 1.0}})
     lesion = synthesizer.config.lesion
     if case.lesion_free:

@@ -1,4 +1,4 @@
-"""The endpoints of training, scoring and batch inference, with the signatures of MONAI Label's own."""
+"""Endpoints of training, scoring and batch inference, with the signatures of MONAI Label's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.studies.scan_list import check_name
 from lib.training.training_options import TrainOptions
 
 MOST_BYTES = 64 * 1024
-"""The options go to the process as one argument, for which Linux has a limit of 128 kB."""
+"""Largest size of options: they go to the process as one argument, for which Linux has a limit of 128 kB."""
 
 _NEVER = ("bundle_path", "local_rank", "tracking_uri", "distributed_url", "distributed_backend")
 """Options of stock tasks that load code from a path or call another machine."""
@@ -58,7 +58,7 @@ def check_params(params: Mapping[str, Any] | None, **names: str) -> None:
 
 
 def check_training(model: str, params: dict[str, Any] | None = None) -> None:
-    """Refuse what MONAI Label would start a process for, that then fails where nobody looks.
+    """Refuse what MONAI Label would start a process for, that then fails without a message.
 
     Raises:
         HTTPException: 404 no such trainer, 400 impossible options.
@@ -108,7 +108,7 @@ def train_all(params: Params = None, run_sync: bool = False) -> dict[str, Any]:
 
 
 def train_status(all: bool = False, check_if_running: bool = False) -> Any:  # noqa: ANN401
-    """The latest training."""
+    """Return the latest training."""
     return tasks.status("train", all, check_if_running)
 
 
@@ -136,7 +136,7 @@ def score_all(params: Params = None, run_sync: bool = False) -> dict[str, Any]:
 
 
 def score_status(all: bool = False, check_if_running: bool = False) -> Any:  # noqa: ANN401
-    """The latest scoring."""
+    """Return the latest scoring."""
     return tasks.status("scoring", all, check_if_running)
 
 
@@ -159,7 +159,7 @@ def batch(
 
 
 def batch_status(all: bool = False, check_if_running: bool = False) -> Any:  # noqa: ANN401
-    """The latest batch inference."""
+    """Return the latest batch inference."""
     return tasks.status("batch_infer", all, check_if_running)
 
 
@@ -181,4 +181,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     batch_infer.api_status: batch_status,
     batch_infer.api_stop: batch_stop,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

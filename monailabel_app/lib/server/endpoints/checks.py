@@ -1,4 +1,4 @@
-"""What is checked before MONAI Label's own endpoints run, which would fail over it."""
+"""Checks before MONAI Label's own endpoints, which would fail on such requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def infer_request(
     label: Annotated[UploadFile | None, File()] = None,
     output: infer.ResultType | None = None,
 ) -> None:
-    """POST /infer/{model}."""
+    """Check POST /infer/{model}."""
     named(app_instance()._infers, model, "model")
     options = read_object(params, "params")
     if options.get("model", model) != model:
@@ -59,7 +59,7 @@ def slide_request(
     file: Annotated[UploadFile | None, File()] = None,
     wsi: Annotated[str, Form()] = "{}",
 ) -> None:
-    """POST /infer/wsi_v2/{model}."""
+    """Check POST /infer/wsi_v2/{model}."""
     named(app_instance()._infers, model, "model")
     read_object(wsi, "wsi")
     _something_to_segment(image, session_id, file)
@@ -67,13 +67,13 @@ def slide_request(
 
 
 def old_slide_request(model: str, image: str = "", session_id: str = "") -> None:
-    """POST /infer/wsi/{model}."""
+    """Check POST /infer/wsi/{model}."""
     named(app_instance()._infers, model, "model")
     _something_to_segment(image, session_id, None)
 
 
 def image_upload(file: Annotated[UploadFile, File()], params: Annotated[str, Form()] = "{}") -> None:
-    """PUT /datastore/image."""
+    """Check PUT /datastore/image."""
     _check_strategy(read_object(params, "params"))
     check_upload(file)
 
@@ -81,23 +81,23 @@ def image_upload(file: Annotated[UploadFile, File()], params: Annotated[str, For
 def label_upload(
     image: str, label: Annotated[UploadFile, File()], params: Annotated[str, Form()] = "{}"
 ) -> None:
-    """PUT /datastore/label."""
+    """Check PUT /datastore/label."""
     read_object(params, "params")
     check_upload(label)
 
 
 def info_update(info: Annotated[str, Form()] = "{}") -> None:
-    """PUT /datastore/image/info and /datastore/label/info."""
+    """Check PUT /datastore/image/info and /datastore/label/info."""
     _check_strategy(read_object(info, "info"))
 
 
 def old_info_update(params: Annotated[str, Form()] = "{}") -> None:
-    """PUT /datastore/updatelabelinfo."""
+    """Check PUT /datastore/updatelabelinfo."""
     read_object(params, "params")
 
 
 def sample_request(strategy: str, params: dict[str, Any] | None = None) -> None:
-    """POST /activelearning/{strategy}."""
+    """Check POST /activelearning/{strategy}."""
     named(app_instance()._strategies, strategy, "strategy")
     params = params or {}
     if params.get("strategy", strategy) != strategy:
@@ -140,7 +140,7 @@ def check_nrrd_header(file: BinaryIO) -> None:
     file.seek(start)
     if _DETACHED.search(header):
         raise InvalidRequestError(
-            "file: expected a NRRD file that holds its voxels, found one that names another."
+            "file: expected a NRRD file that contains its voxels, found one with a detached data file."
         )
     sizes = _SIZES.search(header)
     if sizes and math.prod(int(size) for size in sizes[1].split()[:16]) > _MOST_NRRD_BYTES:
@@ -156,23 +156,23 @@ def _something_to_segment(image: str, session_id: str, file: UploadFile | None) 
 
 
 def _fits(label: UploadFile, image: str) -> None:
-    """Voxels without a header (OHIF's strokes) must be as many as the image's."""
+    """Refuse voxels without a header (OHIF's strokes) that are not as many as the image's."""
     uri = app_instance().datastore().get_image_uri(image) if image else ""
     if not uri:
-        raise UnknownNameError(f"No image {image!r} in this datastore, so that raw voxels have no place.")
+        raise UnknownNameError(f"No image {image!r} in this datastore, so raw voxels cannot be placed.")
     try:
         scan = cast(nib.Nifti1Image, nib.load(uri))
         voxels = math.prod(check_shape(scan.shape, image))
     except (OSError, ValueError, nib.filebasedimages.ImageFileError, StrokeLabelError) as error:
         raise InvalidRequestError(
-            f"label: the image {image!r} cannot be read, so that strokes have no place."
+            f"label: the image {image!r} cannot be read, so strokes cannot be placed."
         ) from error
     if label.size != voxels:
         raise InvalidRequestError(f"label: expected {voxels} bytes, one for each voxel, found {label.size}.")
 
 
 def _check_strategy(info: dict[str, Any]) -> None:
-    """What is said about strategies in an image's info is read by the next request for a sample."""
+    """Refuse information about strategies that the next request for a sample could not read."""
     strategy = info.get("strategy", {})
     if not isinstance(strategy, dict) or not all(isinstance(entry, dict) for entry in strategy.values()):
         raise InvalidRequestError("strategy: expected an object of objects, found something else.")
@@ -189,7 +189,7 @@ BEFORE: dict[Callable[..., Any], Callable[..., None]] = {
     datastore.api_update_label_info: old_info_update,
     activelearning.api_sample: sample_request,
 }
-"""What runs before which endpoint of MONAI Label."""
+"""Checks by the endpoint of MONAI Label that they precede."""
 
 
 MAY_WAIT = (infer.api_run_inference, wsi_infer.api_run_wsi_v2_inference, wsi_infer.api_run_wsi_inference)
@@ -197,6 +197,6 @@ MAY_WAIT = (infer.api_run_inference, wsi_infer.api_run_wsi_v2_inference, wsi_inf
 
 
 def before(endpoint: Any) -> list[Any]:  # noqa: ANN401 - an endpoint; a list of dependencies
-    """The dependencies of one endpoint."""
+    """Return the dependencies of one endpoint."""
     checks = [Depends(BEFORE[endpoint])] if endpoint in BEFORE else []
     return [*checks, Depends(remember_client)] if endpoint in MAY_WAIT else checks

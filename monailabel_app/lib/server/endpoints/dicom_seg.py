@@ -25,7 +25,7 @@ Endpoint = Callable[..., Any]
 
 
 def answering_dicom_seg(endpoint: Endpoint) -> Endpoint:
-    """MONAI Label's inference endpoint, but with our DICOM SEG for `output=dicom_seg`.
+    """Wrap MONAI Label's inference endpoint, with our DICOM SEG for `output=dicom_seg`.
 
     Args:
         endpoint: `monailabel.endpoints.infer.run_inference`; called with keywords, as FastAPI does.

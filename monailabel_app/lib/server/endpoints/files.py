@@ -26,7 +26,7 @@ _OHIF = Path(endpoints.__file__).parent / "static" / "ohif"
 
 
 def check_image(image: str, check_sum: str | None = None) -> dict[str, Any]:
-    """Whether an image is there, and is the one with this checksum: "ALGORITHM:DIGEST", or a SHA256 alone."""
+    """Return whether an image exists, and has this checksum: "ALGORITHM:DIGEST", or a SHA256 alone."""
     path = app_instance().datastore().get_image_uri(image)
     if not path or not Path(path).is_file():
         raise UnknownNameError(f"No image {image!r} in this datastore.")
@@ -42,7 +42,7 @@ def check_image(image: str, check_sum: str | None = None) -> dict[str, Any]:
 
 
 def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None = None) -> FileResponse:
-    """A ZIP of the images that have a final label, the labels, and what is known about them."""
+    """Return a ZIP of the images that have a final label, the labels, and the information about them."""
     store = app_instance().datastore()
     ids = sorted(store.get_labeled_images())
     if not ids:
@@ -64,13 +64,13 @@ def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None 
 
 
 def get_logs(lines: Annotated[int, Query(ge=1, le=10_000)] = 300) -> PlainTextResponse:
-    """The last lines of the server's log, as JSON lines."""
+    """Return the last lines of the server's log, as JSON lines."""
     app = app_instance()
     return PlainTextResponse(last_lines(log_folder(app.app_dir, app.studies) / LOG_NAME, lines))
 
 
 def gpu_info() -> PlainTextResponse:
-    """What nvidia-smi says."""
+    """Return the output of nvidia-smi."""
     try:
         done = subprocess.run(["nvidia-smi"], capture_output=True, timeout=20, check=True, text=True)
     except (OSError, subprocess.SubprocessError) as error:
@@ -79,7 +79,7 @@ def gpu_info() -> PlainTextResponse:
 
 
 def update_model(model: str) -> None:
-    """Never: weights come from training here, or from the server's owner."""
+    """Refuse: weights come from training here, or from the server's owner."""
     named(app_instance()._infers, model, "model")
     raise ForbiddenError(
         f"The weights of {model!r} cannot be replaced through the server; its owner can start it with "
@@ -88,7 +88,7 @@ def update_model(model: str) -> None:
 
 
 def delete_model(model: str) -> None:
-    """Never, like `update_model`; going back to the version before is an action of the train task."""
+    """Refuse, like `update_model`; going back to the version before is an action of the train task."""
     named(app_instance()._infers, model, "model")
     raise ForbiddenError(
         f"The weights of {model!r} cannot be deleted through the server; POST /train/segment with "
@@ -97,12 +97,12 @@ def delete_model(model: str) -> None:
 
 
 def reload() -> None:
-    """Never: it would drop the app while others work with it."""
-    raise ForbiddenError("The app cannot be reloaded through the server; its owner can start it again.")
+    """Refuse: it would drop the app while others work with it."""
+    raise ForbiddenError("The app cannot be reloaded through the server; its owner can restart it.")
 
 
 def ohif_page(path: str) -> Response:
-    """A file of the OHIF viewer; its start page for every other address below it."""
+    """Return a file of the OHIF viewer; its start page for every other address below it."""
     file = (_OHIF / path).resolve()
     if not (file.is_relative_to(_OHIF.resolve()) and file.is_file()):
         file = _OHIF / "index.html"
@@ -130,4 +130,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     model.api_delete_model: delete_model,
     ohif.api_get_ohif: ohif_page,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

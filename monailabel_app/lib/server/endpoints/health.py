@@ -12,7 +12,7 @@ from lib.server.owner_options import ServedApp
 
 
 def health_routes(app: ServedApp) -> APIRouter:
-    """The route, which runs on the event loop itself, so that it needs no thread.
+    """Return the route, which runs on the event loop itself, so that it needs no thread.
 
     Args:
         app: the app, for its versions.
@@ -22,7 +22,7 @@ def health_routes(app: ServedApp) -> APIRouter:
 
     @router.get("/health", summary="Status, versions, load and uptime")
     async def health() -> dict[str, Any]:
-        """Nothing here reads a file or waits for a lock."""
+        """Return status, versions and load, without reading a file or waiting for a lock."""
         return {
             "status": "ok",
             "version": app.version,

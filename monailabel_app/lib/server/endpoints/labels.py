@@ -28,7 +28,7 @@ def add_label_routes(server: FastAPI) -> None:
 
 
 def history(image: str, tag: str = FINAL) -> list[dict[str, Any]]:
-    """Versions of a label, newest first: when, by whom, what was said about it, and whether it was deleted."""
+    """Return the versions of a label, newest first: time, author, information, and whether it was deleted."""
     return list(_store().label_history(image, tag))
 
 
@@ -53,7 +53,7 @@ def set_status(
 
 
 def _store() -> Any:  # noqa: ANN401 - the app's modules may be imported under another name by the server
-    """The datastore, if it is a folder of ours.
+    """Return the datastore, if it is a studies folder.
 
     Raises:
         HTTPException: 404 for a DICOMweb datastore, which keeps no history.

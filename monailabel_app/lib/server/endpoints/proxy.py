@@ -33,7 +33,7 @@ _PREFIX = {
 
 
 async def wado(request: Request, path: str) -> Response:
-    """Retrieve."""
+    """Pass on a WADO request."""
     return await _ask(request, "wado", path)
 
 
@@ -48,7 +48,7 @@ async def stow(request: Request, path: str) -> Response:
 
 
 async def any_service(request: Request, path: str) -> Response:
-    """Without a prefix."""
+    """Pass on a request without a prefix."""
     return await _ask(request, "", path)
 
 
@@ -100,4 +100,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     proxy.proxy_stow: stow,
     proxy.proxy: any_service,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

@@ -100,14 +100,14 @@ def _add(router: APIRouter, route: Any) -> None:  # noqa: ANN401 - an APIRoute
 
 
 def _dependencies(endpoint: Callable[..., Any]) -> Iterator[Depends]:
-    """The roles that MONAI Label's own sign-in asks for, when it is on."""
+    """Yield the roles that MONAI Label's own sign-in requires, when it is on."""
     user = inspect.signature(endpoint).parameters.get("user")
     if user is not None and isinstance(user.default, Depends):
         yield user.default
 
 
 def in_a_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """A function with the signature of a coroutine function that never waits; FastAPI runs functions in threads.
+    """Return a function with the signature of a coroutine function that never waits; FastAPI runs functions in threads.
 
     Args:
         endpoint: a coroutine function without anything to wait for; functions are returned as they are.

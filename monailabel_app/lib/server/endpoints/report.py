@@ -1,4 +1,4 @@
-"""The route of the annotation report."""
+"""Route of the annotation report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.refusals import answered_as_http
 
 
 def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Response:
-    """Who labelled what, how long it took, what was changed, and how the predictions fared over the versions.
+    """Return the annotation report: annotators, times, changes, and the predictions' scores by version.
 
     Raises:
         HTTPException: 404 when the studies are not a folder.

@@ -118,7 +118,7 @@ def _inside(folder: Path, name: str) -> Path:
     target = folder.joinpath(*parts) if usable and name.isprintable() and len(name.encode()) < 1000 else None
     if target is None or max(len(part.encode()) for part in parts) > 200 or target.exists():
         raise InvalidRequestError(
-            "files: expected names inside the archive that are relative, plain and there once, found another."
+            "files: expected unique, plain, relative names in the archive, found another."
         )
     return target
 
@@ -151,7 +151,7 @@ def create_session(
 
 
 def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:  # noqa: ANN401
-    """What a session is, or its image."""
+    """Return the description of a session, or its image."""
     info = _find(session_id, update_ts)
     if not image:
         return info.to_json()
@@ -180,7 +180,7 @@ def check_session_id(session_id: str) -> None:
 
 
 def remove_expired(sessions: Sessions) -> int:
-    """Delete sessions that nobody used for as long as they were to last, and half of ones left by a crash.
+    """Delete sessions that were not used for their time to live, and half of ones left by a crash.
 
     MONAI Label's own stops at the first that it cannot read.
     """
@@ -239,4 +239,4 @@ INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     session.api_get_session: get_session,
     session.api_remove_session: remove_session,
 }
-"""Which endpoint of MONAI Label each replaces."""
+"""Endpoint of MONAI Label that each replaces."""

@@ -1,4 +1,4 @@
-"""How clients that only know MONAI Label's own sign-in get the token: it is the password, for any user name.
+"""Sign-in for clients that only know MONAI Label's own: the token is the password, for any user name.
 
 The stock 3D Slicer plugin and `monailabel.client` ask GET /auth/ whether there is a sign-in, and then exchange a
 password for a token that they send as `Authorization: Bearer`.
@@ -14,14 +14,14 @@ from lib.server.middleware.guard import same_secret
 
 
 def sign_in_routes(token: str) -> APIRouter:
-    """The three routes of the sign-in.
+    """Return the three routes of the sign-in.
 
     Args:
         token: the server's token.
     """
     router = APIRouter(prefix="/auth", tags=["Auth"])
 
-    @router.get("/", summary="Whether there is a sign-in")
+    @router.get("/", summary="Report whether sign-in is required")
     async def enabled() -> dict[str, Any]:
         return {"enabled": True, "client_id": "", "realm": ""}
 
@@ -35,7 +35,7 @@ def sign_in_routes(token: str) -> APIRouter:
             )
         return {"access_token": token, "token_type": "bearer"}
 
-    @router.get("/token/valid", summary="Whether the token that was sent is the right one")
+    @router.get("/token/valid", summary="Check the token of the request")
     async def valid() -> dict[str, str]:
         return {"username": "user"}  # with a wrong one the request does not come this far
 

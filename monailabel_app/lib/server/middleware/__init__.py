@@ -1,4 +1,4 @@
-"""What every request passes on its way: address and token, limits, admission, the log.
+"""Middleware of every request: address and token, limits, admission, the log.
 
 Endpoints are in `server.endpoints`.
 """

@@ -1,4 +1,4 @@
-"""One line in the log for each request, and the last resort when a request fails by a fault of ours."""
+"""Log line of each request, and handler of internal errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         started, status = time.perf_counter(), 0
@@ -43,7 +43,7 @@ class AccessLog:
             name = secrets.token_hex(4)
             logger.error(f"error {name}", exc_info=error)
             if not status:
-                sentence = f"The server failed, which is its fault; its log says more under error {name}."
+                sentence = f"Internal server error; for details see the server's log under error {name}."
                 await refusal(500, sentence)(scope, receive, watched)
         finally:
             fields = {"method": scope["method"], "route": _route(scope), "status": status}
@@ -52,7 +52,7 @@ class AccessLog:
 
 
 def _route(scope: Scope) -> str:
-    """The pattern of the route, which has no names in it; "-" when a request was refused before."""
+    """Return the pattern of the route, which has no names in it; "-" when a request was refused before."""
     return getattr(scope.get("route"), "path", None) or "-"
 
 

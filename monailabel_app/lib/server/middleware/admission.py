@@ -1,4 +1,4 @@
-"""How many slow requests are worked on at a time, so that the quick ones always find a thread."""
+"""Limit of slow requests at a time, so that the quick ones always find a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPLOADS_AT_ONCE = 16
 
 
 class Admission:
-    """Counts inferences (and other long work) and uploads, and answers 503 beyond a bound of each.
+    """Limit of concurrent inferences (and other long work) and uploads; requests beyond it get 503.
 
     Args:
         app: what is asked next.
@@ -24,14 +24,14 @@ class Admission:
     """
 
     active: ClassVar[dict[str, int]] = {"long": 0, "upload": 0}
-    """What is being worked on in this process; read by /health."""
+    """Requests in progress in this process, by kind; read by /health."""
 
     def __init__(self, app: ASGIApp, queue: int) -> None:
         self._app = app
         self._most = {"long": long_at_once(queue), "upload": UPLOADS_AT_ONCE}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         kind = _kind(scope) if scope["type"] == "http" else None
         if kind is None:
             return await self._app(scope, receive, send)
@@ -46,7 +46,7 @@ class Admission:
 
 
 def long_at_once(queue: int) -> int:
-    """How many long requests are let in, given how many inferences may wait."""
+    """Return the number of long requests to admit, given the number of inferences that may wait."""
     return queue + 16
 
 

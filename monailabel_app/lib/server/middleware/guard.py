@@ -1,4 +1,4 @@
-"""Who may ask: this machine's own pages and programs, and those who know the token."""
+"""Access control: this machine's own pages and programs, and clients with the token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN_PATHS = frozenset({"/health", "/auth/", "/auth/token"})
 
 
 class AddressGuard:
-    """Refuses addresses and pages through which a web page elsewhere could drive a server on this machine.
+    """Check of addresses and origins, so that other web pages cannot use a server on this machine.
 
     A foreign page sends its own Origin. Or it has its name resolved to 127.0.0.1 (DNS rebinding), and then the
     Host of its requests is that name.
@@ -33,7 +33,7 @@ class AddressGuard:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http" and (problem := self._problem(scope)):
             return await refuse(scope, receive, send, *problem)
         await self._app(scope, receive, send)
@@ -46,14 +46,17 @@ class AddressGuard:
             return 403, "Host: expected localhost or a name of --conf hosts; use that address instead."
         own = f"{scope.get('scheme', 'http')}://{host}".lower()
         if origin is not None and origin.lower() not in (own, *self._origins):
-            return 403, "Origin: pages of another address may not ask, unless --conf origins names them."
+            return (
+                403,
+                "Origin: requests from pages of other addresses are refused, unless --conf origins names them.",
+            )
         if any(not char.isprintable() for char in scope["path"]) or _has_control(scope["query_string"]):
             return 400, "The address contains control characters; names must not have any."
         return None
 
 
 class TokenGuard:
-    """Asks for the token, in constant time.
+    """Check of the token, in constant time.
 
     Args:
         app: what is asked next.
@@ -65,7 +68,7 @@ class TokenGuard:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             scheme, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not same_secret(sent.strip(), self._token):
@@ -80,7 +83,7 @@ def same_secret(one: str, other: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name or address of a Host header, without port and brackets."""
+    """Return the name or address of a Host header, without port and brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()

@@ -1,4 +1,4 @@
-"""How much a request may send, judged before or while it is read."""
+"""Limits of the size of a request, checked before or while it is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPLOADS = ("multipart/form-data", "multipart/related")
 
 
 class BodyLimit:
-    """Refuses bodies that are too large, and JSON that is none.
+    """Limit of the size of bodies, and check of JSON.
 
     Uploads (multipart, of forms and of DICOMweb) stream through and are counted; everything else is small and read as
     a whole.
@@ -31,7 +31,7 @@ class BodyLimit:
         self._most_upload_bytes = most_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle a request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
@@ -77,7 +77,7 @@ def _counted(receive: Receive, most: int) -> Receive:
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:
-    """The whole body; None when it is larger than `most` bytes."""
+    """Read the whole body; None when it is larger than `most` bytes."""
     parts: list[bytes] = []
     total, more = 0, True
     while more:

@@ -1,1 +1,1 @@
-"""Talking to the MONAI Label server: requests, answers as data classes, and jobs that do not block the view."""
+"""Client of the MONAI Label server: requests, answers as data classes, and jobs that do not block the view."""

@@ -1,4 +1,4 @@
-"""The requests that the server understands, one method each."""
+"""Requests to the server, one method each."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Client:
         self._transport = Transport(self.url, token, **transport)
 
     def info(self, job: Job | None = None) -> ServerInfo:
-        """What the server is and serves."""
+        """Return the server's version and offers."""
         return read_info(self._transport.get_json("/info/", job=job))
 
     def images(self, job: Job | None = None) -> tuple[ImageEntry, ...]:
-        """All scans with their labels."""
+        """Return all scans with their labels."""
         answer = self._transport.get_json("/datastore/", {"output": "all"}, job)
         objects = answer.get("objects")
         if not isinstance(objects, Mapping):
@@ -63,17 +63,17 @@ class Client:
         )
 
     def next_sample(self, strategy: str, job: Job | None = None) -> str:
-        """Id of the scan to label next; "" when all are labelled."""
+        """Return the id of the scan to label next; "" when all are labelled."""
         answer = self._transport.post_json(f"/activelearning/{strategy}", {"client_id": self.client_id}, job)
         return str(answer.get("id", ""))
 
     def download_image(self, image_id: str, job: Job | None = None) -> Volume:
-        """A scan."""
+        """Download a scan."""
         content = self._transport.get_bytes("/datastore/image", {"image": image_id}, job)
         return decode_nifti(content, image_id)
 
     def download_label(self, image_id: str, tag: str = FINAL, job: Job | None = None) -> Volume:
-        """A label of a scan."""
+        """Download a label of a scan."""
         content = self._transport.get_bytes("/datastore/label", {"label": image_id, "tag": tag}, job)
         return decode_nifti(content, f"the label of {image_id}")
 
@@ -112,7 +112,7 @@ class Client:
         )
         parts = parts_of(kind, body)
         if "image" not in parts:
-            raise ServerFailureError(f"{model} answered without an image; look into the server's log.")
+            raise ServerFailureError(f"{model} answered without an image; see the server's log.")
         return InferResult(
             decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
         )
@@ -160,11 +160,11 @@ class Client:
         self._transport.post_json(f"/train/{trainer}", dict(options or {}), job)
 
     def stop_training(self, job: Job | None = None) -> None:
-        """Stop training; what was learnt so far is kept, and `train` goes on from there."""
+        """Stop training; what was learnt so far is kept, and `train` resumes there."""
         self._transport.delete("/train/", job)
 
     def train_status(self, trainer: str, job: Job | None = None) -> TrainStatus:
-        """How training goes; a server that has not trained yet says so by an empty state."""
+        """Return the state of training; empty if the server has not trained yet."""
         try:
             answer = self._transport.get_json("/train/", job=job)
         except NotFoundError:
@@ -177,12 +177,12 @@ def _json(content: bytes) -> dict[str, Any]:
     try:
         params = json.loads(content or b"{}")
     except ValueError as error:
-        raise ServerFailureError("The server's answer is not JSON; look into its log.") from error
+        raise ServerFailureError("The server's answer is not JSON; see its log.") from error
     return params if isinstance(params, dict) else {}
 
 
 def image_id_of(path: Path) -> str:
-    """The id under which a file is uploaded: its name without suffix."""
+    """Return the id under which a file is uploaded: its name without suffix."""
     name = path.name
     for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".dcm"):
         if name.lower().endswith(suffix):

@@ -32,14 +32,14 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
+        """True once `cancel` was called."""
         return self._cancelled.is_set()
 
     def check(self) -> None:
-        """Go on only if nobody cancelled.
+        """Continue unless the job was cancelled.
 
         Raises:
-            CancelledError: somebody did.
+            CancelledError: it was.
         """
         if self.cancelled:
             raise CancelledError("Cancelled.")
@@ -51,14 +51,14 @@ Failed = Callable[[StrokeLabelLibError], None]
 
 
 class Runner(Protocol):
-    """Runs work, and delivers its outcome on the thread of the view."""
+    """Runner of jobs that delivers their outcome on the thread of the view."""
 
     def run(self, job: Job, work: Work, done: Done, failed: Failed) -> None:
         """Start `work(job)`; then `done(result)` or `failed(error)`, and neither once the job is cancelled."""
 
 
 class SyncRunner:
-    """Runs at once and returns when all is done: for tests and scripts."""
+    """Runner that works synchronously: for tests and scripts."""
 
     def run(self, job: Job, work: Work, done: Done, failed: Failed) -> None:
         """Run now."""
@@ -66,7 +66,7 @@ class SyncRunner:
 
 
 class ThreadRunner:
-    """Runs in threads; the thread of the view calls `pump` often (a timer, or an event loop).
+    """Runner in threads; the thread of the view calls `pump` often (a timer, or an event loop).
 
     VTK, MRML and Qt belong to the view's thread, so work must not touch them.
     """

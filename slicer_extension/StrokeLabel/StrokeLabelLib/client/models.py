@@ -1,4 +1,4 @@
-"""What the server says, as data."""
+"""Answers of the server, as data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ImageEntry:
         return "rejected" if original.status == "rejected" else "pseudo-label"
 
     def same_visit(self, other: ImageEntry) -> bool:
-        """Whether both are of the same subject and session."""
+        """Return whether both are of the same subject and session."""
         return bool(self.subject) and (self.subject, self.session) == (other.subject, other.session)
 
 
@@ -86,7 +86,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What /info/ says.
+    """Contents of /info/.
 
     Attributes:
         name, version: of the app.
@@ -121,7 +121,7 @@ class InferResult:
 
 @dataclass(frozen=True)
 class TrainStatus:
-    """How training goes.
+    """State of a training.
 
     Attributes:
         running: whether it does.
@@ -144,11 +144,11 @@ _ENTITIES = re.compile(
 )
 
 _LOGGED = re.compile(r"^\[[^\]]*\] (?:\[[^\]]*\] )*\([^)]*\) - ")
-"""What MONAI Label puts before a line of its log: time, process, thread, level, place."""
+"""Prefix of a line of MONAI Label's log: time, process, thread, level, place."""
 
 
 def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
-    """An entry of GET /datastore/?output=all; whatever is not there is empty."""
+    """Read an entry of GET /datastore/?output=all; missing values are empty."""
     name = _ENTITIES.match(image_id)
     subject, session, sequence = (part or "" for part in name.groups()) if name else ("", "", image_id)
     labels = {tag: _read_label(tag, _mapping(label)) for tag, label in _mapping(entry.get("labels")).items()}
@@ -156,7 +156,7 @@ def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
 
 
 def read_info(answer: Mapping[str, Any]) -> ServerInfo:
-    """The answer of GET /info/; whatever is not there is empty."""
+    """Read the answer of GET /info/; missing values are empty."""
     datastore = _mapping(answer.get("datastore"))
     stats = {name: _mapping(value) for name, value in _mapping(answer.get("train_stats")).items()}
     return ServerInfo(
@@ -174,7 +174,7 @@ def read_info(answer: Mapping[str, Any]) -> ServerInfo:
 
 
 def read_train_status(answer: Mapping[str, Any], stats: Mapping[str, Any]) -> TrainStatus:
-    """GET /train/ and the trainer's stats of GET /info/ as one."""
+    """Combine GET /train/ and the trainer's stats of GET /info/."""
     state = str(answer.get("status", ""))
     said = [_LOGGED.sub("", str(line).strip()) for line in answer.get("details") or []]
     said = [line for line in said if line and not line.startswith("Result: ")]  # the same as JSON

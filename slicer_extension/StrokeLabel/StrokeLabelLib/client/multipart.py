@@ -1,4 +1,4 @@
-"""Taking an answer of /infer/ apart; `cgi`, which others use for it, is gone from Python 3.13."""
+"""Parser of multipart answers of /infer/; Python 3.13 no longer has `cgi`, which others use for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAME = re.compile(r'name="([^"]*)"')
 
 
 def parts_of(content_type: str, body: bytes) -> dict[str, bytes]:
-    """The parts of a multipart answer by name.
+    """Return the parts of a multipart answer by name.
 
     Args:
         content_type: of the answer.

@@ -32,7 +32,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Transport:
-    """Sends requests to one server.
+    """HTTP transport to one server.
 
     What changes nothing, or the same thing when it is done twice, is tried again when the server can't be reached
     or is busy; starting and stopping training is not.
@@ -57,19 +57,19 @@ class Transport:
     def get_json(
         self, path: str, query: Mapping[str, str] | None = None, job: Job | None = None
     ) -> dict[str, Any]:
-        """GET an object."""
+        """Get an object."""
         return _object(self._send("GET", path, job, params=query))
 
     def get_bytes(self, path: str, query: Mapping[str, str], job: Job | None = None) -> bytes:
-        """GET a file."""
+        """Get a file."""
         return self._send("GET", path, job, params=query).content
 
     def post_json(self, path: str, body: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
-        """POST an object, once; the answer's object."""
+        """Post an object, once; return the answer's object."""
         return _object(self._send("POST", path, job, attempts=1, json=dict(body)))
 
     def put_json(self, path: str, body: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
-        """PUT an object; the answer's object."""
+        """Put an object; return the answer's object."""
         return _object(self._send("PUT", path, job, json=dict(body)))
 
     def post_form(
@@ -80,7 +80,7 @@ class Transport:
         files: Files,
         job: Job | None = None,
     ) -> tuple[str, bytes]:
-        """POST a form to a model, which changes nothing; content type and bytes of the answer."""
+        """Post a form to a model, which changes nothing; return content type and bytes of the answer."""
         answer = self._send("POST", path, job, read_s=INFER_S, params=query, data=form, files=files or None)
         return answer.headers.get("Content-Type", ""), answer.content
 
@@ -92,11 +92,11 @@ class Transport:
         files: Files,
         job: Job | None = None,
     ) -> dict[str, Any]:
-        """PUT a form with files; the answer's object."""
+        """Put a form with files; return the answer's object."""
         return _object(self._send("PUT", path, job, params=query, data=form, files=files))
 
     def delete(self, path: str, job: Job | None = None) -> None:
-        """DELETE."""
+        """Delete a resource."""
         self._send("DELETE", path, job, attempts=1)
 
     def _send(
@@ -136,7 +136,9 @@ class Transport:
                     f"The server at {self._url} can't be reached; check that it runs and the address is right."
                 ) from error
             except requests.RequestException as error:
-                raise ServerUnavailableError(f"{self._url} is no address of a server ({error}).") from error
+                raise ServerUnavailableError(
+                    f"{self._url} is not the address of a server ({error})."
+                ) from error
         if not whole:
             raise ServerUnavailableError("The connection was cut off; try again.")
         if not answer.ok:
@@ -145,7 +147,7 @@ class Transport:
 
 
 def _refusal(answer: requests.Response) -> ServerError:
-    """The error that stands for a status code, in the server's own words if it has any."""
+    """Return the error of a status code, with the server's own message if there is one."""
     status, said = answer.status_code, _detail(answer)
     if status in (401, 403):
         return NotAuthorizedError(
@@ -159,7 +161,7 @@ def _refusal(answer: requests.Response) -> ServerError:
         return error
     if status < 500:
         return RefusedError(said or f"The server refused the request (status {status}).")
-    return ServerFailureError(said or f"The server failed (status {status}); look into its log.")
+    return ServerFailureError(said or f"The server failed (status {status}); see its log.")
 
 
 def _detail(answer: requests.Response) -> str:
@@ -185,7 +187,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _is_whole(answer: requests.Response) -> bool:
-    """Older urllib3 passes a body that was cut off as if it were whole."""
+    """Return whether the body is complete: older urllib3 passes a body that was cut off."""
     length = answer.headers.get("Content-Length", "")
     plain = "Content-Encoding" not in answer.headers
     return not (plain and length.isdigit() and answer.request.method != "HEAD") or len(answer.content) == int(

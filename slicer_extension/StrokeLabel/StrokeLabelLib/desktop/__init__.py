@@ -1,1 +1,1 @@
-"""What only desktop 3D Slicer needs: Qt. It decides nothing. The repository's tests check its names; none runs it."""
+"""Part of the module that only desktop 3D Slicer needs (Qt), without logic. Tests check its names; none runs it."""

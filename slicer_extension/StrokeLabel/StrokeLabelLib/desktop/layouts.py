@@ -10,12 +10,12 @@ MOST_VIEWS = 4
 
 
 def view_names(count: int) -> list[str]:
-    """Names of the views for so many sequences, at most four."""
+    """Return the names of the views for this many sequences, at most four."""
     return [f"StrokeLabel{index + 1}" for index in range(min(count, MOST_VIEWS))]
 
 
 def side_by_side(titles: tuple[str, ...]) -> str:
-    """Slicer's description (XML) of a row of axial views, one per sequence.
+    """Return Slicer's description (XML) of a row of axial views, one per sequence.
 
     Args:
         titles: names of the sequences, shown in the views; at most four are used.

@@ -1,4 +1,4 @@
-"""Turns what happens in the Segment Editor and in the views into commands."""
+"""Conversion of events in the Segment Editor and in the views into commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..session.presenter import Presenter
 
 
 class Painting:
-    """Watches the segmentation and the lists of points.
+    """Observer of the segmentation and the lists of points.
 
     Args:
         nodes: of the open case.

@@ -1,4 +1,4 @@
-"""The view of desktop 3D Slicer: puts what the presenter says into widgets and nodes."""
+"""View of desktop 3D Slicer: puts the presenter's state into widgets and nodes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BUTTONS = {
 
 
 class QtView:
-    """Implements `View`.
+    """View in desktop 3D Slicer.
 
     Args:
         ui: the widgets of StrokeLabel.ui by name.

@@ -13,8 +13,8 @@ SHORTCUTS: dict[str, tuple[str, str]] = {
     "next_uncertain": ("U", "Next uncertain region"),
     "undo": ("Ctrl+Z", "Undo"),
     "redo": ("Ctrl+Y", "Redo"),
-    "lesion_point": ("F", "Point at lesion"),
-    "not_lesion_point": ("B", "Point at what is no lesion"),
+    "lesion_point": ("F", "Click on missed lesion"),
+    "not_lesion_point": ("B", "Click on tissue that is not lesion"),
     "toggle_mask": ("H", "Show or hide the mask"),
     "cancel": ("Esc", "Cancel"),
 }
@@ -22,7 +22,7 @@ SHORTCUTS: dict[str, tuple[str, str]] = {
 
 
 class Shortcuts:
-    """Installs the keys on the main window, and takes them away again.
+    """Keyboard shortcuts on the main window.
 
     Args:
         commands: what to call, by the keys of `SHORTCUTS`.

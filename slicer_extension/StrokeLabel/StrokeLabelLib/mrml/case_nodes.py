@@ -1,4 +1,4 @@
-"""The nodes of the case that is open, in a scene that may hold other things too."""
+"""Nodes of the open case, in a scene that may contain other nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .volumes import add_volume, remove
 
 
 class CaseNodes:
-    """What both user interfaces do with MRML; only nodes that it made are ever removed.
+    """MRML nodes of a case, for both user interfaces; only nodes that it made are ever removed.
 
     Args:
         scene: the MRML scene.
@@ -63,7 +63,7 @@ class CaseNodes:
             show_mask(self.segmentation, mask)
 
     def painted_mask(self) -> Volume:
-        """The segment "lesion" on the scan's own grid.
+        """Return the segment "lesion" on the scan's own grid.
 
         Raises:
             GeometryError: no case is open, or the segment is not there.

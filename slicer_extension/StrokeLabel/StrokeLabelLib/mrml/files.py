@@ -13,11 +13,11 @@ from ..volume import Volume
 from .volumes import add_volume, volume_of
 
 UNEVEN_MM = 0.05
-"""How far a slice may be from where even spacing puts it."""
+"""Largest distance of a slice from its place with even spacing."""
 
 
 class MrmlFiles:
-    """Reads NIfTI, NRRD, MetaImage and DICOM series; writes whatever Slicer can.
+    """Reader of NIfTI, NRRD, MetaImage and DICOM series; writer of all formats of Slicer.
 
     NIfTI is read by `NiftiFiles`: where the sform's code is not 1, Slicer prefers the qform, which would put a scan
     elsewhere than on the server.
@@ -43,7 +43,7 @@ class MrmlFiles:
         return volume
 
     def write(self, path: Path, volume: Volume) -> None:
-        """Write a file in the format that its suffix names, wholly or not at all.
+        """Write a file in the format that its suffix names, atomically.
 
         Raises:
             FileFormatError: it cannot be written.
@@ -61,7 +61,7 @@ class MrmlFiles:
 
 
 def _read_one(path: Path) -> Volume | None:
-    """A file by itself; None if Slicer cannot read it."""
+    """Read a single file; None if Slicer cannot read it."""
     scene, node = slicer.vtkMRMLScene(), slicer.vtkMRMLScalarVolumeNode()
     scene.AddNode(node)
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
@@ -73,7 +73,7 @@ def _read_one(path: Path) -> Volume | None:
 
 
 def _read_series(folder: Path) -> Volume:
-    """The DICOM series in a folder, its slices ordered by where they lie: file names and numbers mean nothing."""
+    """Read the DICOM series in a folder, its slices ordered by position: file names and numbers do not matter."""
     files = sorted(f for f in folder.rglob("*") if f.is_file() and not f.name.startswith("."))
     if not files:
         raise FileFormatError(f"{folder.name}: expected a folder with a DICOM series, found no file.")
@@ -108,7 +108,7 @@ def _stacked(slices: list[Volume], name: str) -> Volume:
     worst = float(np.linalg.norm(origins - expected, axis=1).max())
     if worst > UNEVEN_MM:
         raise FileFormatError(
-            f"{name}: expected evenly spaced slices, found one {worst:.2f} mm off; a slice is missing, or doubled."
+            f"{name}: expected evenly spaced slices, found one {worst:.2f} mm off; a slice is missing or duplicated."
         )
     affine = first.affine.copy()
     affine[:3, 2], affine[:3, 3] = step, origins[0]

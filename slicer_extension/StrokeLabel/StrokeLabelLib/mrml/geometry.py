@@ -10,7 +10,7 @@ from ..volume import Volume
 
 
 def right_handed(volume: Volume) -> Volume:
-    """The same voxels in the same places, with k reversed if the axes are left-handed.
+    """Return the same voxels in the same places, with k reversed if the axes are left-handed.
 
     3D Slicer holds volumes so, because many of its filters expect it; `onto_grid` reverses it.
     """
@@ -23,19 +23,19 @@ def right_handed(volume: Volume) -> Volume:
 
 
 def to_matrix(affine: np.ndarray) -> vtk.vtkMatrix4x4:
-    """A (4, 4) array as VTK's matrix."""
+    """Return a (4, 4) array as a VTK matrix."""
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy([float(value) for value in np.asarray(affine).ravel()])
     return matrix
 
 
 def from_matrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
-    """VTK's matrix as a (4, 4) array."""
+    """Return a VTK matrix as a (4, 4) array."""
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
 def to_image(data: np.ndarray, image: vtk.vtkImageData | None = None) -> vtk.vtkImageData:
-    """An array (i, j, k) as VTK's image, copied; booleans become uint8.
+    """Return an array (i, j, k) as a VTK image, copied; booleans become uint8.
 
     Args:
         data: (i, j, k).
@@ -50,7 +50,7 @@ def to_image(data: np.ndarray, image: vtk.vtkImageData | None = None) -> vtk.vtk
 
 
 def from_image(image: vtk.vtkImageData) -> np.ndarray:
-    """VTK's image as an array (i, j, k), copied."""
+    """Return a VTK image as an array (i, j, k), copied."""
     scalars = image.GetPointData().GetScalars()
     flat = numpy_support.vtk_to_numpy(scalars)
     return flat.reshape(image.GetDimensions(), order="F").copy()

@@ -73,7 +73,7 @@ def show_side_by_side(scene: slicer.vtkMRMLScene, scans: dict[str, slicer.vtkMRM
 
 
 def _link(composite: slicer.vtkMRMLSliceCompositeNode) -> None:
-    """Views scroll and zoom together, but each keeps its own scan."""
+    """Link the views' scrolling and zoom, but let each keep its own scan."""
     composite.SetLinkedControl(True)
     composite.SetHotLinkedControl(True)
     composite.SetDoPropagateVolumeSelection(False)

@@ -16,7 +16,7 @@ COLORS = {
 
 
 def add_prompt_lists(scene: slicer.vtkMRMLScene) -> dict[str, slicer.vtkMRMLMarkupsFiducialNode]:
-    """A list of points per kind of click, in its own colour."""
+    """Add a list of points for each kind of click, in its own colour."""
     lists = {}
     for kind, (red, green, blue) in COLORS.items():
         node = slicer.vtkMRMLMarkupsFiducialNode()
@@ -42,7 +42,7 @@ def show_prompts(lists: dict[str, slicer.vtkMRMLMarkupsFiducialNode], prompts: t
 
 
 def last_point(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[float, float, float] | None:
-    """RAS of the point that was placed last; None if there is none."""
+    """Return the RAS position of the point that was placed last; None without one."""
     count = node.GetNumberOfDefinedControlPoints()
     if count == 0:
         return None

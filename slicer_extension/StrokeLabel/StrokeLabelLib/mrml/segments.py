@@ -58,7 +58,7 @@ def show_mask(node: slicer.vtkMRMLSegmentationNode, mask: Volume, segment_id: st
 
 
 def mask_of(node: slicer.vtkMRMLSegmentationNode, grid: Grid, segment_id: str = LESION_ID) -> Volume:
-    """A segment on a scan's own grid: uint8, 1 inside, in the order of the scan's file, not of Slicer's memory.
+    """Return a segment on a scan's own grid: uint8, 1 inside, in the order of the scan's file, not of Slicer's memory.
 
     Args:
         node: the segmentation.
@@ -83,7 +83,7 @@ def mask_of(node: slicer.vtkMRMLSegmentationNode, grid: Grid, segment_id: str = 
 
 
 def to_oriented_image(mask: Volume) -> slicer.vtkOrientedImageData:
-    """A mask as the image type of segments, cropped to what is set: surfaces and merging then cost little."""
+    """Return a mask as the image type of segments, cropped to what is set: surfaces and merging then cost little."""
     placed = right_handed(mask)
     inside = placed.data > 0
     box = bounding_box(inside) or (slice(0, 1),) * 3

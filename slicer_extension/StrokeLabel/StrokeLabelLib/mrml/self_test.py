@@ -22,13 +22,13 @@ class StrokeLabelSelfTest(unittest.TestCase):
     """Masks go into a segment and come back, for right-handed and left-handed scans."""
 
     def setUp(self) -> None:
-        """An empty scene that the Segmentations module knows."""
+        """Make an empty scene that the Segmentations module knows."""
         self.scene = slicer.vtkMRMLScene()
         self.logic = slicer.vtkSlicerSegmentationsModuleLogic()
         self.logic.SetMRMLScene(self.scene)
 
     def test_masks_come_back_voxel_for_voxel(self) -> None:
-        """What is shown is what is read back, in the order of the scan's file."""
+        """Check that masks are read back as they are shown, in the order of the scan's file."""
         for signs in ((1, 1, 1), (-1, 1, 1), (-1, -1, -1)):
             affine = np.diag([*np.multiply(signs, (1.1, 1.2, 2.5)), 1.0])
             affine[:3, 3] = (5, -7, 11)
@@ -42,7 +42,7 @@ class StrokeLabelSelfTest(unittest.TestCase):
             self.assertEqual(self.scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode"), 0)
 
     def test_the_segment_is_an_infarct(self) -> None:
-        """The codes are those of SNOMED CT."""
+        """Check that the codes are those of SNOMED CT."""
         nodes = CaseNodes(self.scene)
         nodes.show_case(_case(np.eye(4)))
         assert nodes.segmentation is not None

@@ -1,4 +1,4 @@
-"""What a segment means, in SNOMED CT codes that survive .seg.nrrd and DICOM SEG."""
+"""Meaning of a segment, in SNOMED CT codes that .seg.nrrd and DICOM SEG keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LESION_COLOR = (230, 60, 50)
 
 
 def infarct_entry() -> str:
-    """The serialised entry "infarct in the brain".
+    """Return the serialised entry "infarct in the brain".
 
     Its parts: context, category, type, modifier; regional context, region, modifier.
     """

@@ -42,7 +42,7 @@ def update_volume(node: slicer.vtkMRMLScalarVolumeNode, volume: Volume) -> None:
 
 
 def volume_of(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """A node's voxels and place, as the node holds them.
+    """Return a node's voxels and grid, as the node stores them.
 
     Raises:
         FileFormatError: the node is empty.
@@ -67,7 +67,7 @@ def remove(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode | None) -> None:
 
 
 def _window(data: np.ndarray) -> tuple[float, float]:
-    """Gray values that show a head well: its 1st to 99.5th percentile."""
+    """Return the gray values that show a head well: its 1st to 99.5th percentile."""
     sample = data[tuple(slice(None, None, max(1, n // 64)) for n in data.shape)]
     low, high = np.percentile(sample[np.isfinite(sample)], (1, 99.5)) if sample.size else (0, 1)
     return float(low), float(high if high > low else low + 1)

@@ -1,4 +1,4 @@
-"""Filling the slices between those that were painted."""
+"""Interpolation between painted slices."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def fill_between_slices(mask: np.ndarray, axis: int = 2) -> np.ndarray:
 
 
 def _signed_distance(slice_: np.ndarray) -> np.ndarray:
-    """Distance to the outline in voxels: negative inside."""
+    """Return the distance to the outline in voxels: negative inside."""
     return ndimage.distance_transform_edt(~slice_) - ndimage.distance_transform_edt(slice_)

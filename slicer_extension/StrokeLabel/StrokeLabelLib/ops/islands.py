@@ -9,13 +9,13 @@ from ..errors import OperationError
 
 _NEIGHBOURS = np.ones((3, 3, 3), bool)
 REACH_MM = 30.0
-"""How far from a click a region is added."""
+"""Largest distance from a click at which a region is added."""
 
 CERTAIN = 0.3
 
 
 def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[slice, ...] | None:
-    """The box around a mask, wider by `margin` voxels within the image; None for an empty mask."""
+    """Return the box around a mask, wider by `margin` voxels within the image; None for an empty mask."""
     margins = (margin,) * mask.ndim if isinstance(margin, int) else margin
     sides: list[slice] = []
     inner = mask
@@ -31,7 +31,7 @@ def bounding_box(mask: np.ndarray, margin: tuple[int, ...] | int = 0) -> tuple[s
 
 
 def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the parts of a mask from 1, voxels that touch at corners being one part (26-connected).
+    """Label the parts of a mask from 1; voxels that touch at corners are one part (26-connected).
 
     Returns:
         int32 (i, j, k), 0 outside; and how many there are.
@@ -45,7 +45,7 @@ def label_islands(mask: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def middle_of_largest(mask: np.ndarray) -> tuple[int, int, int] | None:
-    """A voxel of the largest part, close to its centre; None for an empty mask."""
+    """Return a voxel of the largest part, close to its centre; None for an empty mask."""
     box = bounding_box(mask)
     if box is None:
         return None
@@ -56,7 +56,7 @@ def middle_of_largest(mask: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def remove_island(mask: np.ndarray, voxel: tuple[int, int, int], near: int = 2) -> np.ndarray:
-    """The mask without the part at a voxel, or the one nearest to it within `near` voxels: clicks are never exact.
+    """Return the mask without the part at a voxel, or without the nearest one within `near` voxels.
 
     Raises:
         OperationError: there is none.
@@ -78,7 +78,7 @@ def add_region(
     spacing_mm: np.ndarray,
     probability: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The mask with the region around a voxel.
+    """Return the mask with the region around a voxel.
 
     With a probability map: what is connected to the voxel and at least half as likely as it, or likelier than 0.3.
     Without, or where the model excludes a lesion: what is connected and as bright.
@@ -105,7 +105,9 @@ def add_region(
 
 
 def _as_bright(image: np.ndarray, box: tuple[slice, ...], at: tuple[int, ...]) -> np.ndarray:
-    """Which voxels of a box are as bright as those around a click, within noise or a tenth of the image's range."""
+    """Return the voxels of a box that are as bright as those around a click, within noise or a tenth of the image's
+    range.
+    """
     inner = image[box].astype(np.float32)
     around = inner[tuple(slice(max(0, n - 1), n + 2) for n in at)]
     low, high = np.percentile(image, (2, 98))
@@ -116,13 +118,13 @@ def _as_bright(image: np.ndarray, box: tuple[slice, ...], at: tuple[int, ...]) -
 
 
 def keep_largest(mask: np.ndarray, count: int) -> np.ndarray:
-    """The mask's largest parts.
+    """Keep the mask's largest parts.
 
     Raises:
         OperationError: a count below 1.
     """
     if count < 1:
-        raise OperationError(f"Expected how many parts to keep, at least 1, found {count}.")
+        raise OperationError(f"Expected a number of parts of at least 1, found {count}.")
     labels, found = label_islands(mask)
     if found <= count:
         return mask.copy()
@@ -133,7 +135,7 @@ def keep_largest(mask: np.ndarray, count: int) -> np.ndarray:
 
 
 def remove_small(mask: np.ndarray, min_ml: float, voxel_ml: float) -> np.ndarray:
-    """The mask's parts of at least `min_ml`.
+    """Keep the mask's parts of at least `min_ml`.
 
     Raises:
         OperationError: a negative volume.

@@ -1,4 +1,4 @@
-"""The other hemisphere as a control."""
+"""Comparison with the other hemisphere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from scipy import ndimage, optimize
 from ..volume import Volume
 
 COARSE_MM = 6.0
-"""The plane between the hemispheres is looked for on voxels of this size."""
+"""Voxel size for the search of the plane between the hemispheres."""
 
 
 def mirror_plane(volume: Volume) -> tuple[np.ndarray, float]:
-    """The plane about which a head is most symmetric.
+    """Return the plane about which a head is most symmetric.
 
     The mirror image is compared by correlation while the plane turns about the vertical and the front-to-back axis
     and moves sideways, from the sagittal plane through the middle of the head.
@@ -42,7 +42,7 @@ def mirror_plane(volume: Volume) -> tuple[np.ndarray, float]:
 
 
 def mirrored(volume: Volume, normal: np.ndarray, distance_mm: float) -> np.ndarray:
-    """The image as a mirror in a plane shows it, (i, j, k) on its own grid; 0 where nothing is mirrored to."""
+    """Return the image mirrored at a plane, (i, j, k) on its own grid; 0 outside the mirrored field of view."""
     affine, inverse = volume.affine, np.linalg.inv(volume.affine)
     reflect = np.eye(4)
     reflect[:3, :3] -= 2 * np.outer(normal, normal)
@@ -52,7 +52,7 @@ def mirrored(volume: Volume, normal: np.ndarray, distance_mm: float) -> np.ndarr
 
 
 def asymmetry(volume: Volume, smooth_mm: float = 2.0) -> np.ndarray:
-    """How many standard deviations a place differs from its mirror image, (i, j, k), float32; positive is brighter.
+    """Return the difference from the mirror image in standard deviations, (i, j, k), float32; positive is brighter.
 
     Zero outside the head, and where the mirror image is outside.
     """

@@ -8,7 +8,7 @@ from ..errors import OperationError
 
 
 def usual_intensities(image: np.ndarray, mask: np.ndarray, share: float = 0.9) -> tuple[float, float]:
-    """The range that holds the middle `share` of the image's values inside a mask.
+    """Return the range that holds the middle `share` of the image's values inside a mask.
 
     Raises:
         OperationError: nothing is painted, or a share outside 0 to 1.
@@ -25,7 +25,7 @@ def usual_intensities(image: np.ndarray, mask: np.ndarray, share: float = 0.9) -
 def limit_to_intensities(
     before: np.ndarray, after: np.ndarray, image: np.ndarray, low: float, high: float
 ) -> np.ndarray:
-    """Of the voxels that were added, only those whose value is within a range; what was erased stays erased.
+    """Keep only those added voxels whose value is within a range; erased voxels stay erased.
 
     Args:
         before, after: booleans (i, j, k).

@@ -56,7 +56,7 @@ def smooth(mask: np.ndarray, spacing_mm: np.ndarray, radius_mm: float) -> np.nda
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """The mask with everything that it encloses."""
+    """Fill all holes of the mask."""
     box = bounding_box(mask)
     result = mask.copy()
     if box is not None:

@@ -12,7 +12,7 @@ from ..errors import OperationError
 
 @dataclass(frozen=True, eq=False)
 class LesionMask:
-    """What a model or a stored label says, and what the annotator added and removed since.
+    """Mask of a model or a stored label, and the annotator's additions and removals since.
 
     Attributes:
         base: booleans (i, j, k).
@@ -25,17 +25,17 @@ class LesionMask:
 
     @classmethod
     def of(cls, base: np.ndarray) -> LesionMask:
-        """A mask without strokes."""
+        """Return a mask without strokes."""
         base = np.asarray(base, bool)
         return cls(base, np.zeros_like(base), np.zeros_like(base))
 
     @property
     def current(self) -> np.ndarray:
-        """The mask as it is shown: booleans (i, j, k)."""
+        """Mask with the strokes: booleans (i, j, k)."""
         return (self.base | self.added) & ~self.removed
 
     def edited(self, after: np.ndarray) -> LesionMask:
-        """The same base with strokes such that `after` is shown."""
+        """Return the same base with strokes such that the mask is `after`."""
         after = np.asarray(after, bool)
         if after.shape != self.base.shape:
             raise OperationError(f"Expected a mask of {self.base.shape} voxels, found {after.shape}.")
@@ -45,11 +45,11 @@ class LesionMask:
         )
 
     def with_base(self, base: np.ndarray) -> LesionMask:
-        """Another base under the same strokes: what was painted stays, what was erased stays away."""
+        """Return the same strokes on another base: painted and erased voxels are kept."""
         return LesionMask(np.asarray(base, bool), self.added, self.removed)
 
     def at_threshold(self, probability: np.ndarray, threshold: float) -> LesionMask:
-        """The same strokes over the voxels whose probability is at least `threshold`.
+        """Return the same strokes over the voxels whose probability is at least `threshold`.
 
         Raises:
             OperationError: a threshold outside 0 to 1.
@@ -60,7 +60,7 @@ class LesionMask:
 
     @property
     def has_strokes(self) -> bool:
-        """Whether anything was added or removed."""
+        """True if anything was added or removed."""
         return bool(self.added.any() or self.removed.any())
 
 
@@ -73,14 +73,14 @@ class PackedMask:
 
     @classmethod
     def pack(cls, mask: LesionMask) -> PackedMask:
-        """Eight voxels to the byte, then deflated: masks are mostly zero."""
+        """Pack eight voxels to the byte, then deflate: masks are mostly zero."""
         base, added, removed = (
             zlib.compress(np.packbits(a).tobytes(), 1) for a in (mask.base, mask.added, mask.removed)
         )
         return cls(mask.base.shape, (base, added, removed))
 
     def unpack(self) -> LesionMask:
-        """The mask, exactly as it was."""
+        """Unpack the mask, exactly as it was."""
         count = int(np.prod(self.shape))
         bits = (np.frombuffer(zlib.decompress(part), np.uint8) for part in self.parts)
         base, added, removed = (np.unpackbits(b, count=count).astype(bool).reshape(self.shape) for b in bits)

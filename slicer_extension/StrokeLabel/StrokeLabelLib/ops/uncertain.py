@@ -1,4 +1,4 @@
-"""Where the model can't decide."""
+"""Regions where the model is uncertain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOW, HIGH = 0.3, 0.7
 
 
 def uncertain_regions(probability: np.ndarray, min_voxels: int = 5) -> list[tuple[int, int, int]]:
-    """One voxel in each connected region whose probability is between 0.3 and 0.7, largest region first.
+    """Return one voxel in each connected region whose probability is between 0.3 and 0.7, largest region first.
 
     Args:
         probability: of lesion (i, j, k).

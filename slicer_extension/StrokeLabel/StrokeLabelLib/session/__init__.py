@@ -1,1 +1,1 @@
-"""One user's work: the case, its history, every decision of the interface, and what a view must show."""
+"""Session of one user: the case, its history, the logic of the interface, and the state of the view."""

@@ -1,4 +1,4 @@
-"""Which commands can be used now, and if not, why."""
+"""Availability of the commands, with reasons."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COMMANDS = (
 """Names of all commands, as views may use them for their buttons."""
 
 _WHILE_BUSY = ("cancel", "stop_training", "edit")
-"""Painting goes on while a request runs: what comes back is put under the strokes."""
+"""Painting continues while a request runs: what comes back is put under the strokes."""
 
 
 class SessionState(Protocol):
-    """The part of a `Session` that decides which commands can be used."""
+    """Part of a `Session` that decides which commands can be used."""
 
     settings: Settings
     client: Client | None
@@ -43,7 +43,7 @@ class SessionState(Protocol):
 
 
 def blocked_commands(session: SessionState) -> dict[str, str]:
-    """Command -> why it cannot be used now. Commands that are not in it can be used."""
+    """Return the reason why a command cannot be used now, by command. All other commands can be used."""
     reasons = {command: _reason(session, command) for command in COMMANDS}
     return {command: reason for command, reason in reasons.items() if reason}
 
@@ -60,7 +60,7 @@ def _reason(session: SessionState, command: str) -> str:
 
 def _training(session: SessionState) -> str:
     if session.training.running:
-        return "A training runs already; it can be stopped."
+        return "Training is already running; you can stop it."
     if not session.info.trainers:
         return "This server offers no training."
     if not any(image.status == "submitted" for image in session.images):
@@ -78,11 +78,11 @@ _HAS_PROBABILITY = _unless(
 )
 _WAITS_FOR_DECISION = _unless(
     lambda s: s.case and s.case.is_pseudo_label,
-    "This scan has no label of a model that waits for a decision.",
+    "This scan has no model label to accept or reject.",
 )
 _RULES: dict[str, Callable[[SessionState], str]] = {
     "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
-    "cancel": _unless(lambda s: s.job is not None, "Nothing is going on."),
+    "cancel": _unless(lambda s: s.job is not None, "No task is running."),
     "train": _training,
     "stop_training": _unless(lambda s: s.training.running, "No training is running."),
     "threshold": _HAS_PROBABILITY,

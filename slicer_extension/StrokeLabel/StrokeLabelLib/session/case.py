@@ -1,4 +1,4 @@
-"""The scan that is open, with everything that is known about its mask."""
+"""Open scan, and all state of its mask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sequence:
 
 @dataclass
 class Provenance:
-    """Where a mask came from; it is submitted with the mask.
+    """Provenance of a mask; it is submitted with the mask.
 
     Attributes:
         start: "empty", "label final", "label original", "working copy", or "model <name>".
@@ -44,7 +44,7 @@ class Provenance:
     edits: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """For the label's info."""
+        """Return the provenance for the label's info."""
         return {
             "start": self.start,
             "model": self.model,
@@ -105,25 +105,25 @@ class Case:
 
     @property
     def image(self) -> ImageEntry:
-        """The datastore's entry of the scan that the mask belongs to."""
+        """Datastore's entry of the scan that the mask belongs to."""
         return self.sequences[0].image
 
     @property
     def scan(self) -> Volume:
-        """The scan that the mask belongs to."""
+        """Scan that the mask belongs to."""
         return self.sequences[0].volume
 
     @property
     def grid(self) -> Grid:
-        """Where the scan's voxels lie."""
+        """Grid of the scan's voxels."""
         return self.scan.grid
 
     @property
     def mask_volume(self) -> Volume:
-        """The mask as uint8 (i, j, k), 1 inside the lesion, on the scan's grid."""
+        """Mask as uint8 (i, j, k), 1 inside the lesion, on the scan's grid."""
         return Volume(self.mask.current.astype(np.uint8), self.grid.affine)
 
     @property
     def is_pseudo_label(self) -> bool:
-        """Whether a model's label waits to be accepted, corrected or rejected."""
+        """True if the model's label is still to be accepted, corrected or rejected."""
         return self.image.status == "pseudo-label" and self.image.labels[ORIGINAL].status != "rejected"

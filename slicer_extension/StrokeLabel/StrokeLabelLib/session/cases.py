@@ -1,4 +1,4 @@
-"""The list of scans, and opening one."""
+"""List of scans, and opening of a scan."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LESION_CLASS = 5
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """What the server sent about a scan."""
+    """Answer of the server about a scan."""
 
     images: tuple[ImageEntry, ...]
     sequences: tuple[Sequence, ...]
@@ -45,7 +45,7 @@ class Cases:
         self._segmentation = segmentation
 
     def refresh(self) -> None:
-        """List the server's scans anew."""
+        """Refresh the list of scans."""
         session = self._session
         if session.allow("refresh"):
             session.run("Listing the scans", self._server.images, self._listed)
@@ -200,7 +200,7 @@ def _others(images: tuple[ImageEntry, ...], image: ImageEntry) -> Iterator[Image
 
 
 def _tag_to_open(image: ImageEntry) -> str:
-    """The label to begin with: the annotator's, else a model's that was not rejected."""
+    """Return the label to begin with: the annotator's, else a model's that was not rejected."""
     if image.status == "submitted":
         return FINAL
     return ORIGINAL if image.status == "pseudo-label" else ""
@@ -227,5 +227,5 @@ def _make_case(opened: _Opened) -> Case:
 
 
 def lesion_of(labels: np.ndarray) -> np.ndarray:
-    """The lesion in a label, be it a mask or all tissue classes."""
+    """Return the lesion in a label, which is a mask or has all tissue classes."""
     return labels == (LESION_CLASS if labels.max(initial=0) > 1 else 1)

@@ -50,7 +50,7 @@ class Connection:
         session.run(f"Connecting to {client.url}", work, done)
 
     def start_command(self) -> str:
-        """What to type to start a server on this computer."""
+        """Return the command that starts a server on this computer."""
         return "make start STUDIES=/path/to/scans"
 
     def _client(self, url: str, token: str) -> Client:
@@ -71,6 +71,6 @@ class Connection:
 
 
 def normal_url(url: str) -> str:
-    """An address as it is used: with "http://", without a slash at the end."""
+    """Return an address in normal form: with "http://", without a slash at the end."""
     url = url.strip().rstrip("/")
     return url if url.startswith(("http://", "https://")) else f"http://{url}"

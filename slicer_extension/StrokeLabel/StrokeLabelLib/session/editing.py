@@ -1,4 +1,4 @@
-"""The annotator's part: brush strokes, operations, islands, undo."""
+"""Editing by the annotator: brush strokes, operations, islands, undo."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Editing:
         case = self._session.case
         if self._session.allow("redo") and case is not None:
             name = case.history.redo_name
-            self._go_to(case.history.redo(), f"Done again: {name}.")
+            self._go_to(case.history.redo(), f"Redone: {name}.")
 
     def _at_click(self, point_mm: tuple[float, float, float], name: str) -> None:
         session, case = self._session, self._session.case

@@ -26,9 +26,9 @@ class Step:
 
 
 class MaskHistory:
-    """The states of one case's mask; the first cannot be undone.
+    """History of one case's mask; the first state cannot be undone.
 
-    One user action is one step, whoever made it: brush, slider, operation or server. Views keep no history of
+    One user action is one step: brush, slider, operation or server. Views keep no history of
     their own, so that Undo takes back what was done last and nothing else.
     """
 
@@ -41,17 +41,17 @@ class MaskHistory:
         del self._steps[self._at + 1 :]
         self._steps.append(Step(name, PackedMask.pack(mask), threshold))
         if len(self._steps) > MOST_STEPS:
-            del self._steps[1]  # the first stays, so that the beginning can always be had back
+            del self._steps[1]  # the first stays, so that the beginning can always be restored
         self._at = len(self._steps) - 1
 
     @property
     def undo_name(self) -> str:
-        """What Undo would take back; "" if nothing."""
+        """Name of the step that Undo would undo; "" if there is none."""
         return self._steps[self._at].name if self._at > 0 else ""
 
     @property
     def redo_name(self) -> str:
-        """What Redo would do again; "" if nothing."""
+        """Name of the step that Redo would redo; "" if there is none."""
         return self._steps[self._at + 1].name if self._at + 1 < len(self._steps) else ""
 
     def undo(self) -> Step | None:

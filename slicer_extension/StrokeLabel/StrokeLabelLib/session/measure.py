@@ -8,7 +8,7 @@ from .view import Measurements
 
 
 def measure(case: Case) -> Measurements:
-    """Volume and number of lesions, and how far they are from what the model answered."""
+    """Measure the volume and number of lesions, and the changes from the model's mask."""
     mask, voxel_ml = case.mask.current, case.grid.voxel_ml
     overlap = changed = None
     if case.model_mask is not None:

@@ -1,4 +1,4 @@
-"""The operations that a view offers as buttons."""
+"""Operations that a view shows as buttons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Parameters = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that can be done to a mask.
+    """Operation on a mask.
 
     Attributes:
         title: of the button and of the step.
@@ -58,7 +58,7 @@ def _between(case: Case, p: Parameters) -> np.ndarray:
 
 
 def _intensities(case: Case, p: Parameters) -> np.ndarray:
-    """Strokes only: what the model found is left alone."""
+    """Limit the strokes only; the model's mask stays."""
     low, high = usual_intensities(case.scan.data, case.mask.current, p["share"])
     without = case.mask.base & ~case.mask.removed
     return limit_to_intensities(without, case.mask.current, case.scan.data, low, high)
@@ -70,8 +70,10 @@ def _clear(case: Case, _: Parameters) -> np.ndarray:
 
 OPERATIONS: dict[str, Operation] = {
     "smooth": Operation("Smooth", "Round off corners; the volume stays.", _smooth, {"radius_mm": 2.0}),
-    "margin": Operation("Margin", "Grow by so many mm, or shrink if negative.", _margin, {"margin_mm": 1.0}),
-    "fill_holes": Operation("Fill holes", "What the lesion encloses becomes lesion.", _holes),
+    "margin": Operation(
+        "Margin", "Grow by a margin in mm, or shrink if it is negative.", _margin, {"margin_mm": 1.0}
+    ),
+    "fill_holes": Operation("Fill holes", "Fill holes in the lesion.", _holes),
     "remove_small": Operation("Remove small", "Remove parts below a volume.", _small, {"min_ml": 0.1}),
     "keep_largest": Operation("Keep largest", "Keep only the largest parts.", _largest, {"count": 1}),
     "fill_between_slices": Operation(
@@ -79,7 +81,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "limit_to_intensities": Operation(
         "Limit strokes",
-        "Of what you painted, keep what is as bright as the lesion.",
+        "Keep only painted voxels that are as bright as the lesion.",
         _intensities,
         {"share": 0.9},
     ),

@@ -1,4 +1,4 @@
-"""What can be laid over the scan, and jumping to where the model is unsure."""
+"""Overlays of the scan, and navigation to uncertain regions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .session import Session
 from .view import Overlay
 
 NAMES = ("probability", "uncertainty", "tissues", "model", "asymmetry")
-"""The overlays there are; "model" is the mask that the model answered, beside the corrected one."""
+"""Names of the overlays; "model" is the model's mask, beside the corrected one."""
 
 TISSUES_MODEL = "segment_tissues"
 TISSUE_COLORS = {

@@ -1,4 +1,4 @@
-"""The one object that a user interface talks to.
+"""Entry point of a user interface.
 
 Commands are grouped: `presenter.cases.next()`, `presenter.editing.undo()`. Each may be called at any time; one that
 cannot be used shows why. Nothing is returned: results reach the view through `View`.
@@ -31,7 +31,7 @@ AUTOSAVE_S = 10.0
 
 
 class Presenter:
-    """Takes every decision of the interface.
+    """Presenter: the logic of the interface.
 
     Args:
         view: shows what it is told.
@@ -78,12 +78,12 @@ class Presenter:
 
     @property
     def state(self) -> ViewState:
-        """Everything small that the view shows."""
+        """State of the view, without images."""
         return self.session.state()
 
     @property
     def settings(self) -> Settings:
-        """The user's choices."""
+        """Settings of the user."""
         return self.session.settings
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ from .view import Measurements
 
 
 def report(case: Case, measurements: Measurements) -> dict[str, Any]:
-    """What a reader of the mask wants to know: volumes in ml, and where the mask came from."""
+    """Return the report of a mask: volumes in ml, and provenance."""
     grid = case.grid
     return {
         "image": case.image.image_id,

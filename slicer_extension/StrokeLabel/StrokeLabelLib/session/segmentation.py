@@ -1,4 +1,4 @@
-"""The model's part: segmenting, the threshold on its probability map, and clicks that it answers."""
+"""Segmentation by the model: the mask, the threshold on its probability map, and refinement by clicks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Segmentation:
         record(self._session, case, f"Threshold {threshold:.2f}")
 
     def add_prompt(self, kind: str, point_mm: tuple[float, float, float]) -> None:
-        """Point at lesion, or at what is none.
+        """Add a click on missed lesion, or on tissue that is not lesion.
 
         Args:
             kind: "lesion" or "not lesion".
@@ -96,7 +96,7 @@ class Segmentation:
             self.refine()
 
     def clear_prompts(self) -> None:
-        """Take back the clicks that were not used yet."""
+        """Remove the clicks that were not used yet."""
         self._session.prompts = ()
         self._session.view.show_prompts(())
 
@@ -165,7 +165,7 @@ class Segmentation:
 
 
 def _lesion_of(result: InferResult, grid: Grid) -> np.ndarray:
-    """Where an answer says lesion: booleans in the scan's order.
+    """Return the lesion of an answer: booleans in the scan's order.
 
     Raises:
         GeometryError: the answer does not lie on the scan.
@@ -175,7 +175,7 @@ def _lesion_of(result: InferResult, grid: Grid) -> np.ndarray:
 
 
 def on_scan(volume: Volume, grid: Grid) -> np.ndarray:
-    """Voxels of an answer in the scan's order.
+    """Return the voxels of an answer in the scan's order.
 
     Raises:
         GeometryError: the answer does not lie on the scan.

@@ -1,4 +1,4 @@
-"""What the parts of the presenter share: the view, the server, the open case, and the one job that runs."""
+"""State that the parts of the presenter share: the view, the server, the open case, and the one job that runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEGMENTING_KINDS = ("segmentation", "detection")
 
 @dataclass(eq=False)
 class Session:
-    """One user's work with one server.
+    """Session of one user with one server.
 
     Attributes:
         view: what the user sees.
@@ -59,7 +59,7 @@ class Session:
     _saved: LesionMask | None = None
 
     def allow(self, command: str) -> bool:
-        """Whether a command can be used now; the view says why not."""
+        """Return whether a command can be used now; if not, the view shows the reason."""
         reason = blocked_commands(self).get(command)
         if reason:
             self.view.show_error(reason)
@@ -124,17 +124,17 @@ class Session:
         return True
 
     def mask_changed(self) -> None:
-        """Show the mask anew, and measure it; `render` shows the measurements."""
+        """Update the mask in the views, and measure it; `render` shows the measurements."""
         if self.case is not None:
             self.view.show_mask(self.case.mask_volume)
             self.measurements = measure(self.case)
 
     def render(self) -> None:
-        """Show the small things anew."""
+        """Update the rest of the view."""
         self.view.render(self.state())
 
     def state(self) -> ViewState:
-        """Everything small that a view shows."""
+        """Return the state of the view, without images."""
         case, info = self.case, self.info
         return ViewState(
             server=self.settings.server,
@@ -168,5 +168,5 @@ def _is_down(error: StrokeLabelLibError) -> bool:
 
 
 def default_folder() -> Path:
-    """Where settings and working copies are kept for a user."""
+    """Return the folder of a user's settings and working copies."""
     return Path.home() / ".strokelabel" / "annotator"

@@ -1,4 +1,4 @@
-"""What is remembered between sessions; never a token."""
+"""Settings that are kept between sessions; never a token."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Settings:
 
 
 def login_name() -> str:
-    """The name of whoever is logged in; "annotator" if the system does not tell."""
+    """Return the name of the logged-in user; "annotator" if the system does not know it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -82,7 +82,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def save_settings(settings: Settings, path: Path) -> None:
-    """Write settings, wholly or not at all.
+    """Write settings atomically.
 
     Raises:
         FileFormatError: the folder cannot be written to.

@@ -33,7 +33,7 @@ class Submission:
         """Submit the mask as the scan's final label.
 
         It is first saved on this computer, and that copy goes only once the server has confirmed the label. If
-        somebody else submitted one since the scan was opened, the user is asked.
+        another annotator submitted one since the scan was opened, the user is asked.
 
         Args:
             then_next: open the next scan afterwards.
@@ -101,7 +101,7 @@ class Submission:
         at = datetime.fromtimestamp(newer.saved_at, timezone.utc).astimezone().strftime("%H:%M")
         who = f" by {newer.client_id}" if newer.client_id else ""
         text = f"Another mask of {case.image.image_id} was submitted at {at}{who} after you opened it."
-        answers = {"keep": "Keep theirs for now", "replace": "Replace it by mine"}
+        answers = {"keep": "Keep theirs", "replace": "Replace it with mine"}
 
         def answered(answer: str) -> None:
             if answer == "replace" and self._session.case is case:
@@ -120,7 +120,7 @@ class Submission:
         def done(images: tuple[ImageEntry, ...]) -> None:
             self._handed_in(case, images, f"{status.capitalize()} the model's mask of {image_id}.", then_next)
 
-        self._session.run(f"Telling the server: {status}", work, done)
+        self._session.run(f"Sending to the server: {status}", work, done)
 
     def _handed_in(self, case: Case, images: tuple[ImageEntry, ...], status: str, then_next: bool) -> None:
         session = self._session
@@ -152,7 +152,7 @@ def _newer_label(client: Client, image_id: str, known: LabelEntry | None, job: J
 
 
 def _differs(client: Client, image_id: str, mask: Volume, job: Job) -> bool:
-    """Whether the label on the server is another mask; the same may be there after a connection was cut off."""
+    """Return whether the label on the server is another mask; the same may be there after a connection was cut off."""
     try:
         there = onto_grid(client.download_label(image_id, FINAL, job), mask.grid)
     except GeometryError:

@@ -1,4 +1,4 @@
-"""The model learns from what was submitted."""
+"""Training of the model on submitted masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Training:
         self._asking = False
 
     def start(self, options: Mapping[str, Any] | None = None) -> None:
-        """Start fine-tuning on the server; annotating goes on meanwhile.
+        """Start fine-tuning on the server; annotating continues meanwhile.
 
         Args:
             options: of the train task: "max_epochs", "learning_rate", "max_minutes", ...
@@ -43,7 +43,7 @@ class Training:
         session.run("Starting the training", work, done)
 
     def stop(self) -> None:
-        """Stop training; starting again goes on from there."""
+        """Stop training; starting again resumes it."""
         session, client, trainer = self._session, self._session.client, self._trainer
         if not session.allow("stop_training") or client is None:
             return

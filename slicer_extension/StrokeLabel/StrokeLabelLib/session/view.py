@@ -1,4 +1,4 @@
-"""What a user interface must be able to do; it decides nothing.
+"""Interface of a user interface, without logic.
 
 3D Slicer's widget and the browser page implement `View` and call the commands of `Presenter`. All calls happen on
 the view's own thread.
@@ -33,7 +33,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class ViewState:
-    """Everything small that a view shows. A new one is given to `View.render` after each change.
+    """State of the view, without images. A new one is given to `View.render` after each change.
 
     Attributes:
         server: its address; connected: whether it answered; server_text: what it is, for people.
@@ -79,7 +79,7 @@ class ViewState:
     training: TrainStatus = field(default_factory=TrainStatus)
 
     def can(self, command: str) -> bool:
-        """Whether a command can be used now."""
+        """Return whether a command can be used now."""
         return command not in self.blocked
 
 

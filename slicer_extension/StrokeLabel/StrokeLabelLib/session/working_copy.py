@@ -23,7 +23,7 @@ _BASE, _ADDED, _REMOVED = 1, 2, 4
 
 
 class WorkingCopies:
-    """The folder of one user's working copies.
+    """Folder of one user's working copies.
 
     Each program has a file of its own, so that two pages on one scan never overwrite each other's work.
 
@@ -54,7 +54,7 @@ class WorkingCopies:
         write_atomically(path.with_name(f"{self._owner}.json"), json.dumps(record, indent=2).encode())
 
     def find(self, server: str, case: Case) -> WorkingCopy | None:
-        """The newest copy for a scan that lies on the scan's grid; None if there is none."""
+        """Return the newest copy for a scan that lies on the scan's grid; None if there is none."""
         folder = self._place(server, case.image.image_id)
         copies = [copy for path in sorted(folder.glob("*.json")) if (copy := _read(path, case)) is not None]
         return max(copies, key=lambda copy: copy.saved_at, default=None)
@@ -68,14 +68,14 @@ class WorkingCopies:
         _delete(self._place(server, image_id) / f"{self._owner}.nii.gz")
 
     def _place(self, server: str, image_id: str) -> Path:
-        """A folder per server and scan; ids may hold what file names may not."""
+        """Return the folder of a server and scan; ids may contain characters that file names may not."""
         digest = hashlib.sha256(f"{server}\n{image_id}".encode()).hexdigest()[:16]
         readable = "".join(c if c.isalnum() or c in "-_" else "-" for c in image_id)[:60]
         return self._folder / f"{readable}-{digest}"
 
 
 def _read(record_path: Path, case: Case) -> WorkingCopy | None:
-    """A copy, or None if it is damaged or belongs to another grid."""
+    """Read a copy; None if it is damaged or belongs to another grid."""
     path = record_path.with_name(f"{record_path.stem}.nii.gz")
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))

@@ -13,10 +13,10 @@ from strokelabel.fit.data.stream import Batch, ValidationStream
 
 
 class ItemStream(Protocol):
-    """A stream whose items can be asked for one by one."""
+    """A stream whose items can be requested one by one."""
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions, as a batch; each a pure function of its position."""
+        """Return the items at these positions, as a batch; each a pure function of its position."""
         ...
 
 
@@ -28,9 +28,9 @@ class MixedStream:
     batches and processes therefore share them out alike, whatever their sizes.
 
     Args:
-        main: asked for the items at their positions in the mixed stream, which are then those of a stream without
+        main: source of the items at their positions in the mixed stream, which are then those of a stream without
             others.
-        other: asked for its items in order: the n-th other item of the mixed stream is its item n.
+        other: source of further items in order: the n-th other item of the mixed stream is its item n.
         fraction: of other items, above 0 and below 1.
         batch_size: items per batch.
 
@@ -47,12 +47,12 @@ class MixedStream:
         self.batch_size = batch_size
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, its items in the order of their positions."""
+        """Return the batch of a step, its items in the order of their positions."""
         first = step * self.batch_size
         return self.items(range(first, first + self.batch_size))
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions."""
+        """Return the items at these positions."""
         others = [place for place, index in enumerate(indices) if self.is_other(index)]
         mains = [place for place in range(len(indices)) if place not in others]
         parts = []
@@ -67,7 +67,7 @@ class MixedStream:
         return self.other_index(index + 1) > self.other_index(index)
 
     def other_index(self, index: int) -> int:
-        """Number of items of the other stream come before a position."""
+        """Return the number of items of the other stream before a position."""
         return floor(index * self.fraction)
 
 
@@ -75,7 +75,7 @@ class WithoutGaps:
     """A main stream for `MixedStream` that leaves out none of its items where the mixed stream has others.
 
     Args:
-        stream: asked for its items in order: the n-th main item of the mixed stream is its item n.
+        stream: source of the items in order: the n-th main item of the mixed stream is its item n.
         fraction: of other items in the mixed stream.
     """
 
@@ -84,7 +84,7 @@ class WithoutGaps:
         self.fraction = fraction
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions of the mixed stream, which must not be other ones."""
+        """Return the items at these positions of the mixed stream, which must all be its own."""
         return self.stream.items([index - floor(index * self.fraction) for index in indices])
 
 
@@ -102,7 +102,7 @@ class JoinedValidation:
         return sum(len(part) for part in self.parts)
 
     def batch(self, index: int) -> Batch:
-        """The batch at a position.
+        """Return the batch at a position.
 
         Raises:
             IndexError: it is beyond the end.

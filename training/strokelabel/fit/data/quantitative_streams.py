@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class QuantitativeStream(SyntheticStream):
-    """A synthetic stream over quantitative heads: those whose tissues nobody labelled give partial items.
+    """A synthetic stream over quantitative heads: those without tissue labels give partial items.
 
     Args:
         synthesizer: over quantitative heads only.
@@ -47,14 +47,14 @@ class QuantitativeStream(SyntheticStream):
         self._partial = [isinstance(head, QuantitativeHead) and not bool(head.labelled) for head in heads]
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions."""
+        """Return the items at these positions."""
         synthetic = self.synthesizer.generate([stream_seed(self.seed, index) for index in indices])
         partial = torch.tensor([self._partial[p.head] for p in synthetic.parameters])
         return Batch(synthetic.image, synthetic.target, partial)
 
 
 def with_maps(recipe: Recipe, folder: Path | None) -> Recipe:
-    """A recipe with the folder of maps that somebody names, in place of its own.
+    """Return a recipe with the given folder of maps in place of its own.
 
     Raises:
         RecipeError: the recipe has no use for maps.
@@ -71,7 +71,7 @@ def with_maps(recipe: Recipe, folder: Path | None) -> Recipe:
 def quantitative_heads(
     maps: MapsConfig, heads: list[Head], data: PreparedData, config: SynthesisConfig
 ) -> list[Head]:
-    """The heads that images are simulated from, all of them kept in memory.
+    """Return the heads that images are simulated from, all of them in memory.
 
     Args:
         maps: the folder of their maps, or how many subjects to simulate where there is none.
@@ -92,7 +92,7 @@ def quantitative_heads(
 
 
 def _simulated_heads(heads: list[Head], table: LabelTable, config: ContrastConfig, count: int) -> list[Head]:
-    """Several subjects from each label map, and a line in the log that says so."""
+    """Simulate several subjects from each label map, and log it."""
     _LOG.warning(
         "no folder of quantitative maps is named (--maps): training on maps simulated from %d label maps",
         len(heads),
@@ -123,7 +123,7 @@ class EstimatorStream:
         self.seed = seed
 
     def batch(self, step: int) -> EstimatorBatch:
-        """The batch of a step; a pure function of the step and the stream's seed."""
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.batch_size
         seeds = [stream_seed(self.seed, first + i) for i in range(self.batch_size)]
         return _as_batch(self.synthesizer.generate(seeds))
@@ -145,7 +145,7 @@ class EstimatorValidation:
         return self.count
 
     def batch(self, index: int) -> EstimatorBatch:
-        """The scan at this position."""
+        """Return the scan at this position."""
         return _as_batch(self.synthesizer.generate([_VALIDATION_SEED + index]))
 
 

@@ -1,4 +1,4 @@
-"""The streams that a recipe trains and validates on."""
+"""Streams of a recipe for training and validation."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _PHYSICS = "physics"
 
 @dataclass(frozen=True)
 class Streams:
-    """What a network is trained on, and what it is scored on."""
+    """Streams of a training: images to train on, and cases to validate on."""
 
     training: TrainingStream[Any]
     validation: ScoringStream[Any]
     generators: ReplayStream | None = None
-    """The generated images among those of training, where they come from other processes or from a pool."""
+    """Generated images of the training, where they come from other processes or from a pool."""
 
     def close(self) -> None:
         """End the processes that make images; called when no more batches are needed."""
@@ -67,7 +67,7 @@ class Streams:
 def make_streams(
     recipe: Recipe, data: PreparedData | None, device: torch.device | str, cache: Path
 ) -> Streams:
-    """The streams of a recipe; nothing that is trained on is validated on.
+    """Make the streams of a recipe; training and validation have no data in common.
 
     Args:
         recipe: which data, and how many to a batch.
@@ -103,7 +103,7 @@ _Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
 
 @dataclass(frozen=True)
 class _ItemStreams:
-    """Streams of one kind of images, whose items can be asked for one by one."""
+    """Streams of one kind of images, whose items can be requested one by one."""
 
     training: _Training
     validation: ValidationStream
@@ -120,7 +120,7 @@ def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device 
 def _generated_stream(
     recipe: Recipe, data: PreparedData, device: torch.device | str
 ) -> SyntheticStream | MixedStream | ReplayStream:
-    """Synthetic images for training, made where and used as often as the recipe says."""
+    """Return the synthetic images for training, made where and used as often as the recipe says."""
     places, batch_size = generator_places(recipe.training, device), recipe.training.batch_size
     if recipe.replay is None and not places:
         return synthetic_stream(recipe, data, device)
@@ -140,16 +140,16 @@ def _generated_stream(
 
 
 def _with_annotated(made: _Training, real: _Training, fraction: float, recipe: Recipe) -> MixedStream:
-    """Annotated scans among synthetic images; no image that is to be replayed is left out for them."""
+    """Mix annotated scans into synthetic images; no image that is to be replayed is left out for them."""
     main: ItemStream = made if recipe.replay is None else WithoutGaps(made, fraction)
     return MixedStream(main, real, fraction, recipe.training.batch_size)
 
 
 def generator_places(config: TrainingConfig, device: torch.device | str) -> list[str]:
-    """Devices of the processes that make images; none if the trainer makes them itself.
+    """Return the devices of the processes that make images; none if the trainer makes them itself.
 
     Raises:
-        RecipeError: processes on a GPU are asked for where there is none.
+        RecipeError: processes on a GPU are requested where there is none.
     """
     place = torch.device(device)
     if config.gpu_generators and place.type != "cuda":
@@ -161,14 +161,14 @@ def generator_places(config: TrainingConfig, device: torch.device | str) -> list
 
 
 def open_synthetic_stream(recipe: Recipe, folder: Path, device: str) -> SyntheticStream | MixedStream:
-    """The same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
+    """Open the same stream as `synthetic_stream`, in a process that has nothing but the folder of the data."""
     return synthetic_stream(recipe, PreparedData.load(folder), device)
 
 
 def synthetic_stream(
     recipe: Recipe, data: PreparedData, device: torch.device | str
 ) -> SyntheticStream | MixedStream:
-    """The synthetic images of a recipe's training, each made once."""
+    """Return the synthetic images of a recipe's training, each made once."""
     synthesizer = make_synthesizer(data, recipe, "train", recipe.synthesis, device)
     kind = SyntheticStream if recipe.maps is None else QuantitativeStream
     plain = kind(synthesizer, recipe.training.batch_size, recipe.seed)
@@ -178,7 +178,7 @@ def synthetic_stream(
 def _with_physics(
     main: SyntheticStream, synthesizer: Synthesizer, recipe: Recipe, device: torch.device | str
 ) -> MixedStream:
-    """The stream with a part of its images made by the physics model, from the same heads and lesions."""
+    """Return the stream with a part of its images made by the physics model, from the same heads and lesions."""
     config = recipe.physics_synthesis
     physics = Synthesizer(synthesizer.heads, synthesizer.lesions, synthesizer.table, config, device)
     batch_size, seed = recipe.training.batch_size, stream_seed(recipe.seed, 0, _PHYSICS)
@@ -186,7 +186,7 @@ def _with_physics(
 
 
 def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
-    """With lesions, unless they are no class."""
+    """Prepare the validation cases, with lesions unless they are not a class."""
     if recipe.lesion_class is None:
         return lesion_free_cases(recipe.validation.per_family * len(VALIDATION_FAMILIES))
     return validation_cases(recipe.validation.per_family)
@@ -216,7 +216,7 @@ def _real_streams(
 def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Simulated scans with their maps; validation differs in its brains and lesions alone."""
+    """Return streams of simulated scans with their maps; validation differs only in its brains and lesions."""
     if generator_places(recipe.training, device):
         raise RecipeError(
             "training.generators: expected 0 for the task estimation, which makes its own scans"
@@ -241,7 +241,7 @@ def _needed(data: PreparedData | None) -> PreparedData:
 def make_synthesizer(
     data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
 ) -> Synthesizer:
-    """The generator of one part ("train" or "validation") of a recipe's data."""
+    """Return the generator of one part ("train" or "validation") of a recipe's data."""
     heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
     if part == "train" and recipe.maps is not None:
         heads = quantitative_heads(recipe.maps, heads, data, config)
@@ -260,7 +260,7 @@ def make_synthesizer(
 
 
 def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
-    """The lesions of one part of the stable split: "train", "validation" or "test".
+    """Return the lesions of one part of the stable split: "train", "validation" or "test".
 
     Args:
         data: prepared lesions.
@@ -281,7 +281,7 @@ def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> Les
 
 
 def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
-    """Names of the label maps of one part ("train" or "validation") of a recipe.
+    """Return the names of the label maps of one part ("train" or "validation") of a recipe.
 
     Raises:
         RecipeError: a pattern of the recipe matches none, or the recipe has no synthetic images.

@@ -1,4 +1,4 @@
-"""What the training loop feeds on: batches of images with targets, each a pure function of its index."""
+"""Streams of the training loop: batches of images with targets, each a pure function of its index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Batch:
     weight: float = 1.0
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device; `partial` stays where it is, since only the host reads it."""
+        """Move the batch to a device; `partial` stays where it is, since only the host reads it."""
         image = self.image.to(device, non_blocking=True)
         target = self.target.to(device, non_blocking=True)
         return replace(self, image=image, target=target)
@@ -39,7 +39,7 @@ class BatchStream(Protocol):
     """An endless seeded stream of training batches."""
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0.
+        """Return the batch of a step, counted from 0.
 
         A pure function of `step`: asking twice gives the same values, asking out of order changes nothing.
         Training can therefore go on at any step without stored generator state. One optimiser step that
@@ -52,9 +52,9 @@ class ValidationStream(Protocol):
     """A finite list of validation batches; the same ones every time."""
 
     def __len__(self) -> int:
-        """How many batches there are."""
+        """Return the number of batches."""
         ...
 
     def batch(self, index: int) -> Batch:
-        """The batch at an index, from 0 to the length less one; a pure function of it."""
+        """Return the batch at an index, from 0 to the length less one; a pure function of it."""
         ...

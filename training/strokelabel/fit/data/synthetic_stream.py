@@ -39,17 +39,17 @@ class SyntheticStream:
         self.seed = seed
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of the step and the stream's seed."""
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.batch_size
         return self.items(range(first, first + self.batch_size))
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions of the stream, as a batch; each depends on its own position alone."""
+        """Return the items at these positions of the stream, as a batch; each depends on its own position alone."""
         return as_batch(self.synthesizer.generate([stream_seed(self.seed, index) for index in indices]))
 
 
 class SyntheticValidation:
-    """The synthetic validation set as a stream of single images.
+    """Synthetic validation set as a stream of single images.
 
     Args:
         synthesizer: with the validation settings, unseen heads and unseen lesions.
@@ -64,11 +64,11 @@ class SyntheticValidation:
         return len(self.cases)
 
     def batch(self, index: int) -> Batch:
-        """The image at this position."""
+        """Return the image at this position."""
         return as_batch(make_case(self.synthesizer, self.cases[index]))
 
 
 def as_batch(synthetic: SyntheticBatch) -> Batch:
-    """A synthetic batch as the training loop takes it; every voxel's class is known."""
+    """Return a synthetic batch as the training loop takes it; every voxel's class is known."""
     partial = torch.zeros(len(synthetic.image), dtype=torch.bool)
     return Batch(synthetic.image, synthetic.target, partial)

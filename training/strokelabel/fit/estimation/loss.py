@@ -1,4 +1,4 @@
-"""The two-stage loss of the qATLAS estimator (Chalcroft et al. 2025, equation 2).
+"""Two-stage loss of the qATLAS estimator (Chalcroft et al. 2025, equation 2).
 
 Maps are compared relative to the greatest value of the target's map, so that PD near 100 and MT near 1 count alike.
 Until a given optimiser step the loss is the mean squared error; from then on L1 + L2 on the maps and on their spatial
@@ -38,7 +38,7 @@ class EstimatorLoss(nn.Module):
         self.network = network
 
     def forward(self, maps: MapsBatch, target: MapsBatch, step: int) -> Scalar:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             maps: (batch, maps, x, y, z) estimated.
@@ -59,19 +59,19 @@ class EstimatorLoss(nn.Module):
 
     @staticmethod
     def _perceptual(found: Tensor, wanted: Tensor, network: FeatureNetwork) -> Tensor:
-        """Mean over the maps, each looked at by itself."""
+        """Return the mean over the maps, each compared by itself."""
         pairs = zip(found.split(1, dim=1), wanted.split(1, dim=1), strict=True)
         return torch.stack([perceptual_distance(one, other, network) for one, other in pairs]).mean()
 
 
 def relative_maps(maps: MapsBatch, target: MapsBatch) -> tuple[MapsBatch, MapsBatch]:
-    """Both divided by the greatest value of each map of the target; (batch, maps, x, y, z)."""
+    """Divide both by the greatest value of each map of the target; (batch, maps, x, y, z)."""
     scale = target.amax(dim=(2, 3, 4), keepdim=True).clamp_min(_SCALE_FLOOR)
     return maps / scale, target / scale
 
 
 def gradient_loss(maps: MapsBatch, target: MapsBatch) -> Scalar:
-    """L1 + L2 of the values and of their differences between neighbours along x, y and z.
+    """Return L1 + L2 of the values and of their differences between neighbours along x, y and z.
 
     Args:
         maps: (batch, maps, x, y, z).

@@ -26,12 +26,12 @@ class EstimatorBatch:
     target: Tensor
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device."""
+        """Move the batch to a device."""
         return type(self)(self.image.to(device, non_blocking=True), self.target.to(device, non_blocking=True))
 
 
 class EstimatorObjective:
-    """The two-stage loss; validation reports how alike estimated and true maps are.
+    """Two-stage loss; validation reports the similarity of estimated and true maps.
 
     Scores are computed on maps divided by the greatest value of the true map: `loss` is the L1 and L2 loss on values
     and gradients (without the perceptual part, at any step), `nrmse` the root mean squared error, `ssim` the structural
@@ -52,20 +52,20 @@ class EstimatorObjective:
         self._similarity = SSIMMetric(spatial_dims=3, data_range=1.0)
 
     def to(self, device: torch.device) -> Self:
-        """The same objective with its feature network on a device."""
+        """Move the objective with its feature network to a device."""
         self._loss.to(device)
         return self
 
     def loss(self, output: Tensor, batch: EstimatorBatch, step: int) -> Tensor:
-        """Mean loss of the items; `step` decides the stage."""
+        """Return the mean loss of the items; `step` decides the stage."""
         return self._loss(output, batch.target, step)
 
     def loss_phase(self, step: int) -> int:
-        """0 in the first stage, 1 in the second."""
+        """Return 0 in the first stage, 1 in the second."""
         return int(step >= self._loss.mse_steps)
 
     def item_scores(self, output: Tensor, batch: EstimatorBatch) -> dict[str, Tensor]:
-        """The three scores of each item."""
+        """Return the three scores of each item."""
         found, wanted = relative_maps(output.float(), batch.target.float())
         pairs = list(zip(found.split(1), wanted.split(1), strict=True))
         return {
@@ -75,5 +75,5 @@ class EstimatorObjective:
         }
 
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:
-        """The mean of each score over the items."""
+        """Return the mean of each score over the items."""
         return {name: scores[name].mean().item() for name in self.score_names}

@@ -29,15 +29,15 @@ _LENGTH_FLOOR = 1e-6
 
 
 class FeatureNetwork(Protocol):
-    """Gives features of images, at one or several levels."""
+    """Network that computes features of images, at one or several levels."""
 
     def features(self, images: Tensor) -> Sequence[Tensor]:
-        """Features of z-scored images (batch, 1, x, y, z): per level (batch, channels, x', y', z')."""
+        """Return the features of z-scored images (batch, 1, x, y, z): per level (batch, channels, x', y', z')."""
         ...
 
 
 class SegmenterFeatures(nn.Module):
-    """The encoder of a segmentation network, frozen.
+    """Encoder of a segmentation network, frozen.
 
     Args:
         network: from `networks.unet.build_network`, of any architecture.
@@ -52,7 +52,7 @@ class SegmenterFeatures(nn.Module):
 
     @classmethod
     def from_model(cls, model: PathLike = "base") -> SegmenterFeatures:
-        """The encoder of a registered model, or of a weights file.
+        """Return the encoder of a registered model, or of a weights file.
 
         Raises:
             UnknownModelError, WeightsError: no such model, or a damaged file.
@@ -60,19 +60,19 @@ class SegmenterFeatures(nn.Module):
         return cls(load_weights(model)[0])
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """One tensor per level, finest first; gradients flow back to the images, not into the network."""
+        """Return one tensor per level, finest first; gradients flow back to the images, not into the network."""
         levels = [images]
         for stage in self.stages:
             levels.append(stage(levels[-1]))
         return levels[1:]
 
     def train(self, mode: bool = True) -> SegmenterFeatures:
-        """Stay in evaluation mode, whatever the loss around it is told."""
+        """Stay in evaluation mode, whatever the mode of the loss around it."""
         return super().train(False)
 
 
 def _encoder_stages(network: nn.Module) -> list[nn.Module]:
-    """The blocks that an image passes on its way down."""
+    """Return the blocks of the encoder, in order."""
     inner = next((module for module in network.modules() if isinstance(module, DynUNet | UNet)), None)
     if isinstance(inner, DynUNet):
         folded = any(isinstance(module, SubpixelNetwork) for module in network.modules())
@@ -92,7 +92,7 @@ def _encoder_stages(network: nn.Module) -> list[nn.Module]:
 
 
 def perceptual_distance(images: Tensor, target: Tensor, network: FeatureNetwork) -> Tensor:
-    """Mean distance between the features of two batches of images.
+    """Return the mean distance between the features of two batches of images.
 
     Args:
         images: (batch, 1, x, y, z).
@@ -113,5 +113,5 @@ def perceptual_distance(images: Tensor, target: Tensor, network: FeatureNetwork)
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Features of each voxel at length one."""
+    """Return the features of each voxel at length one."""
     return F.normalize(features.float(), dim=1, eps=_LENGTH_FLOOR)

@@ -1,4 +1,4 @@
-"""Whether new weights may take the place of the ones in use."""
+"""Decision whether new weights replace the ones in use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scores(BaseModel):
 
 
 class Decision(BaseModel):
-    """What was decided, and the numbers that it was decided by.
+    """Decision about a version, with the scores that it rests on.
 
     Attributes:
         activate: whether the new weights take over.
@@ -69,7 +69,7 @@ def decide(before: Scores, after: Scores, origin: Scores, margin: float = MARGIN
         text = _compared("the synthetic benchmark", origin.benchmark, after.benchmark, good)
         verdicts.append((good, f"{text} (margin {margin:g})"))
     if not verdicts:
-        verdicts.append((False, "nothing to judge by: submit labels of at least two subjects"))
+        verdicts.append((False, "nothing to evaluate on: submit labels of at least two subjects"))
     return Decision(
         activate=all(good for good, _ in verdicts),
         reasons=tuple(text for _, text in verdicts),

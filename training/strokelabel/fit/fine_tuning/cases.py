@@ -17,7 +17,7 @@ from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 2
-"""Version of the stored scans; those of another version are made anew."""
+"""Version of the stored scans; those of another version are prepared again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class FineTuneCase:
 
 @dataclass(frozen=True)
 class CaseSplit:
-    """Who is trained on and who is held out."""
+    """Subjects to train on and held-out subjects."""
 
     train: tuple[FineTuneCase, ...]
     validation: tuple[FineTuneCase, ...]
@@ -91,7 +91,7 @@ def prepare_cases(
             refused[label.name] = str(error)
             _LOG.warning("%s is left out: %s", label.name, error)
     if not cases:
-        reason = next(iter(refused.values()), "no label was submitted yet")
+        reason = next(iter(refused.values()), "no label has been submitted yet")
         raise DataError(f"expected submitted labels to fine-tune on, found none that can be used: {reason}")
     return cases, refused
 
@@ -102,7 +102,7 @@ def split_cases(
     """Hold out subjects to validate on.
 
     A subject's part depends on its name alone, by hash, so that labels that come later do not change it. In a cohort
-    where nobody falls into validation, the subject with the greatest hash does. Who was trained on before is never
+    where no subject falls into validation, the subject with the greatest hash does. Who was trained on before is never
     held out.
 
     Args:
@@ -113,7 +113,7 @@ def split_cases(
     subjects = sorted({case.submitted.subject for case in cases}, key=_position)
     fresh = [subject for subject in subjects if subject not in trained]
     if len(fresh) == len(subjects):
-        fresh = fresh[1:]  # somebody has to be trained on
+        fresh = fresh[1:]  # training needs a subject
     held_out = set(fresh[-1:]) if fraction else set()
     held_out |= {subject for subject in fresh if _position(subject) >= 1 - fraction}
     return CaseSplit(
@@ -123,7 +123,7 @@ def split_cases(
 
 
 def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
-    """A scan and its lesion mask on the scan's grid.
+    """Return a scan and its lesion mask on the scan's grid.
 
     A label whose axes are in another order or direction, as viewers write them, is turned back. A segmentation of 3D
     Slicer (.seg.nrrd) may cover a part of the scan.
@@ -163,5 +163,5 @@ def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneC
 
 
 def _position(subject: str) -> float:
-    """Where a name's hash lies between 0 and 1."""
+    """Return the position of a name's hash between 0 and 1."""
     return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Where sessions of a model work.
+    """Sessions of a model in a folder.
 
     Attributes:
         versions: of the model; a session begins with the active one and adds to them.
@@ -54,10 +54,10 @@ class FineTuning:
         on_progress: OnProgress | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> FineTuneResult:
-        """Fine-tune the active version, judge the result, and make it the active one if it is good enough.
+        """Fine-tune the active version, evaluate the result, and activate it if it is not worse.
 
         A session is known by its labels, its options and the weights that it begins with. Started again after a stop
-        or a kill it goes on from its newest checkpoint; started again after its end it returns the recorded result.
+        or a kill it continues from its newest checkpoint; started again after its end it returns the recorded result.
 
         Args:
             labels: what annotators submitted.
@@ -142,5 +142,5 @@ def _train_alike(
     on_progress: OnProgress,
     should_stop: Callable[[], bool],
 ) -> TrainingResult:
-    """In one of several processes: the session that all of them have part in."""
+    """Train in one of several processes on the session that they share."""
     return tuning._begin(labels, options).train(on_progress, should_stop)

@@ -28,7 +28,7 @@ from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY
 from strokelabel.types import Affine, Mask
 
 SOURCE = "submitted"
-"""What the lesions of a bank name as the data set that they come from."""
+"""Data set that the lesions of a bank name as their source."""
 
 SHARE = 0.25
 """Of the lesions of a bank, how many are submitted ones, counting repetitions: a few labels beside an archive of a
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def submitted_lesions(cases: Sequence[FineTuneCase], predictor: Predictor, cache: Path) -> list[Lesion]:
-    """Lesions of submitted labels on the ICBM grid; those that cannot be aligned are left out, with a line of log.
+    """Return the lesions of submitted labels on the ICBM grid; those that cannot be aligned are left out and logged.
 
     Args:
         cases: to be trained on.
@@ -64,7 +64,7 @@ def submitted_lesions(cases: Sequence[FineTuneCase], predictor: Predictor, cache
 
 
 def with_submitted(bank: LesionBank, lesions: Sequence[Lesion]) -> LesionBank:
-    """A bank with submitted lesions behind its own, repeated until they make up `SHARE`."""
+    """Append submitted lesions to a bank, repeated until they make up `SHARE`."""
     if not lesions:
         return bank
     times = max(1, math.ceil(SHARE / (1 - SHARE) * len(bank) / len(lesions)))
@@ -73,7 +73,7 @@ def with_submitted(bank: LesionBank, lesions: Sequence[Lesion]) -> LesionBank:
 
 
 def _place(case: FineTuneCase, predictor: Predictor, cache: Path) -> tuple[Lesion | None, str]:
-    """The lesion, or why there is none."""
+    """Return the lesion, or the reason why there is none."""
     image, mask = read_submitted(case.submitted)
     if not mask.any():
         return None, "its label is empty"
@@ -85,7 +85,7 @@ def _place(case: FineTuneCase, predictor: Predictor, cache: Path) -> tuple[Lesio
         )
     index_to_icbm = to_icbm @ image.affine
     if fraction_inside(mask, index_to_icbm) < MINIMUM_INSIDE:
-        return None, "most of it comes to lie outside the ICBM template's brain"
+        return None, "most of it lies outside the ICBM template's brain"
     placed = place_in_icbm(mask, index_to_icbm)
     if not placed.any():
         return None, "nothing of it is left on the ICBM grid"
@@ -96,7 +96,7 @@ def _place(case: FineTuneCase, predictor: Predictor, cache: Path) -> tuple[Lesio
 def _alignment(
     case: FineTuneCase, image: Image, mask: Mask, predictor: Predictor, cache: Path
 ) -> tuple[Affine | None, float]:
-    """RAS mm to ICBM mm, and how well the tissues then agree; from the cache, or by predicting and registering."""
+    """Return the map from RAS mm to ICBM mm, and the agreement of the tissues; from the cache, or by registration."""
     path = cache / f"{case.image_sha256[:32]}.icbm.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

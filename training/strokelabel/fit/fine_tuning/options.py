@@ -1,4 +1,4 @@
-"""What somebody may choose about fine-tuning."""
+"""Options of fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from strokelabel.fit.fine_tuning.activation import MARGIN
 from strokelabel.fit.loop.devices import fastest_precision
 
 Frozen: TypeAlias = Literal["none", "encoder"]
-"""Which part of the network keeps its weights."""
+"""Part of the network that keeps its weights."""
 
 
 class FineTuneOptions(BaseModel):
@@ -62,13 +62,15 @@ class FineTuneOptions(BaseModel):
     seed: int = Field(default=0, ge=0)
 
     def total_steps(self, scans: int, synthetic_fraction: float, processes: int = 1) -> int:
-        """Optimiser steps of a session with so many submitted scans to train on, `batch_size` in each process."""
+        """Return the optimiser steps of a session with so many submitted scans to train on, `batch_size` in each
+        process.
+        """
         if self.steps:
             return self.steps
         return math.ceil(self.epochs * scans / (processes * self.batch_size * (1 - synthetic_fraction)))
 
     def training(self, steps: int, lesion_weight: float, device: torch.device) -> TrainingConfig:
-        """The training settings of a session.
+        """Return the training settings of a session.
 
         Args:
             steps: of the schedule.

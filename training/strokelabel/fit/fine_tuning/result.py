@@ -1,4 +1,4 @@
-"""What a fine-tuning session leaves behind."""
+"""Result of a fine-tuning session."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from strokelabel.fit.fine_tuning.activation import Decision
 
 
 class FineTuneResult(BaseModel):
-    """How a session ended.
+    """Outcome of a session.
 
     Attributes:
         session: the same labels, options and starting weights have the same.
         stopped_by: why training ended, see `fit.loop.StopReason`.
-        judged: whether new weights were made and compared; a session that was stopped on request goes on instead,
+        judged: whether new weights were made and compared; a session that was stopped on request is resumed instead,
             the next time.
         steps: optimiser steps done.
         total_steps: of the schedule.
@@ -55,9 +55,7 @@ class FineTuneResult(BaseModel):
 
     def __str__(self) -> str:
         if self.decision is None:
-            return (
-                f"stopped after {self.steps} of {self.total_steps} steps; the next start goes on from there"
-            )
+            return f"stopped after {self.steps} of {self.total_steps} steps; the next start resumes there"
         if self.repeated:
             return f"these labels and options gave version {self.version} before; {self.active} is active"
         part = f" with {self.share:.0%} of what training changed" if self.share < 1 else ""

@@ -1,4 +1,4 @@
-"""One fine-tuning session: its objective, training on submitted and synthetic items, and the judgement at its end."""
+"""One fine-tuning session: its objective, training on submitted and synthetic items, and the final evaluation."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class FineTuneObjective(SegmentationObjective):
     score_names = ("loss", "dice_mean", "dice_submitted", "dice_benchmark")
 
     def item_scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Loss and lesion Dice of each item, and 1 for submitted ones."""
+        """Return the loss and lesion Dice of each item, and 1 for submitted ones."""
         submitted = batch.partial.to(output.device).float()
         return {**super().item_scores(output, batch), "submitted": submitted}
 
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:
-        """Mean loss, mean Dice of each kind (NaN where there are none of it), and the mean of those."""
+        """Return the mean loss, mean Dice of each kind (NaN where there are none of it), and the mean of those."""
         dice, submitted = scores["dice"], scores["submitted"] > 0.5
         kinds = (dice[submitted].mean().item(), dice[~submitted].mean().item())
         known = [value for value in kinds if value == value]
@@ -74,7 +74,7 @@ class FineTuneObjective(SegmentationObjective):
 
 
 def as_scores(summary: dict[str, float]) -> Scores:
-    """The two Dice scores of a validation."""
+    """Return the two Dice scores of a validation."""
 
     def known(value: float) -> float | None:
         return value if value == value else None
@@ -101,7 +101,7 @@ class RememberedValidation:
         return len(self._stream)
 
     def batch(self, index: int) -> Batch:
-        """The batch at this position."""
+        """Return the batch at this position."""
         if index not in self._known:
             self._known[index] = self._stream.batch(index).to(torch.device("cpu"))
         return self._known[index]
@@ -117,7 +117,7 @@ class Session:
         folder: of checkpoints and the record; of this session alone.
         parent: name of the version that it begins with.
         spec: that version.
-        options: what somebody chose.
+        options: the chosen options.
         split: who is trained on and who is held out.
         refused: name → why a submitted label was left out.
         synthetic: synthetic samples and the benchmark; None where there are none.
@@ -144,7 +144,7 @@ class Session:
 
     @property
     def synthetic_fraction(self) -> float:
-        """What is possible of what was asked for."""
+        """Synthetic fraction that is possible, at most the requested one."""
         return self.options.synthetic_fraction if self.synthetic else 0.0
 
     @property
@@ -153,7 +153,7 @@ class Session:
         return self.options.total_steps(len(self.split.train), self.synthetic_fraction, self.processes)
 
     def recorded(self) -> FineTuneResult | None:
-        """The result of this session, if it ended before."""
+        """Return the result of this session, if it ended before."""
         try:
             return FineTuneResult.model_validate_json((self.folder / "result.json").read_bytes())
         except (OSError, ValidationError):
@@ -197,7 +197,7 @@ class Session:
         return judged.model_copy(update={"version": record.name, "active": versions.active()[0]})
 
     def _choose(self, draft: Path) -> tuple[ModelSpec, float, Decision]:
-        """The weights to keep, written to `draft`: all of the way that training went, or the part that may take over.
+        """Return the weights to keep, written to `draft`: the result of training, or the average that is accepted.
 
         Where no part may, all of the way is kept.
         """
@@ -217,7 +217,7 @@ class Session:
         return whole, SHARES[0], refused
 
     def score(self, spec: ModelSpec) -> Scores:
-        """Dice of some weights on the held-out labels and the benchmark."""
+        """Compute the Dice of some weights on the held-out labels and the benchmark."""
         validation = self.validation
         if not len(validation):
             return Scores()
@@ -237,7 +237,7 @@ class Session:
         return RememberedValidation(JoinedValidation(parts))
 
     def result(self, result: TrainingResult, version: str | None) -> FineTuneResult:
-        """The outcome of training, not judged."""
+        """Return the outcome of training, without a decision."""
         per_family = self.options.benchmark_per_family
         return FineTuneResult(
             session=self.folder.name,
@@ -258,7 +258,7 @@ class Session:
         )
 
     def _keep(self, judged: FineTuneResult, chosen: ModelSpec) -> VersionRecord:
-        """A version of this session; the one that a killed end of this session left, if its weights are the same."""
+        """Return a version of this session; one left by a killed end of this session, if its weights are the same."""
         versions = self.versions
 
         def write(path: Path, name: str) -> ModelSpec:
@@ -316,7 +316,7 @@ class Session:
         return MixedStream(synthetic, real, 1 - options.synthetic_fraction, options.batch_size)
 
     def lesions_to_paste(self) -> list[Lesion]:
-        """Submitted lesions in ICBM space; the alignment of each scan is computed once, and kept."""
+        """Return the submitted lesions in ICBM space; the alignment of each scan is computed once and cached."""
         if not self.options.paste_lesions:
             return []
         predictor = Predictor.from_model(self.spec.path, str(self.device))

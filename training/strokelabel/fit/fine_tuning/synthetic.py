@@ -1,4 +1,4 @@
-"""Where the synthetic samples and the benchmark of a fine-tuning session come from."""
+"""Sources of the synthetic samples and the benchmark of a fine-tuning session."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class SyntheticPart:
     source: str
 
     def training(self, lesions: Sequence[Lesion], options: FineTuneOptions) -> SyntheticStream:
-        """Training items; submitted lesions are pasted as well."""
+        """Return the training items; submitted lesions are pasted as well."""
         bank = split_lesions(self.data, "train", self.synthesis.lesion.minimum_volume_ml)
         synthesizer = self._synthesizer("train", with_submitted(bank, lesions), self.synthesis)
         return SyntheticStream(synthesizer, options.batch_size, options.seed)
 
     def benchmark(self, per_family: int) -> SyntheticValidation:
-        """The fixed benchmark, on heads and lesions that are never trained on."""
+        """Return the fixed benchmark, on heads and lesions that are never trained on."""
         config = validation_config(self.synthesis.shape, self.synthesis.spacing_mm)
         bank = split_lesions(self.data, "validation", config.lesion.minimum_volume_ml)
         return SyntheticValidation(
@@ -65,7 +65,7 @@ class SyntheticPart:
         )
 
     def identity(self, per_family: int) -> dict[str, Any]:
-        """What makes numbers of the benchmark comparable."""
+        """Return the identity of the benchmark, which makes its scores comparable."""
         return {
             "version": BENCHMARK_VERSION,
             "source": self.source,
@@ -83,7 +83,7 @@ class SyntheticPart:
 def synthetic_part(
     spec: ModelSpec, prepared: Path | None, cache: Path, device: torch.device
 ) -> SyntheticPart | None:
-    """The synthetic data that this machine can have for a model.
+    """Return the synthetic data that are available on this machine for a model.
 
     Args:
         spec: the model.
@@ -107,7 +107,7 @@ def synthetic_part(
             _LOG.info("synthetic samples come from %s (%d label maps)", prepared, len(data.brain_names))
             return SyntheticPart(data, brains, synthesis, device, "prepared")
         except DataError as error:
-            _LOG.warning("%s; the ICBM template serves instead", error)
+            _LOG.warning("%s; using the ICBM template instead", error)
     try:
         data = template_data(cache, spec.spacing_mm)
         _LOG.info(
@@ -120,7 +120,7 @@ def synthetic_part(
 
 
 def synthesis_of(spec: ModelSpec) -> SynthesisConfig:
-    """The generator's settings of a model's recipe, or its defaults, at the model's voxels and field of view."""
+    """Return the generator's settings of a model's recipe, or its defaults, at the model's voxels and field of view."""
     multiple = UNetConfig(**spec.network).multiple
     shape = [
         max(2, math.ceil(round(side / spec.spacing_mm) / multiple)) * multiple
@@ -131,7 +131,7 @@ def synthesis_of(spec: ModelSpec) -> SynthesisConfig:
     try:
         return SynthesisConfig.model_validate({**(own or {}), **size})
     except ValidationError as error:
-        _LOG.warning("the generator's defaults serve: the model's recipe cannot be read (%s)", error)
+        _LOG.warning("using the generator's defaults: the model's recipe cannot be read (%s)", error)
         return SynthesisConfig.model_validate(size)
 
 

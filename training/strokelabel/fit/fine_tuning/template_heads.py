@@ -40,14 +40,14 @@ _WHITE, _CORTEX, _VENTRICLE, _CSF, _BONE, _SKIN = (2, 41), (3, 42), (4, 43), (24
 """FreeSurfer ids, left and right."""
 
 _SUBARACHNOID_MM, _BONE_MM, _SKIN_MM = 2.0, 8.0, 14.0
-"""How far each layer reaches from the template's surface."""
+"""Distance of each layer from the template's surface."""
 
 _DEEP_MM = 22.0
 """CSF this far below the surface is ventricle."""
 
 
 def template_data(root: Path, spacing_mm: float) -> PreparedData:
-    """The template's data for a voxel size, made when first asked for (some ten seconds).
+    """Return the template's data for a voxel size, made at first use (some ten seconds).
 
     Args:
         root: folder that such data are kept in.
@@ -94,7 +94,9 @@ def _write(folder: Path, voxel_mm: int) -> None:
 
 
 def _tissues(voxel_mm: int) -> tuple[NDArray[np.float32], Mask, Affine]:
-    """Fractions of gray matter, white matter and CSF (3, x, y, z); where they are; voxel index to ICBM mm."""
+    """Return the fractions of gray matter, white matter and CSF (3, x, y, z); where they are; voxel index
+    to ICBM mm.
+    """
     from nilearn.datasets import load_mni152_gm_template, load_mni152_template, load_mni152_wm_template
 
     template = load_mni152_template(resolution=voxel_mm)
@@ -143,7 +145,7 @@ def _label_map(
 
 
 def _lesions() -> LesionBank:
-    """Irregular blobs of 0.3 to some 150 ml in the template's brain."""
+    """Return irregular blobs of 0.3 to some 150 ml in the template's brain."""
     template = icbm_template()
     rng = np.random.default_rng([VERSION, LESIONS])
     places = np.argwhere(ndimage.binary_erosion(template.brain, iterations=4))
@@ -154,7 +156,7 @@ def _lesions() -> LesionBank:
 
 
 def _lesion(number: int, center: NDArray[np.int_], brain: Mask, rng: np.random.Generator) -> Lesion:
-    """An ellipsoid whose border smooth noise has moved, cut to the brain; its largest piece."""
+    """Return an ellipsoid whose border smooth noise has moved, cut to the brain; its largest piece."""
     radii = np.exp(rng.uniform(np.log(4.5), np.log(28))) * rng.uniform(0.7, 1.3, 3)
     reach = np.ceil(1.6 * radii).astype(int)
     low, high = np.maximum(center - reach, 0), np.minimum(center + reach + 1, brain.shape)
@@ -174,7 +176,7 @@ def _lesion(number: int, center: NDArray[np.int_], brain: Mask, rng: np.random.G
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> NDArray[np.float32]:
-    """Gaussian noise of mean 0 and standard deviation 1, smoothed by a Gaussian of `sigma` voxels."""
+    """Return Gaussian noise of mean 0 and standard deviation 1, smoothed by a Gaussian of `sigma` voxels."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma)
     smoothed: NDArray[np.float32] = (noise - noise.mean()) / max(float(noise.std()), 1e-6)
     return smoothed

@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class VersionRecord(BaseModel):
-    """What is known about a version.
+    """Record of a version.
 
     Attributes:
         name: "0001", "0002", ... in order of their making.
@@ -54,7 +54,7 @@ class VersionRecord(BaseModel):
 
 
 class ModelVersions:
-    """The versions of one model.
+    """Versions of one model.
 
     Args:
         folder: of all models' versions; need not exist yet.
@@ -66,7 +66,7 @@ class ModelVersions:
         self.folder = Path(folder) / f"{origin.name}-{origin.sha256[:8]}"
 
     def stamp(self) -> tuple[int, int] | None:
-        """Something that changes whenever another version becomes active; cheap to ask for."""
+        """Return a value that changes whenever another version becomes active; fast to compute."""
         try:
             status = (self.folder / _ACTIVE).stat()
         except OSError:
@@ -74,7 +74,7 @@ class ModelVersions:
         return status.st_ino, status.st_mtime_ns
 
     def history(self) -> tuple[str, ...]:
-        """Names of the versions that were active, the active one last; begins with `ORIGIN`."""
+        """Return the names of the versions that were active, the active one last; begins with `ORIGIN`."""
         path = self.folder / _ACTIVE
         if not path.exists():
             return (ORIGIN,)
@@ -90,16 +90,16 @@ class ModelVersions:
         return (ORIGIN,)
 
     def active(self) -> tuple[str, ModelSpec]:
-        """Name and description of the active version; of the one before it where its files are damaged."""
+        """Return the name and description of the active version; of the one before it where its files are damaged."""
         for name in reversed(self.history()):
             try:
                 return name, self.spec(name)
             except WeightsError as error:
-                _LOG.error("version %s of %s is passed over: %s", name, self.origin.name, error)
+                _LOG.error("version %s of %s is skipped: %s", name, self.origin.name, error)
         return ORIGIN, self.origin
 
     def spec(self, name: str) -> ModelSpec:
-        """The description of a version whose weights are as they were written.
+        """Return the description of a version with undamaged weights.
 
         Raises:
             WeightsError: no such version, or damaged weights.
@@ -115,7 +115,7 @@ class ModelVersions:
         return spec
 
     def records(self) -> list[VersionRecord]:
-        """All complete versions, oldest first; damaged records are left out."""
+        """Return all complete versions, oldest first; damaged records are left out."""
         found = []
         for path in sorted(self.folder.glob(f"[0-9]*/{_VERSION}")):
             try:
@@ -125,7 +125,7 @@ class ModelVersions:
         return found
 
     def record(self, name: str) -> VersionRecord:
-        """What is known about a version.
+        """Return the record of a version.
 
         Raises:
             WeightsError: there is no such version, or its record is damaged.
@@ -142,7 +142,7 @@ class ModelVersions:
             raise WeightsError(f"{path}: expected the record of a version ({error})") from error
 
     def trained_on(self) -> set[str]:
-        """Subjects whose labels the active version, or one that it goes back to, was trained on."""
+        """Return the subjects whose labels the active version or one of its ancestors was trained on."""
         known = {record.name: record for record in self.records()}
         name, subjects = self.active()[0], set()
         while name in known:

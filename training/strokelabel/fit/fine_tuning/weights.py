@@ -1,4 +1,4 @@
-"""The weights of a fine-tuning session: which are trained, and how they are averaged with those it began with."""
+"""Weights of a fine-tuning session: which are trained, and their average with the initial ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def freeze(network: nn.Module, part: Frozen) -> None:
 
 
 SHARES = (1.0, 0.7, 0.4)
-"""How much of the way is tried, the whole of it first; the first that may take over does."""
+"""Fractions of the change that are tried, all of it first; the first accepted one is used."""
 
 
 def blend(began: ModelSpec, ended: ModelSpec, share: float, path: Path) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""The training loop and what it needs whatever the task: checkpoints, devices, records, schedules.
+"""Training loop and its parts for every task: checkpoints, devices, records, schedules.
 
 Nothing here knows about lesions, tissues or where images come from.
 """

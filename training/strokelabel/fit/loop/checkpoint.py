@@ -62,12 +62,12 @@ class Checkpoint:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies in a training folder."""
+    """Return the path of a step's checkpoint in a training folder."""
     return folder / "checkpoints" / f"step-{step:08d}.pt"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Numbered checkpoints of a training folder, oldest first, damaged ones included."""
+    """Return the numbered checkpoints of a training folder, oldest first, damaged ones included."""
     return sorted((folder / "checkpoints").glob("step-*.pt"))
 
 
@@ -103,11 +103,13 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
     except (OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: expected a training checkpoint, cannot read it ({error})") from error
     except (TypeError, AttributeError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: this is no training checkpoint of StrokeLabel ({error})") from error
+        raise CheckpointError(
+            f"{path}: this is not a training checkpoint of StrokeLabel ({error})"
+        ) from error
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read, or None if the folder has none at all.
+    """Return the newest checkpoint that can be read, or None if the folder has none at all.
 
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
@@ -122,7 +124,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
             problems.append(str(error))
     if problems:
         raise CheckpointError(
-            f"{folder}: no checkpoint can be read, remove them to start anew: " + "; ".join(problems)
+            f"{folder}: no checkpoint can be read, remove them to start again: " + "; ".join(problems)
         )
     return None
 

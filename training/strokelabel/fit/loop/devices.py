@@ -1,4 +1,4 @@
-"""Where training runs: one device, or one per process under `torchrun`."""
+"""Device of a training: one, or one per process under `torchrun`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from strokelabel.inference.device import resolve_device
 
 
 def make_fabric(device: str, precision: Precision) -> Fabric:
-    """Lightning Fabric for a device and an arithmetic.
+    """Return the Lightning Fabric for a device and an arithmetic.
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", or "cuda:" and an index. Under `torchrun` the
@@ -79,12 +79,13 @@ def gpu_arithmetic(device: torch.device, *, tf32: bool, benchmark: bool = True) 
 
 
 def process_count() -> int:
-    """Number of processes that share the training: more than one under `torchrun` alone."""
+    """Return the number of processes that share the training: more than one only under `torchrun`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def gpus_of(device: str) -> int:
-    """How many GPUs a device's name means: all that are visible for "auto" and "cuda", one for "cuda:1", 0 for "cpu".
+    """Return the number of GPUs of a device's name: all visible ones for "auto" and "cuda", one for "cuda:1", 0 for
+    "cpu".
 
     Raises:
         OptionError: no such device.

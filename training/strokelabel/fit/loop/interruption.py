@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 
 class Interruption:
-    """Whether somebody asked training to stop."""
+    """Request to stop training."""
 
     def __init__(self, wanted: Callable[[], bool] | None = None) -> None:
         self._wanted = wanted
@@ -26,7 +26,7 @@ class Interruption:
 
     @contextmanager
     def on_signals(self) -> Iterator[Self]:
-        """Within the block SIGINT and SIGTERM ask to stop; a second one acts as it did before.
+        """Ask to stop on SIGINT and SIGTERM within the block; a second one acts as it did before.
 
         Outside the main thread, where Python allows no signal handlers, the block changes nothing.
         """
@@ -59,7 +59,7 @@ class Agreement:
         self._group: Any = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
 
     def largest(self, *values: int) -> list[int]:
-        """Of each value, the largest that any process gave; every process must ask.
+        """Return the maximum of each value over all processes; every process must call it.
 
         Raises:
             RuntimeError: another process has ended.

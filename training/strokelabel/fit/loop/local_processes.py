@@ -29,7 +29,7 @@ Work: TypeAlias = Callable[[OnProgress, Callable[[], bool]], TrainingResult]
 
 _POLL_S = 0.2
 _PATIENCE_S = 60.0
-"""What processes get to write a checkpoint before they are ended."""
+"""Time for processes to write a checkpoint before they are killed."""
 
 
 def train_together(
@@ -68,7 +68,7 @@ def train_together(
 
 @dataclass(frozen=True)
 class _Member:
-    """What one of the processes does."""
+    """Task of one of the processes."""
 
     work: Work
     processes: int
@@ -82,7 +82,7 @@ class _Member:
         def tell(kind: str, content: object) -> None:
             try:
                 messages.put((kind, content))
-            except OSError:  # nobody listens any more; `gone` ends the training with a checkpoint
+            except OSError:  # no process listens any more; `gone` ends the training with a checkpoint
                 return
 
         def gone() -> bool:
@@ -112,7 +112,7 @@ class _Member:
 
 
 def _ignore(_: TrainingProgress) -> None:
-    """Only the first process reports."""
+    """Ignore progress: only the first process reports."""
 
 
 def _watch(
@@ -142,7 +142,7 @@ def _watch(
         listen()
         raise TrainingError(heard.get("error") or _sentence(error)) from error
     if "result" not in heard:
-        raise TrainingError("the processes of the training ended without a result; start it again to go on")
+        raise TrainingError("the processes of the training ended without a result; start it again to resume")
     result: TrainingResult = heard["result"]
     return result
 
@@ -150,7 +150,7 @@ def _watch(
 def _sentence(error: ProcessRaisedException | ProcessExitedException) -> str:
     if isinstance(error, ProcessExitedException):
         how = error.signal_name or f"exit code {error.exit_code}"
-        return f"one of the processes of the training was ended ({how}); start it again to go on"
+        return f"one of the processes of the training was ended ({how}); start it again to resume"
     return f"one of the processes of the training failed: {str(error).strip().splitlines()[-1]}"
 
 

@@ -1,6 +1,6 @@
-"""The record of a run in a local MLflow file store, beside `metrics.csv`.
+"""Record of a run in a local MLflow file store, beside `metrics.csv`.
 
-MLflow is imported only where it is asked for, and its reports to its makers are turned off.
+MLflow is imported only if it is used, and its reports to its makers are turned off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RUN_FILE = "mlflow-run.txt"
 
 
 class MlflowLog:
-    """One MLflow run per training folder; a resumed training goes on with its run.
+    """One MLflow run per training folder; a resumed training continues its run.
 
     Args:
         store: folder of the file store; made if there is none.
@@ -79,7 +79,7 @@ class MlflowLog:
         self._client.set_terminated(self._run)
 
     def _resume(self, note: Path) -> str | None:
-        """The id of the folder's run, if the store still has it."""
+        """Return the id of the folder's run, if the store still has it."""
         from mlflow.exceptions import MlflowException
 
         if not note.exists():
@@ -92,7 +92,7 @@ class MlflowLog:
         return run
 
     def _begin(self, folder: Path, settings: Mapping[str, Any]) -> str:
-        """The id of a new run."""
+        """Return the id of a new run."""
         from mlflow.entities import Param
 
         experiment = self._client.get_experiment_by_name(_EXPERIMENT)
@@ -104,7 +104,7 @@ class MlflowLog:
 
     @contextmanager
     def _complaints(self) -> Iterator[None]:
-        """Errors of MLflow as ours."""
+        """Raise errors of MLflow as ours."""
         try:
             yield
         except ImportError as error:
@@ -120,7 +120,7 @@ class MlflowLog:
 
 
 def _client(store: Path) -> MlflowClient:
-    """A client of a file store, which reports to nobody."""
+    """Return a client of a file store, which contacts no server."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.telemetry import set_telemetry_client
     from mlflow.tracking import MlflowClient

@@ -1,4 +1,4 @@
-"""What training optimises: the protocol between the loop and the task.
+"""Protocol between the training loop and its task.
 
 The loop knows steps, gradients, checkpoints and processes. What a batch holds beside its image, what the loss of an
 output is and how good a validation is, only the objective knows.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class TrainingBatch(Protocol):
-    """What the loop itself needs of a batch; everything else is between the stream and the objective."""
+    """Fields of a batch that the loop itself needs; all others are between the stream and the objective."""
 
     @property
     def image(self) -> Tensor:
@@ -21,7 +21,7 @@ class TrainingBatch(Protocol):
         ...
 
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device."""
+        """Move the batch to a device."""
         ...
 
 
@@ -34,7 +34,7 @@ class TrainingStream(Protocol[_Given]):
     """An endless stream of training batches; see `strokelabel.fit.data.stream.BatchStream`."""
 
     def batch(self, step: int, /) -> _Given:
-        """The batch at this position, a pure function of it."""
+        """Return the batch at this position, a pure function of it."""
         ...
 
 
@@ -42,11 +42,11 @@ class ScoringStream(Protocol[_Given]):
     """A finite list of validation batches, the same ones every time, each with the same number of items."""
 
     def __len__(self) -> int:
-        """How many batches there are."""
+        """Return the number of batches."""
         ...
 
     def batch(self, index: int, /) -> _Given:
-        """The batch at this position, a pure function of it."""
+        """Return the batch at this position, a pure function of it."""
         ...
 
 
@@ -64,20 +64,20 @@ class Objective(Protocol[_Taken]):
 
     @property
     def metric(self) -> str:
-        """The one of `score_names` that decides which checkpoint is best; higher is better."""
+        """Name among `score_names` that decides which checkpoint is best; higher is better."""
         ...
 
     @property
     def metric_label(self) -> str:
-        """The metric as shown to people, such as "lesion Dice"."""
+        """Metric as shown to people, such as "lesion Dice"."""
         ...
 
     def to(self, device: torch.device) -> Self:
-        """The objective with its constants on a device."""
+        """Return the objective with its constants on a device."""
         ...
 
     def loss(self, output: Tensor, batch: _Taken, step: int) -> Tensor:
-        """Training loss.
+        """Return the training loss.
 
         Args:
             output: of the network for `batch.image`, of any floating type.
@@ -90,11 +90,13 @@ class Objective(Protocol[_Taken]):
         ...
 
     def loss_phase(self, step: int) -> int:
-        """Number of the stretch of training that a step is in; within one the loss does not change with the step."""
+        """Return the number of the phase of training that a step is in; within one the loss does not change with the
+        step.
+        """
         ...
 
     def item_scores(self, output: Tensor, batch: _Taken) -> dict[str, Tensor]:
-        """What validation measures of each item of a batch.
+        """Return the scores of each item of a batch in validation.
 
         Args:
             output: of the network for `batch.image`, of any floating type.
@@ -106,7 +108,7 @@ class Objective(Protocol[_Taken]):
         ...
 
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:
-        """Scores of a validation.
+        """Return the scores of a validation.
 
         Args:
             scores: what `item_scores` gave, each concatenated to (items of the whole stream,).

@@ -1,4 +1,4 @@
-"""The optimiser of a run, its step, and the moving average of the weights."""
+"""Optimiser of a run, its step, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from strokelabel.fit.config import TrainingConfig
 
 
 def make_optimizer(network: nn.Module, config: TrainingConfig) -> AdamW:
-    """AdamW; weight decay for kernels, none for biases and activation slopes, which have one axis.
+    """Return AdamW; weight decay for kernels, none for biases and activation slopes, which have one axis.
 
     The fused form costs a third of the plain one, and decides on the device itself whether to skip a step.
     """
@@ -102,7 +102,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block the network has the averaged weights; afterwards its own again."""
+        """Give the network the averaged weights within the block; afterwards its own again."""
         self._swap()
         try:
             yield
@@ -110,7 +110,7 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Averaged parameters by name."""
+        """Return the averaged parameters by name."""
         return self._average
 
     @torch.no_grad()

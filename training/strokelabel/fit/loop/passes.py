@@ -41,7 +41,7 @@ class _Recording:
 class Passes:
     """Forward pass, loss and backward pass, recorded on a GPU.
 
-    Gradients are added to `parameter.grad`, which is there from the start; whoever clears them must fill them with
+    Gradients are added to `parameter.grad`, which is there from the start; code that clears them must fill them with
     zeros.
 
     Args:
@@ -82,7 +82,7 @@ class Passes:
             try:
                 self._recordings[kind] = self._record(batch, step)
             except RuntimeError as error:
-                _LOG.warning("CUDA graphs cannot be used, training goes on without: %s", error)
+                _LOG.warning("CUDA graphs cannot be used, training continues without them: %s", error)
                 self._recorded = False
                 return self._run(batch, step)
         recording = self._recordings[kind]
@@ -93,7 +93,7 @@ class Passes:
         return recording.loss
 
     def _run(self, batch: Any, step: int) -> Tensor:  # noqa: ANN401
-        """One pass, kernel by kernel."""
+        """Run one pass, kernel by kernel."""
         # A cache of converted weights would live in the memory of the first graph, and be stale in the next step.
         half = (
             torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
@@ -131,7 +131,7 @@ class Passes:
 
     @contextmanager
     def _gradients_kept(self) -> Iterator[None]:
-        """Within the block gradients may be added to; afterwards they are what they were, in the same memory."""
+        """Let gradients be added to within the block, and restore them afterwards in the same memory."""
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         before = [gradient.clone() for gradient in gradients]
         try:
@@ -141,7 +141,7 @@ class Passes:
 
 
 def kind_of(batch: Any, phase: int) -> Kind:  # noqa: ANN401
-    """Kind of a batch: shapes and types of its volumes, and values of all that the interpreter reads.
+    """Return the kind of a batch: shapes and types of its volumes, and values of all other fields.
 
     Args:
         batch: a dataclass of volumes on the device, flags of items on the host, and plain values.
@@ -159,13 +159,13 @@ def kind_of(batch: Any, phase: int) -> Kind:  # noqa: ANN401
 
 
 def _own(values: Tensor) -> Tensor:
-    """A copy that stays."""
+    """Return a copy in memory of its own."""
     return values.clone(memory_format=torch.preserve_format)
 
 
 @contextmanager
 def _fastest_algorithms(*, first: bool) -> Iterator[None]:
-    """Within the block cuDNN measures its algorithms for the first kind of batch, which is the most frequent one.
+    """Let cuDNN measure its algorithms within the block for the first kind of batch, which is the most frequent one.
 
     Measuring takes seconds for each shape.
     """

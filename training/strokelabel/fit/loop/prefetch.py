@@ -1,4 +1,4 @@
-"""The next batches, computed while the network trains on this one."""
+"""Next batches, computed while the network trains on this one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PrefetchStream(Generic[BatchType]):
     Args:
         stream: the stream to run ahead of.
         ahead: how many batches to keep ready.
-        stride: distance between the steps that will be asked for: the number of processes that share a stream.
+        stride: distance between the steps that will be requested: the number of processes that share a stream.
     """
 
     def __init__(self, stream: TrainingStream[BatchType], ahead: int = 2, stride: int = 1) -> None:
@@ -42,7 +42,7 @@ class PrefetchStream(Generic[BatchType]):
         self._lane = CudaLane(device) if device.type == "cuda" else None
 
     def batch(self, step: int) -> BatchType:
-        """The batch of a step; asking in order is fast, any order is right."""
+        """Return the batch of a step; requests in order are fast, any order is right."""
         wanted = range(step, step + self.stride * self.ahead + 1, self.stride)
         for stale in self._pending.keys() - set(wanted):
             self._pending.pop(stale).cancel()
@@ -59,7 +59,7 @@ class PrefetchStream(Generic[BatchType]):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, index: int) -> BatchType | LaneBatch[BatchType]:
-        """In the background: the batch of an index, or the beginning of it."""
+        """Make the batch of an index, or the beginning of it, in the background."""
         return self._lane.make(self.stream.batch, index) if self._lane else self.stream.batch(index)
 
 
@@ -91,7 +91,7 @@ class CudaLane:
             return LaneBatch(batch, self._stream.record_event())
 
     def receive(self, made: LaneBatch[BatchType]) -> BatchType:
-        """The batch, for use on the current stream, which waits for it; called from the thread that trains."""
+        """Return the batch, for use on the current stream, which waits for it; called from the thread that trains."""
         current = torch.cuda.current_stream(self.device)
         current.wait_event(made.ready)
         for tensor in batch_tensors(made.batch).values():
@@ -101,7 +101,7 @@ class CudaLane:
 
 
 def page_locked(batch: BatchType) -> BatchType:
-    """A batch with its CPU tensors in page-locked memory, from which a GPU copies on its own.
+    """Return a batch with its CPU tensors in page-locked memory, from which a GPU copies on its own.
 
     Only dataclasses can be changed like that; others, and tensors that are on a GPU already, stay as they are.
     """
@@ -110,5 +110,5 @@ def page_locked(batch: BatchType) -> BatchType:
 
 
 def batch_tensors(batch: object) -> dict[str, Tensor]:
-    """Tensors that a batch holds, by attribute."""
+    """Return the tensors that a batch holds, by attribute."""
     return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Self
 
 LINE_SECONDS = 30.0
-"""How often a line is written where there is no terminal."""
+"""Interval between lines where there is no terminal."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
         step: optimiser steps done.
@@ -37,10 +37,10 @@ class TrainingProgress:
 
 
 class ProgressDisplay:
-    """Writes to standard error; used as a context."""
+    """Progress bar on standard error; used as a context."""
 
     def __init__(self, steps: int, done: int, *, enabled: bool = True) -> None:
-        # Whoever shows progress in another way does without this package.
+        # Not needed with another kind of progress display.
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

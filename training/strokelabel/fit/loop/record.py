@@ -1,4 +1,4 @@
-"""The record of a run: one row per step in `metrics.csv`, and the same in TensorBoard."""
+"""Record of a run: one row per step in `metrics.csv`, and the same in TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IN_FLIGHT = 2
 
 
 class DeferredRows:
-    """Hands rows on as plain numbers, in order, once a device has computed them.
+    """Rows that are passed on as plain numbers, in order, once a device has computed them.
 
     Reading a number from a GPU at once would leave it idle while the next step is prepared. Numbers are copied in the
     background instead, and waited for two steps later. On the CPU nothing is deferred.
@@ -70,7 +70,7 @@ class _Row:
             self._values = values
 
     def read(self) -> dict[str, float]:
-        """The row as numbers, its names in their order."""
+        """Return the row as numbers, its names in their order."""
         if self._arrived is not None:
             self._arrived.synchronize()
         numbers = self._plain | dict(zip(self._computed, self._values.tolist(), strict=True))
@@ -98,7 +98,7 @@ class RecordSink(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish."""
+        """Close the record."""
         ...
 
 
@@ -154,7 +154,7 @@ class TrainingRecord:
             self._also.sync()
 
     def close(self) -> None:
-        """Finish all of them."""
+        """Close all records."""
         self._file.close()
         if self._events is not None:
             self._events.close()
@@ -166,7 +166,7 @@ class TrainingRecord:
 
 
 def _open_events(folder: Path, first_step: int) -> SummaryWriter | None:
-    """TensorBoard's file of a run; None, with a line in the log, where that package is not installed."""
+    """Open TensorBoard's file of a run; None, with a log message, where that package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
@@ -176,7 +176,7 @@ def _open_events(folder: Path, first_step: int) -> SummaryWriter | None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a `metrics.csv`, empty cells left out; no rows if there is no file.
+    """Return the rows of a `metrics.csv`, empty cells left out; no rows if there is no file.
 
     A last line that a kill cut short is dropped.
 
@@ -187,7 +187,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
-    """Columns and rows of a `metrics.csv`; neither if there is no file."""
+    """Return the columns and rows of a `metrics.csv`; neither if there is no file."""
     if not path.exists():
         return (), []
     text = path.read_text()
@@ -198,7 +198,7 @@ def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
     if complete and not ours:
         raise CheckpointError(
             f"{path}: expected columns {', '.join(STEP_COLUMNS)} and validation scores, found "
-            f"{', '.join(columns)}; move it away to start anew"
+            f"{', '.join(columns)}; move it away to start again"
         )
     try:
         return columns, [
@@ -206,4 +206,4 @@ def _read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, float]]]:
             for row in reader
         ]
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start anew") from error
+        raise CheckpointError(f"{path}: expected numbers, {error}; move it away to start again") from error

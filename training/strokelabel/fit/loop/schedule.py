@@ -8,7 +8,7 @@ from strokelabel.fit.config import TrainingConfig
 
 
 def finished_share(step: int, seconds: float, config: TrainingConfig) -> float:
-    """Share of the schedule that is done, from 0 to 1.
+    """Return the share of the schedule that is done, from 0 to 1.
 
     Args:
         step: optimiser steps already done.
@@ -22,7 +22,7 @@ def finished_share(step: int, seconds: float, config: TrainingConfig) -> float:
 
 
 def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> float:
-    """Rate for the update that follows `step` finished ones.
+    """Return the rate for the update that follows `step` finished ones.
 
     The schedule's share of the highest rate, after an optional linear rise. The rise multiplies the share, so that the
     two meet without a jump.
@@ -45,12 +45,12 @@ def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> fl
 
 
 def _polynomial(done: float, config: TrainingConfig) -> float:
-    """Polynomial decay to zero: (1 - step / steps) ** power."""
+    """Return the polynomial decay to zero: (1 - step / steps) ** power."""
     return float((1.0 - done) ** config.decay_power)
 
 
 def _cosine(done: float, config: TrainingConfig) -> float:
-    """One at first, then half a cosine, down to the floor."""
+    """Return one at first, then half a cosine, down to the floor."""
     falling = (done - config.constant_fraction) / (1 - config.constant_fraction)
     half_cosine = 0.5 * (1 + math.cos(math.pi * min(max(falling, 0.0), 1.0)))
     return max(config.final_fraction, half_cosine)

@@ -1,4 +1,4 @@
-"""The training loop: AdamW on Lightning Fabric, with exact resume after a stop of any kind."""
+"""Training loop: AdamW on Lightning Fabric, with exact resume after a stop of any kind."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ from strokelabel.fit.loop.schedule import finished_share
 from strokelabel.fit.loop.training_run import TrainingRun
 
 StopReason: TypeAlias = Literal["schedule", "plateau", "time", "request"]
-"""Why training ended: nothing is left to do, no better validation for long, the time is up, or somebody asked."""
+"""Reason why training ended: all steps are done, no better validation for long, the time is up, or a request to stop.
+"""
 
 _STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
         steps: optimiser steps done, earlier runs included.
@@ -102,7 +103,7 @@ def train(  # noqa: PLR0913
     Raises:
         CheckpointError: the folder's checkpoints are damaged, or belong to another network.
         TrainingError: gradients stay infinite or undefined, there is no such device, or the MLflow log that was
-            asked for cannot be kept.
+            requested cannot be kept.
         OutputError: the folder cannot be written to.
     """
     if config.threads is not None:
@@ -173,7 +174,7 @@ class _Loop:
             )
 
     def _open_record(self) -> closing[TrainingRecord] | nullcontext[None]:
-        """The record, which the first process keeps alone."""
+        """Open the record, which the first process keeps alone."""
         if not self._run.fabric.is_global_zero:
             return nullcontext()
         drop_checkpoints_after(self._folder, self._run.step)
@@ -198,7 +199,7 @@ class _Loop:
                 record.add(row)
 
     def _decide(self, interruption: Interruption) -> tuple[StopReason | None, bool]:
-        """The reason to stop now, if there is one; and whether the clock asks for a checkpoint."""
+        """Return the reason to stop now, if there is one; and whether a checkpoint is due by time."""
         reason: StopReason | None = None
         if finished_share(self._run.step, self._agreed_seconds(), self._config) >= 1:
             reason = "schedule"
@@ -214,7 +215,7 @@ class _Loop:
         return (_STOP_REASONS[code - 1] if code else None), bool(anyone_late)
 
     def _is_due(self, every: int) -> bool:
-        """Whether the step is a multiple of `every`, or the last one; never if `every` is 0."""
+        """Return whether the step is a multiple of `every`, or the last one; never if `every` is 0."""
         return every > 0 and (self._run.step % every == 0 or self._run.step == self._config.steps)
 
     def _save(self, record: TrainingRecord | None) -> None:
@@ -236,7 +237,7 @@ class _Loop:
         )
 
     def _agreed_seconds(self) -> float:
-        """Training time so far, the same in all processes; 0 where the schedule does not go by it."""
+        """Return the training time so far, the same in all processes; 0 where the schedule does not depend on it."""
         if self._config.schedule_minutes is None:
             return 0.0
         return self._agreement.largest(int(1000 * self._seconds()))[0] / 1000

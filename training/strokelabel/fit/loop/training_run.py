@@ -1,4 +1,4 @@
-"""The state of a training run, and the two things that are done with it: step, and score."""
+"""State of a training run, with its two operations: step and score."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class TrainingRun:
         return scores, self.best.update(scores[self.objective.metric], self.step)
 
     def to_checkpoint(self, seconds: float) -> Checkpoint:
-        """The state now; tensors are shared with the run, not copied.
+        """Return the state now; tensors are shared with the run, not copied.
 
         Args:
             seconds: training time so far.
@@ -171,7 +171,7 @@ class TrainingRun:
         return f" up to a norm of {self.config.largest_norm:g}" if self.config.largest_norm else ""
 
     def _accumulate_gradients(self, stream: TrainingStream[Any]) -> Tensor:
-        """Forward and backward over the step's batches; returns their mean loss, of all processes together."""
+        """Run forward and backward over the step's batches; return their mean loss over all processes."""
         parts, fabric = self.config.accumulate, self.fabric
         total = torch.zeros((), device=fabric.device)
         for part in range(parts):
@@ -199,6 +199,6 @@ class TrainingRun:
 
 
 def _mix(seed: int, index: int) -> int:
-    """One generator seed from two numbers, different for neighbouring ones."""
+    """Return one generator seed from two numbers, different for neighbouring ones."""
     digest = hashlib.blake2b(f"{seed} {index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -48,7 +48,7 @@ def validate(
 
 
 def _gather(found: dict[int, dict[str, Tensor]], batches: int, fabric: Fabric) -> dict[str, Tensor]:
-    """Scores of all items in the stream's order, from the batches that each process scored."""
+    """Return the scores of all items in the stream's order, from the batches that each process scored."""
     gathered = {}
     for name, example in next(iter(found.values())).items():
         table = torch.zeros(batches, *example.shape, device=fabric.device)
@@ -63,7 +63,7 @@ def _gather(found: dict[int, dict[str, Tensor]], batches: int, fabric: Fabric) -
 
 @dataclass
 class BestValidation:
-    """The best metric so far; higher is better.
+    """Best metric so far; higher is better.
 
     Attributes:
         metric: None before the first validation that gave a number.
@@ -85,5 +85,5 @@ class BestValidation:
         return better
 
     def is_exhausted(self, patience: int) -> bool:
-        """Whether so many validations in a row were no improvement; never with a patience of 0."""
+        """Return whether so many validations in a row were no improvement; never with a patience of 0."""
         return 0 < patience <= self.validations_since

@@ -126,7 +126,7 @@ def build_pack(
     Raises:
         RecipeError: no such recipe, it needs data of its own, or the weights are of another network.
         DataError: the folder was not prepared.
-        OutputError: a wheel cannot be had, or the folder cannot be written.
+        OutputError: a wheel is not available, or the folder cannot be written.
     """
     chosen = load_recipe(recipe)
     if chosen.real or chosen.pseudo_labels or chosen.maps or chosen.brains is None:
@@ -158,7 +158,7 @@ def build_pack(
 
 
 def _code() -> Iterator[tuple[str, bytes]]:
-    """The package's source and tables, without weights."""
+    """Yield the package's source and tables, without weights."""
     package = Path(__file__).resolve().parents[2]
     for path in sorted(package.rglob("*")):
         if path.suffix in _SOURCE_SUFFIXES and path.is_file():
@@ -166,7 +166,7 @@ def _code() -> Iterator[tuple[str, bytes]]:
 
 
 def _data(prepared: Path, webp_quality: int | None) -> Iterator[tuple[str, bytes]]:
-    """A prepared folder but for its caches: label maps and arrays without their own compression."""
+    """Yield a prepared folder without its caches: label maps and arrays without their own compression."""
     # Folders may be links, which rglob would not follow.
     found = [
         Path(folder) / name for folder, _, names in os.walk(prepared, followlinks=True) for name in names
@@ -183,7 +183,7 @@ def _data(prepared: Path, webp_quality: int | None) -> Iterator[tuple[str, bytes
 
 
 def _write_archive(path: Path, files: dict[str, bytes]) -> None:
-    """A .tar.xz, the same bytes for the same files."""
+    """Write a .tar.xz, the same bytes for the same files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:xz", preset=6) as archive:
         for name, content in files.items():

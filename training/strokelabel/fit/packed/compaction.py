@@ -59,7 +59,7 @@ def restore(arrays: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def compact_file(path: Path, webp_quality: int | None = None) -> bytes:
-    """Content of an .npz file, compacted and not compressed: that is left to the archive."""
+    """Return the content of an .npz file, compacted and not compressed: the archive compresses it."""
     buffer = io.BytesIO()
     np.savez(buffer, **compact(_load(path), webp_quality))
     return buffer.getvalue()

@@ -34,7 +34,7 @@ class Speed:
 
 
 class SpeedTable:
-    """Measures intervals; the table is written anew after each.
+    """Measures intervals; the table is rewritten after each.
 
     Args:
         path: CSV file.

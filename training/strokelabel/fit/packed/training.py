@@ -1,8 +1,8 @@
-"""The program that trains on the other machine: for a given number of seconds, saving as it goes.
+"""Training on the other machine: for a given number of seconds, saving at intervals.
 
     python -m strokelabel.fit.packed.training --work FOLDER --out FOLDER --seconds 560 [--generators 14] [--reuse 8] ...
 
-`run.sh` calls it. Started again with the same folders, it goes on from the last checkpoint, for as many seconds again.
+`run.sh` calls it. Started again with the same folders, it continues from the last checkpoint for as many seconds.
 Into the folder `out` go the averaged weights (float16, with their description) every `--save-seconds`, the tables
 `metrics.csv` and `speed.csv`, and `summary.json` at the end.
 """
@@ -83,7 +83,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device) -> Recipe:
-    """The recipe with what the machine decides: generators, replay, graphs; nothing is validated.
+    """Return the recipe with the settings of the machine: generators, replay, graphs, no validation.
 
     Args:
         recipe: as packed.
@@ -116,7 +116,7 @@ def adapted(recipe: Recipe, options: argparse.Namespace, device: torch.device) -
 
 
 class _Watcher:
-    """Writes weights and tables into the folder that is kept, as training goes."""
+    """Callback that writes weights and tables into the output folder during training."""
 
     def __init__(self, recipe: Recipe, options: argparse.Namespace) -> None:
         self._recipe = recipe
@@ -139,7 +139,7 @@ class _Watcher:
         return config.model_copy(update={"schedule_minutes": (before + left) / 60})
 
     def step(self, progress: TrainingProgress) -> None:
-        """After every step: the first starts the clock, and each interval ends with a line, a row and new weights."""
+        """Note a step: the first starts the clock, and each interval ends with a line, a row and new weights."""
         if self._table is None:
             self._table = SpeedTable(self._out / "speed.csv", progress.step, self._images)
             _LOG.info("step %d is done, the clock of speed.csv starts", progress.step)
@@ -162,7 +162,7 @@ class _Watcher:
             shutil.copyfile(self._run / name, self._out / name)
 
     def finish(self, result: TrainingResult, device: torch.device) -> None:
-        """The last weights, and the summary."""
+        """Write the last weights and the summary."""
         if self._table is not None and result.steps > self._table.step:
             self._table.add(result.steps)
         self.save()

@@ -1,4 +1,4 @@
-"""Where a predicted lesion lies in ICBM space, by the tissues that were predicted around it."""
+"""Position of a predicted lesion in ICBM space, by the tissues that were predicted around it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _LEAST_BRAIN_ML = 100.0
 
 
 def has_tissues(class_names: tuple[str, ...]) -> bool:
-    """Whether a model predicts the tissues that an alignment needs."""
+    """Return whether a model predicts the tissues that an alignment needs."""
     return class_names == CLASS_NAMES
 
 
 def align_with_icbm(labels: LabelVolume, grid: Grid) -> Registration | None:
-    """The affine map from a scan to ICBM space.
+    """Return the affine map from a scan to ICBM space.
 
     Args:
         labels: `TissueClass` of each voxel, (i, j, k), on a grid of any orientation and spacing.
@@ -64,7 +64,7 @@ def align_with_icbm(labels: LabelVolume, grid: Grid) -> Registration | None:
 
 
 def place_in_icbm(mask: Mask, index_to_icbm: Affine) -> NDArray[np.bool_]:
-    """A mask (i, j, k) on the ICBM 1 mm grid (x, y, z), given the map from its voxels to ICBM mm."""
+    """Return a mask (i, j, k) on the ICBM 1 mm grid (x, y, z), given the map from its voxels to ICBM mm."""
     template = icbm_template()
     if not mask.any():
         return np.zeros(template.shape, dtype=bool)
@@ -72,7 +72,7 @@ def place_in_icbm(mask: Mask, index_to_icbm: Affine) -> NDArray[np.bool_]:
 
 
 def fraction_inside(mask: Mask, index_to_icbm: Affine) -> float:
-    """How much of a mask, not empty, lies in or near the template's brain; 0 to about 1."""
+    """Return the fraction of a mask, not empty, that lies in or near the template's brain; 0 to about 1."""
     template = icbm_template()
     placed = place_in_icbm(mask, index_to_icbm)
     whole = mask.sum() * abs(np.linalg.det(index_to_icbm[:3, :3]) / np.linalg.det(template.affine[:3, :3]))

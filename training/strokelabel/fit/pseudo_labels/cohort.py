@@ -49,7 +49,7 @@ class PseudoRow(ScanRow):
     label: PseudoLabel | None = None
 
     def cells(self) -> dict[str, str]:
-        """The row as text."""
+        """Return the row as text."""
         cells = {"source": self.source, "status": self.status, "reason": self.reason}
         if self.label is None:
             return cells
@@ -75,7 +75,7 @@ COLUMNS = (
 
 
 class PseudoLabeler:
-    """Draws and judges masks.
+    """Pseudo-labels of a cohort: predicted and checked by the quality gate.
 
     Args:
         predictor: draws the lesions.
@@ -116,7 +116,7 @@ class PseudoLabeler:
     ) -> Iterator[PseudoRow]:
         """Label scans one by one, each standing or failing by itself; the table is written after every one.
 
-        Masks of an earlier run with the same scan, models and options are kept, and judged anew if the gate changed.
+        Masks of an earlier run with the same scan, models and options are kept, and checked again if the gate changed.
         Masks that an annotator accepted or corrected are kept whatever changed.
 
         Args:
@@ -143,7 +143,7 @@ class PseudoLabeler:
         return PseudoRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> PseudoRow | None:
-        """Return the row of a mask that is there and would come out the same; judged anew by another gate."""
+        """Return the row of a mask that is there and would come out the same; checked again by another gate."""
         label = self._earlier(scan, self._mask_path(scan, names))
         return None if label is None else PseudoRow(str(absolute_path(scan)), 0.0, "kept", label=label)
 
@@ -166,7 +166,7 @@ class PseudoLabeler:
     def _judge(
         self, prediction: Prediction, image: Image
     ) -> tuple[PseudoMeasures, tuple[tuple[float, ...], ...] | None]:
-        """What the gate asks of a mask, and the map to ICBM space; a scan without lesion needs none."""
+        """Return the measures for the gate, and the map to ICBM space; a scan without lesion needs none."""
         lesion = prediction.lesion_mask > 0
         if not lesion.any():
             return PseudoMeasures(0.0, 0.0, None, None), None
@@ -184,7 +184,7 @@ class PseudoLabeler:
         return self._tissues.predict(image).labels
 
     def _earlier(self, scan: Path, mask: Path) -> PseudoLabel | None:
-        """The record of a mask that is there and would come out the same; judged anew by another gate."""
+        """Return the record of an existing mask that would come out the same; judged again by another gate."""
         path = sidecar_path(mask)
         if not mask.exists():
             return None
@@ -207,13 +207,13 @@ class PseudoLabeler:
         atomic_write_json(sidecar_path(mask), content | self._made_by() | {KEY: label.to_json()})
 
     def _made_by(self) -> dict[str, Any]:
-        """What decides a mask besides the scan, as JSON holds it."""
+        """Return everything besides the scan that determines a mask, for JSON."""
         made_by = provenance(self.predictor.spec, self.predictor.options)
         assert self._tissues is not None
         return made_by | {"tissue_weights_sha256": self._tissues.spec.sha256}
 
     def _mask_path(self, scan: Path, names: ResultNames) -> Path:
-        """Where the mask of a scan goes: BIDS's folders for BIDS's names."""
+        """Return the path of a scan's mask: in BIDS's folders for BIDS's names."""
         if not names.is_bids:
             return self.folder / names.mask
         return self.folder.joinpath(*session_folders(names.stem), datatype_of(scan), names.mask)

@@ -16,11 +16,11 @@ from strokelabel.synthesis.prepared.lesion_mask import crop_to_mask
 from strokelabel.synthesis.prepared.prepare import fingerprint
 
 SOURCE = "pseudo-labels"
-"""What the lesions of a bank name as the data set that they come from."""
+"""Data set that the lesions of a bank name as their source."""
 
 
 def with_pseudo_lesions(bank: LesionBank, config: PseudoLabelConfig, minimum_ml: float = 0.0) -> LesionBank:
-    """A bank with the masks of a folder of pseudo-labels behind its own lesions.
+    """Append the masks of a folder of pseudo-labels to a bank's lesions.
 
     Args:
         bank: lesions in ICBM space.
@@ -51,7 +51,7 @@ def with_pseudo_lesions(bank: LesionBank, config: PseudoLabelConfig, minimum_ml:
 
 
 def _place(label: PseudoLabel, folder: Path) -> Lesion | None:
-    """A mask on the ICBM grid; None where nothing of it arrives there."""
+    """Return a mask on the ICBM grid; None if it lies outside."""
     path = folder / label.mask
     try:
         image = read_nifti(path, np.float32)

@@ -1,4 +1,4 @@
-"""What is written down about each pseudo-label, and the quality gate that judges it."""
+"""Record of each pseudo-label, and the quality gate."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ CORRECTED: Final = "corrected"
 REJECTED: Final = "rejected"
 
 Review = Literal["pseudo", "accepted", "corrected", "rejected"]
-"""What an annotator made of a mask: nobody looked at it, good as it is, repainted in place, or unusable."""
+"""Review of a mask: not reviewed, accepted as it is, repainted in place, or rejected."""
 
 
 @dataclass(frozen=True)
 class QualityGate:
-    """What a mask must reach to be trained on.
+    """Conditions for training on a mask.
 
     Attributes:
         minimum_confidence: mean lesion probability inside the mask.
         minimum_ml: volume of the mask on the scan's grid.
         minimum_similarity: correlation of the predicted tissues with the ICBM template after alignment.
-        minimum_inside: fraction of the mask that comes to lie in or near the template's brain.
+        minimum_inside: fraction of the mask that lies in or near the template's brain.
 
     Raises:
         OptionError: a value out of range.
@@ -52,7 +52,7 @@ class QualityGate:
             raise OptionError(f"expected a minimum_ml of 0 or more, got {self.minimum_ml}")
 
     def objections(self, measures: PseudoMeasures) -> tuple[str, ...]:
-        """Why a mask is not accepted; nothing if it is."""
+        """Return the reasons why a mask is not accepted; none if it is."""
         if measures.volume_ml == 0:
             return ("no lesion was found",)
         found = []
@@ -79,7 +79,7 @@ class QualityGate:
 
 @dataclass(frozen=True)
 class PseudoMeasures:
-    """What a mask is judged by; see `QualityGate`. None where no alignment was possible."""
+    """Measures of a mask for the `QualityGate`. None where no alignment was possible."""
 
     volume_ml: float
     mean_confidence: float
@@ -109,33 +109,33 @@ class PseudoLabel:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it is not accepted; none if it is."""
+        """Reasons why it is not accepted; none if it is."""
         return self.gate.objections(self.measures)
 
     @property
     def accepted(self) -> bool:
-        """Whether the quality gate lets it through."""
+        """True if the quality gate accepts it."""
         return not self.reasons
 
     @property
     def is_kept(self) -> bool:
-        """Whether an annotator vouches for it, so that no model may draw over it."""
+        """True if an annotator accepted it, so that no model may replace it."""
         return self.status in ("accepted", "corrected")
 
     def trains(self, gate: bool = True) -> bool:
-        """Whether it may be trained on: by the annotator's word; without one by the gate, if that counts."""
+        """Return whether it may be trained on: by the annotator's review; without one by the gate, if that counts."""
         if self.status == "rejected":
             return False
         return self.is_kept or self.accepted or not gate
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the scan was aligned well enough with ICBM space to bring the mask there."""
+        """True if the scan was aligned well enough with ICBM space to map the mask there."""
         similarity = self.measures.similarity
         return self.to_icbm is not None and (similarity or 0.0) >= self.gate.minimum_similarity
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a sidecar holds it."""
+        """Return the record for a sidecar."""
         return {
             "status": self.status,
             "accepted": self.accepted,
@@ -147,7 +147,7 @@ class PseudoLabel:
 
 
 def read_pseudo_labels(folder: Path) -> tuple[PseudoLabel, ...]:
-    """All records of a folder that `strokelabel pseudo-label` wrote, by path.
+    """Return all records of a folder that `strokelabel pseudo-label` wrote, by path.
 
     Raises:
         DataError: no such folder, no record in it, or a damaged one.
@@ -162,7 +162,7 @@ def read_pseudo_labels(folder: Path) -> tuple[PseudoLabel, ...]:
 
 
 def read_pseudo_label(path: Path, folder: Path) -> PseudoLabel | None:
-    """The record of one sidecar; None if the file is no record of a pseudo-label.
+    """Read the record of one sidecar; None if it is not a record of a pseudo-label.
 
     Raises:
         DataError: it is one, but damaged.

@@ -17,7 +17,7 @@ _SMOOTHING = 1e-5
 """Keeps the Dice of a class finite when neither target nor prediction holds any of it."""
 
 _WARMUP_LOGIT = 5.0
-"""The logits that a warm-up pulls to, either sign."""
+"""Logits that a warm-up pulls to, either sign."""
 
 
 class DiceCrossEntropy(nn.Module):
@@ -48,11 +48,11 @@ class DiceCrossEntropy(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: LogitsBatch, target: ClassBatch, partial: Tensor) -> Tensor:
-        """Mean of `per_item`, a scalar."""
+        """Return the mean of `per_item`, a scalar."""
         return self.per_item(logits, target, partial).mean()
 
     def per_item(self, logits: LogitsBatch, target: ClassBatch, partial: Tensor) -> Tensor:
-        """Loss of each item of a batch.
+        """Return the loss of each item of a batch.
 
         Args:
             logits: (batch, classes, x, y, z), any floating type; computed in float32.
@@ -75,7 +75,7 @@ class DiceCrossEntropy(nn.Module):
             return torch.cat(losses)
 
     def _partial(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of items with a lesion annotation only: tissues marginalised into one class."""
+        """Return the loss of items with a lesion annotation only: tissues marginalised into one class."""
         if self.lesion is None:
             raise TrainingError(
                 "Expected every voxel's class, got items with a lesion annotation only; train a network that has a "
@@ -86,7 +86,9 @@ class DiceCrossEntropy(nn.Module):
 
 
 def _runs(values: list[bool]) -> Iterator[tuple[bool, slice]]:
-    """Stretches of equal values; a stretch of a batch is a view of it, which costs no copy and no index on a GPU."""
+    """Yield the stretches of equal values; a stretch of a batch is a view of it, which costs no copy and no index on a
+    GPU.
+    """
     start = 0
     for value, stretch in groupby(values):
         stop = start + len(list(stretch))
@@ -112,7 +114,7 @@ def marginal_logits(logits: LogitsBatch, lesion: int = TissueClass.LESION) -> Lo
 
 
 def logit_distance(logits: LogitsBatch, target: ClassBatch) -> ItemValues:
-    """Squared distance of the logits of foreground voxels from +5 for the true class and -5 for every other.
+    """Return the squared distance of the logits of foreground voxels from +5 for the true class and -5 for every other.
 
     It starts a training gently: the error is (1 - background) * (logit - target)², averaged over voxels and classes
     (Billot et al. 2023, section 3.4; SynthStroke likewise). Where only the lesion is known, its voxels count.
@@ -132,7 +134,7 @@ def logit_distance(logits: LogitsBatch, target: ClassBatch) -> ItemValues:
 
 
 def dice_cross_entropy(logits: LogitsBatch, target: ClassBatch, weights: Tensor) -> ItemValues:
-    """Weighted soft Dice loss plus weighted cross-entropy of each item.
+    """Return the weighted soft Dice loss plus weighted cross-entropy of each item.
 
     Dice sums run over voxels; the Dice loss is the weighted mean over classes 1 and up. The cross-entropy is the
     mean over voxels, each weighted as its true class.
@@ -182,7 +184,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient with respect to the first argument of `forward`."""
+        """Return the gradient with respect to the first argument of `forward`."""
         # d(Dice loss)/dp of class c is everywhere[c], plus inside[c] in the voxels of that class. The softmax
         # turns a gradient g into p * (g - sum of p * g); the cross-entropy adds weight * (p - truth).
         probability, index, voxel_weight, everywhere, inside = ctx.saved_tensors  # type: ignore[attr-defined]
@@ -196,7 +198,7 @@ class _DiceCrossEntropy(torch.autograd.Function):
 
 
 def _class_sums(probability: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each class, its probability summed over its own voxels, and the number of these.
+    """Return each class's probability summed over its own voxels, and the number of these.
 
     Args:
         probability: (batch, classes, voxels).
@@ -214,7 +216,7 @@ def _class_sums(probability: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mask_dice(predicted: MaskBatch, truth: MaskBatch) -> ItemValues:
-    """Dice of each image of a batch; 1 where neither mask holds a voxel.
+    """Return the Dice of each image of a batch; 1 where neither mask holds a voxel.
 
     Args:
         predicted: (batch, x, y, z) bool.
@@ -229,7 +231,7 @@ def mask_dice(predicted: MaskBatch, truth: MaskBatch) -> ItemValues:
 
 
 def foreground_dice(predicted: ClassBatch, truth: ClassBatch, classes: int) -> ItemValues:
-    """Dice of each image, averaged over the classes 1 and up that its prediction or truth holds.
+    """Return the Dice of each image, averaged over the classes 1 and up that its prediction or truth holds.
 
     Args:
         predicted: (batch, x, y, z) class indices, any integer type.
@@ -243,7 +245,7 @@ def foreground_dice(predicted: ClassBatch, truth: ClassBatch, classes: int) -> I
 
 
 def _mean_dice(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Mean Dice of one image from its confusion matrix."""
+    """Return the mean Dice of one image from its confusion matrix."""
     pairs = truth.flatten().long() * classes + predicted.flatten().long()
     confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     total = (confusion.sum(dim=0) + confusion.sum(dim=1))[1:].float()

@@ -50,23 +50,23 @@ class SegmentationObjective:
         classes: int = len(TissueClass),
         lesion: int | None = TissueClass.LESION,
     ) -> Self:
-        """The objective of a recipe's training settings."""
+        """Return the objective of a recipe's training settings."""
         return cls(
             classes, lesion, lesion_weight=config.lesion_weight, l2_warmup_steps=config.l2_warmup_steps
         )
 
     @property
     def metric_label(self) -> str:
-        """What the best checkpoint is best in."""
+        """Metric that chooses the best checkpoint."""
         return "mean Dice" if self.lesion is None else "lesion Dice"
 
     def to(self, device: torch.device) -> Self:
-        """The same objective with its class weights on a device."""
+        """Move the objective with its class weights to a device."""
         self._loss.to(device)
         return self
 
     def loss(self, output: Tensor, batch: Batch, step: int) -> Tensor:
-        """Mean loss of the items times the batch's weight.
+        """Return the mean loss of the items times the batch's weight.
 
         The warm-up's in the first `l2_warmup_steps` steps, then Dice plus cross-entropy.
         """
@@ -75,11 +75,11 @@ class SegmentationObjective:
         return batch.weight * self._loss(output, batch.target, batch.partial)
 
     def loss_phase(self, step: int) -> int:
-        """0 during the warm-up, 1 after it."""
+        """Return 0 during the warm-up, 1 after it."""
         return int(step >= self.l2_warmup_steps)
 
     def item_scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Loss (never the warm-up's) and Dice of each item."""
+        """Return the loss (never the warm-up's) and Dice of each item."""
         predicted = output.argmax(dim=1)
         if self.lesion is None:
             dice = foreground_dice(predicted, batch.target, self.classes)
@@ -88,7 +88,7 @@ class SegmentationObjective:
         return {"loss": self._loss.per_item(output, batch.target, batch.partial), "dice": dice}
 
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:
-        """Mean loss, and mean and median Dice of the items."""
+        """Return the mean loss, and mean and median Dice of the items."""
         loss, dice = scores["loss"], scores["dice"]
         return {
             "loss": loss.mean().item(),

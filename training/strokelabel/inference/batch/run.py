@@ -1,4 +1,4 @@
-"""Many scans, one task: each scan stands or falls by itself, and nothing that is done is lost."""
+"""Batch runner: an error in one scan does not affect the others, and finished results are kept."""
 
 from __future__ import annotations
 

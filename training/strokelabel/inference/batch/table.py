@@ -1,4 +1,4 @@
-"""The table of a batch: a row per scan, on the disk after every scan."""
+"""Table of a batch: a row per scan, saved after every scan."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ScanRow:
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
-        """Names of the columns: the scan, what is special to this kind of row, and how it went."""
+        """Return the names of the columns: the scan, the columns of this kind of row, and the outcome."""
         own = [field.name for field in fields(cls) if field.name not in ("source", *_LAST_COLUMNS)]
         return ("source", *own, *_LAST_COLUMNS)
 
@@ -57,7 +57,7 @@ def _text(column: str, value: object) -> str:
 
 
 class ScanTable:
-    """A CSV file in a folder of results, read and written anew after each scan.
+    """A CSV file in a folder of results, read and rewritten after each scan.
 
     Rows of earlier runs are kept; a scan that is done again replaces its row. Several processes may write to one
     table, as those of an array job do: each adds its row while the others wait.
@@ -96,7 +96,7 @@ class ScanTable:
             atomic_write_text(self.path, text.getvalue())
 
     def _locked(self) -> FileLock:
-        """A lock that other processes wait for; hidden, since it stays."""
+        """Return a lock for other processes; its file is hidden, since it stays."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return FileLock(self.path.with_name(f".{self.path.name}.lock"))

@@ -61,7 +61,7 @@ def estimate_scans(
 
 
 class _EstimateTask:
-    """Estimates the maps of each scan."""
+    """Batch task that estimates the maps of each scan."""
 
     def __init__(
         self,

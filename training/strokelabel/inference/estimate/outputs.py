@@ -24,11 +24,11 @@ DESCRIPTIONS: dict[str, str] = {
     "r2_star": "Effective transverse relaxation rate",
     "mt": "Magnetisation transfer saturation",
 }
-"""What each map holds."""
+"""Description of each map."""
 
 
 def map_file_name(stem: str, name: str) -> str:
-    """File name of an estimated map.
+    """Return the file name of an estimated map.
 
     Args:
         stem: name of the scan without .nii.gz.
@@ -72,7 +72,7 @@ def estimate_provenance(spec: ModelSpec, passes: int) -> dict[str, Any]:
 
 
 def _sidecar(estimate: Estimate, image: Image, name: str) -> dict[str, Any]:
-    """What is known about a map: BIDS's keys, and ours in lower case."""
+    """Return the sidecar of a map: BIDS's keys, and ours in lower case."""
     return {
         "Description": f"{DESCRIPTIONS[name]}, estimated from one scan by a network; for research only",
         "Units": MAP_UNITS[name],

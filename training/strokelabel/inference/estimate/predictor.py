@@ -19,7 +19,7 @@ from strokelabel.types import ChannelVolume
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The maps of one scan.
+    """Maps of one scan.
 
     Attributes:
         maps: (4, i, j, k) float32 on the scan's grid, in the order of `networks.estimator.ESTIMATED_MAPS`: PD (p.u.),
@@ -38,7 +38,7 @@ class Estimate:
 
 
 class QuantitativeEstimator(ScanModel):
-    """Estimates quantitative maps of T1-weighted (MPRAGE) scans of any orientation and spacing.
+    """Estimator of quantitative maps of T1-weighted (MPRAGE) scans of any orientation and spacing.
 
     Args:
         spec, network, device: see `ScanModel`; the network maps normalised scans to maps (1, 4, x, y, z).

@@ -40,7 +40,7 @@ def parcellate_scans(
     progress: OnProgress | None = None,
     problems: Sequence[SearchProblem] = (),
 ) -> Iterator[ParcellationRow]:
-    """Parcellate scans one by one, write their files and the table, and yield each row as it comes.
+    """Parcellate scans one by one, write their files and the table, and yield each row.
 
     Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """
@@ -48,7 +48,7 @@ def parcellate_scans(
 
 
 class _ParcellateTask:
-    """Finds the structures of each scan."""
+    """Batch task that segments the structures of each scan."""
 
     def __init__(self, parcellator: Parcellator, folder: Path, overwrite: bool) -> None:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())

@@ -1,4 +1,4 @@
-"""Writing a parcellation's files: structures, their names, their volumes, and where they came from."""
+"""Writing a parcellation's files: structures, their names, volumes and provenance."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def write_parcellation(found: Parcellation, image: Image, folder: Path, names: R
 
 
 def structure_table(structures: Sequence[Structure]) -> str:
-    """BIDS's table of a segmentation's values: tab-separated index, name and colour."""
+    """Return BIDS's table of a segmentation's values: tab-separated index, name and colour."""
     rows = [f"{structure.id}\t{structure.name}\t{structure.color}" for structure in structures]
     return "\n".join(["index\tname\tcolor", *rows]) + "\n"
 
 
 def volume_table(volumes_ml: dict[str, float]) -> str:
-    """One row of volumes in ml, a tab-separated column per structure."""
+    """Return one row of volumes in ml, a tab-separated column per structure."""
     return "\t".join(volumes_ml) + "\n" + "\t".join(f"{ml:.4f}" for ml in volumes_ml.values()) + "\n"
 
 
 def parcellation_provenance(spec: ModelSpec, options: PredictionOptions) -> dict[str, Any]:
-    """What decides a parcellation besides the scan: `outputs.provenance` without what concerns lesions."""
+    """Return everything besides the scan that determines a parcellation: `outputs.provenance` without lesions."""
     made_by = provenance(spec, options)
     made_by["options"] = {
         name: value for name, value in made_by["options"].items() if name not in _LESION_OPTIONS
@@ -63,7 +63,7 @@ def parcellation_provenance(spec: ModelSpec, options: PredictionOptions) -> dict
 
 
 def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
-    """What is known about a segmentation: BIDS's keys, and ours in lower case."""
+    """Return the sidecar of a segmentation: BIDS's keys, and ours in lower case."""
     return {
         "Manual": False,
         "Description": "Structures of the head, predicted; for research only",

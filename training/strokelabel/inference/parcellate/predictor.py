@@ -35,7 +35,7 @@ class Parcellation:
     """Structures of one scan.
 
     Attributes:
-        labels: (i, j, k) uint8, FreeSurfer's number of the likeliest structure; 0 is background.
+        labels: (i, j, k) uint8, FreeSurfer's number of the most likely structure; 0 is background.
         volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` first: sums of probabilities, not of voxels.
         spec: the model.
         options: how it was asked.
@@ -52,7 +52,7 @@ class Parcellation:
 
 
 class Parcellator(ScanModel):
-    """Finds the structures of a scan of any contrast, orientation and spacing.
+    """Parcellation of scans of any contrast, orientation and spacing.
 
     Attributes:
         structures: of the network's channels.
@@ -106,7 +106,9 @@ class Parcellator(ScanModel):
         return replace(found, seconds=time.perf_counter() - began)
 
     def _decide(self, channels: Iterator[Volume], image: Image) -> Parcellation:
-        """Labels and volumes from channels that come one at a time, so that they need not all be in memory."""
+        """Return the labels and volumes from channels that come one at a time, so that they need not all be
+        in memory.
+        """
         shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
         best, labels = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
         volumes = {TOTAL_INTRACRANIAL: 0.0}
@@ -136,7 +138,7 @@ def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Struc
     """Take every structure but its largest piece out of the running, in place; what is left sums to one again.
 
     Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
-    likeliest structure takes its place.
+    most likely structure takes its place.
 
     Args:
         probabilities: (structures, x, y, z), summing to one.

@@ -1,4 +1,4 @@
-"""From probabilities to a mask: threshold, what lies outside the brain, holes, and lesions too small to believe.
+"""Postprocessing of probabilities: threshold, lesions outside the brain, holes and small lesions.
 
 Modules here work on arrays alone and know neither networks nor files.
 """

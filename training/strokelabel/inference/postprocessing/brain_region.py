@@ -1,4 +1,4 @@
-"""The brain, lesions included, from the tissues that a network predicts, and its midsagittal plane."""
+"""Region of the brain, lesions included, from the tissues that a network predicts, and its midsagittal plane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SAMPLED_VOXELS = 3000
 _SMOOTHING_VOXELS = 1.0
 _MOST_EVALUATIONS = 120
 _FIRST_STEPS = ((0.0, 0.0, 0.0), (0.15, 0.0, 0.0), (0.0, 0.15, 0.0), (0.0, 0.0, 2.0))
-"""The first simplex: slopes towards y and z, and a shift in voxels."""
+"""First simplex: slopes towards y and z, and a shift in voxels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """The points x, in voxels, with `normal @ x == offset`.
+    """Points x, in voxels, with `normal @ x == offset`.
 
     Attributes:
         normal: unit vector (3,), near the first axis.
@@ -37,7 +37,7 @@ class Plane:
 
 
 def midsagittal_plane(head: Mask) -> Plane:
-    """The plane at which a mask is most symmetric.
+    """Return the plane at which a mask is most symmetric.
 
     Deterministic. Found from a start in the middle of the mask, across the first axis, up to some 30 degrees away.
 
@@ -64,7 +64,7 @@ def midsagittal_plane(head: Mask) -> Plane:
 
 
 def mirrored(mask: Mask, plane: Plane) -> Mask:
-    """A (x, y, z) mask reflected at a plane; what comes to lie outside the grid is lost."""
+    """Return a (x, y, z) mask reflected at a plane; voxels outside the grid are lost."""
     matrix = np.eye(3) - 2 * np.outer(plane.normal, plane.normal)
     shift = 2 * plane.offset * plane.normal
     return ndimage.affine_transform(mask.astype(np.float32), matrix, shift, order=1) > 0.5
@@ -85,7 +85,7 @@ _LEAST_ML = 100.0
 
 
 def brain_region(parenchyma: Volume, head: Volume, spacing_mm: float) -> Mask | None:
-    """The brain and what lesions took of it; rough, to some 3 mm.
+    """Return the brain with its lesions; accurate to some 3 mm.
 
     Args:
         parenchyma: (x, y, z), probability of gray or white matter, x to the right.
@@ -108,7 +108,7 @@ def brain_region(parenchyma: Volume, head: Volume, spacing_mm: float) -> Mask | 
 
 
 def _without_bridges(tissue: Mask, spacing_mm: float) -> Mask:
-    """The large pieces of a mask after an opening by a ball of `_BRIDGE_MM`."""
+    """Return the large pieces of a mask after an opening by a ball of `_BRIDGE_MM`."""
     if not tissue.any():
         return tissue
     box = box_around(tissue, margin_vox=1)
@@ -124,7 +124,7 @@ def _without_bridges(tissue: Mask, spacing_mm: float) -> Mask:
 
 
 def closed(mask: Mask, spacing_mm: float, radius_mm: float) -> Mask:
-    """A (x, y, z) mask closed by a ball, its holes filled.
+    """Return a (x, y, z) mask closed by a ball, its holes filled.
 
     Args:
         mask: not empty.

@@ -1,4 +1,4 @@
-"""From probabilities to a lesion mask: threshold, holes, and lesions too small to believe."""
+"""Lesion mask from probabilities: threshold, holes and small lesions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
 
     Args:
         lesion: (i, j, k) probability of lesion.
-        likeliest: (i, j, k), whether lesion is the likeliest class.
+        likeliest: (i, j, k), whether lesion is the most likely class.
         voxel_volume_ml: volume of a voxel.
         options: threshold, hole filling, smallest size.
     """
@@ -28,12 +28,12 @@ def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options
 
 
 def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions) -> Mask:
-    """Voxels whose lesion probability reaches the threshold, or whose likeliest class is lesion; see `lesion_mask`."""
+    """Return the voxels at or above the threshold, or those whose most likely class is lesion; see `lesion_mask`."""
     return likeliest if options.threshold is None else lesion >= options.threshold
 
 
 def drop_small_lesions(mask: Mask, min_size_ml: float, voxel_volume_ml: float) -> Mask:
-    """A copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
+    """Return a copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
     labels, count = label_lesions(mask)
     sizes_ml = np.bincount(labels.ravel(), minlength=count + 1) * voxel_volume_ml
     kept = sizes_ml >= min_size_ml * (1 - 1e-9)

@@ -22,7 +22,7 @@ _FAINT = 0.02
 
 
 def outside_brain(mask: Mask, brain: Mask, voxel_volume_ml: float) -> Mask:
-    """The lesions (26-connected) of a mask that lie outside the brain.
+    """Return the lesions (26-connected) of a mask that lie outside the brain.
 
     Args:
         mask: (i, j, k), lesions.
@@ -47,7 +47,7 @@ def outside_brain(mask: Mask, brain: Mask, voxel_volume_ml: float) -> Mask:
 
 
 def faint_surroundings(probability: Volume, dropped: Mask, mask: Mask, brain: Mask, voxel_ml: float) -> Mask:
-    """Dropped lesions and the faint probability around them, unless that leads to a lesion that is kept.
+    """Return the dropped lesions and the faint probability around them, unless that leads to a lesion that is kept.
 
     Args:
         probability: (i, j, k) of lesion.
@@ -73,7 +73,7 @@ def faint_surroundings(probability: Volume, dropped: Mask, mask: Mask, brain: Ma
 
 
 def _box_of(mask: Mask) -> tuple[slice, slice, slice] | None:
-    """The bounding box of a mask, found faster than by counting; None where it is empty."""
+    """Return the bounding box of a mask, found faster than by counting; None where it is empty."""
     columns = mask.any(axis=2)
     if not columns.any():
         return None

@@ -1,4 +1,4 @@
-"""How lesion and the rest look in a neighbourhood: histograms, and what they say about a voxel."""
+"""Appearance of lesion and the rest in a neighbourhood: histograms, and likelihoods of a voxel."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Appearance:
         self._within = within
 
     def histogram(self, weights: Volume) -> np.ndarray:
-        """Share of each intensity bin among voxels counted with weights (x, y, z); it sums to one."""
+        """Return the fraction of each intensity bin among voxels counted with weights (x, y, z); it sums to one."""
         counted = np.bincount(self._bins.ravel(), (weights * self._within).ravel(), minlength=_BINS)
         smooth = ndimage.gaussian_filter1d(counted, _SMOOTHING_BINS)
         return smooth / max(float(smooth.sum()), 1e-9)
 
     def evidence(self, lesion: np.ndarray, rest: np.ndarray) -> Volume:
-        """Log-likelihood ratio (x, y, z) of lesion over the rest, by their histograms."""
+        """Return the log-likelihood ratio (x, y, z) of lesion over the rest, by their histograms."""
         least = _LEAST_SHARE / _BINS
         ratio = np.log((lesion + least) / (rest + least))
         return np.clip(ratio, -_MOST_EVIDENCE, _MOST_EVIDENCE).astype(np.float32)[self._bins]

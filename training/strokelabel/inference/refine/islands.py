@@ -88,7 +88,9 @@ def add_region(
 
 
 def _probable(probability: Volume, near: Mask, seed: Voxel, most: int, threshold: float) -> Mask | None:
-    """The probable voxels joined to the seed, at the lowest threshold that keeps them few; None if it is not one."""
+    """Return the probable voxels joined to the seed, at the lowest threshold that keeps them few; None if it is not
+    one.
+    """
     for least in np.linspace(threshold, max(threshold, 0.9), _THRESHOLD_STEPS):
         probable = near & (probability >= least)
         if not probable[seed]:
@@ -100,7 +102,7 @@ def _probable(probability: Volume, near: Mask, seed: Voxel, most: int, threshold
 
 
 def _alike(intensity: Volume, near: Mask, distance: Volume, seed: Voxel, most: int) -> Mask:
-    """The voxels like the seed's surroundings and joined to it, at the loosest tolerance that keeps them few."""
+    """Return the voxels like the seed's surroundings and joined to it, at the loosest tolerance that keeps them few."""
     patch = intensity[distance <= max(_PATCH_MM, float(distance[distance > 0].min(initial=np.inf)))]
     low, high = np.percentile(intensity[near], (0.5, 99.5))
     deviation = max(float(np.hypot(patch.std(), _LEAST_DEVIATION * (high - low))), 1e-12)
@@ -116,7 +118,7 @@ def _alike(intensity: Volume, near: Mask, distance: Volume, seed: Voxel, most: i
 
 
 def _fills(region: Mask, near: Mask) -> bool:
-    """Whether a region is stopped by the reach of the click and not by an edge of its own."""
+    """Return whether a region is stopped by the reach of the click and not by an edge of its own."""
     return bool(region.sum() > 0.5 * near.sum())
 
 

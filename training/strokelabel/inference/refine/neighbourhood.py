@@ -1,4 +1,4 @@
-"""The part of a scan around a prompt, coarse enough to be computed in at once."""
+"""Part of a scan around a prompt, coarse enough for fast computation."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Neighbourhood:
     distance_mm: Volume
 
     def coarse(self, array: np.ndarray) -> Volume:
-        """Means (x, y, z) of an array (i, j, k) of the whole scan, float32."""
+        """Return the means (x, y, z) of an array (i, j, k) of the whole scan, float32."""
         return block_means(self.box.crop(array).astype(np.float32), self.factors)
 
     def fine(self, coarse: Volume) -> Volume:
-        """Values on the box's own voxels, interpolated linearly from coarse ones (x, y, z)."""
+        """Return the values on the box's own voxels, interpolated linearly from coarse ones (x, y, z)."""
         for axis, (factor, size) in enumerate(zip(self.factors, self.box.shape, strict=True)):
             if factor > 1:
                 coarse = _interpolate(coarse, axis, (np.arange(size) + 0.5) / factor - 0.5)
@@ -50,7 +50,7 @@ class Neighbourhood:
 def neighbourhood(
     seeds: np.ndarray, shape: Triple, spacing: tuple[float, float, float], reach_mm: float, max_voxels: int
 ) -> Neighbourhood:
-    """The neighbourhood of some seeds.
+    """Return the neighbourhood of some seeds.
 
     Args:
         seeds: (n, 3) voxel indices.
@@ -71,7 +71,7 @@ def neighbourhood(
 def box_about(
     seeds: np.ndarray, shape: Triple, spacing: tuple[float, float, float], reach_mm: float
 ) -> CropBox:
-    """The box that reaches `reach_mm` from the seeds (n, 3), as far as the scan goes."""
+    """Return the box that reaches `reach_mm` from the seeds (n, 3), within the scan."""
     margin = [ceil(reach_mm / step) for step in spacing]
     start = [max(0, int(low) - m) for low, m in zip(seeds.min(axis=0), margin, strict=True)]
     stop = [min(n, int(high) + 1 + m) for n, high, m in zip(shape, seeds.max(axis=0), margin, strict=True)]
@@ -79,7 +79,7 @@ def box_about(
 
 
 def coarsening(shape: Triple, spacing: tuple[float, float, float], max_voxels: int) -> Triple:
-    """Voxels to average along each axis so that few enough are left, as close to cubes as can be."""
+    """Return the voxels to average along each axis so that few enough are left, as close to cubes as can be."""
     size = min(spacing)
     while True:
         i, j, k = (min(n, max(1, round(size / step))) for n, step in zip(shape, spacing, strict=True))
@@ -89,7 +89,7 @@ def coarsening(shape: Triple, spacing: tuple[float, float, float], max_voxels: i
 
 
 def block_means(volume: Volume, factors: Triple) -> Volume:
-    """Means over blocks of `factors` voxels; the last block along an axis repeats the edge."""
+    """Return the means over blocks of `factors` voxels; the last block along an axis repeats the edge."""
     if factors == (1, 1, 1):
         return volume
     pads = [(0, -size % factor) for size, factor in zip(volume.shape, factors, strict=True)]
@@ -99,7 +99,7 @@ def block_means(volume: Volume, factors: Triple) -> Volume:
 
 
 def _interpolate(volume: Volume, axis: int, places: np.ndarray) -> Volume:
-    """Linear interpolation along one axis at fractional indices; beyond the ends the edge repeats."""
+    """Interpolate linearly along one axis at fractional indices; beyond the ends the edge repeats."""
     last = volume.shape[axis] - 1
     places = np.clip(places, 0, last)
     below = np.floor(places).astype(np.intp)

@@ -1,4 +1,4 @@
-"""How far and how freely prompts change a mask."""
+"""Options of the changes that prompts make to a mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an annotator points at, on the grid of the scan."""
+"""Prompts of an annotator, on the grid of the scan."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ class Scribbles:
 
 @dataclass(frozen=True)
 class RemoveIsland:
-    """The lesion (26-connected) at a voxel (i, j, k), or the nearest one close by, is none."""
+    """Prompt that the lesion (26-connected) at a voxel (i, j, k), or the nearest one close by, is not lesion."""
 
     voxel: Voxel
 
 
 @dataclass(frozen=True)
 class AddRegion:
-    """The region around a voxel (i, j, k) is lesion: where it is probable, or as bright or dark as the voxel."""
+    """Prompt that the region around a voxel (i, j, k) is lesion: where it is probable, or as bright or dark as the
+    voxel.
+    """
 
     voxel: Voxel
 
@@ -64,7 +66,7 @@ class Prompts:
 
 
 def painted_labels(prompts: Prompts, shape: Voxel) -> LabelVolume:
-    """What the annotator painted so far, to be passed as `kept` in the next round.
+    """Return the annotator's strokes so far, to be passed as `kept` in the next round.
 
     Args:
         prompts: their clicks and scribbles count; "remove" and "add" paint nothing.

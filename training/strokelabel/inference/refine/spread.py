@@ -1,4 +1,4 @@
-"""What one click or stroke changes around it.
+"""Change of the mask around one click or stroke.
 
 The voxels that look like the prompt, lie near it, and are joined to it take its label. How they look is learnt from
 the mask and the prompt as histograms, in turns with the labels themselves (as GrabCut does: Rother et al. 2004,
@@ -63,7 +63,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Influence:
-    """How far a prompt is meant to reach, in mm: clicks deep inside a wrong region mean a large one.
+    """Reach of a prompt, in mm: large for clicks deep inside a wrong region.
 
     Attributes:
         core: within it the prompt is believed whatever the intensities.
@@ -125,7 +125,9 @@ def spread_label(
 
 
 def _fixed(place: Neighbourhood, painted: LabelVolume, lesion: bool) -> Volume:
-    """Probability (x, y, z) of lesion where it is given, by the prompt or by earlier paint; NaN elsewhere."""
+    """Return the probability (x, y, z) of lesion where it is given, by the prompt or by earlier paint; NaN
+    elsewhere.
+    """
     fixed = np.full(place.seeds.shape, np.nan, np.float32)
     for value, given in ((LESION, 1.0), (NOT_LESION, 0.0)):
         here = painted == value
@@ -136,7 +138,7 @@ def _fixed(place: Neighbourhood, painted: LabelVolume, lesion: bool) -> Volume:
 
 
 def _lesion_probability(scene: Scene, place: Neighbourhood, lesion: bool, options: RefineOptions) -> Volume:
-    """Probability of lesion (x, y, z) once the prompt is believed."""
+    """Return the probability of lesion (x, y, z) after the prompt."""
     sign, intensity, labels = (1.0 if lesion else -1.0), scene.intensity, scene.labels
     wrong = labels < 0.5 if lesion else labels > 0.5
     influence = Influence.of(wrong, place, lesion)
@@ -178,7 +180,7 @@ def _belief(scene: Scene, place: Neighbourhood, weight: Volume, sign: float) -> 
 
 
 def _patch(place: Neighbourhood, wrong: Mask) -> Volume:
-    """How much each voxel (x, y, z) shows what the prompt means: close to the seeds and, if any are, contradicted."""
+    """Return the similarity of each voxel (x, y, z) to the prompt: close to the seeds and, if any are, contradicted."""
     close = place.distance_mm <= max(_PATCH_MM, float(place.spacing.min()))
     contradicted = close & wrong
     chosen = contradicted if contradicted.any() else close
@@ -186,7 +188,7 @@ def _patch(place: Neighbourhood, wrong: Mask) -> Volume:
 
 
 def _similar(intensity: Volume, patch: Volume, spread: float) -> Volume:
-    """How much each voxel looks like the patch, 0 to 1."""
+    """Return the similarity of each voxel to the patch, 0 to 1."""
     mean = float(np.average(intensity, weights=patch))
     variance = float(np.average((intensity - mean) ** 2, weights=patch))
     deviation = _SIMILAR_DEVIATIONS * np.hypot(np.sqrt(variance), _LEAST_DEVIATION * spread)
@@ -194,13 +196,13 @@ def _similar(intensity: Volume, patch: Volume, spread: float) -> Volume:
 
 
 def _edge(intensity: Volume, smooth: Volume, spread: float) -> float:
-    """The difference between neighbours that is an edge and not noise."""
+    """Return the difference between neighbours that is an edge and not noise."""
     noise = 0.9 * float(np.median(np.abs(intensity - smooth)))
     return float(_EDGE_NOISES * np.hypot(noise, 0.01 * spread))
 
 
 def _evidence(appearance: Appearance, current: Volume, shown: np.ndarray, lesion: bool) -> Volume:
-    """Log-likelihood ratio (x, y, z) of lesion, by the current labels and what the patch shows."""
+    """Return the log-likelihood ratio (x, y, z) of lesion, by the current labels and the patch."""
     inside, outside = appearance.histogram(current), appearance.histogram(1 - current)
     if lesion:
         inside = (1 - _PATCH_SHARE) * inside + _PATCH_SHARE * shown
@@ -210,7 +212,7 @@ def _evidence(appearance: Appearance, current: Volume, shown: np.ndarray, lesion
 
 
 def _within_reach(place: Neighbourhood, reach_mm: float, shape: tuple[int, ...]) -> Mask:
-    """Which voxels (i, j, k) of the box are near enough to change."""
+    """Return the voxels (i, j, k) of the box that are near enough to change."""
     near = place.distance_mm <= reach_mm
     for axis, (factor, size) in enumerate(zip(place.factors, shape, strict=True)):
         near = near.repeat(factor, axis=axis).take(np.arange(size), axis=axis)
@@ -218,7 +220,7 @@ def _within_reach(place: Neighbourhood, reach_mm: float, shape: tuple[int, ...])
 
 
 def _joined(region: Mask, seeded: Mask) -> Mask:
-    """The parts of a region (26-connected) that hold a seed."""
+    """Return the parts of a region (26-connected) that contain a seed."""
     labels, count = label_lesions(region)
     kept = np.zeros(count + 1, dtype=bool)
     kept[labels[seeded]] = True

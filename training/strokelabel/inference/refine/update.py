@@ -79,7 +79,7 @@ def _impose(painted: LabelVolume, mask: Mask) -> None:
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, int, int]) -> Mask:
-    """A copy of a mask as booleans.
+    """Return a copy of a mask as booleans.
 
     Raises:
         DimensionError: on another grid.
@@ -132,7 +132,7 @@ def _act(
 
 
 def _strokes(labels: LabelVolume) -> Iterator[tuple[np.ndarray, bool]]:
-    """Voxels (n, 3) of each stroke, and whether it says lesion."""
+    """Yield the voxels (n, 3) of each stroke, and whether it means lesion."""
     for value in (LESION, NOT_LESION):
         voxels = np.argwhere(labels == value)
         if len(voxels) == 0:

@@ -20,7 +20,7 @@ _MOST_STEPS = 60
 
 
 class RandomWalker:
-    """The graph of one neighbourhood.
+    """Graph of one neighbourhood.
 
     Args:
         intensity: (x, y, z) float32.
@@ -43,7 +43,7 @@ class RandomWalker:
             self._degree[_but_first(axis)] += weight
 
     def solve(self, prior: Volume) -> Volume:
-        """Probabilities (x, y, z) for a prior (x, y, z)."""
+        """Return the probabilities (x, y, z) for a prior (x, y, z)."""
         x = np.where(self._free, prior, self._fixed)
         residual = (self._prior_weight * prior - self._apply(x)) * self._free
         step = residual / self._degree
@@ -62,7 +62,7 @@ class RandomWalker:
         return x
 
     def _apply(self, x: Volume) -> Volume:
-        """The Laplacian plus c, times x."""
+        """Return the Laplacian plus c, times x."""
         result = self._degree * x
         for axis, weight in enumerate(self._weights):
             result[_but_last(axis)] -= weight * x[_but_first(axis)]
@@ -71,7 +71,7 @@ class RandomWalker:
 
 
 def _weights(intensity: Volume, axis: int, edge: float) -> Volume:
-    """Weights between neighbours along an axis, one fewer than voxels."""
+    """Return the weights between neighbours along an axis, one fewer than voxels."""
     difference = np.minimum(np.abs(np.diff(intensity, axis=axis)) / edge, _BEYOND_EDGE)
     return (np.exp(-0.5 * difference**2) + _LEAST_WEIGHT).astype(np.float32)
 

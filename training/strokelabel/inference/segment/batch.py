@@ -65,7 +65,7 @@ def predict_scans(
 
 
 class _SegmentTask:
-    """Finds the lesion of each scan."""
+    """Batch task that segments the lesion of each scan."""
 
     def __init__(self, predictor: Predictor, folder: Path, choice: OutputChoice, overwrite: bool) -> None:
         self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())

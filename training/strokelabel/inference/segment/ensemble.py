@@ -46,7 +46,7 @@ class OtherSequence:
 
 @dataclass(frozen=True, eq=False)
 class EnsemblePrediction:
-    """What several sequences say together, on the grid of the first.
+    """Prediction from several sequences, on the grid of the first.
 
     Attributes:
         found: prediction, scores and maps; without `views` the passes are the sequences themselves.
@@ -70,7 +70,7 @@ def predict_ensemble(
     Args:
         predictor: the model.
         image: the scan on whose grid the answer lies.
-        others: further sequences; one that cannot be read or lies elsewhere is left out with a note.
+        others: further sequences; one that cannot be read or lies at another position is left out with a note.
         options: as for each sequence by itself; a CT window applies to all of them.
         views: show every sequence in several views, for maps of uncertainty that do not only say where the
             sequences differ.
@@ -106,7 +106,7 @@ def predict_ensemble(
 def _passes(
     predictor: Predictor, scan: ShownScan, options: PredictionOptions, views: bool
 ) -> Iterator[Tensor]:
-    """Logits (classes, x, y, z) of each pass over one sequence."""
+    """Yield the logits (classes, x, y, z) of each pass over one sequence."""
     if views:
         yield from passes_of(predictor, scan, "views")[0]
     else:
@@ -139,7 +139,7 @@ def _add(
 
 
 def _resampled(logits: Tensor, shown: ShownScan, scan: ShownScan) -> tuple[Tensor, Tensor]:
-    """Logits on the grid of another scan's box, and there how much of each voxel they cover (x, y, z)."""
+    """Return the logits on the grid of another scan's box, and the fraction of each voxel that they cover (x, y, z)."""
     source, target = (one.box.grid(one.canonical.target) for one in (shown, scan))
     voxel_of = torch.from_numpy(np.linalg.inv(source.affine) @ target.affine).float()
     move = AffineTransform(
@@ -169,4 +169,4 @@ def _check_overlap(logits: Tensor, weight: Tensor, brain: Tensor, knows_brain: b
     here, there = brain & covered, (logits.argmax(dim=0) > 0) & covered
     smaller = min(int(here.sum()), int(there.sum()))
     if knows_brain and brain.any() and (here & there).sum() <= _LEAST_SHARED * smaller:
-        raise ImageError("its brain lies elsewhere than the scan's; register it to the scan first")
+        raise ImageError("its brain is at another position than the scan's; register it to the scan first")

@@ -1,4 +1,4 @@
-"""Writing a prediction's files: mask, maps, and a sidecar that says where they came from."""
+"""Writing a prediction's files: mask, maps, and a sidecar with their provenance."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospi
 
 @dataclass(frozen=True)
 class OutputChoice:
-    """Which maps to write beside the mask.
+    """Maps to write beside the mask.
 
     Attributes:
         probabilities: the lesion's probability, 3-D; with `tissues`, those of all classes too, 4-D.
-        tissues: the likeliest class of each voxel, with a table of the classes.
+        tissues: the most likely class of each voxel, with a table of the classes.
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
     """
 
@@ -38,7 +38,7 @@ class OutputChoice:
     dicom_seg: bool = False
 
     def names(self, names: ResultNames) -> list[str]:
-        """The image files made of one scan; a scan is done when all of them are there."""
+        """Return the image files of one scan; a scan is done when all of them exist."""
         chosen = [names.dicom_seg] if self.dicom_seg else []
         chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
         chosen += [names.tissues] if self.tissues else []
@@ -64,7 +64,7 @@ def write_outputs(
 
     Raises:
         OutputError: a file cannot be written; of a DICOM SEG, the message says that the mask was.
-        UnreadableImageError: a DICOM SEG is asked for, and the scan is no DICOM series.
+        UnreadableImageError: a DICOM SEG is requested, and the scan is no DICOM series.
     """
     scan = Path(image.source)
     if choice.dicom_seg and not scan.is_dir() and not is_dicom_file(scan):
@@ -96,7 +96,7 @@ def write_outputs(
 
 
 def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
-    """What is known about a mask: BIDS's keys, and ours in lower case.
+    """Return the sidecar of a mask: BIDS's keys, and ours in lower case.
 
     Args:
         prediction: whose mask it is.
@@ -121,7 +121,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
 
 
 def class_table(class_names: tuple[str, ...]) -> str:
-    """BIDS's table of a segmentation's values: tab-separated index, name, mapping and colour."""
+    """Return BIDS's table of a segmentation's values: tab-separated index, name, mapping and colour."""
     lines = ["index\tname\tmapping\tcolor"]
     for index, name in enumerate(class_names):
         color = "#{:02x}{:02x}{:02x}".format(*CLASS_COLORS.get(name, (0, 0, 0)))

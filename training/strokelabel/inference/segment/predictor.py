@@ -1,4 +1,4 @@
-"""The predictor: one object behind the command line, the server and every evaluation."""
+"""Predictor of the command line, the server and every evaluation."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Predictor(ScanModel):
     def scores(
         self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
     ) -> Scores:
-        """What the network says about each voxel of a scan, from which `decide` makes a prediction.
+        """Return the scores of each voxel of a scan, from which `decide` makes a prediction.
 
         Args and errors as `predict`.
         """
@@ -109,7 +109,7 @@ class Predictor(ScanModel):
     def on_scan(
         self, probabilities: ChannelVolume, scan: ShownScan, image: Image, options: PredictionOptions
     ) -> Scores:
-        """Probabilities (classes, x, y, z) in the shown box as scores on the scan's own grid."""
+        """Return the probabilities (classes, x, y, z) in the shown box as scores on the scan's own grid."""
         channels = on_source_grid(probabilities, scan.box, scan.canonical)
         keep = len(self.spec.class_names) if options.keep_probabilities else 0
         notes = (*image.notes, *ct_notes(image, options), *scan.engine.notes)

@@ -1,4 +1,4 @@
-"""What a network says about each voxel of a scan, and the prediction that options make of it."""
+"""Scores of each voxel of a scan, and the prediction that options make of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Prediction:
     Attributes:
         lesion_mask: (i, j, k) uint8, 1 inside the lesion.
         lesion_probability: (i, j, k) float32, zero where a lesion outside the brain was dropped.
-        labels: (i, j, k) uint8, the likeliest class of each voxel; 5 exactly where the mask is 1.
+        labels: (i, j, k) uint8, the most likely class of each voxel; 5 exactly where the mask is 1.
         probabilities: (classes, i, j, k) float32, summing to one, as the network gave them; None unless options keep
             them.
         voxel_volume_ml: volume of a voxel of that grid.
@@ -72,8 +72,8 @@ class Scores:
 
     Attributes:
         lesion_probability: (i, j, k) float32.
-        lesion_is_likeliest: (i, j, k), whether lesion is the likeliest class.
-        other_labels: (i, j, k), the likeliest class but for the lesion.
+        lesion_is_likeliest: (i, j, k), whether lesion is the most likely class.
+        other_labels: (i, j, k), the most likely class but for the lesion.
         probabilities: (classes, i, j, k) float32; None unless they were kept.
         notes: about the scan.
         brain: (i, j, k), see `postprocessing.brain_region`; None where it is not known.
@@ -95,7 +95,7 @@ def gather_scores(
     notes: tuple[str, ...] = (),
     brain: Mask | None = None,
 ) -> Scores:
-    """Scores from the probabilities of the classes, which come one at a time: not all need be in memory.
+    """Return the scores from the probabilities of the classes, which come one at a time: not all need be in memory.
 
     Args:
         channels: (i, j, k) probability of each class, in order.
@@ -121,7 +121,7 @@ def gather_scores(
 
 
 def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: PredictionOptions) -> Prediction:
-    """Mask and labels of a scan.
+    """Return the mask and labels of a scan.
 
     Args:
         scores: of the scan.
@@ -148,7 +148,7 @@ def decide(scores: Scores, voxel_volume_ml: float, spec: ModelSpec, options: Pre
 
 
 def _within_brain(scores: Scores, voxel_ml: float, options: PredictionOptions) -> tuple[Scores, float]:
-    """Scores in which lesions outside the brain are background, and how much that was, ml."""
+    """Return the scores in which lesions outside the brain are background, and their volume, ml."""
     if scores.brain is None or options.keep_outside_brain:
         return scores, 0.0
     probability, brain = scores.lesion_probability, scores.brain

@@ -1,4 +1,4 @@
-"""Where a network is unsure: how much its answers differ between several passes over one scan; see `passes`."""
+"""Uncertainty of a network: the disagreement between several passes over one scan; see `passes`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Uncertainty:
 
     @property
     def mutual_information(self) -> Volume:
-        """What the passes disagree about, (i, j, k), nats."""
+        """Disagreement of the passes, (i, j, k), nats."""
         return self.maps.mutual_information
 
     @property
@@ -72,11 +72,11 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class ScanUncertainty:
-    """How unsure a network is about a whole scan, in nats; what active learning ranks scans by.
+    """Uncertainty of a network about a whole scan, in nats; active learning ranks scans by it.
 
     Attributes:
         lesion: mean mutual information where lesion is possible, at least 1 ml of the brain: a scan in which
-            nothing is possible is judged by its likeliest millilitre, so that no scan is without a number.
+            nothing is possible is judged by its most likely millilitre, so that no scan is without a number.
         brain: mean mutual information over everything that is not background; 0 when no brain was recognised.
         possible_ml: volume in which lesion is possible.
     """
@@ -130,7 +130,7 @@ def estimate_uncertainty(
 
 
 def scan_uncertainty(uncertainty: Uncertainty) -> ScanUncertainty:
-    """What the maps of a scan come to in one number each."""
+    """Summarise the maps of a scan in one number each."""
     prediction, information = uncertainty.prediction, uncertainty.mutual_information
     lesion, brain = prediction.lesion_probability, prediction.labels > 0
     possible = (lesion >= _LESION_POSSIBLE) | (uncertainty.lesion_variance >= _LESION_POSSIBLE**2)
@@ -147,7 +147,7 @@ def scan_uncertainty(uncertainty: Uncertainty) -> ScanUncertainty:
 
 
 def dropout_layers(network: nn.Module) -> list[nn.Module]:
-    """The layers of a network that drop features.
+    """Return the layers of a network that drop features.
 
     Raises:
         OptionError: there are none, so that all passes would be the same.
@@ -162,7 +162,7 @@ def dropout_layers(network: nn.Module) -> list[nn.Module]:
 
 
 def passes_of(predictor: Predictor, scan: ShownScan, method: Method) -> tuple[Iterator[Tensor], str, int]:
-    """Logits (classes, x, y, z) of each pass over a scan, what the passes differ in, and how many they are.
+    """Return the logits (classes, x, y, z) of each pass over a scan, the differences of the passes, and their number.
 
     Raises:
         OptionError: "dropout" and a network without.

@@ -70,7 +70,7 @@ def _check_frames(dataset: Dataset, file: DicomFile) -> None:
 
 
 def _is_whole_rle(frame: bytes, dataset: Dataset, file: DicomFile) -> bool:
-    """Whether each segment of a run-length encoded frame (PS3.5, annex G) holds a byte of every pixel."""
+    """Return whether each segment of a run-length encoded frame (PS3.5, annex G) holds a byte of every pixel."""
     columns, rows, _ = file.size
     offsets = np.frombuffer(frame[:64], "<u4")
     count = int(offsets[0])
@@ -82,7 +82,7 @@ def _is_whole_rle(frame: bytes, dataset: Dataset, file: DicomFile) -> bool:
 
 
 def _rle_length(segment: bytes) -> int:
-    """Bytes that a PackBits segment unpacks to."""
+    """Return the bytes that a PackBits segment unpacks to."""
     place, length = 0, 0
     while place < len(segment) - 1:
         control = segment[place]

@@ -1,4 +1,4 @@
-"""Where each slice of a DICOM file lies and how its values are scaled, by its own tags and no others."""
+"""Position of each slice of a DICOM file and scaling of its values, by its own tags and no others."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def slices_of(file: DicomFile) -> list[Slice]:
 
 
 class _Frame:
-    """The data sets that may describe one frame."""
+    """Data sets that may describe one frame."""
 
     def __init__(self, file: DicomFile, number: int, own: Dataset, shared: Dataset) -> None:
         self._file = file
@@ -108,7 +108,7 @@ class _Frame:
         )
 
     def _holders(self, keyword: str) -> list[Dataset]:
-        """The data sets that may hold an element, the nearest first; one place is not that of several frames."""
+        """Return the data sets that may hold an element, the nearest first; one place is not that of several frames."""
         items = [groups.get(_GROUPS[keyword]) for groups in self._groups]
         found = [item[0] for item in items if item]
         if keyword == "ImagePositionPatient" and self._file.size[2] > 1:
@@ -153,7 +153,7 @@ class _Frame:
         return values[::-1]  # DICOM: between rows first
 
     def _optional_mm(self, keyword: str) -> float | None:
-        """A distance that only serves for notes, so that nonsense in it is no reason to refuse."""
+        """Return a distance that only serves for notes, so that an invalid one is no reason to refuse."""
         try:
             values = self._find(keyword, 1)
         except HeaderError:

@@ -1,4 +1,4 @@
-"""The header of a DICOM file, and its numbers: as the file says them, or refused by the name of the tag."""
+"""Header of a DICOM file, and its numbers: as they are in the file, or refused by the name of the tag."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class DicomFile:
 
     @property
     def is_colour(self) -> bool:
-        """Whether its pixels are colours or indices of colours."""
+        """True if its pixels are colours or indices of colours."""
         return text(self.header, "PhotometricInterpretation").startswith(_COLOURS)
 
     @property
     def is_aside(self) -> bool:
-        """Whether it is a picture that archives put beside scans: colour, a screenshot or a localizer."""
+        """True if it is a picture that archives put beside scans: colour, a screenshot or a localizer."""
         capture = text(self.header, "SOPClassUID").startswith(_SECONDARY_CAPTURE)
         return self.is_colour or capture or "LOCALIZER" in text(self.header, "ImageType").upper()
 
@@ -88,7 +88,7 @@ def read_header(path: Path) -> Dataset:
 
 
 def announces_an_image(path: Path) -> bool:
-    """Whether a DICOM file's class is one of images; one too corrupt to tell may be an image."""
+    """Return whether a DICOM file's class is one of images; one too corrupt to tell may be an image."""
     try:
         with silent_pydicom():
             tags = ["SOPClassUID", "Modality", "Rows"]
@@ -99,7 +99,7 @@ def announces_an_image(path: Path) -> bool:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """An element as text without blanks; empty where it is missing."""
+    """Return an element as text without blanks; empty where it is missing."""
     try:
         value = dataset.get(keyword)
     except Exception:  # a value that pydicom cannot convert
@@ -108,7 +108,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def has_value(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there and not empty."""
+    """Return whether an element is there and not empty."""
     element = dataset.get_item(Tag(keyword))
     value = None if element is None else element.value
     if isinstance(value, bytes) and _vr(element) not in _BINARY_NUMBERS:
@@ -154,7 +154,7 @@ def parse_numbers(text: str) -> np.ndarray | None:
 
 
 def tag_name(keyword: str) -> str:
-    """A tag as PixelSpacing (0028,0030)."""
+    """Return a tag as PixelSpacing (0028,0030)."""
     tag = Tag(keyword)
     return f"{keyword} ({tag.group:04x},{tag.element:04x})"
 
@@ -186,7 +186,7 @@ def refusing_corruption(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> tuple[Dataset, bool]:
-    """The elements before the pixels, and whether the file goes on after them."""
+    """Read the elements before the pixels; return them, and whether the file continues after them."""
     with refusing_corruption(path), path.open("rb") as file:
         header = dcmread(file, stop_before_pixels=True, force=True)
         deflated = (
@@ -210,7 +210,7 @@ def _image_file(header: Dataset, path: Path, modality: str) -> DicomFile:
 
 
 def _is_image(header: Dataset, path: Path) -> bool:
-    """Whether a header is an image's, by its class or its rows; raises when it says nothing at all."""
+    """Return whether a header is an image's, by its class or its rows; raise an error if it has neither."""
     meta = getattr(header, "file_meta", Dataset())
     classes = [text(header, "SOPClassUID"), text(meta, "MediaStorageSOPClassUID")]
     names = [str(UID(uid).name) for uid in classes if uid]
@@ -238,7 +238,7 @@ def _count(header: Dataset, keyword: str, path: Path) -> int:
 
 
 def as_written(dataset: Dataset, keyword: str) -> str:
-    """Numbers as text with backslashes between them, without what pydicom makes of them."""
+    """Return the numbers as text with backslashes between them, unchanged by pydicom."""
     element = dataset.get_item(Tag(keyword))
     if (
         isinstance(element, RawDataElement)
@@ -255,7 +255,7 @@ def as_written(dataset: Dataset, keyword: str) -> str:
 
 
 def _vr(element: DataElement | RawDataElement) -> str:
-    """An element's type; implicit files leave it to the dictionary."""
+    """Return an element's type; implicit files leave it to the dictionary."""
     try:
         return str(element.VR or dictionary_VR(element.tag))
     except KeyError:

@@ -1,4 +1,4 @@
-"""The tags that say how the pixels of a DICOM file are stored, and refusals of files where they do not fit."""
+"""Tags of the storage of the pixels of a DICOM file, and refusals of files where they do not fit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pixel_number(dataset: Dataset, keyword: str, file: DicomFile) -> int:
 
 
 def missing(file: DicomFile, keyword: str) -> HeaderError:
-    """The refusal of a file without a tag that its pixels need."""
+    """Make the refusal of a file without a tag that its pixels need."""
     return HeaderError(
         f"expected {tag_name(keyword)}, without which the pixels have no meaning, found none; "
         f"{EXPORT_AGAIN}.",
@@ -38,7 +38,7 @@ def missing(file: DicomFile, keyword: str) -> HeaderError:
 
 
 def truncated(file: DicomFile, found: str) -> UnreadableImageError:
-    """The refusal of a file whose pixels are fewer or more than announced."""
+    """Make the refusal of a file whose pixels are fewer or more than announced."""
     return UnreadableImageError(
         f"expected all pixels that its header announces, found {found}; the file is truncated or its "
         f"header is wrong: {EXPORT_AGAIN}.",

@@ -1,4 +1,4 @@
-"""The values of a DICOM file: stored numbers as they are, scaled by each frame's own slope and intercept."""
+"""Values of a DICOM file: stored numbers as they are, scaled by each frame's own slope and intercept."""
 
 from __future__ import annotations
 
@@ -119,12 +119,12 @@ def _inversion_notes(file: DicomFile) -> tuple[str, ...]:
 
 
 def _is_inverted(file: DicomFile) -> bool:
-    """Whether brightness runs against the values; those of a CT are physical and stay."""
+    """Return whether brightness is inverted against the values; those of a CT are physical and stay."""
     return text(file.header, "PhotometricInterpretation") == "MONOCHROME1" and file.modality != "CT"
 
 
 def _stored_values(file: DicomFile) -> np.ndarray:
-    """Numbers as stored, (frame, row, column); inverted where white stands for low ones."""
+    """Return the numbers as stored, (frame, row, column); inverted where white stands for low ones."""
     with refusing_corruption(file.path):
         dataset = dcmread(file.path, force=True)
         for keyword, kind in _FLOATS.items():
@@ -164,7 +164,7 @@ def _gray_values(dataset: Dataset, file: DicomFile) -> np.ndarray:
 
 
 def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile) -> np.ndarray:
-    """Uncompressed pixels as (frame, row, column), when there are as many bytes as announced."""
+    """Return the uncompressed pixels as (frame, row, column), when there are as many bytes as announced."""
     columns, rows, frames = file.size
     content = bytes(dataset[keyword].value or b"")
     expected = frames * rows * columns * kind.itemsize
@@ -183,7 +183,7 @@ def _numbers_of(dataset: Dataset, keyword: str, kind: np.dtype, file: DicomFile)
 
 
 def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> np.ndarray:
-    """The numbers in the low bits that are announced to hold them; other bits must be empty, or an overlay's."""
+    """Return the numbers in the low bits that are announced to hold them; other bits must be empty, or an overlay's."""
     stored, signed = (pixel_number(dataset, keyword, file) for keyword in PIXEL_MODULE[1:])
     bits = 8 * raw.dtype.itemsize
     high = pixel_number(dataset, "HighBit", file) if has_value(dataset, "HighBit") else stored - 1
@@ -209,5 +209,5 @@ def _without_other_bits(raw: np.ndarray, dataset: Dataset, file: DicomFile) -> n
 
 
 def _has_overlay_in_pixels(dataset: Dataset) -> bool:
-    """Whether an overlay lies in unused bits of the pixels, as older files have it."""
+    """Return whether an overlay lies in unused bits of the pixels, as in older files."""
     return any((group, 0x0102) in dataset and bool(dataset[group, 0x0102].value) for group in _OVERLAY_GROUPS)

@@ -27,7 +27,7 @@ class DicomVolume(NamedTuple):
 
 
 class DicomStack(NamedTuple):
-    """The slices of one series as a volume, before their pixels are read.
+    """Slices of one series as a volume, before their pixels are read.
 
     Attributes:
         slices: one for each k, in that order.
@@ -48,7 +48,7 @@ class DicomStack(NamedTuple):
 
     @property
     def frames(self) -> tuple[int, ...] | None:
-        """The frame (from 0) of the multi-frame file for each k; None when each slice has a file of its own."""
+        """Frame (from 0) of the multi-frame file for each k; None when each slice has a file of its own."""
         if len(self.files) > 1:
             return None
         return tuple(slice_.frame for slice_ in self.slices)
@@ -94,7 +94,7 @@ def find_dicom_stack(path: Path) -> DicomStack:
 
 
 def _shape(files: list[DicomFile], source: str) -> tuple[int, int, int]:
-    """Voxels along i, j and k; refuses files that do not make one volume."""
+    """Return the voxels along i, j and k; refuse files that do not form one volume."""
     if len(files) == 1:
         return check_shape(files[0].size, f"{source} (one DICOM file)")
     if any(file.size[2] != 1 for file in files):

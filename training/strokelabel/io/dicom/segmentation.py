@@ -33,7 +33,7 @@ _UTF_8 = "ISO_IR 192"
 
 @dataclass(frozen=True)
 class SegOrigin:
-    """Where a segmentation comes from.
+    """Origin of a segmentation.
 
     Attributes:
         model: name of the model.

@@ -1,4 +1,4 @@
-"""What the segments of a DICOM SEG mean: coded concepts, names and display colours.
+"""Meaning of the segments of a DICOM SEG: coded concepts, names and display colours.
 
 SNOMED CT (SCT) codes follow DICOM PS3.16, CID 7150 and 7151. CID 7151 can be extended; it has no infarct, so the
 SNOMED code of the morphologic abnormality is used.
@@ -53,29 +53,31 @@ class SegmentMeaning:
 
 
 def meaning_of(name: str) -> SegmentMeaning:
-    """The meaning of a class by its name; a name that is not StrokeLabel's is coded as tissue, as 3D Slicer does."""
+    """Return the meaning of a class by its name; a name that is not StrokeLabel's is coded as tissue, as 3D Slicer
+    does.
+    """
     category, type_ = _CODES.get(name.lower(), (TISSUE, TISSUE))
     return SegmentMeaning(name, category, type_, CLASS_COLORS.get(name.lower(), _UNKNOWN_COLOR))
 
 
 LESION_SEGMENT: Mapping[int, SegmentMeaning] = {1: meaning_of(LESION_NAME)}
-"""The one segment of a lesion mask."""
+"""One segment of a lesion mask."""
 
 TISSUE_SEGMENTS: Mapping[int, SegmentMeaning] = {
     value: meaning_of(name) for value, name in enumerate(CLASS_NAMES) if value != TissueClass.BACKGROUND
 }
-"""The segments of all classes, by their values."""
+"""Segments of all classes, by their values."""
 
 
 def means_lesion(type_code: Code | None, label: str) -> bool:
-    """Whether a segment, whoever made it, is the lesion: by its code, else by a word of its name."""
+    """Return whether a segment of any program is the lesion: by its code, else by a word of its name."""
     if type_code is not None and type_code == INFARCT:
         return True
     return any(word in label.lower() for word in _LESION_WORDS)
 
 
 def cielab(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    """L*, a* and b* of an sRGB colour under D65, as dcmqi and OHIF convert them.
+    """Return L*, a* and b* of an sRGB colour under D65, as dcmqi and OHIF convert them.
 
     Args:
         color: 8-bit RGB.

@@ -1,4 +1,4 @@
-"""Reading a DICOM SEG, whoever made it, onto the grid of the series that it segments.
+"""Reading a DICOM SEG of any program onto the grid of the series that it segments.
 
 Read with pydicom alone: SEGs of viewers often miss what stricter readers ask for.
 """
@@ -49,7 +49,7 @@ class DicomSeg:
     segments: tuple[Segment, ...]
 
     def lesion_mask(self) -> LabelVolume:
-        """1 inside the lesion, (i, j, k) uint8.
+        """Return 1 inside the lesion, (i, j, k) uint8.
 
         Raises:
             LabelMapError: no segment is the lesion.
@@ -90,7 +90,7 @@ def read_dicom_seg(path: PathLike, grid: Grid) -> DicomSeg:
 
 
 def segments_of(dataset: Dataset) -> tuple[Segment, ...]:
-    """The segments that a SEG describes; its pixels are not needed."""
+    """Return the segments that a SEG describes; its pixels are not needed."""
     found = []
     for item in dataset.get("SegmentSequence") or []:
         types = item.get("SegmentedPropertyTypeCodeSequence")
@@ -126,7 +126,7 @@ def _unreadable(path: PathLike) -> UnreadableImageError:
 
 
 def _frames(dataset: Dataset) -> Iterator[tuple[int | None, np.ndarray, np.ndarray]]:
-    """Of each frame: its segment (None in a label map), its pixels (row, column), and where they lie.
+    """Yield the segment (None in a label map), pixels (row, column) and position of each frame.
 
     The last is a (4, 4) affine from column, row and 0 to RAS mm.
     """

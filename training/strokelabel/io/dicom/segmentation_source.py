@@ -1,4 +1,4 @@
-"""The source instances of a DICOM SEG: their headers, in the order of the grid that the reader gives."""
+"""Source instances of a DICOM SEG: their headers, in the order of the grid that the reader returns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REQUIRED = (
     "SOPClassUID",
     "FrameOfReferenceUID",
 )
-"""What places a result in an archive and in space. Nothing can stand in for it."""
+"""Attributes that place a result in an archive and in space; they cannot be replaced."""
 
 
 class DicomSource:
@@ -55,12 +55,13 @@ class DicomSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What `headers` could not take over as it stands, for the user."""
+        """Notes for the user on attributes that `headers` could not take over unchanged."""
         return tuple(self._notes)
 
     @silent_pydicom()
     def headers(self) -> list[Dataset]:
-        """The instances without pixels, completed in memory where highdicom reads more than is required of them.
+        """Return the instances without pixels, completed in memory where highdicom needs more than the standard
+        requires.
 
         Returns:
             One for each k, or the one multi-frame instance.
@@ -78,7 +79,7 @@ class DicomSource:
         return headers
 
     def planes(self, volume: np.ndarray) -> np.ndarray:
-        """A volume (i, j, k) as planes (instance or frame, row, column) in the order of `headers`.
+        """Return a volume (i, j, k) as planes (instance or frame, row, column) in the order of `headers`.
 
         Raises:
             HeaderError: it is not on the grid of the series.

@@ -1,4 +1,4 @@
-"""What a DICOM SEG takes over from its source about patient and study, in the form that the standard asks for."""
+"""Attributes of patient and study that a DICOM SEG takes over from its source, in the form of the standard."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def take_over(header: Dataset) -> tuple[str, ...]:
 
 
 def _in_standard_form(header: Dataset, tag: BaseTag, keyword: str, found: str) -> bool:
-    """Whether an element can be taken over; its value is rewritten where the standard has another form for it."""
+    """Return whether an element can be taken over; its value is rewritten where the standard has another
+    form for it.
+    """
     try:
         element = header[tag]
     except Exception:  # pydicom has no common error for values that are none

@@ -1,4 +1,4 @@
-"""The series among the DICOM files of a folder: which one is meant, and what lies beside it."""
+"""Series among the DICOM files of a folder: the one to read, and the others beside it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def dicom_images(files: Sequence[Path]) -> list[Path]:
 
 
 def series_key(path: Path) -> str:
-    """A text that is the same for the files of one series in one folder; the path of a file without series."""
+    """Return a text that is the same for the files of one series in one folder; the path of a file without series."""
     try:
         file = read_dicom_file(path)
     except (UnreadableImageError, HeaderError):
@@ -123,7 +123,7 @@ def _check_all_are_there(images: Sequence[DicomFile], paths: Sequence[Path]) -> 
 
 
 def _what_is_in(paths: Sequence[Path]) -> str:
-    """What a folder without DICOM holds: its first entry is told by its content."""
+    """Describe the content of a folder without DICOM, by its first entry."""
     if not paths:
         return "nothing"
     first = paths[0]
@@ -184,7 +184,9 @@ def _left_out(files: Sequence[DicomFile]) -> tuple[str, ...]:
 
 
 def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], int]:
-    """Files without later copies of the same instance; equal identifiers of different pixels are no copies."""
+    """Return the files without later copies of the same instance; equal identifiers of different pixels are
+    no copies.
+    """
     kept: dict[str, DicomFile] = {}
     unique = []
     for file in files:
@@ -197,7 +199,7 @@ def _without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], int]:
 
 
 def _pixels(file: DicomFile) -> tuple[bytes, ...]:
-    """Place and pixels as they stand in the file."""
+    """Return the place and pixels as they are in the file."""
     keywords = ["ImagePositionPatient", "PixelData"]
     with refusing_corruption(file.path):
         dataset = dcmread(file.path, force=True, specific_tags=keywords)

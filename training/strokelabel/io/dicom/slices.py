@@ -1,4 +1,4 @@
-"""The grid that the slices of a DICOM series make together."""
+"""Grid of the slices of a DICOM series."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHER_SPACING = 0.1
 
 
 def stack_affine(slices: list[Slice], source: str) -> tuple[list[int], Affine, tuple[str, ...]]:
-    """Order slices along their normal and find the grid they make.
+    """Order slices along their normal and find their grid.
 
     Returns:
         The slices' numbers in order, the (4, 4) voxel index to LPS mm affine, and notes for the user.

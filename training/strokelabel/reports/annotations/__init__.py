@@ -1,1 +1,1 @@
-"""The annotation report: who labelled what, how long it took, and what was changed."""
+"""Annotation report: annotators, times and changes."""

@@ -1,4 +1,4 @@
-"""What an annotator changed in a predicted label."""
+"""Changes of an annotator in a predicted label."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LabelChange:
 
 @dataclass(frozen=True, eq=False)
 class LesionLabel:
-    """The lesion in a label file.
+    """Lesion in a label file.
 
     Attributes:
         mask: (i, j, k).
@@ -80,7 +80,7 @@ def read_lesion(path: Path, info: Mapping[str, Any]) -> LesionLabel:
 
 
 def compare(predicted: LesionLabel, submitted: LesionLabel) -> LabelChange:
-    """What was changed, on the grid of the submitted label.
+    """Return the changes, on the grid of the submitted label.
 
     Raises:
         GeometryError: the two are on different grids; axes in another order or direction are no difference.

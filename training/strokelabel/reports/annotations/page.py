@@ -1,4 +1,4 @@
-"""The annotation report as one HTML file that needs nothing beside it."""
+"""Annotation report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def write_report(studies: PathLike, folder: PathLike) -> list[AnnotationRow]:
 
 
 def report_page(rows: Sequence[AnnotationRow]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = ["<h1>Annotation report</h1>", f"<p>{escape(summary(rows))}</p>"]
     if any(row.dice is not None for row in rows):
         parts.append(f'<p><img alt="Dice, minutes and changed volume" src="{_picture(rows)}"></p>')
@@ -89,9 +89,9 @@ def report_page(rows: Sequence[AnnotationRow]) -> str:
 
 
 def summary(rows: Sequence[AnnotationRow]) -> str:
-    """One sentence or two."""
+    """Return a summary of one or two sentences."""
     if not rows:
-        return "No label was submitted yet."
+        return "No label has been submitted yet."
     people = {row.annotators for row in rows if row.annotators}
     text = f"{_count(len(rows), 'submitted label')}, {_count(len(people), 'annotator')}."
     scores = [row.dice for row in rows if row.dice is not None]
@@ -104,7 +104,7 @@ def summary(rows: Sequence[AnnotationRow]) -> str:
 
 
 def draw(rows: Sequence[AnnotationRow]) -> Figure:
-    """Dice by model version, minutes in the order of submission, and what was added and removed."""
+    """Draw Dice by model version, minutes in the order of submission, and the added and removed volumes."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     scores, times, changes = figure.subplots(1, 3)
     _draw_versions(scores, rows)

@@ -1,4 +1,4 @@
-"""The rows of the annotation report, from a studies folder as the server keeps it. Needs no server."""
+"""Rows of the annotation report, from a studies folder as the server keeps it. Needs no server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from strokelabel.reports.annotations.changes import compare, read_lesion
 from strokelabel.types import PathLike
 
 DATASTORE = "datastore_v2.json"
-"""Where MONAI Label keeps what it knows about images and labels."""
+"""File of MONAI Label's records of images and labels."""
 
 SUBMITTED, PREDICTED = "final", "original"
 """Tags of the labels."""
@@ -67,7 +67,7 @@ class AnnotationRow:
 
 @dataclass(frozen=True)
 class VersionRow:
-    """How the predictions of one model version fared.
+    """Scores of the predictions of one model version.
 
     Attributes:
         model_version: its name.
@@ -85,7 +85,7 @@ class VersionRow:
 
 
 def annotation_rows(studies: PathLike) -> list[AnnotationRow]:
-    """A row for each submitted label, in the order of submission.
+    """Return a row for each submitted label, in the order of submission.
 
     Args:
         studies: folder that a server serves or served.
@@ -103,7 +103,7 @@ def annotation_rows(studies: PathLike) -> list[AnnotationRow]:
 
 
 def version_rows(rows: Sequence[AnnotationRow]) -> list[VersionRow]:
-    """The rounds: model versions in the order in which labels for their predictions were submitted."""
+    """Return the model versions in the order in which labels for their predictions were submitted."""
     by_version: dict[str, list[AnnotationRow]] = {}
     for row in rows:
         if row.dice is not None:
@@ -121,7 +121,7 @@ def version_rows(rows: Sequence[AnnotationRow]) -> list[VersionRow]:
 
 
 def as_json(rows: Sequence[AnnotationRow]) -> dict[str, Any]:
-    """Everything as JSON holds it."""
+    """Return the report for JSON."""
     return {
         "annotations": [asdict(row) for row in rows],
         "versions": [asdict(row) for row in version_rows(rows)],
@@ -129,7 +129,7 @@ def as_json(rows: Sequence[AnnotationRow]) -> dict[str, Any]:
 
 
 def as_tsv(rows: Sequence[AnnotationRow]) -> str:
-    """A table with a row per label; "n/a", as BIDS has it, where something is not known."""
+    """Return a table with a row per label; "n/a", as in BIDS, for unknown values."""
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
     names = [field.name for field in fields(AnnotationRow)]
@@ -162,7 +162,7 @@ def _row(
 
 
 def _change(folder: Path, image: str, labels: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Volumes and Dice, or a note why there are none."""
+    """Return the volumes and Dice, or a note why there are none."""
     try:
         submitted = read_lesion(_path(folder, image, SUBMITTED, labels), _info(labels, SUBMITTED))
     except StrokeLabelError as error:
@@ -181,7 +181,9 @@ def _change(folder: Path, image: str, labels: Mapping[str, Mapping[str, Any]]) -
 def _served(
     info: Mapping[str, Any], submitted: float | None, client: str | None
 ) -> tuple[str | None, float | None, str | None]:
-    """Strategy, time and client of the last offer before a label was submitted; the annotator's own if there is one."""
+    """Return the strategy, time and client of the last offer before a label was submitted; the annotator's own if there
+    is one.
+    """
     offers = [
         (str(name), when, entry.get("client_id"))
         for name, entry in _mapping(info.get("strategy")).items()
@@ -197,7 +199,7 @@ def _served(
 
 
 def _version(info: Mapping[str, Any]) -> str | None:
-    """The model version that a prediction names."""
+    """Return the model version that a prediction names."""
     params = _mapping(info.get("params"))
     for holder in (info, params, _mapping(info.get("provenance")), _mapping(params.get("provenance"))):
         model = holder.get("model")

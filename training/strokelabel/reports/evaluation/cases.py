@@ -1,4 +1,4 @@
-"""The cases of an evaluation: scans with a reference mask, found in a data set or listed in a table."""
+"""Cases of an evaluation: scans with a reference mask, found in a data set or listed in a table."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EvaluationCase:
 
 @dataclass(frozen=True)
 class CaseSearch:
-    """What was found in a data set.
+    """Result of a search in a data set.
 
     Attributes:
         cases: in order of their names.
@@ -99,7 +99,7 @@ def find_cases(
 
 
 def as_cases(pairs: Sequence[LesionPair]) -> tuple[EvaluationCase, ...]:
-    """Cases of scans with masks, in order of their names, which are made unique."""
+    """Return the cases of scans with masks, in order of their names, which are made unique."""
     names = unique_stems([pair.image for pair in pairs])
     cases = [
         EvaluationCase(name, suffix_of(pair.image), pair.mask, pair.image)
@@ -109,13 +109,13 @@ def as_cases(pairs: Sequence[LesionPair]) -> tuple[EvaluationCase, ...]:
 
 
 def suffix_of(image: Path) -> str:
-    """BIDS suffix of a scan's name, such as "T1w"; `NO_GROUP` for other names."""
+    """Return the BIDS suffix of a scan's name, such as "T1w"; `NO_GROUP` for other names."""
     stem = image_stem(image)
     return stem.rsplit("_", 1)[-1] if stem.startswith("sub-") and "_" in stem else NO_GROUP
 
 
 def take_part(cases: Sequence[AnyCase], part: tuple[int, int] | None) -> list[AnyCase]:
-    """Every n-th case, beginning with the i-th, of part (i, n); all without a part."""
+    """Take every n-th case, beginning with the i-th, of part (i, n); all without a part."""
     return list(cases) if part is None else list(cases[part[0] - 1 :: part[1]])
 
 
@@ -134,7 +134,7 @@ def parse_part(text: str | None) -> tuple[int, int] | None:
 
 
 def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:
-    """Pairs of scans without a mask of their own and the only mask of their session."""
+    """Return pairs of scans without a mask of their own and the only mask of their session."""
     masks: dict[tuple[str, ...], set[Path]] = defaultdict(set)
     for mask in [*(pair.mask for pair in search.pairs), *search.masks_alone]:
         masks[_session(mask)].add(mask)
@@ -147,7 +147,7 @@ def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:
 
 
 def _session(path: Path) -> tuple[str, str, str]:
-    """Subject, session and template space that a BIDS name tells."""
+    """Return the subject, session and template space of a BIDS name."""
     found = entities_of(image_stem(path))
     space = found.get("space", "")
     return found.get("sub", ""), found.get("ses", ""), space if _TEMPLATE.match(space) else ""

@@ -28,7 +28,7 @@ _ENDINGS = ("_lesion_mask", "_lesion", "_mask", "_msk", "_pred", "_prediction", 
 
 
 class Method(ABC):
-    """Something whose masks are scored.
+    """Method whose masks are scored.
 
     Attributes:
         name: in the tables.
@@ -39,7 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
-        """Files and settings that decide a case's mask: a result counts as long as they stay the same.
+        """Return the files and settings that determine a case's mask: a result is reused as long as they stay the same.
 
         Raises:
             DataError: there is no prediction, or none can be made.
@@ -47,14 +47,14 @@ class Method(ABC):
 
     @abstractmethod
     def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
-        """File of the predicted mask, made if need be.
+        """Return the file of the predicted mask, which is made if necessary.
 
         Raises:
             StrokeLabelError: there is none, or it cannot be made.
         """
 
     def read(self, path: Path) -> Image:
-        """The mask in a file.
+        """Read the mask in a file.
 
         Raises:
             ImageError, LabelMapError: it is not one.
@@ -62,7 +62,7 @@ class Method(ABC):
         return read_label_image(path)
 
     def description(self) -> dict[str, Any]:
-        """What is known about the method, as JSON would hold it."""
+        """Return the description of the method, for JSON."""
         return {}
 
 
@@ -80,22 +80,22 @@ class FileMethod(Method):
 
     @abstractmethod
     def find(self, case: EvaluationCase) -> Path:
-        """File of the case's mask.
+        """Return the file of the case's mask.
 
         Raises:
             DataError: there is none, or more than one.
         """
 
     def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
-        """The file, and which value in it is the lesion."""
+        """Return the file, and the value of the lesion in it."""
         return [self.find(case)], {"label": self.label}
 
     def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
-        """The file."""
+        """Return the file."""
         return self.find(case)
 
     def read(self, path: Path) -> Image:
-        """The mask, or where the label map in the file is the lesion."""
+        """Read the mask, or where the label map in the file is the lesion."""
         image = read_label_image(path)
         if self.label is None:
             return image
@@ -106,7 +106,7 @@ class TableMethod(FileMethod):
     """Masks that the table of the cases names."""
 
     def find(self, case: EvaluationCase) -> Path:
-        """The file that the table names."""
+        """Return the file that the table names."""
         if self.name not in case.predictions:
             raise DataError(
                 f"{case.name}: expected the path of a prediction by {self.name}, the table has none"
@@ -138,11 +138,11 @@ class FolderMethod(FileMethod):
             raise OptionError(f"{folder}: expected NIfTI files of predictions, found none")
 
     def description(self) -> dict[str, Any]:
-        """The folder."""
+        """Return the folder."""
         return {"folder": str(self.folder.resolve()), "label": self.label}
 
     def find(self, case: EvaluationCase) -> Path:
-        """The only file with the best of the known names."""
+        """Return the only file with the best of the known names."""
         for stem in self._known_stems(case):
             if found := self._not_of_the_case(case, self._files.get(stem.lower(), [])):
                 return self._only(case, found)
@@ -192,7 +192,7 @@ def _stem(case: EvaluationCase) -> str:
 
 
 def image_of(case: EvaluationCase) -> Path:
-    """File of a case's scan.
+    """Return the file of a case's scan.
 
     Raises:
         DataError: the table of the cases names none.

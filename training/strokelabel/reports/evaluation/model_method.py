@@ -56,7 +56,7 @@ class ScoringModel:
     def predict(
         self, path: Path, options: PredictionOptions, progress: OnProgress
     ) -> tuple[Image, Prediction]:
-        """A scan and what the model makes of it.
+        """Read a scan and predict its mask.
 
         Args:
             path: of the scan.
@@ -118,16 +118,16 @@ class ModelMethod(Method):
         self.folder = folder
 
     def description(self) -> dict[str, Any]:
-        """Version, weights and options."""
+        """Return the version, weights and options."""
         known = provenance(self.model.spec, self.options)
         return known | {"slabs_as_scans": True} if self.model.slabs_as_scans else known
 
     def inputs(self, case: EvaluationCase) -> tuple[list[Path], dict[str, Any]]:
-        """The scan, and all that decides what the model makes of it."""
+        """Return the scan, and all settings that affect the model's mask."""
         return [image_of(case)], self.description()
 
     def mask_path(self, case: EvaluationCase, progress: OnProgress) -> Path:
-        """The mask of an earlier run with the same scan, model and options, or else a new one."""
+        """Return the mask of an earlier run with the same scan, model and options, or else a new one."""
         names = ResultNames(case.name)
         if not self._is_made(case, names):
             image, prediction = self.model.predict(image_of(case), self.options, progress)

@@ -69,7 +69,7 @@ def _case(path: Path, number: int, row: dict[str, str]) -> EvaluationCase:
 
 
 def _with_names(path: Path, cases: list[EvaluationCase]) -> tuple[EvaluationCase, ...]:
-    """The cases with the names of their scans (or references) where the table gives none."""
+    """Return the cases with the names of their scans (or references) where the table gives none."""
     stems = unique_stems([case.image or case.reference for case in cases])
     names = [case.name or stem for case, stem in zip(cases, stems, strict=True)]
     repeated = [name for name, count in Counter(names).items() if count > 1]

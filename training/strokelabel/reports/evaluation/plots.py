@@ -17,7 +17,7 @@ from strokelabel.io import atomic_path
 from strokelabel.reports.evaluation.tables import COLUMNS, Column
 
 _COLORS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
-"""Okabe and Ito's, which the colour-blind can tell apart."""
+"""Okabe and Ito's, which are distinguishable with colour blindness."""
 
 _GROUP_WIDTH: Final = 0.8
 
@@ -50,7 +50,7 @@ def write_box_plots(scores: pd.DataFrame, folder: Path, columns: Sequence[Column
 
 
 def _draw(axes: Axes, scores: pd.DataFrame, column: Column, groups: list[str], methods: list[str]) -> None:
-    """All boxes of a metric."""
+    """Draw all boxes of a metric."""
     step = _GROUP_WIDTH / len(methods)
     for index, method in enumerate(methods):
         color = _COLORS[index % len(_COLORS)]
@@ -74,7 +74,7 @@ def _draw(axes: Axes, scores: pd.DataFrame, column: Column, groups: list[str], m
 
 
 def _box(axes: Axes, values: np.ndarray, position: float, width: float, color: str) -> None:
-    """One box with its cases as dots, spread evenly so that the picture is the same every time."""
+    """Draw one box with its cases as dots, spread evenly so that the picture is the same every time."""
     axes.boxplot(
         values,
         positions=[position],

@@ -1,4 +1,4 @@
-"""Everything that is written when all cases are scored."""
+"""Output files of an evaluation."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _write_tables(tables: Sequence[Table], results: Sequence[CaseResult], folder
 
 
 def _counts(results: Sequence[CaseResult]) -> str:
-    """How many there are, and what failed."""
+    """Return the numbers of cases and methods, and the failures."""
     failed = [result for result in results if result.status == "failed"]
     cases, methods = ({getattr(result, name) for result in results} for name in ("case", "method"))
     lines = [f"{_plural(len(cases), 'case')}, {_plural(len(methods), 'method')}, {len(failed)} failed."]
@@ -96,7 +96,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 def _about(
     results: Sequence[CaseResult], cases: Sequence[EvaluationCase], methods: Sequence[Method]
 ) -> dict[str, object]:
-    """What made the numbers, for whoever wants to make them again."""
+    """Return versions and options, to reproduce the numbers."""
     return {
         "strokelabel_version": __version__,
         "cases": len(cases),

@@ -1,4 +1,4 @@
-"""The scores of an evaluation, case by case: a CSV file that is on the disk after every case."""
+"""Scores of an evaluation by case: a CSV file that is saved after every case."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Status = Literal["done", "failed"]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case with one method.
+    """Result of one case with one method.
 
     Attributes:
         case, group, method: which.
@@ -61,7 +61,7 @@ class CaseResult:
     kept: bool = False
 
     def cells(self) -> dict[str, str]:
-        """The row of the file; what is not known is an empty cell."""
+        """Return the row of the file; unknown values are empty."""
         row: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
         row["seconds"] = None if self.seconds is None else f"{self.seconds:.2f}"
         if self.metrics is not None:
@@ -70,7 +70,7 @@ class CaseResult:
 
 
 class ResultTable:
-    """The results of a run and of those before it in one folder.
+    """Results of a run and of those before it in one folder.
 
     Args:
         folder: holds `cases.csv`, and `cases-part-i-of-n.csv` for every part that was run by itself.
@@ -95,7 +95,7 @@ class ResultTable:
                 self._rows = {(row.case, row.method): row for row in rows}
 
     def earlier(self, case: str, method: str, fingerprint: str) -> CaseResult | None:
-        """The result of an earlier run, if it was done with what the fingerprint stands for."""
+        """Return the result of an earlier run, if it has the same fingerprint."""
         return self._done.get((case, method, fingerprint))
 
     def add(self, result: CaseResult) -> None:
@@ -125,7 +125,7 @@ class ResultTable:
 
 
 def file_name(part: tuple[int, int] | None) -> str:
-    """Name of the file of a whole run, or of a part (i, n) of it."""
+    """Return the name of the file of a whole run, or of a part (i, n) of it."""
     return f"{NAME}.csv" if part is None else f"{NAME}-part-{part[0]}-of-{part[1]}.csv"
 
 

@@ -1,4 +1,4 @@
-"""Scoring cases one by one: each stands or falls by itself, and nothing that is done is lost."""
+"""Scoring cases one by one: an error in one does not affect the others, and finished results are kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def evaluate_cases(
 
 
 def compare(case: EvaluationCase, method: Method, prediction: Path) -> ComparedMasks:
-    """A case's two masks on the common grid.
+    """Return a case's two masks on the common grid.
 
     Raises:
         ImageError, LabelMapError: one of them is not a mask.
@@ -83,7 +83,9 @@ def _evaluate(case: EvaluationCase, method: Method, table: ResultTable, progress
 
 
 def _fingerprint(case: EvaluationCase, method: Method) -> str:
-    """A check sum of what decides a case's scores; files by size and time, as reading them all would take long."""
+    """Return a check sum of the inputs of a case's scores; files by size and time, as reading them all
+    would take long.
+    """
     files, settings = method.inputs(case)
     stamps = [_stamp(path) for path in (case.reference, *files)]
     content = json.dumps([_METRICS_VERSION, stamps, settings], sort_keys=True)
@@ -91,7 +93,7 @@ def _fingerprint(case: EvaluationCase, method: Method) -> str:
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
-    """Name, size and time of a file; zeros where there is none, which reading it will report."""
+    """Return the name, size and time of a file; zeros if it is missing, which is reported when it is read."""
     try:
         status = path.stat()
     except OSError:

@@ -35,7 +35,7 @@ SLAB_MM = 48.0
 
 
 def slab_axis(data: np.ndarray) -> int | None:
-    """Axis along which all slices of a volume are the same; None where there is none, as in every scan.
+    """Return the axis along which all slices of a volume are the same; None where there is none, as in every scan.
 
     Args:
         data: (i, j, k).
@@ -54,7 +54,7 @@ def slab_scores(
     options: PredictionOptions,
     report: OnProgress = silent,
 ) -> Scores:
-    """Scores of a slab straight from the network: those of its middle slice, for all slices.
+    """Return the scores of a slab straight from the network: those of its middle slice, for all slices.
 
     The network is shown the slab resampled to its voxel size and normalised, and nothing else: no search for the
     head, no air above or below it, and within the slices as much air as its field of view asks for. So what the slab's
@@ -90,14 +90,16 @@ def slab_scores(
 
 
 def _sides(shape: tuple[int, ...], normal: int, spec: ModelSpec, multiple: int) -> tuple[int, int, int]:
-    """Sides of the network's input: the slab along its normal, its field of view or more along the others."""
+    """Return the sides of the network's input: the slab along its normal, its field of view or more along
+    the others.
+    """
     field = [side / spec.spacing_mm for side in spec.field_of_view_mm]
     least = [size if axis == normal else max(size, field[axis]) for axis, size in enumerate(shape)]
     return triple(ceil(side / multiple - 1e-6) * multiple for side in least)
 
 
 def _everywhere(box: CropBox, normal: int, depth: int) -> CropBox:
-    """A box that along the normal holds all of the scan's own voxels."""
+    """Return a box that contains all of the scan's own voxels along the normal."""
     full, start, stop = list(box.full_shape), list(box.start), list(box.stop)
     full[normal], start[normal], stop[normal] = depth, 0, depth
     return CropBox(triple(full), triple(start), triple(stop))

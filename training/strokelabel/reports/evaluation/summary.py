@@ -18,12 +18,12 @@ _HEADING: Final = ("Modality", "Method", "n", "median (ml)", "mean (ml)", "large
 
 
 def false_volumes_ml(results: Sequence[CaseResult]) -> list[float]:
-    """Lesion found in each scan without one, in ml; others are passed over."""
+    """Return the lesion found in each scan without one, in ml; other scans are skipped."""
     return [r.metrics.prediction_ml for r in results if r.metrics and r.metrics.reference_ml == 0]
 
 
 def false_lesion_table(results: Sequence[CaseResult]) -> Table | None:
-    """False lesion per group and method; None where every scan has a lesion.
+    """Make the table of false lesion per group and method; None where every scan has a lesion.
 
     Args:
         results: of all cases and methods.
@@ -52,7 +52,7 @@ ALL: Final = "all"
 
 
 def score_table(results: Sequence[CaseResult]) -> pd.DataFrame:
-    """A row for each case and method that was scored: case, group, method, and the metrics.
+    """Return a row for each case and method that was scored: case, group, method, and the metrics.
 
     Groups and methods are in the order of the results. Where there are several groups, all rows come once more in
     the group "all".
@@ -72,7 +72,7 @@ def score_table(results: Sequence[CaseResult]) -> pd.DataFrame:
 
 
 def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each group, method and metric: n, mean, median, sd, and the 95 % t interval of the mean.
+    """Return a row for each group, method and metric: n, mean, median, sd, and the 95 % t interval of the mean.
 
     Args:
         scores: from `score_table`.
@@ -88,7 +88,7 @@ def summary_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """A row for each group, metric and pair of methods: paired tests over the cases that both scored.
+    """Return a row for each group, metric and pair of methods: paired tests over the cases that both scored.
 
     p values are given as they are and corrected by Bonferroni for the number of tests of that metric: all pairs of
     methods, in all groups.
@@ -113,7 +113,7 @@ def comparison_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wide(scores: pd.DataFrame, metric: str) -> list[tuple[str, pd.DataFrame]]:
-    """For each group, a metric's values with cases as rows and methods as columns, in their order."""
+    """Return a metric's values per group with cases as rows and methods as columns, in their order."""
     methods = list(dict.fromkeys(scores["method"]))
     return [
         (str(group), part.pivot(index="case", columns="method", values=metric).reindex(columns=methods))

@@ -1,4 +1,4 @@
-"""The tables of an evaluation in the papers' form, as Markdown and as LaTeX."""
+"""Tables of an evaluation in the papers' form, as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Column:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     def text(self, value: float) -> str:
-        """A value as shown; a dash where it is not defined."""
+        """Return a value as shown; a dash where it is not defined."""
         return "–" if isnan(value) else f"{value * self.factor:z.{self.decimals}f}"
 
     def limited(self, value: float) -> float:
-        """A value, or the nearest that is possible: a t interval knows no limits."""
+        """Return a value, or the nearest that is possible: a t interval has no limits."""
         return min(max(value, 0.0), self.most)
 
 
@@ -98,14 +98,14 @@ class Table:
     text_columns: int = 2
 
     def markdown(self) -> str:
-        """The table as Markdown."""
+        """Return the table as Markdown."""
         rule = ["---"] * self.text_columns + ["---:"] * (len(self.heading) - self.text_columns)
         rows = [[f"**{cell.text}**" if cell.bold else cell.text for cell in row] for row in self.rows]
         lines = [f"| {' | '.join(cells)} |" for cells in (self.heading, rule, *rows)]
         return "\n".join([self.caption, "", *lines])
 
     def latex(self) -> str:
-        """The table as LaTeX; it needs the package booktabs."""
+        """Return the table as LaTeX; it needs the package booktabs."""
         rows = [[_latex_cell(cell) for cell in row] for row in self.rows]
         lines = [f"{' & '.join(cells)} \\\\" for cells in rows]
         columns = "l" * self.text_columns + "r" * (len(self.heading) - self.text_columns)
@@ -126,7 +126,7 @@ class Table:
 
 
 def main_table(summary: pd.DataFrame) -> Table:
-    """Dice and HD95: median, mean and its confidence interval; the best median of a group is bold.
+    """Return the Dice and HD95: median, mean and its confidence interval; the best median of a group is bold.
 
     Args:
         summary: from `summary.summary_table`.
@@ -139,7 +139,7 @@ def main_table(summary: pd.DataFrame) -> Table:
 
 
 def metric_table(summary: pd.DataFrame, statistic: Statistic) -> Table:
-    """Means or medians of all metrics; the best of a group is bold.
+    """Make the table of means or medians of all metrics; the best of a group is bold.
 
     Args:
         summary: from `summary.summary_table`.
@@ -157,7 +157,7 @@ def metric_table(summary: pd.DataFrame, statistic: Statistic) -> Table:
 
 
 def comparison_table(tests: pd.DataFrame) -> Table:
-    """Paired tests of Dice and HD95 between methods.
+    """Return the paired tests of Dice and HD95 between methods.
 
     Args:
         tests: from `summary.comparison_table`.
@@ -193,7 +193,7 @@ def _rows(
     text: Callable[[Column, pd.Series], str],
     with_n: bool = False,
 ) -> tuple[tuple[Cell, ...], ...]:
-    """A row of cells for each group and method."""
+    """Return a row of cells for each group and method."""
     rows = []
     for group, part in summary.groupby("group", sort=False):
         best = {column.key: _best(part, column, best_by) for column in columns}
@@ -211,7 +211,7 @@ def _rows(
 
 
 def _best(part: pd.DataFrame, column: Column, statistic: Statistic) -> str | None:
-    """The best value among a group's methods, as shown; None where there is nothing to compare."""
+    """Return the best value among a group's methods, as shown; None without a comparison."""
     values = part[part["metric"] == column.key][statistic].dropna()
     if len(values) < 2:
         return None
@@ -238,5 +238,5 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text with what is special to LaTeX, and what its default fonts lack, replaced."""
+    """Escape characters that are special to LaTeX, and replace those missing in its default fonts."""
     return "".join(_LATEX.get(character, character) for character in text)

@@ -30,7 +30,7 @@ _TITLE_WIDTH: Final = 30
 
 
 def worst_results(results: Sequence[CaseResult], method: str, count: int = 5) -> list[CaseResult]:
-    """The cases of a method with the lowest Dice; the larger lesion first where Dice is the same.
+    """Return the cases of a method with the lowest Dice; the larger lesion first where Dice is the same.
 
     Scans without a lesion are left out: `worst_false_results` has them.
     """
@@ -40,7 +40,7 @@ def worst_results(results: Sequence[CaseResult], method: str, count: int = 5) ->
 
 
 def worst_false_results(results: Sequence[CaseResult], method: str, count: int = 5) -> list[CaseResult]:
-    """The scans without a lesion in which a method found most; those in which it found none are left out."""
+    """Return the scans without a lesion in which a method found most; those in which it found none are left out."""
     scored = [
         (metrics, r)
         for metrics, r in _scored(results, method)
@@ -66,7 +66,7 @@ def write_worst(cases: Sequence[tuple[CaseResult, ComparedMasks]], path: Path) -
 
 
 def case_panel(result: CaseResult, masks: ComparedMasks, facts: str) -> Panel:
-    """The slice of a case with most of reference and prediction together; `facts` stand below its name."""
+    """Draw the slice of a case with most of reference and prediction; `facts` stand below its name."""
     image = _read(result.image)
     axis = _shown_axis(image)
     level = _fullest(masks.reference | masks.prediction, axis)
@@ -78,7 +78,7 @@ def _scored(results: Sequence[CaseResult], method: str) -> list[tuple[CaseMetric
 
 
 def _panels(result: CaseResult, masks: ComparedMasks) -> tuple[Panel, Panel]:
-    """The two pictures of a case."""
+    """Return the two pictures of a case."""
     image = _read(result.image)
     axis = _shown_axis(image)
     levels = _fullest(masks.reference, axis), _fullest(masks.reference ^ masks.prediction, axis)
@@ -93,7 +93,7 @@ def _panels(result: CaseResult, masks: ComparedMasks) -> tuple[Panel, Panel]:
 
 
 def _shown_axis(image: Image | None) -> int:
-    """Axis of the common grid that the shown slice is perpendicular to."""
+    """Return the axis of the common grid that the shown slice is perpendicular to."""
     axis = slab_axis(image.data) if image is not None else None
     if image is None or axis is None:
         return 2
@@ -101,12 +101,12 @@ def _shown_axis(image: Image | None) -> int:
 
 
 def _fullest(mask: np.ndarray, axis: int) -> int:
-    """The slice with most of a mask."""
+    """Return the slice with most of a mask."""
     return best_slice(np.moveaxis(mask, axis, 2), SIDE)
 
 
 def _read(path: str) -> Image | None:
-    """The scan; None where there is none to be had, which leaves the masks on black."""
+    """Read the scan; None if there is none, so that the masks are on black."""
     try:
         return read_image(path) if path else None
     except ImageError:
@@ -114,7 +114,7 @@ def _read(path: str) -> Image | None:
 
 
 def _panel(image: Image | None, masks: ComparedMasks, axis: int, level: int, title: str) -> Panel:
-    """A slice of the common grid, cut to the head."""
+    """Return a slice of the common grid, cut to the head."""
     reference, prediction = (np.take(mask, level, axis) for mask in (masks.reference, masks.prediction))
     picture = np.zeros(reference.shape, np.float32)
     if image is not None:
@@ -131,7 +131,7 @@ def _panel(image: Image | None, masks: ComparedMasks, axis: int, level: int, tit
 
 
 def grid_slice(image: Image, grid: Grid, level: int, axis: int = 2) -> np.ndarray:
-    """A scan's values in one plane of a grid, linearly interpolated; zero outside the scan.
+    """Return a scan's values in one plane of a grid, linearly interpolated; zero outside the scan.
 
     Args:
         image: the scan.
@@ -155,7 +155,7 @@ def _span(shown: np.ndarray) -> slice:
 
 
 def _short(name: str) -> str:
-    """A name that fits above a picture: its middle gives way."""
+    """Shorten a name in its middle to fit above a picture."""
     if len(name) <= _TITLE_WIDTH:
         return name
     half = _TITLE_WIDTH // 2

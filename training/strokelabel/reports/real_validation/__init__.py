@@ -1,4 +1,4 @@
-"""The real validation set: its files as a BIDS data set, and what models score on it.
+"""Real validation set: its files as a BIDS data set, and its scores.
 
 What counts is decided here; predicting and comparing masks is left to `reports.evaluation`.
 """

@@ -1,4 +1,4 @@
-"""The real validation set as a BIDS data set with lesion masks."""
+"""Real validation set as a BIDS data set with lesion masks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MNI_ORIGIN_MM: Final[dict[View, tuple[float, float, float]]] = {
     "coronal": (-78.0, -18.0, -50.0),
     "sagittal": (-39.0, -112.0, -50.0),
 }
-"""The first pixel of a slice in MNI space: x to the right, y to the front, z to the top."""
+"""First pixel of a slice in MNI space: x to the right, y to the front, z to the top."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def write_real_validation(material: Path, folder: Path) -> Path:
 
 
 def _digest(material: Path, sources: list[Path]) -> str:
-    """Of the names and sizes of the files, and of the format."""
+    """Return the digest of the names and sizes of the files, and of the format."""
     known = [(str(path.relative_to(material)), path.stat().st_size) for path in sources]
     return hashlib.sha256(json.dumps([_FORMAT, SLAB_MM, known]).encode()).hexdigest()[:16]
 
@@ -108,7 +108,7 @@ def _write_slices(slices: SliceFile, group: RealGroup, folder: Path) -> Iterator
 
 
 def slab_of_slice(picture: np.ndarray, view: View) -> Image:
-    """A slice of 1 mm in MNI space, repeated along its normal to `SLAB_MM` about its place.
+    """Place a slice of 1 mm in MNI space, repeated along its normal to `SLAB_MM`.
 
     Args:
         picture: (rows, columns), along `PLANES[view]`.
@@ -143,7 +143,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _row(stem: str, group: RealGroup) -> _Row:
-    """Places of a scan and its mask, by the scan's BIDS name."""
+    """Return the places of a scan and its mask, by the scan's BIDS name."""
     parts = session_folders(stem)
     parts.append("dwi" if stem.endswith(("_dwi", "_adc")) else "anat")
     place = Path(*parts)
@@ -152,7 +152,7 @@ def _row(stem: str, group: RealGroup) -> _Row:
 
 
 def _table(rows: list[_Row]) -> str:
-    """Tab-separated; paths are relative to the table."""
+    """Return tab-separated rows; paths are relative to the table."""
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
     table.writerow(["image", "reference", "group"])

@@ -1,4 +1,4 @@
-"""The files that the real validation set is made of, in the layout of `shared/data`.
+"""Files of the real validation set, in the layout of `shared/data`.
 
     slices/soop-flair-validation_{axial,coronal,sagittal}.npz    one slice each of patients with an acute stroke
     scans/chronic-stroke_T2w.nii.gz, ..._rough-lesion.nii.gz
@@ -57,7 +57,7 @@ class RealGroup:
 
     @property
     def name(self) -> str:
-        """The group as one text, which `parse` reads."""
+        """Group as one text, which `parse` reads."""
         return f"{self.part}: {self.kind}"
 
     @property
@@ -97,7 +97,7 @@ class RealScan:
 
 
 def find_slice_files(material: Path) -> list[tuple[RealGroup, Path]]:
-    """The files of slices, and the group of each.
+    """Return the files of slices, and the group of each.
 
     Raises:
         DataError: one is missing.
@@ -110,7 +110,7 @@ def find_slice_files(material: Path) -> list[tuple[RealGroup, Path]]:
 
 
 def find_scans(material: Path) -> list[RealScan]:
-    """The scans of whole heads.
+    """Return the scans of whole heads.
 
     Raises:
         DataError: one is missing, or a folder of them is empty.
@@ -145,5 +145,5 @@ def _existing(path: Path) -> Path:
 
 
 def _bids_stem(stem: str) -> str:
-    """A stem of the material with entities that BIDS has for raw scans."""
+    """Return a stem of the material with entities that BIDS has for raw scans."""
     return re.sub(r"_desc-", "_acq-", re.sub(r"_study-", "_ses-", stem))

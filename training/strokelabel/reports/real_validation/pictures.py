@@ -53,7 +53,7 @@ def _write_sheet(
 
 
 def _facts(result: CaseResult) -> str:
-    """Dice, and what was found: an area in slices, a volume in scans."""
+    """Return the Dice, and the size found: an area in slices, a volume in scans."""
     (score,) = real_scores([result])
     unit = "cm²" if score.group.is_slices else "ml"
     found = f"{score.predicted:.1f} {unit}"

@@ -42,7 +42,7 @@ class RealScore:
 
 
 def real_scores(results: Iterable[CaseResult]) -> list[RealScore]:
-    """Scores of the cases that could be scored.
+    """Return the scores of the cases that could be scored.
 
     A slab's mask is the same in all its slices, so that its Dice is the slice's, and its volume the area times the
     thickness.
@@ -65,17 +65,17 @@ def _score(result: CaseResult) -> RealScore:
 
 
 def is_slice_with_lesion(score: RealScore) -> bool:
-    """True if it counts among the slices with lesion."""
+    """Return whether it counts among the slices with lesion."""
     return score.group.is_slices and score.reference >= LEAST_CM2
 
 
 def is_slice_without(score: RealScore) -> bool:
-    """True if it is a slice without any lesion."""
+    """Return whether it is a slice without any lesion."""
     return score.group.is_slices and score.reference == 0
 
 
 def card_table(scores: Sequence[RealScore]) -> Table:
-    """The table of a model card: rows of cases, a column for each method."""
+    """Return the table of a model card: rows of cases, a column for each method."""
     methods = list(dict.fromkeys(score.method for score in scores))
     rows = []
     for row in _rows(scores):
@@ -111,7 +111,7 @@ def _rows(scores: Sequence[RealScore]) -> list[_Row]:
 
 
 def _slice_rows(part: Part, groups: list[RealGroup]) -> list[_Row]:
-    """Slices with lesion, with much of it, and without."""
+    """Return the slices with lesion, with much of it, and without."""
     if not groups:
         return []
     title = " and ".join(group.kind.removesuffix(" slices") for group in groups) + " FLAIR slices"

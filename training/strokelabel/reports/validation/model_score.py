@@ -1,4 +1,4 @@
-"""One number for a model: the mean of what it scores on the synthetic benchmark and on real slices.
+"""Overall score of a model: the mean of its scores on the synthetic benchmark and on real slices.
 
 Of the real slices those of the validation set count, and those of the development set where only these were scored.
 """
@@ -16,7 +16,7 @@ from strokelabel.reports.validation.run import CaseScore
 
 
 def score_table(synthetic: Sequence[CaseScore], real: Sequence[RealScore]) -> Table:
-    """A row for each model and threshold: mean Dice of both sets, their mean, and false lesion.
+    """Return a row for each model and threshold: mean Dice of both sets, their mean, and false lesion.
 
     Thresholds are chosen by the mean of both, on the development sets; the best is bold.
 
@@ -52,7 +52,7 @@ def score_table(synthetic: Sequence[CaseScore], real: Sequence[RealScore]) -> Ta
 
 
 def _numbers(synthetic: Sequence[CaseScore], real: Sequence[RealScore]) -> tuple[float, ...]:
-    """The columns of a row; NaN where there are no such cases."""
+    """Return the columns of a row; NaN where there are no such cases."""
     first = _mean([s.dice for s in synthetic if not s.case.lesion_free])
     second = _mean([s.dice for s in real if is_slice_with_lesion(s)])
     return (

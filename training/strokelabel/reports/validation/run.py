@@ -85,7 +85,7 @@ def score_cases(
 
 
 def as_scan(batch: SyntheticBatch, spacing_mm: float, source: str) -> Image:
-    """The first image of a batch as a scan: not negative, zero where the air is zero."""
+    """Convert the first image of a batch to a scan: not negative, zero where the air is zero."""
     data = (batch.image[0, 0] - batch.image[0, 0].min()).cpu().numpy()
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     return Image(data.astype(np.float32), affine, source=source)
@@ -104,7 +104,7 @@ def score_volume(
     kind = "lesion-free" if case.lesion_free else "validation"
     scan = as_scan(batch, 1.0, f"{kind}-{case.index:03d}")
     truth = (batch.target[0] == TissueClass.LESION).cpu().numpy()
-    assert batch.visible is not None, "it was asked for"
+    assert batch.visible is not None, "it was requested"
     oracle = dice(truth, (batch.visible[0] > _HALF).cpu().numpy())
     known: dict[tuple[int, PredictionOptions], tuple[Scores, float]] = {}
     found = [_compare(contender, scan, truth, case, known) for contender in contenders]
@@ -145,7 +145,7 @@ def _compare(
 
 
 def write_table(scores: Sequence[CaseScore], path: Path) -> None:
-    """One CSV row per volume and contender, atomically."""
+    """Write one CSV row per volume and contender, atomically."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
@@ -170,7 +170,7 @@ def write_table(scores: Sequence[CaseScore], path: Path) -> None:
 
 
 def write_pictures(scores: Sequence[CaseScore], folder: Path, count: int = 12) -> None:
-    """Contact sheets of each contender, truth in green and prediction in red.
+    """Write contact sheets of each contender, truth in green and prediction in red.
 
     Written are `best-METHOD.png`, `worst-METHOD.png` and, of lesion-free heads in which it found most,
     `false-METHOD.png`.

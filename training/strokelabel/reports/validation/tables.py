@@ -18,7 +18,7 @@ Chosen = Callable[[CaseScore], bool]
 
 
 def benchmark_table(scores: Sequence[CaseScore]) -> Table:
-    """Median (and mean) Dice by contrast, slices and lesion volume, and false lesion in lesion-free heads.
+    """Return the median (and mean) Dice by contrast, slices and lesion volume, and false lesion in lesion-free heads.
 
     A missed lesion counts 0 in the Dice. False lesions are those found in lesion-free heads.
 
@@ -43,7 +43,7 @@ def benchmark_table(scores: Sequence[CaseScore]) -> Table:
 def _rows(
     scores: Sequence[CaseScore],
 ) -> list[tuple[str, str, Chosen, Callable[[Sequence[CaseScore]], str]]]:
-    """Title, slices, which scores, and what is said of them."""
+    """Return the title, slices, mask and text function of each row."""
     rows: list[tuple[str, str, Chosen, Callable[[Sequence[CaseScore]], str]]] = []
     spacings = sorted({s.slices for s in scores})
     for family in dict.fromkeys(s.case.family for s in scores):
@@ -56,7 +56,7 @@ def _rows(
 
 
 def _bins(scores: Sequence[CaseScore]) -> list[tuple[float, float]]:
-    """The volume classes, and one below them where a lesion is smaller."""
+    """Return the volume classes, and one below them where a lesion is smaller."""
     least = VOLUME_CLASSES_ML[0][0]
     smaller = any(s.reference_ml < least and not s.case.lesion_free for s in scores)
     return [*([(0.0, least)] if smaller else []), *VOLUME_CLASSES_ML]
@@ -79,7 +79,7 @@ def _in_bin(low: float, high: float) -> Chosen:
 
 
 def dice_text(scores: Sequence[CaseScore]) -> str:
-    """Median and mean Dice."""
+    """Return the median and mean Dice."""
     return _median_and_mean([score.dice for score in scores])
 
 
@@ -92,7 +92,7 @@ def _error_text(scores: Sequence[CaseScore]) -> str:
 
 
 def false_text(scores: Sequence[CaseScore]) -> str:
-    """Median, mean and largest volume found."""
+    """Return the median, mean and largest volume found."""
     return _spread([score.predicted_ml for score in scores])
 
 

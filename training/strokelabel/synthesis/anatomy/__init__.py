@@ -1,4 +1,4 @@
-"""The head of a synthetic image before it has a contrast: labels, fractions, deformation, skull-stripping.
+"""Head of a synthetic image before it has a contrast: labels, fractions, deformation, skull-stripping.
 
 Lesions are in `synthesis.lesions`.
 """

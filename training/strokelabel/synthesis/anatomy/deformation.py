@@ -53,7 +53,7 @@ def sample_deformation(
 
 
 def affine_matrix(parameters: DeformationParameters) -> Tensor:
-    """3 x 3 matrix from image mm to head mm: rotation, shear, zoom, then flips."""
+    """Return the 3 x 3 matrix from image mm to head mm: rotation, shear, zoom, then flips."""
     a, b, c = (math.radians(angle) for angle in parameters.rotation_degrees)
     rx = torch.tensor([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])
     ry = torch.tensor([[math.cos(b), 0, math.sin(b)], [0, 1, 0], [-math.sin(b), 0, math.cos(b)]])
@@ -71,7 +71,7 @@ def head_coordinates(
     shape: tuple[int, int, int],
     spacing_mm: float,
 ) -> Tensor:
-    """World position in the undeformed head of each voxel of the deformed image.
+    """Return the world position in the undeformed head of each voxel of the deformed image.
 
     Args:
         parameters: one draw per batch item.
@@ -96,7 +96,7 @@ def head_coordinates(
 
 
 def _at(axis: int, size: int) -> tuple[int, int, int]:
-    """Shape that broadcasts a vector along one of three axes."""
+    """Return the shape that broadcasts a vector along one of three axes."""
     x, y, z = (size if i == axis else 1 for i in range(3))
     return x, y, z
 
@@ -104,7 +104,7 @@ def _at(axis: int, size: int) -> tuple[int, int, int]:
 def displacement(
     velocities_mm: list[Tensor], shape: tuple[int, int, int], spacing_mm: float, device: torch.device
 ) -> Tensor:
-    """Displacement of the diffeomorphism that a stationary velocity field generates (scaling and squaring).
+    """Return the displacement of the diffeomorphism that a stationary velocity field generates (scaling and squaring).
 
     Args:
         velocities_mm: per item (3, kx, ky, kz) node values.
@@ -144,7 +144,7 @@ def sample_volume(
     offset: Tensor,
     mode: Literal["bilinear", "nearest"] = "bilinear",
 ) -> Tensor:
-    """Interpolation of volumes at world coordinates, linear unless told otherwise; zero outside.
+    """Interpolate volumes at world coordinates, linearly by default; zero outside.
 
     Args:
         volume: (batch, c, x, y, z).

@@ -55,11 +55,11 @@ class Head:
     to_icbm: Tensor
 
     def to(self, device: torch.device | str) -> Self:
-        """The same head on another device."""
+        """Move the head to another device."""
         return type(self)(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def voxels(self, values: Tensor, air: Tensor) -> Tensor:
-        """What each voxel of a batch of heads is made of, relative to air.
+        """Return the composition of each voxel of a batch of heads, relative to air.
 
         Args:
             values: (batch, labels, features) of each label.
@@ -111,7 +111,9 @@ _Box = tuple[slice, slice, slice]
 def _two_largest(
     labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """The two largest structures of each voxel, the first one's share, and the fractions of the tissue groups."""
+    """Return the two largest structures of each voxel, the first one's share, and the fractions of the
+    tissue groups.
+    """
     size = torch.zeros(2, *shape)
     name = torch.zeros(2, *shape, dtype=torch.uint8)
     groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}
@@ -138,7 +140,7 @@ def _insert(size: Tensor, name: Tensor, part: Tensor, index: int) -> None:
 
 
 def _averaging(source: int, target: int) -> Tensor:
-    """Along one axis, how much each source voxel counts in each working voxel.
+    """Return the weight of each source voxel in each working voxel along one axis.
 
     Where nothing is averaged by resampling, the staircase of labels is softened by half a voxel instead.
     """
@@ -151,7 +153,7 @@ def _averaging(source: int, target: int) -> Tensor:
 
 
 def _occupancy(mask: Tensor, box: _Box, average: list[Tensor]) -> tuple[_Box, Tensor]:
-    """How much of each working voxel a structure fills, in [0, 1], in the region that it touches.
+    """Return the fraction of each working voxel that a structure fills, in [0, 1], in the region that it touches.
 
     Args:
         mask: the structure inside its bounding box.
@@ -169,7 +171,7 @@ def _occupancy(mask: Tensor, box: _Box, average: list[Tensor]) -> tuple[_Box, Te
 
 
 def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:
-    """Soft gray matter, partial volume, white matter and CSF: (4, x, y, z), summing to at most one.
+    """Return soft gray matter, partial volume, white matter and CSF: (4, x, y, z), summing to at most one.
 
     Where gray and white share a voxel, twice the smaller share is partial volume: all of it at half and half.
     """
@@ -179,7 +181,7 @@ def _tissue_maps(groups: dict[str, Tensor]) -> Tensor:
 
 
 def _close(volume: Tensor, radius: int) -> Tensor:
-    """Grey closing by a box of this radius in voxels, (x, y, z)."""
+    """Return the grey closing by a box of this radius in voxels, (x, y, z)."""
     side = 2 * radius + 1
     grown = F.max_pool3d(volume[None, None], side, 1, radius)
     return -F.max_pool3d(-grown, side, 1, radius)[0, 0]
@@ -188,7 +190,7 @@ def _close(volume: Tensor, radius: int) -> Tensor:
 def _index_from_world(
     affine: np.ndarray, source: tuple[int, ...], target: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Matrix and offset from RAS mm to the index of the resampled grid (voxel centres kept in place)."""
+    """Return the matrix and offset from RAS mm to the index of the resampled grid (voxel centres kept in place)."""
     inverse = np.linalg.inv(affine)
     scale = np.array(target) / np.array(source)
     matrix = inverse[:3, :3] * scale[:, None]
@@ -197,14 +199,14 @@ def _index_from_world(
 
 
 def _centroid_mm(weights: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-    """Centre of mass in RAS mm."""
+    """Return the centre of mass in RAS mm."""
     axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in weights.shape), indexing="ij")
     index = torch.stack([(axis * weights).sum() / weights.sum().clamp_min(1e-6) for axis in axes])
     return torch.linalg.solve(matrix, index - offset)
 
 
 def _as_bytes(fractions: Tensor) -> Tensor:
-    """[0, 1] as 0..255."""
+    """Convert [0, 1] to 0..255."""
     return (fractions.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -215,7 +217,8 @@ _SMOOTH = 1.25
 
 
 def crop_to_view(heads: Head, coordinates: Tensor) -> Head:
-    """The part of a batch of heads that an image shows: a field of view of the brain leaves much of head and neck out.
+    """Return the part of a batch of heads that an image shows: a field of view of the brain omits much of head and
+    neck.
 
     On a GPU, the whole heads: working on all of them is faster than waiting for the answer.
 
@@ -245,6 +248,6 @@ def crop_to_view(heads: Head, coordinates: Tensor) -> Head:
 
 
 def stack_heads(heads: list[Head]) -> Head:
-    """Heads of unequal extent as one batch: volumes zero-padded at the end of each axis, which moves no voxel."""
+    """Stack heads of unequal extent as one batch: volumes zero-padded at the end of each axis, which moves no voxel."""
     kind = type(heads[0])
     return kind(*(pad_stack([getattr(head, f.name) for head in heads]) for f in fields(kind)))

@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def load_heads(data: PreparedData, names: list[str], spacing_mm: float) -> list[Head]:
-    """The named heads at this voxel size, from the cache where it has them.
+    """Load the named heads at this voxel size, from the cache if possible.
 
     Args:
         data: a prepared folder.
@@ -59,12 +59,12 @@ def _make_in_processes(data: PreparedData, names: list[str], spacing_mm: float) 
 
 
 def _make_head(folder: Path, name: str, spacing_mm: float) -> None:
-    """One head into the cache, in a process of its own; arrays are not sent between processes."""
+    """Compute one head into the cache, in a process of its own; arrays are not sent between processes."""
     _load_head(PreparedData.load(folder), name, spacing_mm)
 
 
 def _load_head(data: PreparedData, name: str, spacing_mm: float) -> Head:
-    """One head; computed and stored if the cache has none, or a damaged one, or one of other data."""
+    """Return one head; computed and stored if the cache has none, or a damaged one, or one of other data."""
     path = _path(data, name, spacing_mm)
     try:
         tensors = load_file(path)
@@ -75,5 +75,5 @@ def _load_head(data: PreparedData, name: str, spacing_mm: float) -> Head:
         with atomic_path(path) as temporary:
             save_file({f.name: getattr(head, f.name).contiguous() for f in fields(Head)}, temporary)
     except (OutputError, SafetensorError) as error:
-        _LOG.warning("%s; going on without, heads are computed again the next time", error)
+        _LOG.warning("%s; continuing without it, heads are computed again the next time", error)
     return head

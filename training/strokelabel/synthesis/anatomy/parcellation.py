@@ -63,10 +63,10 @@ class ParcellationTarget:
         lesion: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """The class of each voxel.
+        """Return the class of each voxel.
 
         A head that is shown as its mirror image gets its sides changed over, so that "left" is the patient's left
-        in every image: the side on which the left hand of somebody with this face would be.
+        in every image: the side on which the left hand of a person with this face would be.
 
         Args:
             deformations: one per batch item.
@@ -96,7 +96,7 @@ class ParcellationTarget:
 
 
 def shows_mirror_image(deformation: DeformationParameters) -> bool:
-    """Whether an image shows a head as a mirror does: after an odd number of flips. Two flips are a rotation."""
+    """Return whether an image shows a head as a mirror does: after an odd number of flips. Two flips are a rotation."""
     return sum(deformation.flip) % 2 == 1
 
 
@@ -119,7 +119,7 @@ def _check_labels(table: LabelTable, classes: Sequence[int | None], heads: Seque
 
 
 def largest_share(first: Tensor, second: Tensor, fraction: Tensor, index: Tensor, classes: int) -> Tensor:
-    """The class with the largest share at fractional positions, shares interpolated linearly between voxels.
+    """Return the class with the largest share at fractional positions, shares interpolated linearly between voxels.
 
     Args:
         first: (x, y, z) uint8 class of each voxel's largest structure.
@@ -147,7 +147,9 @@ def largest_share(first: Tensor, second: Tensor, fraction: Tensor, index: Tensor
 
 
 def _disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """Whether the eight voxels of the cell that starts at each voxel hold more than one class. (x, y, z) bool."""
+    """Return whether the eight voxels of the cell that starts at each voxel hold more than one class. (x,
+    y, z) bool.
+    """
     inner = tuple(slice(None, -1) for _ in range(3))
     reference = first[inner]
     mixed = torch.zeros_like(first, dtype=torch.bool)
@@ -160,7 +162,7 @@ def _disagreement(first: Tensor, second: Tensor) -> Tensor:
 def _vote(
     volumes: Sequence[Tensor], corner: Tensor, within: Tensor, strides: tuple[int, int], classes: int
 ) -> Tensor:
-    """The class with the largest interpolated share in each of some cells.
+    """Return the class with the largest interpolated share in each of some cells.
 
     Args:
         volumes: first, second and fraction, flattened.

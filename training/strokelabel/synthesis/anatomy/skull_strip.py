@@ -47,7 +47,7 @@ def sample_skull_strip(sampler: Sampler, config: SkullStripConfig) -> SkullStrip
 
 
 def without_extracerebral(head: Head, parameters: list[SkullStripParameters], table: LabelTable) -> Head:
-    """Heads in which air takes the place of everything around the brain, where a draw says so.
+    """Replace everything around the brain by air in the heads for which a draw decides so.
 
     Only the labels change. Tissue maps and brain mask stay as they are, so this suits targets that are made from
     labels (Billot et al. 2023, supplements 3 and 4).
@@ -68,7 +68,7 @@ def without_extracerebral(head: Head, parameters: list[SkullStripParameters], ta
 
 
 def _kept_labels(parameters: SkullStripParameters, table: LabelTable) -> Tensor:
-    """For each label of the table, the index of what takes its place: itself, or air. (labels,) uint8."""
+    """Return for each label of the table the index that replaces it: its own, or air. (labels,) uint8."""
     removed = EXTRACEREBRAL_IDS if parameters.remove_labels else frozenset()
     removed -= {CSF_ID} if parameters.keep_csf else frozenset()
     air = table.index(0)
@@ -77,7 +77,7 @@ def _kept_labels(parameters: SkullStripParameters, table: LabelTable) -> Tensor:
 
 
 def brain_masks(parameters: list[SkullStripParameters], brain: Tensor, spacing_mm: float) -> Tensor:
-    """What is left of each image: 1 inside the (flawed) brain mask, 1 everywhere if the skull stays on.
+    """Return the part of each image that is left: 1 inside the (flawed) brain mask, 1 everywhere if the skull stays on.
 
     Args:
         parameters: one draw per item.
@@ -95,7 +95,7 @@ def brain_masks(parameters: list[SkullStripParameters], brain: Tensor, spacing_m
 
 
 def _brain_mask(brain: Tensor, parameters: SkullStripParameters, spacing_mm: float) -> Tensor:
-    """Brain mask, grown and then shrunk by the drawn flaws. (1, x, y, z)."""
+    """Return the brain mask, grown and then shrunk by the drawn flaws. (1, x, y, z)."""
     mask = _grow(brain > 0.5, parameters.dilation_mm / spacing_mm)
     return (~_grow(~mask, parameters.erosion_mm / spacing_mm)).to(brain.dtype)
 

@@ -14,7 +14,7 @@ from strokelabel.synthesis.quantitative.scan import ScanParameters
 from strokelabel.synthesis.sampling import Sampler, voxel_noise
 
 CT = "ct"
-"""The family that is no magnetic resonance: no bias field, no gamma, Gaussian noise, and values clipped to [0, 1]."""
+"""Family that is not magnetic resonance: no bias field, no gamma, Gaussian noise, and values clipped to [0, 1]."""
 
 CT_AIR = -2.0
 """Air on CT, far enough below the window that no noise lifts it into it (real air is at -12.5)."""
@@ -126,7 +126,7 @@ def sample_contrast(
 def _group_means(
     sampler: Sampler, config: ContrastConfig, family: str, table: LabelTable
 ) -> dict[str, float]:
-    """One mean per tissue group; the air is zero or nearly so."""
+    """Return one mean per tissue group; the air is zero or nearly so."""
     ranges = CLINICAL_MEANS.get(family, {})
     groups = sorted({label.group for label in table.labels} | {"gray", "white"})
     means = {group: sampler.uniform(ranges.get(group, config.mean)) for group in groups}
@@ -139,7 +139,7 @@ def _group_means(
 
 
 def _joined_ids(config: ContrastConfig, table: LabelTable) -> dict[int, int]:
-    """For each label, the id that stands for all labels which look the same as it does."""
+    """Draw one mean per tissue group; the air is zero or nearly so."""
     leader = {label_id: group[0] for group in config.joined_labels for label_id in group}
     mirror = {label.id: label.mirror for label in table.labels}
     leader |= {mirror[i]: mirror[first] for i, first in leader.items() if i in mirror and first in mirror}
@@ -152,7 +152,7 @@ def _joined_ids(config: ContrastConfig, table: LabelTable) -> dict[int, int]:
 def _structure(
     sampler: Sampler, config: ContrastConfig, group_mean: float, group: str, shared: bool
 ) -> tuple[float, float]:
-    """Mean and standard deviation of one structure."""
+    """Return the mean and standard deviation of one structure."""
     if group == _BACKGROUND_GROUP:
         low = group_mean <= config.background_mean[1]
         bounds = config.background_deviation if low else None
@@ -162,7 +162,7 @@ def _structure(
 
 
 def group_mean(means: Tensor, table: LabelTable, group: str) -> float:
-    """Mean of a group's first label: white matter, cortex, lateral ventricle in FreeSurfer's order.
+    """Return the mean of a group's first label: white matter, cortex, lateral ventricle in FreeSurfer's order.
 
     Args:
         means: (labels, 1) intensities.
@@ -180,7 +180,7 @@ def lesion_mean(
     family: str,
     parenchyma: tuple[float, float],
 ) -> float:
-    """Draw the mean of a lesion, as far from gray and white matter as asked for where that is possible.
+    """Draw the mean of a lesion, as far from gray and white matter as requested where that is possible.
 
     Args:
         sampler: source of randomness.
@@ -195,7 +195,7 @@ def lesion_mean(
 
 
 def first_visible(draws: list[float], parenchyma: tuple[float, float], contrast: float) -> float:
-    """The first of some means that differs from gray and white matter by a contrast, or else the first."""
+    """Return the first of some means that differs from gray and white matter by a contrast, or else the first."""
     visible = [d for d in draws if min(abs(d - mean) for mean in parenchyma) >= contrast]
     return (visible or draws)[0]
 
@@ -224,7 +224,7 @@ def look_up(values: Tensor, first: Tensor, second: Tensor, fraction: Tensor) -> 
 def texture(
     parameters: list[ContrastParameters], shape: tuple[int, int, int], device: torch.device, channels: int = 1
 ) -> Tensor:
-    """Unit-variance noise of the drawn smoothness, independent between channels.
+    """Return unit-variance noise of the drawn smoothness, independent between channels.
 
     Returns:
         (batch, channels, x, y, z); smoothing is followed by division by the norm of its kernel, so that the standard

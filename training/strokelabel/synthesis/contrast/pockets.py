@@ -95,7 +95,7 @@ def fill_pockets(
 
 
 def _weight(pocket: Pocket, grid: CoarseGrid) -> Tensor:
-    """Share of pocket in each voxel if there were no brain, (1, x, y, z)."""
+    """Return the share of pocket in each voxel if there were no brain, (1, x, y, z)."""
     spacing_mm = grid.full_spacing_mm
     counts = [max(3, int(n * spacing_mm / pocket.spacing_mm)) for n in grid.full]
     noise = voxel_noise([pocket.seed], (1, *counts), grid.device)

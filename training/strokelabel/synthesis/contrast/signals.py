@@ -21,7 +21,7 @@ _LEAST_RANGE = 0.05
 
 
 def signal_contrast(contrast: ContrastParameters) -> ContrastParameters:
-    """The same subject and scan with signals in the place of quantitative values.
+    """Return the same subject and scan with signals in place of quantitative values.
 
     Args:
         contrast: with a scan; means (labels, 5), relative deviations (labels, 1).
@@ -46,7 +46,7 @@ def signal_contrast(contrast: ContrastParameters) -> ContrastParameters:
 
 
 def _signals(scan: ScanParameters, values: Tensor, relative: Tensor) -> tuple[Tensor, Tensor]:
-    """Signals (rows, 3) and their deviations (rows, 1), relative to the reference."""
+    """Return the signals (rows, 3) and their deviations (rows, 1), relative to the reference."""
     nodes = _transmit_nodes(scan)
     maps = QuantitativeMaps.unstack(values.unsqueeze(2), dim=1)
     signals = scan.acquisition.signal(maps, transmit=nodes)
@@ -59,14 +59,14 @@ def _signals(scan: ScanParameters, values: Tensor, relative: Tensor) -> tuple[Te
 
 
 def _transmit_nodes(scan: ScanParameters) -> Tensor:
-    """Lowest, middle and highest value that the transmit field can have, (3,)."""
+    """Return the lowest, middle and highest value that the transmit field can have, (3,)."""
     low, high = float(scan.transmit.min()) + 1, float(scan.transmit.max()) + 1
     half, middle = max((high - low) / 2, _LEAST_RANGE), (high + low) / 2
     return torch.tensor([middle - half, middle, middle + half])
 
 
 def expose(signals: Tensor, texture: Tensor, parameters: list[ScanParameters]) -> Tensor:
-    """Magnitude images of mixed signals.
+    """Return the magnitude images of mixed signals.
 
     Args:
         signals: (batch, 3, x, y, z) at the lowest, middle and highest transmit field.

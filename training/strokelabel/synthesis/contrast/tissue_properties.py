@@ -23,10 +23,10 @@ from strokelabel.synthesis.quantitative.scan import sample_scan
 from strokelabel.synthesis.sampling import Sampler
 
 _BETWEEN_STRUCTURES = 0.3
-"""How much structures of one tissue differ, in units of its spread between subjects."""
+"""Variation between structures of one tissue, in units of its spread between subjects."""
 
 _REFERENCE = "gray"
-"""The tissue whose deviation is 1."""
+"""Tissue with a deviation of 1."""
 
 _R1 = MAP_NAMES.index("r1")
 
@@ -45,7 +45,7 @@ PLAIN_TISSUES: dict[str, tuple[str, ...]] = {
     "cavity": ("lesion-cavity",),
     "haemorrhage": _HAEMORRHAGES,
 }
-"""What a lesion without components is made of (`config.PhysicsConfig.stages`): one of these, all equally likely."""
+"""Tissues of a lesion without components (`config.PhysicsConfig.stages`): one of these, all equally likely."""
 
 STAGE_TISSUES: dict[str, tuple[str, ...]] = {
     "acute": ("lesion-acute",),
@@ -53,7 +53,7 @@ STAGE_TISSUES: dict[str, tuple[str, ...]] = {
     "chronic": ("lesion-gliosis",),
     "haemorrhagic": ("lesion-acute", "lesion-subacute"),
 }
-"""What the lesion proper is made of where it has components beside (`config.StageConfig.weights`)."""
+"""Tissues of the lesion proper where it has components beside (`config.StageConfig.weights`)."""
 
 COMPONENT_TISSUES: dict[str, tuple[str, ...]] = {
     "rim": ("lesion-gliosis",),
@@ -62,7 +62,7 @@ COMPONENT_TISSUES: dict[str, tuple[str, ...]] = {
     "oedema": ("oedema",),
     "hyperintensity": ("white-matter-hyperintensity",),
 }
-"""What the other components are made of."""
+"""Tissues of the other components."""
 
 
 def sample_tissue_contrast(sampler: Sampler, config: ContrastConfig, table: LabelTable) -> ContrastParameters:
@@ -91,7 +91,7 @@ def sample_tissue_contrast(sampler: Sampler, config: ContrastConfig, table: Labe
 def with_stage(
     sampler: Sampler, config: PhysicsConfig, contrast: ContrastParameters, stage: str
 ) -> ContrastParameters:
-    """The same subject and scan, with a lesion proper of this stage (`lesion_stage.StageParameters.stage`)."""
+    """Return the same subject and scan, with a lesion proper of this stage (`lesion_stage.StageParameters.stage`)."""
     if contrast.scan is None or stage not in STAGE_TISSUES:
         return contrast
     draw = _sample_component(sampler, config, STAGE_TISSUES[stage])
@@ -131,7 +131,7 @@ def _priors(path: str | None) -> TissuePriors:
 def _sample_labels(
     sampler: Sampler, config: PhysicsConfig, priors: TissuePriors, table: LabelTable
 ) -> tuple[Tensor, Tensor]:
-    """Means (labels, 5) and relative deviations (labels, 1); both sides of a structure are alike."""
+    """Sample means (labels, 5) and relative deviations (labels, 1); both sides of a structure are alike."""
     tissues = [priors.tissue_of(label) for label in table.labels]
     drawn = {name: _draw(sampler, config, priors, name) for name in dict.fromkeys(tissues)}
     means = torch.tensor([drawn[name].means for name in tissues])
@@ -146,24 +146,24 @@ def _sample_labels(
 
 
 def _reference_variation(priors: TissuePriors) -> tuple[float, ...]:
-    """Relative standard deviation of each map inside the reference tissue."""
+    """Return the relative standard deviation of each map inside the reference tissue."""
     return tuple(priors[_REFERENCE][name].within / priors[_REFERENCE][name].mean for name in MAP_NAMES)
 
 
 def _relative_deviation(draw: TissueDraw, priors: TissuePriors) -> float:
-    """How much a tissue varies, compared with the reference tissue; R1 stands for all maps."""
+    """Return the variation of a tissue, compared with the reference tissue; R1 stands for all maps."""
     if draw.means[_R1] == 0:
         return 0.0
     return draw.deviations[_R1] / draw.means[_R1] / _reference_variation(priors)[_R1]
 
 
 def _truncated_normal(sampler: Sampler, rows: int, columns: int) -> Tensor:
-    """(rows, columns) of N(0, 1), kept within two standard deviations."""
+    """Return (rows, columns) of N(0, 1), kept within two standard deviations."""
     return torch.randn((rows, columns), generator=sampler.generator).clamp(-2, 2)
 
 
 def _sample_component(sampler: Sampler, config: PhysicsConfig, tissues: tuple[str, ...]) -> TissueDraw:
-    """A component of lesions that is made of one of these tissues."""
+    """Sample a component of lesions from one of these tissues."""
     return _draw(sampler, config, _priors(config.priors), tissues[sampler.integer(0, len(tissues) - 1)])
 
 

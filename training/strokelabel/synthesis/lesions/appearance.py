@@ -1,4 +1,4 @@
-"""How bright each lesion component is at each stage, in the Gaussian-mixture contrast.
+"""Brightness of each lesion component at each stage, in the Gaussian-mixture contrast.
 
 The table is ours, written down from how the stages look on clinical scans: each mean is that of a tissue in the same
 image plus a range. Wide on purpose; scanners, timing and patients differ.
@@ -171,7 +171,7 @@ def _random_means(
     lesion: float,
     tissue: dict[str, float],
 ) -> dict[str, float]:
-    """Random means in a sensible order: the rim is near the lesion, oedema between white matter and lesion."""
+    """Draw random means in a sensible order: the rim is near the lesion, oedema between white matter and lesion."""
     anything = {
         name: sampler.uniform(config.mean) for name in ("rim", "cavity", "haemorrhage", "hyperintensity")
     }

@@ -1,4 +1,4 @@
-"""The lesion bank: binary lesions on the ICBM 1 mm grid, each cropped to its bounding box, one bit a voxel."""
+"""Lesion bank: binary lesions on the ICBM 1 mm grid, each cropped to its bounding box, one bit a voxel."""
 
 from __future__ import annotations
 
@@ -84,25 +84,25 @@ class LesionBank:
         return len(self.names)
 
     def offset(self, index: int) -> tuple[int, int, int]:
-        """First voxel (x, y, z) of a lesion's crop on the ICBM grid."""
+        """Return the first voxel (x, y, z) of a lesion's crop on the ICBM grid."""
         x, y, z = (int(value) for value in self.offsets[index])
         return x, y, z
 
     def crop(self, index: int) -> NDArray[np.bool_]:
-        """A lesion inside its bounding box, (x, y, z)."""
+        """Return a lesion inside its bounding box, (x, y, z)."""
         index = range(len(self))[index]
         shape = tuple(int(side) for side in self.shapes[index])
         packed = self.bits[self.pointers[index] : self.pointers[index + 1]]
         return np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape).astype(bool)
 
     def lesion(self, index: int) -> Lesion:
-        """Everything about one lesion."""
+        """Return one lesion of the bank."""
         return Lesion(
             self.names[index], self.sources[index], self.sha256[index], self.offset(index), self.crop(index)
         )
 
     def subset(self, indices: Sequence[int]) -> LesionBank:
-        """A bank of the lesions at these positions, in this order."""
+        """Return a bank of the lesions at these positions, in this order."""
         return self.from_lesions([self.lesion(int(index)) for index in indices], self.grid_shape, self.affine)
 
     def save(self, path: Path) -> None:

@@ -15,7 +15,7 @@ _SIGMA_TO_FWHM = 2.3548
 
 
 class CoarseGrid:
-    """The image's field of view in coarse voxels, or in the image's own where those are larger.
+    """Field of view of an image in coarse voxels, or in the image's own where those are larger.
 
     Args:
         shape: voxels of the image.
@@ -40,7 +40,7 @@ class CoarseGrid:
         self.device = device
 
     def down(self, volume: Tensor) -> Tensor:
-        """(batch, 1, *full) averaged to (batch, 1, *coarse)."""
+        """Average (batch, 1, *full) to (batch, 1, *coarse)."""
         if self.shape == self.full:
             return volume
         pairs = zip(self.full, self.shape, strict=True)
@@ -49,7 +49,7 @@ class CoarseGrid:
         )
 
     def up(self, volume: Tensor, region: tuple[slice, slice, slice] | None = None) -> Tensor:
-        """(batch, c, *coarse) interpolated to (batch, c, *full), or to a box of that."""
+        """Interpolate (batch, c, *coarse) to (batch, c, *full), or to a box of that."""
         region = region or (slice(None), slice(None), slice(None))
         if self.shape == self.full:
             return volume[(..., *region)]
@@ -59,7 +59,7 @@ class CoarseGrid:
         return moved.view(*volume.shape[:2], *moved.shape[2:])
 
     def points(self, coordinates: Tensor) -> Tensor:
-        """Positions (batch, *full, 3) at the coarse voxels' centres, (batch, 3, *coarse)."""
+        """Return the positions (batch, *full, 3) at the coarse voxels' centres, (batch, 3, *coarse)."""
         if self.shape == self.full:
             return coordinates.permute(0, 4, 1, 2, 3)
         for axis, (n, m) in enumerate(zip(self.full, self.shape, strict=True), start=1):
@@ -72,14 +72,16 @@ class CoarseGrid:
         return coordinates.permute(0, 4, 1, 2, 3)
 
     def _centre_positions(self, source: int, target: int) -> Tensor:
-        """Positions of the centres of other voxels along an axis of so many voxels, edges held, (target,)."""
+        """Return the positions of the centres of other voxels along an axis of so many voxels, edges held,
+        (target,).
+        """
         centres = (torch.arange(target, device=self.device) + 0.5) * (source / target) - 0.5
         return centres.clamp_(0, source - 1)
 
     def blur(
         self, volume: Tensor, sigmas_mm: Sequence[float], stretch_y: Sequence[float] | None = None
     ) -> Tensor:
-        """Gaussian blur, of its own width for each batch item.
+        """Blur by a Gaussian, with its own width for each batch item.
 
         Args:
             volume: (batch, 1, *coarse).
@@ -107,6 +109,6 @@ class CoarseGrid:
 
 
 def ramp(values: Tensor, start: Tensor | float, width: float) -> Tensor:
-    """Rises from 0 at `start` to 1 at `start + width`, without a kink."""
+    """Rise from 0 at `start` to 1 at `start + width`, without a kink."""
     t = ((values - start) / width).clamp(0, 1)
     return t * t * (3 - 2 * t)

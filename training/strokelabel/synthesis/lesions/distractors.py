@@ -1,4 +1,5 @@
-"""What a model must not call a lesion: white-matter hyperintensities, susceptibility, uneven tissue, basal ganglia.
+"""Distractors, which a model must not call lesion: white-matter hyperintensities, susceptibility, uneven tissue, basal
+ganglia.
 
 Drawn for heads with and without lesions, and never labelled lesion.
 """
@@ -42,7 +43,7 @@ class Susceptibility:
 
 @dataclass(frozen=True)
 class DistractorParameters:
-    """The distractors of one head; a strength of zero leaves one out.
+    """Distractors of one head; a strength of zero leaves one out.
 
     Attributes:
         seed: of the irregularities.
@@ -111,7 +112,7 @@ def _has_cortex_patches(config: DistractorConfig, family: str) -> bool:
 
 
 def _sample_susceptibility(sampler: Sampler) -> tuple[Susceptibility, ...]:
-    """Some of the positions, each with its own strength; gain is more frequent than loss."""
+    """Sample some of the positions, each with its own strength; gain is more frequent than loss."""
     found = []
     for x, y, z in SUSCEPTIBILITY_MM:
         present, gain = sampler.flip(0.6), sampler.flip(0.75)
@@ -126,7 +127,7 @@ def _sample_susceptibility(sampler: Sampler) -> tuple[Susceptibility, ...]:
 def alter_basal_ganglia(
     sampler: Sampler, config: DistractorConfig, contrast: ContrastParameters, table: LabelTable
 ) -> ContrastParameters:
-    """Iron and calcium darken pallidum, putamen and caudate, more or less, and not quite alike left and right.
+    """Darken pallidum, putamen and caudate as iron and calcium do, more or less, and slightly different left and right.
 
     On T1w images and CT they brighten; in random contrast either happens. One feature, the intensity.
     """
@@ -152,7 +153,7 @@ def hyperintensity_weight(
     height_mm: Tensor,
     grid: CoarseGrid,
 ) -> Tensor | None:
-    """Weight of the component "hyperintensity". None when no item of the batch has any.
+    """Return the weight of the component "hyperintensity". None when no item of the batch has any.
 
     Args:
         parameters: one per batch item.
@@ -191,7 +192,8 @@ def signal_gain(
     icbm_mm: Tensor,
     grid: CoarseGrid,
 ) -> Tensor | None:
-    """Factor on the image: bright cortex, uneven white matter, susceptibility. None when no item of the batch has any.
+    """Return the factor on the image: bright cortex, uneven white matter, susceptibility. None when no item of the
+    batch has any.
 
     Args:
         parameters: one per batch item.
@@ -220,7 +222,7 @@ def signal_gain(
 
 
 def _near_air(parameters: DistractorParameters, icbm_mm: Tensor, grid: CoarseGrid) -> Tensor:
-    """Relative change of one item's signal near air, (1, *coarse)."""
+    """Return the relative change of one item's signal near air, (1, *coarse)."""
     change = torch.zeros(1, *grid.shape, device=grid.device)
     if not parameters.susceptibility:
         return change

@@ -1,4 +1,4 @@
-"""Which small lesions lie elsewhere than in their patient: single ones by the spatial prior, and embolic showers."""
+"""Positions of small lesions: single ones by the spatial prior, and embolic showers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LesionArranger:
 
     @cached_property
     def prior(self) -> SpatialPrior:
-        """Density of the bank's masks; counted when first asked for."""
+        """Density of the bank's masks; counted at first use."""
         return SpatialPrior.from_bank(self.bank, self.config.spatial_prior.smoothing_mm)
 
     @cached_property
@@ -71,7 +71,7 @@ class LesionArranger:
         return lesions
 
     def _move_small(self, sampler: Sampler, lesions: LesionParameters) -> LesionParameters:
-        """Some of the small masks go to positions of the prior."""
+        """Move some of the small masks to positions of the prior."""
         prior = self.config.spatial_prior
         stay: list[LesionDraw] = []
         moved: list[Fragment] = []
@@ -86,7 +86,7 @@ class LesionArranger:
         return replace(lesions, draws=tuple(stay), fragments=lesions.fragments + tuple(moved))
 
     def _shower(self, sampler: Sampler, config: EmbolicConfig) -> tuple[Fragment, ...]:
-        """Several small lesions at once."""
+        """Draw several small lesions at once."""
         count = sampler.integer(*config.count)
         centers = self._positions_of_shower(sampler, config)(count)
         low, high = (math.log(volume) for volume in config.volume_ml)
@@ -110,12 +110,12 @@ class LesionArranger:
         return tuple(fragments)
 
     def _nearest_small(self, volume_ml: float) -> int:
-        """The small mask whose volume is nearest."""
+        """Return the small mask whose volume is nearest."""
         volumes = self.bank.volumes_ml[self._small]
         return int(self._small[np.abs(np.log(volumes / volume_ml)).argmin()])
 
     def _positions_of_shower(self, sampler: Sampler, config: EmbolicConfig) -> _Positions:
-        """Where the shower falls."""
+        """Return the positions of the shower."""
         extents = list(config.extent_weights)
         extent = extents[sampler.choice([config.extent_weights[e] for e in extents])]
         if extent == "territory":
@@ -127,7 +127,7 @@ class LesionArranger:
         return lambda count: self.prior.positions(sampler, count)
 
     def _positions_in_mask(self, sampler: Sampler, index: int, count: int) -> NDArray[np.float64]:
-        """Positions inside one mask, on a random side. (count, 3) ICBM mm."""
+        """Return the positions inside one mask, on a random side. (count, 3) ICBM mm."""
         voxels = np.argwhere(self.bank.crop(index)) + self.bank.offsets[index]
         chosen = np.array([sampler.integer(0, len(voxels) - 1) for _ in range(count)])
         positions = voxels[chosen] @ self.bank.affine[:3, :3].T + self.bank.affine[:3, 3]
@@ -135,7 +135,9 @@ class LesionArranger:
 
 
 def _on_side(positions: NDArray[np.float64], side: float) -> NDArray[np.float64]:
-    """Positions (n, 3) reflected onto one side; the prior is symmetric, so this is the prior of that side."""
+    """Return the positions (n, 3) reflected onto one side; the prior is symmetric, so this is the prior of
+    that side.
+    """
     reflected = positions.copy()
     reflected[:, 0] = side * np.abs(positions[:, 0])
     return reflected

@@ -15,7 +15,7 @@ from strokelabel.synthesis.lesions.penumbra import Penumbra
 from strokelabel.synthesis.sampling import Sampler
 
 BLOB = -1
-"""The index of a lesion that is no mask of the bank."""
+"""Index of a lesion that is not a mask of the bank."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fragment:
 
 
 def fragment_mask(fragment: Fragment, bank: LesionBank) -> Tensor:
-    """The lesion in its bounding box, (x, y, z) bool, on the CPU."""
+    """Return the lesion in its bounding box, (x, y, z) bool, on the CPU."""
     if fragment.index == BLOB:
         voxel_ml = abs(float(np.linalg.det(bank.affine[:3, :3]))) / 1000
         return blob(fragment.blob_seed, max(1, round(fragment.volume_ml / voxel_ml)))
@@ -51,14 +51,14 @@ def fragment_mask(fragment: Fragment, bank: LesionBank) -> Tensor:
 
 
 def fragment_start(fragment: Fragment, bank: LesionBank, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """First voxel, on the bank's grid, of a box of this shape around the fragment's centre."""
+    """Return the first voxel, on the bank's grid, of a box of this shape around the fragment's centre."""
     center = np.linalg.solve(bank.affine, np.array([*fragment.center_mm, 1.0]))[:3]
     x, y, z = (round(float(c) - (n - 1) / 2) for c, n in zip(center, shape, strict=True))
     return x, y, z
 
 
 def blob(seed: int, voxels: int) -> Tensor:
-    """A random rounded shape with exactly this many voxels, mostly in one piece.
+    """Return a random rounded shape with exactly this many voxels, mostly in one piece.
 
     A level set of a smooth random field on an ellipsoid of random axes.
 

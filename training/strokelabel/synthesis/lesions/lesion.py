@@ -22,8 +22,9 @@ from strokelabel.synthesis.lesions.penumbra import Penumbra, fade, sample_penumb
 from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
 
 COMPONENTS = ("lesion", "rim", "cavity", "haemorrhage", "oedema", "hyperintensity")
-"""What is laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature of the
-contrast. Plain lesions have the first one alone. The last two are not labelled lesion."""
+"""Components that are laid over the tissue, in this order; each has a weight map, and a mean and deviation per feature
+of the contrast. Plain lesions have the first one alone. The last two are not labelled lesion.
+"""
 
 OWN_COMPONENTS = 4
 """So many of the first components lie inside a lesion, and differ between the lesions of a head."""
@@ -49,7 +50,7 @@ class LesionDraw:
 
 @dataclass(frozen=True)
 class LesionParameters:
-    """The lesions of one head. Their order, masks first, is that of the means of `contrast.ContrastParameters`.
+    """Lesions of one head. Their order, masks first, is that of the means of `contrast.ContrastParameters`.
 
     Attributes:
         draws: the masks; may be empty.
@@ -79,7 +80,7 @@ class LesionParameters:
 
 @dataclass(frozen=True)
 class PlacedLesions:
-    """The lesions of a batch on the image grid.
+    """Lesions of a batch on the image grid.
 
     Attributes:
         soft: (batch, 1, x, y, z) softened masks in [0, 1], not thinned out by penumbras; lesion is above one half.
@@ -94,7 +95,7 @@ class PlacedLesions:
     region: Region
 
     def within(self, allowed: Tensor) -> PlacedLesions:
-        """The lesions cut off outside a (batch, 1, x, y, z) mask."""
+        """Return the lesions cut off outside a (batch, 1, x, y, z) mask."""
         allowed = allowed[(..., *self.region)]
         self.soft[(..., *self.region)] *= allowed
         return replace(self, weight=self.weight * allowed)
@@ -122,7 +123,7 @@ def sample_lesions(sampler: Sampler, config: LesionConfig, bank_size: int) -> Le
 
 
 def _sample_draw(sampler: Sampler, config: LesionConfig, bank_size: int) -> LesionDraw:
-    """One mask, its edge and its penumbra."""
+    """Sample one mask, its edge and its penumbra."""
     return LesionDraw(
         index=sampler.integer(0, bank_size - 1),
         mirror=sampler.flip(config.mirror_probability),
@@ -134,7 +135,7 @@ def _sample_draw(sampler: Sampler, config: LesionConfig, bank_size: int) -> Lesi
 
 
 def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> Tensor:
-    """Soft-CP: erode, dilate and blur a mask.
+    """Erode, dilate and blur a mask (Soft-CP).
 
     Args:
         mask: (x, y, z) bool, with room at its borders for dilation and blur.
@@ -155,7 +156,7 @@ def soften(mask: Tensor, erosion: int, dilation: int, sigma: float) -> Tensor:
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
-    """Dilation of a bool mask (x, y, z) by a ball of the city-block metric; radius 0 changes nothing."""
+    """Return the dilation of a bool mask (x, y, z) by a ball of the city-block metric; radius 0 changes nothing."""
     for _ in range(radius):
         mask = dilate_cross(mask)
     return mask
@@ -177,12 +178,12 @@ class _Patch:
 
 
 def _patch(soft: Tensor, penumbra: Penumbra, start: tuple[int, int, int]) -> _Patch:
-    """One lesion, thinned out."""
+    """Return one lesion with its penumbra."""
     return _Patch(torch.stack([soft, fade(soft, penumbra)]), torch.zeros_like(soft)[None], start)
 
 
 def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Patch:
-    """One lesion with its edge softened."""
+    """Return one lesion with its edge softened."""
     mask = F.pad(on_device(torch.from_numpy(bank.crop(draw.index)), device), (_MARGIN_VOXELS,) * 6)
     x, y, z = (offset - _MARGIN_VOXELS for offset in bank.offset(draw.index))
     if draw.mirror:
@@ -192,27 +193,29 @@ def _soft_patch(draw: LesionDraw, bank: LesionBank, device: torch.device) -> _Pa
 
 
 def _fragment_patch(fragment: Fragment, bank: LesionBank, device: torch.device) -> _Patch:
-    """One small lesion with its edge softened, where it was moved to. Too small to be eroded."""
+    """Return one small lesion with its edge softened, at its new position. Too small to be eroded."""
     mask = F.pad(on_device(fragment_mask(fragment, bank), device), (_MARGIN_VOXELS,) * 6)
     soft = soften(mask, 0, 0, fragment.blur_sigma_voxels)
     return _patch(soft, fragment.penumbra, fragment_start(fragment, bank, mask.shape))
 
 
 def _patches(parameters: LesionParameters, bank: LesionBank, device: torch.device) -> list[_Patch]:
-    """All lesions of one head."""
+    """Return all lesions of one head."""
     return [_soft_patch(d, bank, device) for d in parameters.draws] + [
         _fragment_patch(f, bank, device) for f in parameters.fragments
     ]
 
 
 def _mirrored_start(bank: LesionBank, start: int, size: int) -> int:
-    """First x index of a crop after reflection in the plane x = 0 mm."""
+    """Return the first x index of a crop after reflection in the plane x = 0 mm."""
     midline = -bank.affine[0, 3] / bank.affine[0, 0]
     return round(2 * midline) - (start + size - 1)
 
 
 def _join(patches: list[_Patch], device: torch.device) -> _Patch:
-    """One patch around all; the lesion with the larger soft mask where they overlap. Without lesions, empty voxels."""
+    """Join patches into one; where lesions overlap, that with the larger soft mask counts. Without lesions, empty
+    voxels.
+    """
     if not patches:
         return _Patch(
             torch.zeros(2, 2, 2, 2, device=device), torch.zeros(1, 2, 2, 2, device=device), (0, 0, 0)
@@ -271,7 +274,9 @@ def place_lesions(
 
 
 def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
-    """(4, 4) from ICBM grid index to patch index, with lesions zoomed about the patch's centre and shifted."""
+    """Return the map (4, 4) from ICBM grid index to patch index, with lesions zoomed about the patch's centre and
+    shifted.
+    """
     center = torch.tensor([n / 2 for n in patch.values.shape[1:]])
     start = torch.tensor(patch.start, dtype=torch.float32)
     shift = torch.tensor(parameters.shift_mm)
@@ -284,7 +289,7 @@ def _patch_from_grid(parameters: LesionParameters, patch: _Patch) -> Tensor:
 def _image_region(
     patch_shape: torch.Size, coordinates_mm: Tensor, matrix: Tensor, offset: Tensor
 ) -> Region | None:
-    """The box of the image grid that the patches of the batch can reach: most of a head holds no lesion.
+    """Return the box of the image grid that the patches of the batch can reach: most of a head holds no lesion.
 
     On a GPU, the whole grid: interpolating all of it is faster than waiting for the answer.
     """
@@ -303,6 +308,6 @@ def _image_region(
 
 
 def _span(occupied: Tensor, axis: int) -> slice:
-    """From the first to the last occupied plane along an axis, in voxels of the full grid."""
+    """Return the range from the first to the last occupied plane along an axis, in voxels of the full grid."""
     planes = occupied.movedim(axis, 0).flatten(1).any(dim=1).nonzero()
     return slice(2 * int(planes[0]), 2 * int(planes[-1]) + 2)

@@ -27,7 +27,7 @@ _TISSUE_MM = 5.0
 
 @dataclass(frozen=True)
 class SwellingParameters:
-    """How far the anatomy is pushed; zero leaves it where it is.
+    """Displacement of the anatomy; zero leaves it unchanged.
 
     Attributes:
         displacement_mm: of the most displaced point, for lesions of 80 ml and more.
@@ -58,7 +58,7 @@ def swell(
     brain: Tensor,
     grid: CoarseGrid,
 ) -> Tensor:
-    """Positions to take the anatomy from, once it has been pushed away.
+    """Return the source positions of the anatomy after swelling.
 
     Args:
         parameters: one per batch item.
@@ -79,7 +79,7 @@ def swell(
 def displacement_field(
     parameters: list[SwellingParameters], soft: Tensor, brain: Tensor, grid: CoarseGrid
 ) -> Tensor:
-    """The push outwards in mm along the image's axes, (batch, 3, *coarse); see `swell` for the arguments."""
+    """Return the push outwards in mm along the image's axes, (batch, 3, *coarse); see `swell` for the arguments."""
     mask = grid.down(soft)
     slope = _gradient(grid.blur(mask, [p.sigma_mm for p in parameters]), grid.spacing_mm)
     inside = ramp(grid.blur(brain, [_TISSUE_MM] * len(parameters)), 0.45, 0.5)
@@ -94,12 +94,12 @@ def displacement_field(
 
 
 def _gradient(volume: Tensor, spacing_mm: float) -> Tensor:
-    """Slope per mm of (batch, 1, x, y, z) along the three axes, (batch, 3, x, y, z)."""
+    """Return the slope per mm of (batch, 1, x, y, z) along the three axes, (batch, 3, x, y, z)."""
     return torch.cat(torch.gradient(volume, spacing=spacing_mm, dim=(2, 3, 4)), dim=1)
 
 
 def _steepness(field: Tensor, spacing_mm: float) -> Tensor:
-    """Largest Frobenius norm of the gradient of a vector field, (batch, 1, 1, 1, 1)."""
+    """Return the largest Frobenius norm of the gradient of a vector field, (batch, 1, 1, 1, 1)."""
     square = sum(
         (difference / spacing_mm).square().sum(dim=1).amax(dim=(1, 2, 3))
         for difference in (field.diff(dim=axis) for axis in (2, 3, 4))
@@ -108,7 +108,7 @@ def _steepness(field: Tensor, spacing_mm: float) -> Tensor:
 
 
 def _sample_at(volume: Tensor, offset: Tensor) -> Tensor:
-    """(batch, c, x, y, z) at each voxel plus an offset (batch, 3, x, y, z) in voxels; edges held."""
+    """Sample (batch, c, x, y, z) at each voxel plus an offset (batch, 3, x, y, z) in voxels; edges held."""
     sizes = on_device(torch.tensor(volume.shape[2:]), volume.device)
     axes = [torch.linspace(-1, 1, n, device=volume.device) for n in volume.shape[2:]]
     unit = (2 / (sizes - 1)).view(1, 3, 1, 1, 1)

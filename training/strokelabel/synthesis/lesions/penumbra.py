@@ -1,4 +1,4 @@
-"""The penumbra: a smooth field that thins a lesion out, so that its signal fades within it. Each lesion has its own.
+"""Penumbra: a smooth field that thins a lesion out, so that its signal fades within it. Each lesion has its own.
 
 Chalcroft et al. 2025 (SynthStroke), section 3.1. The label is left uncut by it.
 """
@@ -17,7 +17,7 @@ from strokelabel.synthesis.sampling import Sampler
 
 @dataclass(frozen=True)
 class Penumbra:
-    """The penumbra of one lesion.
+    """Penumbra of one lesion.
 
     Attributes:
         floor: lower bound of the field; 1 for no penumbra.
@@ -29,7 +29,7 @@ class Penumbra:
 
 
 NO_PENUMBRA = Penumbra(1.0, torch.zeros(1, 2, 2, 2))
-"""The whole lesion is as bright as its mean."""
+"""Penumbra of a lesion that is as bright as its mean everywhere."""
 
 
 def sample_penumbra(sampler: Sampler, config: LesionConfig) -> Penumbra:

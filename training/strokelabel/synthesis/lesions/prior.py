@@ -1,4 +1,4 @@
-"""Which masks of a bank are drawn, and where lesions lie: a smoothed, symmetric density of the bank's masks."""
+"""Draw of the masks of a bank, and of positions: a smoothed, symmetric density of the bank's masks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class SpatialPrior:
 
 
 def _first_cell_voxel(bank: LesionBank) -> NDArray[np.int_]:
-    """Voxel at the lower corner of the first cell: cells along x are centred on the midline and reach over the grid."""
+    """Return the voxel at the lower corner of the first cell: cells along x are centred on the midline and reach over
+    the grid.
+    """
     midline = round(-bank.affine[0, 3] / bank.affine[0, 0])
     half = max(midline, bank.grid_shape[0] - 1 - midline)
     return np.array([midline - _CELL // 2 - _CELL * -(-half // _CELL), 0, 0])
@@ -96,7 +98,7 @@ _BINS = 12
 
 
 class BalancedSelection:
-    """Draws masks with a flattened distribution of log-volume.
+    """Selection of masks with a flattened distribution of log-volume.
 
     Args:
         volumes_ml: (n,) of the masks, n at least 1.
@@ -112,12 +114,12 @@ class BalancedSelection:
         self._cumulative = np.cumsum(self.probabilities)
 
     def draw(self, sampler: Sampler) -> int:
-        """Index of one mask."""
+        """Draw the index of one mask."""
         chance = sampler.uniform((0.0, 1.0)) * self._cumulative[-1]
         found = int(np.searchsorted(self._cumulative, chance, side="right"))
         return min(found, len(self._cumulative) - 1)
 
 
 def masks_between(bank: LesionBank, low_ml: float, high_ml: float) -> NDArray[np.int_]:
-    """Indices of the masks with a volume in this range."""
+    """Return the indices of the masks with a volume in this range."""
     return np.flatnonzero((bank.volumes_ml >= low_ml) & (bank.volumes_ml <= high_ml))

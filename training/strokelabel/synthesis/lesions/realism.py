@@ -1,4 +1,4 @@
-"""The switches that make lesions more real than the paper's, drawn after and apart from everything else.
+"""Switches for realistic lesions, drawn after and separately from everything else.
 
 Their random numbers come from a source of their own, seeded by the image's seed: with every switch off nothing of an
 image changes, and with one switched on, everything it does not touch stays as it was.
@@ -44,7 +44,7 @@ class RealismParameters:
 
 @dataclass(frozen=True)
 class RealismMaps:
-    """What realism adds to a batch.
+    """Maps that realism adds to a batch.
 
     Attributes:
         weights: of each further component that occurs, by its name in `lesion.COMPONENTS`: (batch, 1, *region) for
@@ -57,12 +57,12 @@ class RealismMaps:
 
 
 def arranges(config: LesionConfig) -> bool:
-    """True if a switch changes which lesions are drawn or where they lie."""
+    """Return whether a switch changes the choice or the positions of lesions."""
     return bool(config.volume_balance or config.spatial_prior.probability or config.embolic.probability)
 
 
 def dresses(config: LesionConfig) -> bool:
-    """True if a switch changes how lesions, or healthy tissue, look."""
+    """Return whether a switch changes the appearance of lesions or of healthy tissue."""
     distractors = config.distractors
     return bool(
         config.stages.probability
@@ -75,7 +75,7 @@ def dresses(config: LesionConfig) -> bool:
 
 
 class Realism:
-    """Draws and applies the switches of a recipe.
+    """Sampling and application of the switches of a recipe.
 
     Args:
         bank: lesion masks.
@@ -118,7 +118,7 @@ class Realism:
     def _each_lesion(
         self, seed: int, contrast: ContrastParameters, lesions: LesionParameters, stage: str | None
     ) -> ContrastParameters:
-        """Means of their own for all lesions of a head; quantitative values are drawn elsewhere."""
+        """Draw separate means for all lesions of a head; quantitative values are drawn elsewhere."""
         if contrast.scan is not None or lesions.count < 2:
             return contrast
         config, sampler = self.config, derived_sampler(seed, "each lesion")
@@ -129,7 +129,7 @@ class Realism:
     def swollen(
         self, parameters: list[RealismParameters | None], soft: Tensor, coordinates_mm: Tensor, head: Head
     ) -> Tensor:
-        """Positions to take the anatomy from: away from lesions that swell, the same if none does.
+        """Return the source positions of the anatomy: pushed away from lesions that swell, unchanged if none does.
 
         Args:
             parameters: one per batch item.
@@ -155,7 +155,7 @@ class Realism:
         coordinates_mm: Tensor,
         to_icbm: Tensor,
     ) -> RealismMaps:
-        """Weights of the further components and the gain.
+        """Return the weights of the further components and the gain.
 
         Args:
             parameters: one per batch item.
@@ -182,6 +182,6 @@ class Realism:
 
 
 def _icbm_on_grid(coordinates_mm: Tensor, to_icbm: Tensor, grid: CoarseGrid) -> Tensor:
-    """ICBM position of the coarse grid's points, (batch, 3, *coarse)."""
+    """Return the ICBM position of the coarse grid's points, (batch, 3, *coarse)."""
     moved = torch.einsum("bij,bjxyz->bixyz", to_icbm[:, :3, :3], grid.points(coordinates_mm))
     return moved + to_icbm[:, :3, 3].view(-1, 3, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""What lies where in a lesion of a given age: cavity and rim, patches of blood, oedema around it.
+"""Components of a lesion by age: cavity and rim, patches of blood, oedema around it.
 
 Depth is measured by a blurred mask: one half on a flat border, towards one inside and towards zero outside, so that
 thin tongues of a lesion are all rim and small lesions have little cavity and little oedema.
@@ -24,7 +24,7 @@ FRESH = ("acute", "subacute", "haemorrhagic")
 
 @dataclass(frozen=True)
 class StageParameters:
-    """The stage of one head's lesions. A strength of zero leaves the component out; lengths are standard deviations.
+    """Stage of one head's lesions. A strength of zero leaves the component out; lengths are standard deviations.
 
     Attributes:
         stage: one of `config.Stage`, or `PLAIN`.
@@ -80,7 +80,7 @@ def stage_weights(
     grid: CoarseGrid,
     region: tuple[slice, slice, slice],
 ) -> dict[str, Tensor]:
-    """Weights of rim, cavity, haemorrhage and oedema, of those that the batch has.
+    """Return the weights of those components rim, cavity, haemorrhage and oedema that the batch has.
 
     Args:
         parameters: one per batch item.
@@ -105,12 +105,12 @@ def stage_weights(
 
 
 def _values(parameters: list[StageParameters], name: str, device: torch.device) -> Tensor:
-    """One field of the parameters as (batch, 1, 1, 1, 1)."""
+    """Return one field of the parameters as (batch, 1, 1, 1, 1)."""
     return column([getattr(p, name) for p in parameters], device)
 
 
 def _cavity(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> dict[str, Tensor]:
-    """Gliotic rim and cavity, (batch, 1, *coarse) each, if there are any."""
+    """Return gliotic rim and cavity, (batch, 1, *coarse) each, if there are any."""
     if not any(p.cavity_strength for p in parameters):
         return {}
     depth = grid.blur(mask, [p.cavity_sigma_mm for p in parameters])
@@ -122,7 +122,7 @@ def _cavity(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -
 
 
 def _haemorrhage(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> dict[str, Tensor]:
-    """Patches of blood inside, (batch, 1, *coarse), if there are any."""
+    """Return the patches of blood inside, (batch, 1, *coarse), if there are any."""
     if not any(p.haemorrhage_strength for p in parameters):
         return {}
     noise = grid.noise([p.seed + 2 for p in parameters], [p.haemorrhage_sigma_mm for p in parameters])
@@ -133,7 +133,7 @@ def _haemorrhage(parameters: list[StageParameters], mask: Tensor, grid: CoarseGr
 
 
 def _oedema(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -> Tensor | None:
-    """Water around the lesion, fading outwards, (batch, 1, *coarse), if there is any."""
+    """Return the water around the lesion, fading outwards, (batch, 1, *coarse), if there is any."""
     if not any(p.oedema_strength for p in parameters):
         return None
     near = grid.blur(mask, [p.oedema_sigma_mm for p in parameters])

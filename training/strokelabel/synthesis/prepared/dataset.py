@@ -19,7 +19,7 @@ from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.types import Affine
 
 SPLIT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
-"""How `stable_split` divides names unless told otherwise."""
+"""Default fractions of `stable_split`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PreparedData:
         """Open a prepared folder; label maps are read later, one at a time, by `brain`.
 
         Raises:
-            DataError: the folder was not prepared, not wholly, or its parts do not belong together.
+            DataError: the folder was not prepared, incomplete, or its parts do not belong together.
         """
         folder = Path(folder)
         description = _read_json(folder / "dataset.json")

@@ -20,7 +20,7 @@ MINIMUM_INSIDE = 0.5
 """A mask with less than this fraction in or near the template's brain was not drawn in ICBM space."""
 
 MARGIN_MM = 6
-"""How far beside the template's brain a lesion may lie: brains normalised by other tools overhang a little."""
+"""Largest distance of a lesion from the template's brain: brains normalised by other tools overhang a little."""
 
 
 def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_]]:
@@ -68,14 +68,14 @@ def place_on_grid(
 
 
 def crop_to_mask(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int], NDArray[np.bool_]]:
-    """First voxel of a mask's bounding box, and the mask inside it."""
+    """Return the first voxel of a mask's bounding box, and the mask inside it."""
     x, y, z = ndimage.find_objects(mask.astype(np.uint8))[0]
     return (x.start, y.start, z.start), mask[x, y, z].copy()
 
 
 @lru_cache(maxsize=1)
 def near_brain() -> NDArray[np.bool_]:
-    """The template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
+    """Return the template's brain mask with its fissures and a margin, (x, y, z), 1 mm."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~icbm_template().brain)
     return distance <= MARGIN_MM
 
@@ -111,7 +111,9 @@ def _interpolate(
 def _reached_box(
     mask: NDArray[np.bool_], index_to_grid: Affine, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """First voxel (inside) and last (outside) of the box on the grid that holds the mask, cut at the grid's edges."""
+    """Return the first voxel (inside) and last (outside) of the box on the grid that holds the mask, cut at the grid's
+    edges.
+    """
     voxels = np.argwhere(mask)
     low, high = voxels.min(axis=0) - 1, voxels.max(axis=0) + 1
     corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)

@@ -67,7 +67,7 @@ def find_sources(folders: Sequence[Path], prefix_source: bool) -> list[SourceFil
 
 
 def fingerprint(path: Path, *more: str) -> str:
-    """SHA-256 of a file's content and of further texts."""
+    """Return the SHA-256 of a file's content and of further texts."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     for text in more:
@@ -79,7 +79,7 @@ def _images_in(folder: Path) -> list[Path]:
     if folder.is_file() and is_nifti_name(folder):
         return [folder]
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of image files, found nothing there")
+        raise DataError(f"{folder}: expected a folder of image files, found none")
     paths = [path for path in folder.rglob("*") if is_nifti_name(path) and path.name[0] != "."]
     if not paths:
         raise DataError(f"{folder}: expected image files ({', '.join(NIFTI_SUFFIXES)}), found none")
@@ -96,10 +96,10 @@ def _source_file(path: Path, folder: Path, prefix_source: bool) -> SourceFile:
 
 
 FORMAT_VERSION = 1
-"""Version of the prepared files; brains and lesions of another version are made anew."""
+"""Version of the prepared files; brains and lesions of another version are prepared again."""
 
 LESIONS_PER_SAVE = 500
-"""The bank is saved after so many new lesions, so that an interrupted run loses little."""
+"""Number of new lesions after which the bank is saved, so that an interrupted run loses little."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage ("brains" or "lesions"), how many are done, and how many there are."""
@@ -107,7 +107,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PreparationResult:
-    """What `prepare_data` did.
+    """Result of `prepare_data`.
 
     Attributes:
         data: the prepared folder, open.
@@ -130,7 +130,7 @@ def prepare_data(
     """Write a folder of prepared training data.
 
     What an earlier run finished is kept where its source, the label table and the format are the same, so that an
-    interrupted run goes on where it stopped.
+    interrupted run continues where it stopped.
 
     Args:
         brains: folders (or files) of label maps.
@@ -168,7 +168,7 @@ def _prepare_brains(
         if similarity < MINIMUM_SIMILARITY:
             warnings.append(
                 f"{file.path}: its correlation with the ICBM template is {similarity:.2f} after alignment, expected "
-                f"at least {MINIMUM_SIMILARITY}; lesions may come to lie beside their place, look at it or leave it out"
+                f"at least {MINIMUM_SIMILARITY}; lesions may be misplaced; check it or leave it out"
             )
     on_progress("brains", len(files), len(files))
     return warnings
@@ -237,7 +237,7 @@ def _prepare_lesions(
 
 
 def _known_lesions(path: Path) -> dict[tuple[str, str], Lesion]:
-    """Lesions of an earlier run by name and fingerprint; none when there is no sound bank."""
+    """Return the lesions of an earlier run by name and fingerprint; none without an undamaged bank."""
     try:
         bank = LesionBank.load(path)
     except DataError:

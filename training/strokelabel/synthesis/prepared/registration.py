@@ -17,7 +17,7 @@ from strokelabel.types import Affine
 
 @dataclass(frozen=True)
 class IcbmTemplate:
-    """The skull-stripped T1-weighted template at 1 mm.
+    """Skull-stripped T1-weighted template at 1 mm.
 
     Attributes:
         image: intensities in [0, 1], (x, y, z), zero outside the brain.
@@ -59,7 +59,7 @@ MINIMUM_SIMILARITY = 0.8
 
 @dataclass(frozen=True)
 class Registration:
-    """How a brain lies in ICBM space.
+    """Position of a brain in ICBM space.
 
     Attributes:
         to_icbm: RAS mm of the label map to ICBM RAS mm, (4, 4).
@@ -84,7 +84,7 @@ def register_to_icbm(
         source: named in errors.
 
     Raises:
-        LabelMapError: there is no brain in the map, or left labels come to lie on the right.
+        LabelMapError: there is no brain in the map, or left labels lie on the right.
     """
     brain = brain_mask(labels, table)
     if not brain.any():
@@ -107,7 +107,7 @@ def register_picture(picture: NDArray[np.float32], brain: NDArray[np.bool_], aff
 
 
 def brain_mask(labels: NDArray[np.uint8], table: LabelTable) -> NDArray[np.bool_]:
-    """True where a label belongs to the brain itself (not to sulcal CSF, skull or skin), (x, y, z)."""
+    """Return True where a label belongs to the brain itself (not to sulcal CSF, skull or skin), (x, y, z)."""
     inside = np.array([label.group in BRAIN_GROUPS for label in table.labels])
     return inside[labels]
 
@@ -183,7 +183,7 @@ def _coarsen(volume: NDArray[np.float32], affine: Affine) -> tuple[NDArray[np.fl
 
 
 def _on_diagonal_grid(volume: NDArray[np.float32], affine: Affine) -> SimpleITK.Image:
-    """A SimpleITK image whose physical space is RAS mm itself, for an affine without rotation."""
+    """Return a SimpleITK image whose physical space is RAS mm itself, for an affine without rotation."""
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.transpose(2, 1, 0)))
     image.SetSpacing(np.diag(affine)[:3].tolist())
     image.SetOrigin(affine[:3, 3].tolist())
@@ -193,9 +193,9 @@ def _on_diagonal_grid(volume: NDArray[np.float32], affine: Affine) -> SimpleITK.
 def _on_index_grid(
     volume: NDArray[np.float32], affine: Affine
 ) -> tuple[SimpleITK.Image, SimpleITK.AffineTransform]:
-    """A SimpleITK image in index space and the map from RAS mm to it.
+    """Return a SimpleITK image in index space and the map from RAS mm to it.
 
-    ITK only knows rotated grids; with the affine kept apart, sheared ones are right as well.
+    ITK only knows rotated grids; with a separate affine, sheared ones are right as well.
     """
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.transpose(2, 1, 0)))
     inverse = np.linalg.inv(affine)
@@ -206,7 +206,7 @@ def _on_index_grid(
 
 
 def _matrix(transform: SimpleITK.AffineTransform) -> Affine:
-    """The 4 × 4 matrix of an ITK transform with a centre: y = A (x - c) + c + t."""
+    """Return the 4 × 4 matrix of an ITK transform with a centre: y = A (x - c) + c + t."""
     linear = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())
     matrix = np.eye(4)
@@ -220,7 +220,7 @@ def _centre_of_mass(mask: NDArray[np.bool_], affine: Affine) -> NDArray[np.float
 
 
 def _check_sides(labels: NDArray[np.uint8], index_to_icbm: Affine, table: LabelTable, source: str) -> None:
-    """Left labels must lie at x < 0. A wrong header would put every lesion on the wrong side."""
+    """Check that left labels lie at x < 0. A wrong header would put every lesion on the wrong side."""
     mean_x = {}
     for side in ("left", "right"):
         of_side = np.array([label.side == side and label.group in BRAIN_GROUPS for label in table.labels])[

@@ -1,4 +1,4 @@
-"""How the scans that an estimator is trained on are acquired."""
+"""Acquisition of the scans that an estimator is trained on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MprageConfig(Section):
     gibbs_probability: float = Field(0.5, ge=0, le=1)
 
     def protocol(self) -> Protocol:
-        """The distributions of the acquisition parameters."""
+        """Return the distributions of the acquisition parameters."""
         names = (
             "repetition_time",
             "inversion_time",

@@ -29,7 +29,7 @@ _SULCI = 4
 
 
 def brain_from_maps(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The brain with its sulci and ventricles: the largest piece of parenchyma, opened, closed and filled.
+    """Return the brain with its sulci and ventricles: the largest piece of parenchyma, opened, closed and filled.
 
     Args:
         maps: (5, x, y, z) in the order of `physics.maps.MAP_NAMES`, 1 mm.
@@ -46,7 +46,7 @@ def brain_from_maps(maps: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def brain_from_tissues(tissues: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The brain with its sulci and ventricles, from tissue fractions.
+    """Return the brain with its sulci and ventricles, from tissue fractions.
 
     Args:
         tissues: (5, x, y, z) gray matter, partial volume, white matter, CSF, lesion; in [0, 1], 1 mm.
@@ -66,7 +66,7 @@ def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected piece."""
+    """Return the largest connected piece."""
     pieces, count = ndimage.label(mask)
     if count < 2:
         return mask
@@ -183,7 +183,7 @@ def make_quantitative_head(
 
 
 def _read_tissues(files: MapFiles, like: NiftiVolume, grid: CanonicalGrid) -> NDArray[np.float32]:
-    """(5, x, y, z); the lesion mask counts beside the segmentation's own lesion."""
+    """Return tissue fractions (5, x, y, z); the lesion mask counts beside the segmentation's own lesion."""
     tissues = np.zeros((len(_TISSUE_CLASSES), *grid.target.shape), dtype=np.float32)
     if files.tissues is not None:
         labels = _on_grid(read_nifti(files.tissues, np.int32), like, files.tissues)
@@ -198,7 +198,7 @@ def _read_tissues(files: MapFiles, like: NiftiVolume, grid: CanonicalGrid) -> ND
 
 
 def _on_grid(image: NiftiVolume, like: NiftiVolume, path: Path) -> np.ndarray:
-    """Data in the order of the PD map's axes; files on another grid are refused."""
+    """Return the data in the order of the PD map's axes; files on another grid are refused."""
     return bring_to_grid(image.data, _grid_of(image), _grid_of(like), str(path), "the PD map")
 
 
@@ -208,5 +208,5 @@ def _grid_of(image: NiftiVolume) -> Grid:
 
 
 def _as_bytes(fractions: NDArray[np.float32]) -> torch.Tensor:
-    """[0, 1] as 0..255."""
+    """Convert [0, 1] to 0..255."""
     return torch.from_numpy((np.clip(fractions, 0, 1) * 255).round().astype(np.uint8))

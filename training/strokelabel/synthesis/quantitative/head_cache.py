@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def load_quantitative_heads(folder: Path, spacing_mm: float, cache: Path) -> list[QuantitativeHead]:
-    """The heads of all maps in a folder, from the cache where it has them.
+    """Load the heads of all maps in a folder, from the cache if possible.
 
     A head that cannot be used is left out with a warning.
 
@@ -47,7 +47,7 @@ def load_quantitative_heads(folder: Path, spacing_mm: float, cache: Path) -> lis
 
 
 def _load(files: MapFiles, spacing_mm: float, cache: Path) -> QuantitativeHead:
-    """One head; computed and stored if the cache has none, a damaged one, or one of other files."""
+    """Return one head; computed and stored if the cache has none, a damaged one, or one of other files."""
     path = cache / f"{files.name}_{_digest(files)}_{spacing_mm:g}mm.safetensors"
     try:
         tensors = load_file(path)
@@ -61,12 +61,12 @@ def _load(files: MapFiles, spacing_mm: float, cache: Path) -> QuantitativeHead:
                 temporary,
             )
     except (OutputError, SafetensorError) as error:
-        _LOG.warning("%s; going on without, heads are computed again the next time", error)
+        _LOG.warning("%s; continuing without it, heads are computed again the next time", error)
     return head
 
 
 def _digest(files: MapFiles) -> str:
-    """Changes with the files' names, sizes and times, without reading gigabytes."""
+    """Return a digest of the files' names, sizes and times, without reading gigabytes."""
     digest = hashlib.sha256(_VERSION.encode())
     for path in (*files.maps.values(), files.tissues, files.lesion):
         if path is not None:

@@ -26,7 +26,7 @@ class QuantitativeHead(Head):
 
     Attributes:
         tissues: (5, x, y, z) as in `Head`, and the lesion that the head itself has; all zero but for the lesion where
-            nobody labelled the tissues.
+            the tissues are not labelled.
         maps: (5, x, y, z) float16 in the order of `physics.maps.MAP_NAMES`.
         labelled: (1,) bool, whether the tissues are known.
     """
@@ -35,7 +35,7 @@ class QuantitativeHead(Head):
     labelled: Tensor
 
     def voxels(self, values: Tensor, air: Tensor) -> Tensor:
-        """The maps, relative to air; without further texture, since they have their own.
+        """Return the maps, relative to air; without further texture, since they have their own.
 
         Args:
             values: (batch, labels, features), not used; the first five features are the maps, others are spreads.

@@ -1,4 +1,4 @@
-"""What an estimator of quantitative maps is trained on: simulated MPRAGE scans with the maps behind them.
+"""Training samples of an estimator of quantitative maps: simulated MPRAGE scans with their maps.
 
 Chalcroft et al. 2025 (qATLAS), section 2.1, without their 51 measured subjects: maps are drawn from the tissue priors
 on our label maps, lesions included: a network learns tissue values and contrast from them, not the texture of a brain.
@@ -31,7 +31,7 @@ TARGET_LIMITS: dict[str, float] = {"pd": 120.0, "r1": 2.0, "r2_star": 100.0, "mt
 on how much bone and fat, whose rates are far above any in the brain, a field of view holds."""
 
 _VISIBLE_PD = 5.0
-"""Where there are fewer protons, nothing is to be seen, and all maps are zero."""
+"""Proton density below which all maps are zero, as no signal is visible."""
 
 _SEED_OFFSET = 2**60
 """Acquisitions are drawn from a generator of their own, so that the anatomy of a seed stays what it is elsewhere."""
@@ -39,7 +39,7 @@ _SEED_OFFSET = 2**60
 
 @dataclass(frozen=True)
 class EstimationParameters:
-    """Everything that makes one scan and its maps.
+    """Parameters of one scan and its maps.
 
     Attributes:
         sample: anatomy, quantitative values, acquisition and artefacts.
@@ -50,7 +50,7 @@ class EstimationParameters:
     truncation: float
 
     def to_json(self) -> str:
-        """As JSON; see `strokelabel.synthesis.record`."""
+        """Return the parameters as JSON; see `strokelabel.synthesis.record`."""
         return json.dumps({"sample": json.loads(to_json(self.sample)), "truncation": self.truncation})
 
 
@@ -73,7 +73,7 @@ class EstimationSample:
 
 
 class EstimationSynthesizer:
-    """Simulates MPRAGE scans with their maps.
+    """Simulator of MPRAGE scans with their maps.
 
     Args:
         synthesizer: draws anatomy and quantitative values; its contrast must be that of the physics.
@@ -120,7 +120,7 @@ class EstimationSynthesizer:
         return self.apply([self.sample(seed) for seed in seeds])
 
     def _with_acquisition(self, contrast: ContrastParameters, acquisition: Mprage) -> ContrastParameters:
-        """The same tissues, scanned with an MPRAGE."""
+        """Scan the same tissues with an MPRAGE."""
         assert contrast.scan is not None
         brain = torch.cat([contrast.means[self._inside], contrast.lesion_means.flatten(0, 1)])
         signal = acquisition.magnitude(QuantitativeMaps.unstack(brain, dim=1))
@@ -134,7 +134,7 @@ class EstimationSynthesizer:
 
 
 def target_maps(features: Tensor) -> Tensor:
-    """The maps that can be learned from an MPRAGE.
+    """Return the maps that can be learned from an MPRAGE.
 
     Args:
         features: (batch, 5, x, y, z) in the order of `physics.maps.MAP_NAMES`.
@@ -149,7 +149,7 @@ def target_maps(features: Tensor) -> Tensor:
 
 
 def _truncate(images: Tensor, shares: list[float]) -> Tensor:
-    """Gibbs ringing: each image without the outer part of its k-space. Shapes (batch, 1, x, y, z)."""
+    """Add Gibbs ringing: each image without the outer part of its k-space. Shapes (batch, 1, x, y, z)."""
     items = [
         convert_to_tensor(GibbsNoise(share)(image)).to(image) if share > 0 else image
         for image, share in zip(images, shares, strict=True)

@@ -1,4 +1,4 @@
-"""The scan of quantitative maps: a sequence, a receive and a transmit field, and the magnitude image that they give."""
+"""Scan of quantitative maps: a sequence, a receive and a transmit field, and the magnitude image that they give."""
 
 from __future__ import annotations
 
@@ -75,19 +75,19 @@ def sample_scan(
 
 
 def _pick(sampler: Sampler, weights: dict[Any, float]) -> Any:  # noqa: ANN401  # preset or protocol name
-    """A key, drawn with these relative weights."""
+    """Draw a key with these relative weights."""
     names = list(weights)
     return names[sampler.choice([weights[name] for name in names])]
 
 
 def _directions(sampler: Sampler, rows: int) -> Tensor:
-    """Random unit vectors, (rows, TEXTURES)."""
+    """Draw random unit vectors, (rows, TEXTURES)."""
     vectors = torch.randn((rows, TEXTURES), generator=sampler.generator)
     return vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
 def scan(maps: MapsBatch, textures: ChannelBatch, parameters: list[ScanParameters]) -> ImageBatch:
-    """Magnitude images of quantitative maps.
+    """Return the magnitude images of quantitative maps.
 
     Args:
         maps: (batch, 5, x, y, z), in the order of `strokelabel.physics.MAP_NAMES`.
@@ -110,18 +110,18 @@ def scan(maps: MapsBatch, textures: ChannelBatch, parameters: list[ScanParameter
 
 
 def textured_maps(maps: MapsBatch, textures: ChannelBatch, parameters: list[ScanParameters]) -> MapsBatch:
-    """The maps that `scan` shows, (batch, 5, x, y, z); arguments as there."""
+    """Return the maps that `scan` shows, (batch, 5, x, y, z); arguments as there."""
     items = zip(maps, textures, parameters, strict=True)
     return torch.stack([_textured(means, noise, drawn).stack() for means, noise, drawn in items])
 
 
 def _textured(maps: Tensor, textures: Tensor, parameters: ScanParameters) -> QuantitativeMaps:
-    """One item's maps with their texture."""
+    """Return one item's maps with their texture."""
     rows = zip(maps, parameters.texture, strict=True)
     return QuantitativeMaps(*(_vary(mean, textures, row) for mean, row in rows))
 
 
 def _vary(mean: Tensor, textures: Tensor, weights: Tensor) -> Tensor:
-    """A map with its texture; not negative. (x, y, z)."""
+    """Return a map with its texture; not negative. (x, y, z)."""
     factor = 1 + sum(float(weight) * texture for weight, texture in zip(weights, textures, strict=True))
     return mean * factor.clamp_min(0)

@@ -1,4 +1,4 @@
-"""What the scanner does to an image: bias field, gamma, motion blur, slice profile, noise; and computed tomography."""
+"""Artefacts of the scanner: bias field, gamma, motion blur, slice profile, noise; and computed tomography."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOISE = (0.02, 0.08)
 
 
 def as_ct(sampler: Sampler, artefacts: ArtefactParameters) -> ArtefactParameters:
-    """The artefacts of a CT with the slices of another draw.
+    """Return the artefacts of a CT with the slices of another draw.
 
     Args:
         sampler: source of randomness.
@@ -90,7 +90,7 @@ def sample_artefacts(sampler: Sampler, config: ArtefactConfig) -> ArtefactParame
 
 
 def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float, float, float]:
-    """Thick slices along one axis, low resolution along all, or neither."""
+    """Sample thick slices along one axis, low resolution along all, or neither."""
     if sampler.flip(config.full_resolution_probability):
         return 0.0, 0.0, 0.0
     resolution = sampler.uniform(config.resolution_mm)
@@ -103,7 +103,7 @@ def _sample_resolution(sampler: Sampler, config: ArtefactConfig) -> tuple[float,
 
 
 def without_noise(parameters: ArtefactParameters) -> ArtefactParameters:
-    """The same acquisition by a scanner that adds no noise."""
+    """Return the same acquisition by a scanner that adds no noise."""
     return replace(parameters, noise_deviation=0.0)
 
 
@@ -138,12 +138,12 @@ def clip_to_window(images: ImageBatch, parameters: list[ArtefactParameters]) -> 
 
 
 def _without_magnitude(parameters: list[ArtefactParameters]) -> list[int]:
-    """Positions in the batch of images that are no magnitudes."""
+    """Return the positions in the batch of images that are not magnitudes."""
     return [item for item, p in enumerate(parameters) if not p.magnitude]
 
 
 def acquire(images: ImageBatch, parameters: list[ArtefactParameters], spacing_mm: float) -> ImageBatch:
-    """Motion blur, slice profile, sampling in slices, noise, and interpolation back to the full grid.
+    """Apply motion blur, slice profile, sampling in slices, noise, and interpolation back to the full grid.
 
     Noise is added to the acquired slices, before interpolation, as a scanner would.
 
@@ -164,7 +164,8 @@ def acquire(images: ImageBatch, parameters: list[ArtefactParameters], spacing_mm
 
 
 def rician(images: ImageBatch, parameters: list[ArtefactParameters]) -> ImageBatch:
-    """Magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y, z).
+    """Return the magnitude of the signal with complex Gaussian noise: sqrt((s + n1)^2 + n2^2). Shapes (batch, 1, x, y,
+    z).
 
     Without magnitude, the signal with Gaussian noise.
     """
@@ -182,7 +183,9 @@ def rician(images: ImageBatch, parameters: list[ArtefactParameters]) -> ImageBat
 def _acquisition_matrices(
     parameters: ArtefactParameters, axis: int, size: int, spacing_mm: float
 ) -> tuple[Tensor, Tensor]:
-    """Blur-and-sample matrix, and the matrix that interpolates back; both (size, size), zero-padded, on the CPU."""
+    """Return the blur-and-sample matrix, and the matrix that interpolates back; both (size, size), zero-padded, on the
+    CPU.
+    """
     device = torch.device("cpu")
     resolution = parameters.resolution_mm[axis]
     motion = gaussian_matrix(size, parameters.motion_fwhm_mm[axis] / spacing_mm, device)
@@ -200,6 +203,6 @@ def _acquisition_matrices(
 
 
 def _shape(images: Tensor) -> tuple[int, int, int]:
-    """Spatial shape."""
+    """Return the spatial shape."""
     x, y, z = images.shape[2:]
     return x, y, z

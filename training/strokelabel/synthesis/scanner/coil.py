@@ -35,7 +35,7 @@ class CoilParameters:
 
 
 NO_COIL = CoilParameters(0.0, 1.0, torch.zeros(1, 3, 3, 3))
-"""The same signal at any depth."""
+"""Coil with the same signal at any depth."""
 
 
 def sample_coil(sampler: Sampler, config: CoilConfig) -> CoilParameters:

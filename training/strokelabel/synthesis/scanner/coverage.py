@@ -13,7 +13,7 @@ from strokelabel.synthesis.sampling import Sampler, on_device
 
 @dataclass(frozen=True)
 class CoverageParameters:
-    """The stack that was scanned.
+    """Stack of slices that was scanned.
 
     Attributes:
         axis: 0, 1 or 2: along which the slices are stacked.
@@ -48,7 +48,7 @@ def sample_coverage(
 
 
 def _slice_axis(resolution_mm: tuple[float, float, float], otherwise: int) -> int:
-    """The only axis with thick slices, or the given one."""
+    """Return the only axis with thick slices, or the given one."""
     thick = [axis for axis, spacing in enumerate(resolution_mm) if spacing > 0]
     return thick[0] if len(thick) == 1 else otherwise
 
@@ -77,7 +77,7 @@ def restrict(mask: Tensor, parameters: list[CoverageParameters | None], spacing_
 
 
 def _inside(covered: CoverageParameters, size: int, spacing_mm: float, like: Tensor) -> Tensor:
-    """1 for the planes of the stack, at least one, and 0 for the others, (size,)."""
+    """Return 1 for the planes of the stack, at least one, and 0 for the others, (size,)."""
     distance = ((torch.arange(size) - (size - 1) / 2) * spacing_mm - covered.offset_mm).abs()
     inside = distance <= max(covered.thickness_mm / 2, float(distance.min()))
     return on_device(inside.to(like.dtype), like.device)

@@ -1,4 +1,4 @@
-"""The SynthStroke paper's augmentation of real scans: deformed first, cropped after, then the intensities."""
+"""Augmentation of real scans as in the SynthStroke paper: deformation first, crop after, then the intensities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AIR = 1e-4
 
 _BRIGHTEST = 0.999
 _SAMPLES = 200_000
-"""The percentile comes from at most some such number of voxels."""
+"""Largest number of voxels that the percentile is computed from."""
 
 Triple = tuple[int, int, int]
 
@@ -100,7 +100,7 @@ def scale_to_one(image: Tensor) -> Tensor:
 
 
 def context_box(full_shape: Triple, shape: Triple, rng: np.random.Generator) -> CropBox:
-    """A box around a random crop, so much larger that the crop can be turned in it.
+    """Return a box around a random crop, so much larger that the crop can be turned in it.
 
     Where the volume is larger than the crop, the crop lies anywhere inside it; where smaller, around its middle.
 
@@ -119,7 +119,7 @@ def context_box(full_shape: Triple, shape: Triple, rng: np.random.Generator) -> 
 
 
 def _cut(volume: Tensor, box: CropBox) -> Tensor:
-    """(1, x, y, z) inside the box, zero beyond the volume."""
+    """Return the voxels (1, x, y, z) inside the box, zero beyond the volume."""
     return torch.from_numpy(box.crop(volume.numpy()))
 
 
@@ -164,12 +164,12 @@ def _intensity(config: RealAugmentationConfig) -> Compose:
 
 
 def _radians(degrees: Range) -> Range:
-    """MONAI takes radians; a range of 15 meant as degrees would turn heads anywhere."""
+    """Convert degrees to the radians that MONAI takes."""
     return math.radians(degrees[0]), math.radians(degrees[1])
 
 
 def _around_zero(zoom: Range) -> Range:
-    """MONAI adds one to what it draws."""
+    """Shift a range by the one that MONAI adds to its draws."""
     return zoom[0] - 1, zoom[1] - 1
 
 
@@ -196,7 +196,7 @@ class RandReceiveField(RandomizableTransform):
         self.coefficients = coefficients
 
     def __call__(self, item: Any) -> Any:  # noqa: ANN401 - MONAI's dictionaries
-        """The item with its image multiplied by a field."""
+        """Multiply the item's image by a field."""
         self.randomize(None)
         if not self._do_transform:
             return item
@@ -208,7 +208,7 @@ class RandReceiveField(RandomizableTransform):
 
 
 def legendre_field(coefficients: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """The sum over i, j, k of c[i, j, k] P_i(x) P_j(y) P_k(z), each axis running from -1 to 1.
+    """Return the sum over i, j, k of c[i, j, k] P_i(x) P_j(y) P_k(z), each axis running from -1 to 1.
 
     Args:
         coefficients: (n, n, n) float32.
@@ -225,7 +225,7 @@ def legendre_field(coefficients: Tensor, shape: tuple[int, ...], device: torch.d
 
 
 def _legendre(count: int, size: int, device: torch.device) -> Tensor:
-    """The first Legendre polynomials along an axis, (count, size), by Bonnet's recursion."""
+    """Return the first Legendre polynomials along an axis, (count, size), by Bonnet's recursion."""
     position = torch.linspace(-1, 1, size, device=device)
     rows = [torch.ones_like(position), position]
     for n in range(1, count - 1):
@@ -234,6 +234,6 @@ def _legendre(count: int, size: int, device: torch.device) -> Tensor:
 
 
 def _terms() -> list[tuple[int, int, int]]:
-    """Exponents of the terms up to the degree."""
+    """Return the exponents of the terms up to the degree."""
     powers = range(_DEGREE + 1)
     return [(i, j, k) for i in powers for j in powers for k in powers if i + j + k <= _DEGREE]

@@ -29,7 +29,7 @@ from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1
-"""Version of the stored scans; those of another version are made anew."""
+"""Version of the stored scans; those of another version are prepared again."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RealScan:
     path: Path
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """Image (x, y, z) float32 with its brightest voxel at 1 and air at zero, and lesion (x, y, z) bool.
+        """Return the image (x, y, z) float32 with its brightest voxel at 1 and air at zero, and lesion (x, y, z) bool.
 
         Raises:
             DataError: the stored file is gone or damaged.
@@ -81,7 +81,7 @@ class RealDataset:
     refused: dict[str, str]
 
     def of_subjects(self, subjects: Iterable[str]) -> RealDataset:
-        """The scans of some subjects."""
+        """Return the scans of some subjects."""
         wanted = set(subjects)
         return RealDataset(tuple(scan for scan in self.scans if scan.subject in wanted), self.refused)
 
@@ -136,7 +136,7 @@ def prepare_real(
 
 
 def split_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str, list[str]]:
-    """Who is trained on and who is validated on: by the recipe's patterns, or by the stable split.
+    """Split subjects into those to train on and to validate on: by the recipe's patterns, or by the stable split.
 
     The stable split leaves a tenth for tests. In a small cohort where its validation part is empty, the first subject
     of the test part takes its place, or the last one of training.
@@ -145,7 +145,7 @@ def split_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str, l
         "train" and "validation", each with at least one subject, none in both.
 
     Raises:
-        RecipeError: a pattern matches nobody, or a subject is in both parts.
+        RecipeError: a pattern matches no subject, or a subject is in both parts.
         DataError: there are fewer than two subjects.
     """
     if len(subjects) < 2:
@@ -178,7 +178,7 @@ def _chosen_subjects(config: RealConfig, subjects: tuple[str, ...]) -> dict[str,
 
 
 def _prepare(pair: LesionPair, spacing_mm: float, cache: Path) -> RealScan:
-    """One scan from the cache, or into it."""
+    """Return one scan from the cache, or prepare it."""
     scan = RealScan(pair.name, pair.subject, cache / f"{_key(pair, spacing_mm)}.safetensors")
     if not _is_whole(scan.path):
         store_scan(scan.path, *canonical_pair(*read_lesion_pair(pair), spacing_mm))
@@ -186,7 +186,7 @@ def _prepare(pair: LesionPair, spacing_mm: float, cache: Path) -> RealScan:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether there is a stored scan of full length; only its header is read."""
+    """Return whether there is a complete stored scan; only its header is read."""
     try:
         with safe_open(path, framework="pt") as stored:
             return set(stored.keys()) == {"image", "lesion"}
@@ -195,7 +195,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def canonical_pair(image: Image, lesion: Mask, spacing_mm: float) -> tuple[np.ndarray, Mask]:
-    """A scan and its mask on the canonical grid, cut to the head.
+    """Return a scan and its mask on the canonical grid, cut to the head.
 
     The mask is interpolated and cut at one half, or taken by nearest neighbour where that would lose most of a small
     lesion.

@@ -54,17 +54,17 @@ class RealStream:
         self.seed = seed
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of the step and the stream's seed."""
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.batch_size
         return self.items(range(first, first + self.batch_size))
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions of the stream, as a batch; each depends on its own position alone."""
+        """Return the items at these positions of the stream, as a batch; each depends on its own position alone."""
         pairs = [self._item(index) for index in indices]
         return as_partial_batch([image for image, _ in pairs], [mask for _, mask in pairs], self.lesion)
 
     def scan(self, index: int) -> RealScan:
-        """The scan at a position: every round through the scans has an order of its own."""
+        """Return the scan at a position: every round through the scans has its own order."""
         turn, position = divmod(index, len(self.scans))
         generator = torch.Generator().manual_seed(stream_seed(self.seed, turn, _ORDER))
         order = torch.randperm(len(self.scans), generator=generator)
@@ -97,7 +97,7 @@ class RealValidation:
         return len(self.scans)
 
     def batch(self, index: int) -> Batch:
-        """The scan at this position, without augmentation."""
+        """Return the scan at this position, without augmentation."""
         image, mask = self.scans[index].load()
         x, y, z = (max(ceil(side / self.multiple), 2) * self.multiple for side in image.shape)
         box = _centred((x, y, z), image)
@@ -107,7 +107,7 @@ class RealValidation:
 
 
 def as_partial_batch(images: Sequence[Tensor], masks: Sequence[Tensor], lesion: int) -> Batch:
-    """Scans of which only the lesion is known.
+    """Return the scans as a batch in which only the lesion is known.
 
     Args:
         images: (1, x, y, z) each.

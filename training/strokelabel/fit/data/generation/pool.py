@@ -1,4 +1,4 @@
-"""Generated images that were asked for, and those kept in memory to be used again."""
+"""Generated requested images, and those kept in memory to be used again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Request:
 
 
 class PendingGroups:
-    """Asks for each group once, and forgets those that nobody will take any more.
+    """Requests for groups: each is made once, and dropped when it is no longer needed.
 
     Args:
         source: makes the groups.
@@ -42,7 +42,7 @@ class PendingGroups:
             self._requests[group] = _Request(position, self._source.submit(group))
 
     def take(self, group: int) -> Batch:
-        """Wait for a group that was asked for; raises what prevented it."""
+        """Wait for a requested group; raises what prevented it."""
         return self._requests.pop(group).made.result()
 
     def drop(self, before: int | None, keep: Collection[int]) -> None:
@@ -107,7 +107,7 @@ class ImagePool:
             )
 
     def get(self, number: int) -> PooledImage:
-        """The image of a number.
+        """Return the image of a number.
 
         Raises:
             KeyError: it is not there.

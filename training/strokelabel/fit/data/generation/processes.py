@@ -22,7 +22,7 @@ from strokelabel.fit.data.generation.worker import StreamFactory, serve, signals
 from strokelabel.fit.data.stream import Batch
 
 _AHEAD = 2
-"""Groups asked for ahead, for each process: one that it makes, and one that it goes on with."""
+"""Groups requested in advance for each process: one that it makes, and the next one."""
 
 _PATIENCE_SECONDS = 5.0
 """A process that was asked to end is killed after this long."""
@@ -46,10 +46,10 @@ class _Worker:
 
 
 class GeneratorProcesses:
-    """An image source whose groups are made by processes, in the order in which they are asked for.
+    """An image source whose groups are made by processes, in the order of the requests.
 
     What is in a group depends on its number alone. Images that are made on a GPU have other noise than those made on a
-    CPU, so only processes of one kind give the same images whoever makes them.
+    CPU, so only processes of one kind give the same images in any process.
 
     Args:
         make_stream: opens the stream of images in each process; it must be picklable.
@@ -98,7 +98,7 @@ class GeneratorProcesses:
         atexit.unregister(self.close)
 
     def _run(self) -> None:
-        """In a thread of its own: hand out requests, take results, until closed or broken."""
+        """Hand out requests and take results in a thread, until closed or broken."""
         error: StrokeLabelError = TrainingError(
             "The generator processes were ended before the image was made"
         )
@@ -108,7 +108,7 @@ class GeneratorProcesses:
                 self._listen()
         except StrokeLabelError as failure:
             error = failure
-        except Exception as failure:  # or else whoever waits for an image would wait for ever
+        except Exception as failure:  # or else a waiting thread would wait for ever
             error = TrainingError(f"The generator processes failed: {type(failure).__name__}: {failure}")
         self._fail_all(error)
         _end(self._workers)
@@ -191,7 +191,7 @@ def _take(worker: _Worker) -> None:
 
 
 def _death(worker: _Worker) -> TrainingError:
-    """The error that a process has ended without being asked to."""
+    """Return the error for a process that ended unexpectedly."""
     worker.process.join(_PATIENCE_SECONDS)
     doing = "starting" if worker.request is None else f"making group {worker.request.group} of the images"
     return TrainingError(

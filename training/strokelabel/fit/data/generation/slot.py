@@ -32,7 +32,7 @@ class ImageSlot:
 
     @classmethod
     def allocate(cls, context: SpawnContext, count: int, shape: tuple[int, int, int]) -> ImageSlot:
-        """A slot for groups of this size."""
+        """Allocate a slot for groups of this size."""
         voxels = count * math.prod(shape)
         return cls(context.RawArray("B", voxels * (_FLOAT_BYTES + 1) + count), count, shape)
 
@@ -50,12 +50,12 @@ class ImageSlot:
             place.copy_(values)
 
     def read(self) -> Batch:
-        """A copy of the group."""
+        """Copy the group."""
         image, target, partial = (place.clone() for place in self._parts())
         return Batch(image, target, partial)
 
     def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, target and partial, as they lie in the memory."""
+        """Return image, target and partial, as views of the memory."""
         whole = torch.from_numpy(np.frombuffer(self.memory, np.uint8))
         voxels = self.count * math.prod(self.shape)
         image, target, partial = whole.split([_FLOAT_BYTES * voxels, voxels, self.count])

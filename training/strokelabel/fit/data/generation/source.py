@@ -10,7 +10,7 @@ from strokelabel.fit.data.stream import Batch
 
 
 class ImageSource(Protocol):
-    """Makes images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
+    """Source of images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
 
     Groups are made as a whole and always in the same way, so that the values of an image depend neither on who asks
     for it nor on what is made beside it.
@@ -30,12 +30,12 @@ class ImageSource(Protocol):
         ...
 
     def close(self) -> None:
-        """End what was begun; nothing may be asked for afterwards."""
+        """End what was begun; nothing may be requested afterwards."""
         ...
 
 
 class LocalSource:
-    """Makes each group at once, in the thread that asks for it.
+    """Source that makes each group synchronously, in the calling thread.
 
     Args:
         stream: makes the images.
@@ -54,9 +54,9 @@ class LocalSource:
         first = group * self.together
         try:
             made.set_result(self.stream.items(range(first, first + self.together)))
-        except Exception as error:  # it belongs to whoever reads the result
+        except Exception as error:  # it is raised where the result is read
             made.set_exception(error)
         return made
 
     def close(self) -> None:
-        """Do nothing: what was asked for is done."""
+        """Do nothing: requested groups are finished."""

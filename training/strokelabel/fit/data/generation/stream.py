@@ -43,7 +43,7 @@ class ReplayStream:
         batch_size: items per batch.
         seed: decides the replays.
         device: where images are kept, changed and delivered.
-        stride: distance between the batches that will be asked for: the number of processes that share the stream.
+        stride: distance between the batches that will be requested: the number of processes that share the stream.
 
     Attributes:
         made: images made so far.
@@ -74,12 +74,12 @@ class ReplayStream:
         self._position, self._next = -1, 0
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of the step and the seeds."""
+        """Return the batch of a step; a pure function of the step and the seeds."""
         first = step * self.batch_size
         return self.items(range(first, first + self.batch_size))
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions of the stream, as a batch; each depends on its own position alone."""
+        """Return the items at these positions of the stream, as a batch; each depends on its own position alone."""
         draws = [self.draw(index) for index in indices]
         needed = sorted({self._group(draw) for draw in draws if draw.number not in self._pool})
         self._move_to(min(indices), max(indices), needed)
@@ -136,13 +136,15 @@ class ReplayStream:
             self._next = self._following(self._next)
 
     def _following(self, position: int) -> int:
-        """The position that is asked for after this one: the next of the batch, or the first of the next batch."""
+        """Return the position that is requested after this one: the next of the batch, or the first of the
+        next batch.
+        """
         step, place = divmod(position, self.batch_size)
         return position + 1 if place + 1 < self.batch_size else (step + self.stride) * self.batch_size
 
 
 def _show(pooled: PooledImage, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Image and target of an item."""
+    """Return the image and target of an item."""
     image = pooled.image.float()
     if draw.parameters is None:
         return image, pooled.target

@@ -69,7 +69,7 @@ def _make(stream: ItemStream, group: int, slot: ImageSlot) -> StrokeLabelError |
 
 
 def _portable(error: Exception, doing: str) -> StrokeLabelError:
-    """An error that can be sent to the trainer: one of ours as it is, others with their traceback as a note."""
+    """Return an error that can be sent to the trainer: one of ours unchanged, others with their traceback as a note."""
     if isinstance(error, StrokeLabelError):
         try:
             pickle.loads(pickle.dumps(error))
@@ -83,7 +83,7 @@ def _portable(error: Exception, doing: str) -> StrokeLabelError:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM wait; a process that is started there begins with them waiting."""
+    """Hold SIGINT and SIGTERM within the block; a process that is started there begins with them held."""
     resource_tracker.ensure_running()  # or else its start, within the block, would let the signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:

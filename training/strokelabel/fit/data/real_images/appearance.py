@@ -108,7 +108,7 @@ def add_noise(volume: Tensor, drawn: Appearance) -> Tensor:
 
 
 def coil_gain(image: Tensor, coil: SurfaceCoil) -> Tensor:
-    """Gain of a surface coil: largest where the head is shallow around a voxel."""
+    """Return the gain of a surface coil: largest where the head is shallow around a voxel."""
     pool = F.avg_pool2d if image.ndim == 2 else F.avg_pool3d
     mode = "bilinear" if image.ndim == 2 else "trilinear"
     depth = pool((image > _TISSUE).float()[None, None], _BLOCK, _BLOCK)[0, 0]

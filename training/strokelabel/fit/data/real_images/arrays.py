@@ -12,7 +12,9 @@ _MAX_SAMPLES = 40_000
 
 
 def box_mean(image: Tensor, size: int = 3) -> Tensor:
-    """Mean over `size` voxels along each axis of an image (x, y) or (x, y, z); zeros lie beyond its borders."""
+    """Return the mean over `size` voxels along each axis of an image (x, y) or (x, y, z); zeros lie beyond
+    its borders.
+    """
     pool = F.avg_pool2d if image.ndim == 2 else F.avg_pool3d
     # Padded beforehand, since pooling refuses an image smaller than its window.
     padded = F.pad(image, (size // 2,) * (2 * image.ndim))
@@ -31,7 +33,7 @@ def smooth_field(controls: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def nonzero_quantiles(image: Tensor, fractions: Tensor) -> Tensor:
-    """Quantiles of the voxels that are not zero.
+    """Return the quantiles of the voxels that are not zero.
 
     Args:
         image: at least 0.
@@ -48,5 +50,5 @@ def nonzero_quantiles(image: Tensor, fractions: Tensor) -> Tensor:
 
 
 def masked_mean(image: Tensor, weight: Tensor) -> Tensor:
-    """Mean of an image weighted by another, a scalar; 0 where there is no weight."""
+    """Return the mean of an image weighted by another, a scalar; 0 where there is no weight."""
     return (image * weight).sum() / weight.sum().clamp_min(1e-6)

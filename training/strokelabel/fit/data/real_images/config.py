@@ -25,7 +25,7 @@ class RecolouringConfig(Section):
     gamma_log_deviation: float = Field(0.25, ge=0)
     """Standard deviation of the natural logarithm of gamma."""
     knots: tuple[int, int] = (4, 8)
-    """Corners of the polygon; at quantiles of the image in half of the cases, so that tissues are told apart."""
+    """Corners of the polygon; at quantiles of the image in half of the cases, so that tissues are distinguished."""
     texture: Range = (0.0, 1.0)
     """Factor on what the curve leaves out, the image minus its local mean; its sign is random."""
     lesion_probability: float = Field(0.3, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""The streams of real images that a recipe asks for, in turn with synthetic volumes."""
+"""Streams of real images that a recipe asks for, in turn with synthetic volumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 def with_real_images(
     volumes: BatchStream, recipe: Recipe, data: PreparedData, bank: LesionBank, device: torch.device | str
 ) -> BatchStream:
-    """A stream of volumes with the real images of a recipe: scans in its batches, slabs in batches of their own.
+    """Add the real images of a recipe to a stream of volumes: scans in its batches, slabs in batches of their own.
 
     Args:
         volumes: batches of volumes.
@@ -42,7 +42,7 @@ def with_real_images(
 
 
 def make_slab_stream(recipe: Recipe, images: RealImages, device: torch.device | str) -> SlabStream:
-    """The slabs of a recipe.
+    """Return the slabs of a recipe.
 
     Raises:
         DataError: the recipe has no slabs, or a view of it has no slices.
@@ -58,7 +58,7 @@ def make_slab_stream(recipe: Recipe, images: RealImages, device: torch.device | 
 def make_scan_stream(
     recipe: Recipe, images: RealImages, bank: LesionBank, device: torch.device | str
 ) -> PaintedScanStream:
-    """The painted scans of a recipe.
+    """Return the painted scans of a recipe.
 
     Raises:
         DataError: the recipe has no scans, or there are none prepared.
@@ -103,7 +103,7 @@ class AlternatingStream:
         self.parts = tuple(parts)
 
     def batch(self, step: int) -> Batch:
-        """The batch at a position; a pure function of it."""
+        """Return the batch at a position; a pure function of it."""
         turn, place = divmod(step, len(self.parts))
         part = self.parts[place]
         # An optimiser step takes the mean over its batches, not the sum.
@@ -111,7 +111,7 @@ class AlternatingStream:
 
 
 class JoinedStream:
-    """The items of several streams in each batch, one stream's after another's.
+    """Items of several streams in each batch, one stream after another.
 
     Args:
         streams: at least one, with items of one shape.
@@ -121,7 +121,7 @@ class JoinedStream:
         self.streams = tuple(streams)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of it."""
+        """Return the batch of a step; a pure function of it."""
         parts = [stream.batch(step) for stream in self.streams]
         return Batch(
             torch.cat([part.image for part in parts]),

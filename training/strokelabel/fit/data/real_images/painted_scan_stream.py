@@ -34,7 +34,7 @@ _ITEM = "painted scan"
 
 @dataclass(frozen=True)
 class PaintedScanParameters:
-    """Everything that makes one image.
+    """Parameters of one image.
 
     Attributes:
         scan: index of the scan.
@@ -90,12 +90,12 @@ class PaintedScanStream:
         ]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of the step and the stream's seed."""
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.config.count
         return self.items(range(first, first + self.config.count))
 
     def items(self, indices: Sequence[int]) -> Batch:
-        """The items at these positions of the stream, as a batch; each depends on its own position alone."""
+        """Return the items at these positions of the stream, as a batch; each depends on its own position alone."""
         made = [self.render(self.sample(index)) for index in indices]
         return as_partial_batch([image[None] for image, _ in made], [mask for _, mask in made], self.lesion)
 
@@ -140,7 +140,7 @@ class PaintedScanStream:
         return normalize(image[None, None])[0, 0], lesion > 0.5
 
     def _resample(self, volumes: Tensor, coordinates: Tensor) -> Tensor:
-        """Image, brain and lesion (3, x, y, z) where the deformation takes them from, in [0, 1]."""
+        """Return the image, brain and lesion (3, x, y, z) where the deformation takes them from, in [0, 1]."""
         sizes = torch.tensor(volumes.shape[1:], dtype=torch.float32)
         matrix = torch.eye(3)[None] / SPACING_MM
         offset = (sizes[None] - 1) / 2
@@ -153,5 +153,5 @@ class PaintedScanStream:
 
 
 def _erode(volume: Tensor) -> Tensor:
-    """Smallest value within one voxel, (x, y, z)."""
+    """Return the smallest value within one voxel, (x, y, z)."""
     return -F.max_pool3d(-volume[None, None], 3, 1, 1)[0, 0]

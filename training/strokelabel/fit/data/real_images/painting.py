@@ -80,7 +80,7 @@ def _sample_lesion(
 
 
 def _draw_mask(sampler: Sampler, preferred_ml: float, volumes_ml: NDArray[np.float64]) -> int:
-    """A mask of the bank; large ones are often drawn anew."""
+    """Draw a mask of the bank; large ones are often drawn again."""
     for _ in range(_TRIES):
         index = sampler.integer(0, len(volumes_ml) - 1)
         acceptance = (preferred_ml / max(float(volumes_ml[index]), _SMALLEST_ML)) ** _SIZE_POWER
@@ -124,7 +124,7 @@ def paint(
 
 
 def place_mask(lesion: PaintedLesion, bank: LesionBank, coordinates_mm: Tensor, to_icbm: Affine) -> Tensor:
-    """A mask of the bank on the grid of a scan, linear at its edge, (x, y, z).
+    """Return a mask of the bank on the grid of a scan, linear at its edge, (x, y, z).
 
     Args as `paint`.
     """

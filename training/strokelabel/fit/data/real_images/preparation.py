@@ -31,7 +31,7 @@ from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1
-"""Version of the stored scans; those of another version are made anew."""
+"""Version of the stored scans; those of another version are prepared again."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the stage ("slices" or "scans"), how many are done, and how many there are."""
@@ -189,7 +189,7 @@ class _ScanMaker:
 
 
 def _read(source: ScanSource) -> tuple[Image, Mask | None]:
-    """A scan and its mask."""
+    """Read a scan and its mask."""
     if source.mask is None:
         return read_image(source.image), None
     return read_lesion_pair(LesionPair(source.name, source.name, source.image, source.mask))

@@ -109,7 +109,7 @@ def recolour(image: Tensor, lesion: Tensor | None, drawn: Recolouring) -> Tensor
 
 
 def _map(local: Tensor, image: Tensor, curve: Curve) -> Tensor:
-    """The curve at the local means of an image."""
+    """Return the curve at the local means of an image."""
     device = image.device
     values = on_device(curve.values, device)
     if curve.knots is None:

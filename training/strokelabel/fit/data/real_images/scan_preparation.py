@@ -27,7 +27,7 @@ _CLOSING_VOXELS = 3
 _MEDIAN_VOXELS = 9
 _BRIGHTEST = 99.9
 _HEADROOM = 1.25
-"""The brightest brain tissue is stored as 255 / 1.25, so that fat and vessels may be brighter."""
+"""Headroom of the brightest brain tissue, which is stored as 255 / 1.25, so that fat and vessels may be brighter."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,14 @@ def fill_bright_spots(volume: Volume, brain: NDArray[np.bool_]) -> Volume:
 
 
 def _local_median(volume: Volume, wanted: NDArray[np.bool_]) -> Volume:
-    """Median over 9 voxels along each axis where it is wanted, (x, y, z); elsewhere the volume itself."""
+    """Return the median over 9 voxels along each axis where it is wanted, (x, y, z); elsewhere the volume itself."""
     box = box_around(wanted, margin_vox=_MEDIAN_VOXELS // 2)
     filtered = box.paste(ndimage.median_filter(box.crop(volume), _MEDIAN_VOXELS))
     return np.where(wanted, filtered, volume)
 
 
 def _brain_mask(predicted: NDArray[np.bool_], source: str) -> NDArray[np.bool_]:
-    """The largest piece of what was predicted, closed and without holes."""
+    """Return the largest piece of the predicted brain, closed and without holes."""
     if not predicted.any():
         raise LabelMapError(f"{source}: expected a scan of a brain, the model finds none in it")
     closed = ndimage.binary_closing(
@@ -130,7 +130,7 @@ def _brain_mask(predicted: NDArray[np.bool_], source: str) -> NDArray[np.bool_]:
 
 
 def _box_about(brain: NDArray[np.bool_]) -> CropBox:
-    """The box of `SHAPE` voxels with the brain's centroid in its middle; it may reach beyond the scan."""
+    """Return the box of `SHAPE` voxels with the brain's centroid in its middle; it may reach beyond the scan."""
     x, y, z = (
         round(centre - (side - 1) / 2)
         for centre, side in zip(ndimage.center_of_mass(brain), SHAPE, strict=True)
@@ -140,7 +140,7 @@ def _box_about(brain: NDArray[np.bool_]) -> CropBox:
 
 
 def _on_grid(lesion: Mask, grid: CanonicalGrid, source: str) -> NDArray[np.bool_]:
-    """A mask on the canonical grid."""
+    """Return a mask on the canonical grid."""
     if lesion.shape != grid.source.shape:
         raise DimensionError(
             f"{source}: expected a lesion mask on the scan's grid, found shape {lesion.shape}"
@@ -154,14 +154,16 @@ def _as_bytes(volume: Volume, brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _index_from_mm() -> Affine:
-    """(4, 4) from mm about the grid's centre to its voxel index."""
+    """Return the map (4, 4) from mm about the grid's centre to its voxel index."""
     matrix = np.diag([1 / SPACING_MM] * 3 + [1.0])
     matrix[:3, 3] = (np.array(SHAPE) - 1) / 2
     return matrix
 
 
 def _icbm_by_bounding_box(brain: NDArray[np.bool_]) -> Affine:
-    """(4, 4) from mm about the grid's centre to ICBM mm: bounding box of the brain onto that of the template."""
+    """Return the map (4, 4) from mm about the grid's centre to ICBM mm: bounding box of the brain onto that of the
+    template.
+    """
     found = np.argwhere(brain)
     low, high = (SPACING_MM * (corner - (np.array(SHAPE) - 1) / 2) for corner in (found.min(0), found.max(0)))
     scale = (ICBM_BRAIN_MM[1] - ICBM_BRAIN_MM[0]) / np.maximum(high - low, SPACING_MM)

@@ -106,7 +106,7 @@ def load_scan(path: Path) -> PreparedScan:
 
 
 def stored_scan(path: Path) -> tuple[str, float] | None:
-    """Fingerprint and similarity of a prepared scan; None if there is none."""
+    """Return the fingerprint and similarity of a prepared scan; None if there is none."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return str(stored["sha256"]), float(stored["similarity"])
@@ -152,7 +152,7 @@ class RealImages:
 
 
 def describe(folder: Path) -> dict[str, Any] | None:
-    """The description of real images; None where there are none.
+    """Return the description of real images; None where there are none.
 
     Raises:
         DataError: it is damaged.

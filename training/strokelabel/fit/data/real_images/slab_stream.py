@@ -86,12 +86,12 @@ class SlabStream:
         }
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; a pure function of the step and the stream's seed."""
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
         items = [self.render(step, place) for place in range(self.config.count)]
         return as_partial_batch([image[None] for image, _ in items], [mask for _, mask in items], self.lesion)
 
     def batch_shape(self, step: int) -> SlabShape:
-        """View of a step's batch."""
+        """Return the shape of a step's batch, by its view."""
         return sample_shape(Sampler(stream_seed(self.seed, step, _SHAPE)), self.config)
 
     def sample(self, step: int, place: int) -> tuple[SlabShape, tuple[SlabPart, ...]]:
@@ -136,7 +136,7 @@ class SlabStream:
 
 
 class _View:
-    """The slices of one view, on the device."""
+    """Slices of one view, on the device."""
 
     def __init__(self, images: list[Tensor], lesions: list[Tensor], with_lesion: NDArray[np.bool_]) -> None:
         self.images, self.lesions, self.with_lesion = images, lesions, with_lesion
@@ -155,7 +155,7 @@ class _View:
         )
 
     def draw(self, sampler: Sampler, lesion_free_acceptance: float) -> int:
-        """Index of a slice; those with a lesion are preferred."""
+        """Return the index of a slice; those with a lesion are preferred."""
         for _ in range(_TRIES):
             index = sampler.integer(0, len(self.images) - 1)
             accepted = sampler.flip(lesion_free_acceptance)

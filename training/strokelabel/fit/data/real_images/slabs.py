@@ -35,12 +35,12 @@ class SlabShape:
 
     @property
     def axis(self) -> int:
-        """The third axis: that along which slices are repeated."""
+        """Third axis, along which slices are repeated."""
         rows, columns = PLANES[self.view]
         return 3 - rows - columns
 
     def voxels(self, shape: Triple, thickness: int) -> Triple:
-        """Voxels (x, y, z) of a slab.
+        """Return the voxels (x, y, z) of a slab.
 
         Args:
             shape: of a whole volume.
@@ -54,7 +54,7 @@ class SlabShape:
 
 @dataclass(frozen=True)
 class SlabParameters:
-    """Everything that makes one slab of a slice.
+    """Parameters of one slab of a slice.
 
     Attributes:
         rotation_degrees: in the plane.
@@ -157,7 +157,7 @@ def render_slab(
 
 
 def _filled(parameters: SlabParameters, depth: int, device: torch.device) -> Tensor:
-    """(depth,) bool."""
+    """Return the planes that are filled, (depth,) bool."""
     places = torch.arange(depth, device=device)
     return (places >= parameters.first) & (places < parameters.first + parameters.filled)
 
@@ -169,7 +169,7 @@ def _sampling_grid(
     spacing_mm: float,
     device: torch.device,
 ) -> Tensor:
-    """Source position of each pixel of the turned slice, for `grid_sample`: (1, rows, columns, 2)."""
+    """Return the source position of each pixel of the turned slice, for `grid_sample`: (1, rows, columns, 2)."""
     angle = math.radians(parameters.rotation_degrees)
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     zoom = torch.diag(1 / torch.tensor(parameters.zoom))

@@ -24,7 +24,7 @@ PIXEL_MM = 4 / 3
 """Pixels of prepared slices: three quarters of the size."""
 
 FORMAT_VERSION = 1
-"""Version of the stored slices; those of another version are made anew."""
+"""Version of the stored slices; those of another version are prepared again."""
 
 _AIR = 4
 """Grey values below it, of 255, are air: the pictures had been compressed."""
@@ -103,7 +103,7 @@ def load_slices(path: Path) -> RealSlices:
 
 
 def slices_sha256(path: Path) -> str | None:
-    """Fingerprint of the source that prepared slices were made from; None if there are none."""
+    """Return the fingerprint of the source that prepared slices were made from; None if there are none."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return str(stored["sha256"])
@@ -112,7 +112,7 @@ def slices_sha256(path: Path) -> str | None:
 
 
 def _shrink(stack: NDArray[np.uint8]) -> Tensor:
-    """(n, rows, columns) at three quarters of its size, antialiased, float32."""
+    """Shrink slices (n, rows, columns) to three quarters of their size, antialiased, float32."""
     rows, columns = (round(side * SOURCE_MM / PIXEL_MM) for side in stack.shape[1:])
     parts = [
         F.interpolate(

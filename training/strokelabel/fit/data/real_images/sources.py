@@ -1,4 +1,4 @@
-"""The files that real images are prepared from; what is kept for validation is never among them."""
+"""Files that real images are prepared from; validation data are never among them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def find_scans(folders: Sequence[Path]) -> Found:
 
     Raises:
         DataError: a folder does not exist or all there is is for validation, two scans have one name, or a lesion mask
-            belongs to none of the scans, so that one of them may show a stroke that nobody would know of.
+            belongs to none of the scans, so that one of them may show a stroke that is not annotated.
     """
     found: list[ScanSource] = []
     skipped: dict[str, str] = {}
@@ -84,9 +84,9 @@ def find_scans(folders: Sequence[Path]) -> Found:
 
 
 def _scans_at(path: Path) -> list[ScanSource]:
-    """The scans of a folder, or the one scan."""
+    """Return the scans of a folder, or the one scan."""
     if not path.exists():
-        raise DataError(f"{path}: expected a scan or a folder of scans, found nothing there")
+        raise DataError(f"{path}: expected a scan or a folder of scans, found none")
     search = search_lesion_pairs(path if path.is_dir() else path.parent)
     masks = {pair.image: pair.mask for pair in search.pairs}
     images = sorted([*masks, *search.images_alone])
@@ -101,7 +101,7 @@ def _scans_at(path: Path) -> list[ScanSource]:
 
 
 def _not_for_validation(paths: Iterable[Path], root: Path, skipped: dict[str, str]) -> Iterator[Path]:
-    """The paths without the word in their name, nor in that of a folder up to the root; the others are noted."""
+    """Yield the paths without the word in their name or in that of a folder up to the root; the others are noted."""
     folder = root if root.is_dir() else root.parent
     for path in paths:
         parts = (folder.resolve().name, *path.relative_to(folder).parts)
