@@ -62,8 +62,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     search = search_images(inputs)
 
-    from strokelabel.fit.pseudo_labels.alignment import has_tissues
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
+    from strokelabel.fit.pseudo_labels.lesions import has_tissues
     from strokelabel.fit.pseudo_labels.record import QualityGate
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor

@@ -84,7 +84,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.io import atomic_write_text
     from strokelabel.reports.evaluation.cases import parse_part
-    from strokelabel.reports.validation.model_score import score_table
+    from strokelabel.reports.validation.tables import score_table
 
     if not synthetic and real is None:
         raise OptionError("expected the synthetic benchmark, real scans (--real DATA) or both, got neither")
@@ -215,8 +215,7 @@ def score_real(
     from strokelabel.reports.evaluation.run import evaluate_cases
     from strokelabel.reports.real_validation.dataset import write_real_validation
     from strokelabel.reports.real_validation.material import RealGroup
-    from strokelabel.reports.real_validation.pictures import write_real_pictures
-    from strokelabel.reports.real_validation.scores import card_table, real_scores
+    from strokelabel.reports.real_validation.scores import card_table, real_scores, write_real_pictures
 
     cases = read_pairs(write_real_validation(material, output / "dataset"))
     if development:
