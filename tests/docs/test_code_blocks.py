@@ -18,7 +18,7 @@ import yaml
 import strokelabel.api
 from strokelabel.cli.main import COMMANDS, load_command
 from strokelabel.fit.recipe import load_recipe
-from support.code_blocks import INDENTED, REPOSITORY, Block, blocks, command_lines
+from support.code_blocks import INDENTED, REPOSITORY, Block, blocks, command_lines, documents, mentions
 from support.sided_network import save_sided_model
 
 NOT_PYTHON = {
@@ -233,6 +233,26 @@ def test_every_command_line_is_understood_by_the_program_that_it_calls() -> None
     }
     assert {line: text for line, text in found.items() if text} == {}
     assert {line[0] for _, line in lines} == set(CHECKS)
+
+
+def test_commands_and_options_that_the_prose_quotes_exist() -> None:
+    """Prose leaves arguments out."""
+    quoted = {line for path in documents() for line in mentions(path, "strokelabel|make|python")}
+    assert len(quoted) > 20
+    wrong = {}
+    for line in sorted(quoted):
+        ((program, *words),) = command_lines(line)
+        if program != "strokelabel":
+            wrong[line] = complaint(program, words)
+        elif not words[0].startswith("-"):
+            options = {word.partition("=")[0] for word in words if word.startswith("--")}
+            known = {
+                name
+                for parameter in load_command(words[0]).params
+                for name in (*parameter.opts, *parameter.secondary_opts)
+            }
+            wrong[line] = ", ".join(sorted(options - known - {"--help"}))
+    assert {line: text for line, text in wrong.items() if text} == {}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from strokelabel.errors import OutputError
 from strokelabel.inference.batch.table import ScanTable
@@ -236,6 +238,22 @@ def test_processes_that_write_one_table_at_once_lose_no_row(out: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         list(pool.map(add_rows, [out] * 4, range(4)))
     assert len(read_table(out)) == 40
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_a_scan_is_computed(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out.parent / "file").touch()
+    with pytest.raises(OutputError, match="expected a folder"):
+        open_table(out.parent / "file")
+    out.mkdir()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OutputError, match="Read-only file system"):
+        open_table(out)
 
 
 def open_table(folder: Path) -> ScanTable:

@@ -17,7 +17,6 @@ from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import make_panel
 from strokelabel.reports.real_validation.material import RealGroup
 from strokelabel.reports.real_validation.scores import RealScore
-from strokelabel.reports.validation.model_score import score_table
 from strokelabel.reports.validation.run import (
     CaseScore,
     Contender,
@@ -27,7 +26,7 @@ from strokelabel.reports.validation.run import (
     write_pictures,
     write_table,
 )
-from strokelabel.reports.validation.tables import benchmark_table
+from strokelabel.reports.validation.tables import benchmark_table, score_table
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.validation import lesion_free_cases, make_case, validation_cases, validation_config

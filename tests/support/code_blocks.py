@@ -63,6 +63,17 @@ def blocks_of(path: Path) -> Iterator[Block]:
     assert language is None, f"{name}: the block of line {first} does not end"
 
 
+def mentions(path: Path, programs: str) -> set[str]:
+    """Return the commands that the prose of a file quotes, each on one line.
+
+    Args:
+        path: of a Markdown file.
+        programs: a pattern of the programs' names.
+    """
+    prose = re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {" ".join(span.split()) for span in re.findall(rf"`((?:{programs})\s[^`]+)`", prose)}
+
+
 def command_lines(text: str) -> Iterator[list[str]]:
     """Yield the words of each command of a shell script, without comments, redirections and variables set before it."""
     for line in text.replace("\\\n", " ").splitlines():

@@ -18,8 +18,8 @@ ENDS = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM, "killed": si
 
 def train(folder: Path) -> None:
     """A long tiny run; says who makes its images, and then, in order, that it has begun and how it ended."""
-    from strokelabel.fit.data.generation.config import ReplayConfig
     from strokelabel.fit.data.generation.processes import GeneratorProcesses
+    from strokelabel.fit.data.generation.replay import ReplayConfig
     from strokelabel.fit.data.generation.stream import ReplayStream
     from support.noise_images import SHAPE, open_images
     from support.tiny_run import tiny_config, tiny_run

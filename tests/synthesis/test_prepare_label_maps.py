@@ -6,7 +6,7 @@ import pytest
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import AnatomicalLabel, LabelTable, default_label_table
-from strokelabel.synthesis.prepared.label_map import read_label_map
+from strokelabel.synthesis.prepared.source_files import read_label_map
 from support.label_phantoms import rigid, write
 
 TABLE = default_label_table()

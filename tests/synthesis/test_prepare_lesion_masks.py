@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import DimensionError, LabelMapError, UnreadableImageError
-from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
 from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.source_files import read_lesion_mask
 from support.label_phantoms import ellipsoid, rigid, write
 
 CENTER_MM = np.array([-34.0, 12.0, 21.0])

@@ -29,8 +29,8 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedBrain
-from strokelabel.synthesis.prepared.label_map import read_label_map
 from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.source_files import read_label_map
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from strokelabel.fit.estimation.loss import EstimatorLoss
-from strokelabel.fit.estimation.objective import EstimatorBatch, EstimatorObjective
+from strokelabel.fit.estimation.objective import EstimatorBatch, EstimatorLoss, EstimatorObjective
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from strokelabel.errors import TrainingError
 from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.loop.checkpoint import list_checkpoints, load_checkpoint
+from strokelabel.fit.loop.optimizer import learning_rate
 from strokelabel.fit.loop.record import read_metrics
-from strokelabel.fit.loop.schedule import learning_rate
 from strokelabel.fit.loop.training_run import TrainingRun
 from support.tiny_run import SHAPE, CubeStream, tiny_config, tiny_network, tiny_run
 

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.loop.schedule import learning_rate
+from strokelabel.fit.loop.optimizer import learning_rate
 from support.tiny_run import tiny_config, tiny_run
 
 

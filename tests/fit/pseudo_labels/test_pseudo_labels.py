@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from strokelabel.errors import OptionError
-from strokelabel.fit.pseudo_labels.alignment import align_with_icbm
 from strokelabel.fit.pseudo_labels.cohort import TABLE_NAME, PseudoLabeler
+from strokelabel.fit.pseudo_labels.lesions import align_with_icbm
 from strokelabel.fit.pseudo_labels.record import KEY, QualityGate, read_pseudo_labels, write_review
 from strokelabel.geometry import Grid
 from strokelabel.inference.options import PredictionOptions

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.options import Device, Threads
 from strokelabel.cli.scans import follow_scans, report_scan, set_threads
 from strokelabel.io.file_search import absolute_path
 
@@ -17,24 +18,29 @@ if TYPE_CHECKING:
     from strokelabel.inference.network_input import OnProgress
 
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SCAN...",
+        help="T1-weighted (MPRAGE) scans: NIfTI files, folders of DICOM files, folders to search, or patterns.",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")]
+Weights = Annotated[str, typer.Option(help="An estimator: its weights file, or its name.")]
+Flips = Annotated[
+    bool, typer.Option(help="Average over flips; up to eight times slower, slightly more accurate.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing maps.")]
+
+
 def run(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SCAN...",
-            help="T1-weighted (MPRAGE) scans: NIfTI files, folders of DICOM files, folders to search, or patterns.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")],
-    weights: Annotated[str, typer.Option(help="An estimator: its weights file, or its name.")],
-    flips: Annotated[
-        bool, typer.Option(help="Average over flips; up to eight times slower, slightly more accurate.")
-    ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing maps.")] = False,
+    inputs: Inputs,
+    output: Output,
+    weights: Weights,
+    flips: Flips = True,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Estimate quantitative maps (PD, R1, R2*, MT) of T1-weighted scans.
 

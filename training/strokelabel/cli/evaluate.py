@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.options import Device, Threads
 from strokelabel.cli.scans import scan_progress, set_threads
 from strokelabel.errors import OptionError
 
@@ -21,56 +22,64 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"([\w.+-]+)=(.+)")
 
 
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Dataset = Annotated[
+    Path | None,
+    typer.Argument(metavar="[DATASET]", help="BIDS data set with lesion masks; or use --pairs."),
+]
+Model = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]MODEL", help="Model or weights file to predict with; repeat to compare. [base]"
+    ),
+]
+Predictions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]FOLDER", help="Score the masks in a folder; repeat to compare."),
+]
+Pairs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE", help="Table with columns image, reference, prediction in place of a data set."
+    ),
+]
+MasksOption = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Take reference masks from this folder only.")
+]
+Suffix = Annotated[
+    str | None, typer.Option(metavar="T1w,T2w,...", help="Contrasts to evaluate; default: all.")
+]
+ShareMasks = Annotated[
+    bool,
+    typer.Option(
+        "--share-masks", help="Use a session's mask for its other scans too, by position in the scanner."
+    ),
+]
+LesionLabel = Annotated[
+    int | None, typer.Option(help="Value of the lesion in --predictions with several classes.")
+]
+Part = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Score part I of N; without it, all parts are merged.")
+]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over flips; such results are named NAME+TTA.")]
+Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    dataset: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DATASET]", help="BIDS data set with lesion masks; or use --pairs."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]MODEL", help="Model or weights file to predict with; repeat to compare. [base]"
-        ),
-    ] = None,
-    predictions: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]FOLDER", help="Score the masks in a folder; repeat to compare."),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE", help="Table with columns image, reference, prediction in place of a data set."
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Take reference masks from this folder only.")
-    ] = None,
-    suffix: Annotated[
-        str | None, typer.Option(metavar="T1w,T2w,...", help="Contrasts to evaluate; default: all.")
-    ] = None,
-    share_masks: Annotated[
-        bool,
-        typer.Option(
-            "--share-masks", help="Use a session's mask for its other scans too, by position in the scanner."
-        ),
-    ] = False,
-    lesion_label: Annotated[
-        int | None, typer.Option(help="Value of the lesion in --predictions with several classes.")
-    ] = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Score part I of N; without it, all parts are merged.")
-    ] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Average over flips; such results are named NAME+TTA.")
-    ] = False,
-    ct: Annotated[
-        bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
-    ] = None,
+    output: Output,
+    dataset: Dataset = None,
+    model: Model = None,
+    predictions: Predictions = None,
+    pairs: Pairs = None,
+    masks: MasksOption = None,
+    suffix: Suffix = None,
+    share_masks: ShareMasks = False,
+    lesion_label: LesionLabel = None,
+    part: Part = None,
+    tta: Tta = False,
+    ct: Ct = False,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Score models, or masks that exist, against the lesion masks of a data set, as in the SynthStroke papers.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli import predict_options as option
+from strokelabel.cli.options import Device, Threads
 from strokelabel.cli.scans import follow_scans, report_scan, set_threads
 from strokelabel.errors import OptionError
 
@@ -19,23 +20,75 @@ if TYPE_CHECKING:
     from strokelabel.io.file_search import ImageSearch
 
 
+class ViewChoice(StrEnum):
+    """Field of view of the network."""
+
+    BRAIN = "brain"
+    HEAD = "head"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="NIfTI files, folders of DICOM files, folders to search, or patterns in quotes.",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
+Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
+Probabilities = Annotated[
+    bool,
+    typer.Option(
+        "--probabilities",
+        help="Write the lesion probability; with --tissues, the probabilities of all classes.",
+    ),
+]
+Tissues = Annotated[bool, typer.Option("--tissues", help="Write the most likely class of each voxel.")]
+DicomSeg = Annotated[
+    bool,
+    typer.Option("--dicom-seg", help="Also write the lesion as DICOM SEG; the scans must be DICOM folders."),
+]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over flips; two to eight times slower.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="Lesion probability from which a voxel counts as lesion (0 to 1); default: the most likely class."
+    ),
+]
+MinSize = Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")]
+FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Fill holes in lesions.")]
+KeepOutsideBrain = Annotated[
+    bool,
+    typer.Option(
+        "--keep-outside-brain",
+        help="Keep lesions outside the brain, in the face and neck, instead of dropping them.",
+    ),
+]
+Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
+View = Annotated[
+    ViewChoice,
+    typer.Option(help="Show the network its field of view around the brain, or the whole head."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    inputs: option.Inputs,
-    output: option.Output,
-    model: option.Model = "base",
-    probabilities: option.Probabilities = False,
-    tissues: option.Tissues = False,
-    dicom_seg: option.DicomSeg = False,
-    tta: option.Tta = False,
-    device: option.Device = "auto",
-    threshold: option.Threshold = None,
-    min_size_ml: option.MinSize = 0.0,
-    fill_holes: option.FillHoles = False,
-    keep_outside_brain: option.KeepOutsideBrain = False,
-    ct: option.Ct = False,
-    view: option.View = option.ViewChoice.BRAIN,
-    threads: option.Threads = None,
-    overwrite: option.Overwrite = False,
+    inputs: Inputs,
+    output: Output,
+    model: Model = "base",
+    probabilities: Probabilities = False,
+    tissues: Tissues = False,
+    dicom_seg: DicomSeg = False,
+    tta: Tta = False,
+    device: Device = "auto",
+    threshold: Threshold = None,
+    min_size_ml: MinSize = 0.0,
+    fill_holes: FillHoles = False,
+    keep_outside_brain: KeepOutsideBrain = False,
+    ct: Ct = False,
+    view: View = ViewChoice.BRAIN,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
 

@@ -7,41 +7,48 @@ from typing import Annotated
 
 import typer
 
+Brains = Annotated[
+    list[Path], typer.Option("--brains", help="Folder of label maps (FreeSurfer-style). May be repeated.")
+]
+Lesions = Annotated[
+    list[Path],
+    typer.Option("--lesions", help="Folder of lesion masks in ICBM (MNI) space. May be repeated."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+Table = Annotated[
+    Path | None,
+    typer.Option("--table", exists=True, dir_okay=False, help="Label table (TSV) for other label maps."),
+]
+SlicesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--slices", help="Folder of real slices with lesion masks (.npz). May be repeated."),
+]
+Scans = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--scans",
+        help="Folder, or file, of real scans without a stroke, or with a lesion mask beside them. May be repeated.",
+    ),
+]
+Model = Annotated[str, typer.Option("--model", help="Model name or file that finds the brain in --scans.")]
+FillHyperintensities = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fill-hyperintensities",
+        help="Pattern of names of --scans whose bright white matter lesions are not strokes; they are filled.",
+    ),
+]
+
 
 def run(
-    brains: Annotated[
-        list[Path], typer.Option("--brains", help="Folder of label maps (FreeSurfer-style). May be repeated.")
-    ],
-    lesions: Annotated[
-        list[Path],
-        typer.Option("--lesions", help="Folder of lesion masks in ICBM (MNI) space. May be repeated."),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("prepared"),
-    table: Annotated[
-        Path | None,
-        typer.Option("--table", exists=True, dir_okay=False, help="Label table (TSV) for other label maps."),
-    ] = None,
-    slices: Annotated[
-        list[Path] | None,
-        typer.Option("--slices", help="Folder of real slices with lesion masks (.npz). May be repeated."),
-    ] = None,
-    scans: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--scans",
-            help="Folder, or file, of real scans without a stroke, or with a lesion mask beside them. May be repeated.",
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option("--model", help="Model name or file that finds the brain in --scans.")
-    ] = "base",
-    fill_hyperintensities: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fill-hyperintensities",
-            help="Pattern of names of --scans whose bright white matter lesions are not strokes; they are filled.",
-        ),
-    ] = None,
+    brains: Brains,
+    lesions: Lesions,
+    output: Output = Path("prepared"),
+    table: Table = None,
+    slices: SlicesOption = None,
+    scans: Scans = None,
+    model: Model = "base",
+    fill_hyperintensities: FillHyperintensities = None,
 ) -> None:
     """Register label maps to ICBM space and collect lesions, once, for training; likewise real slices and scans.
 

@@ -7,49 +7,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.options import Device, Threads
 from strokelabel.cli.scans import follow_scans, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoRow
 
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Folder of scans (BIDS or any other), files, or patterns."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks and records.")]
+ModelOption = Annotated[str, typer.Option(help="Model that segments the lesions: a name, or a weights file.")]
+Tissues = Annotated[
+    str,
+    typer.Option(help="Model whose tissues align scans with ICBM space, where the first has no tissues."),
+]
+MinimumConfidence = Annotated[
+    float, typer.Option(min=0, max=1, help="Smallest mean lesion probability inside an accepted mask.")
+]
+MinimumMl = Annotated[float, typer.Option(min=0, help="Smallest volume of an accepted mask, in ml.")]
+MinimumSimilarity = Annotated[
+    float, typer.Option(min=0, max=1, help="Smallest correlation with the ICBM template after alignment.")
+]
+Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over flips, as the paper does.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Label again and replace masks that no annotator accepted or corrected."
+    ),
+]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT...", help="Folder of scans (BIDS or any other), files, or patterns."),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks and records.")
-    ],
-    model: Annotated[
-        str, typer.Option(help="Model that segments the lesions: a name, or a weights file.")
-    ] = "base",
-    tissues: Annotated[
-        str,
-        typer.Option(help="Model whose tissues align scans with ICBM space, where the first has no tissues."),
-    ] = "base",
-    minimum_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest mean lesion probability inside an accepted mask.")
-    ] = 0.7,
-    minimum_ml: Annotated[
-        float, typer.Option(min=0, help="Smallest volume of an accepted mask, in ml.")
-    ] = 1.0,
-    minimum_similarity: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest correlation with the ICBM template after alignment.")
-    ] = 0.8,
-    tta: Annotated[
-        bool, typer.Option("--tta/--no-tta", help="Average over flips, as the paper does.")
-    ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Label again and replace masks that no annotator accepted or corrected."
-        ),
-    ] = False,
+    inputs: Inputs,
+    output: Output,
+    model: ModelOption = "base",
+    tissues: Tissues = "base",
+    minimum_confidence: MinimumConfidence = 0.7,
+    minimum_ml: MinimumMl = 1.0,
+    minimum_similarity: MinimumSimilarity = 0.8,
+    tta: Tta = True,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Predict lesion masks for an unlabelled cohort, and accept those that are good enough for training.
 
@@ -62,8 +64,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     search = search_images(inputs)
 
-    from strokelabel.fit.pseudo_labels.alignment import has_tissues
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
+    from strokelabel.fit.pseudo_labels.lesions import has_tissues
     from strokelabel.fit.pseudo_labels.record import QualityGate
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor

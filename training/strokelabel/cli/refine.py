@@ -18,30 +18,35 @@ if TYPE_CHECKING:
 Voxels = list[str] | None
 
 
+Scan = Annotated[Path, typer.Argument(help="The scan: a NIfTI file, or a folder of DICOM files.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The corrected mask, NIfTI.")]
+Mask = Annotated[
+    Path | None, typer.Option(help="Mask to correct, on the scan's grid; without it, an empty one.")
+]
+Lesion = Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is lesion.")]
+NotLesion = Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is not lesion.")]
+Add = Annotated[Voxels, typer.Option(metavar="I,J,K", help="Add the region around a voxel.")]
+Remove = Annotated[Voxels, typer.Option(metavar="I,J,K", help="Remove the island at a voxel.")]
+ScribblesOption = Annotated[
+    Path | None, typer.Option(help="Strokes on the scan's grid: 1 lesion, 2 not lesion.")
+]
+Kept = Annotated[Path | None, typer.Option(help="Earlier strokes, which are kept: 1 lesion, 2 not lesion.")]
+Probability = Annotated[Path | None, typer.Option(help="A model's lesion probability on the scan's grid.")]
+ReachMm = Annotated[float, typer.Option(help="Voxels further than this from every prompt do not change.")]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    scan: Annotated[Path, typer.Argument(help="The scan: a NIfTI file, or a folder of DICOM files.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The corrected mask, NIfTI.")
-    ],
-    mask: Annotated[
-        Path | None, typer.Option(help="Mask to correct, on the scan's grid; without it, an empty one.")
-    ] = None,
-    lesion: Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is lesion.")] = None,
-    not_lesion: Annotated[Voxels, typer.Option(metavar="I,J,K", help="A voxel that is not lesion.")] = None,
-    add: Annotated[Voxels, typer.Option(metavar="I,J,K", help="Add the region around a voxel.")] = None,
-    remove: Annotated[Voxels, typer.Option(metavar="I,J,K", help="Remove the island at a voxel.")] = None,
-    scribbles: Annotated[
-        Path | None, typer.Option(help="Strokes on the scan's grid: 1 lesion, 2 not lesion.")
-    ] = None,
-    kept: Annotated[
-        Path | None, typer.Option(help="Earlier strokes, which are kept: 1 lesion, 2 not lesion.")
-    ] = None,
-    probability: Annotated[
-        Path | None, typer.Option(help="A model's lesion probability on the scan's grid.")
-    ] = None,
-    reach_mm: Annotated[
-        float, typer.Option(help="Voxels further than this from every prompt do not change.")
-    ] = 40.0,
+    scan: Scan,
+    output: Output,
+    mask: Mask = None,
+    lesion: Lesion = None,
+    not_lesion: NotLesion = None,
+    add: Add = None,
+    remove: Remove = None,
+    scribbles: ScribblesOption = None,
+    kept: Kept = None,
+    probability: Probability = None,
+    reach_mm: ReachMm = 40.0,
 ) -> None:
     """Correct a lesion mask: strokes first, then voxels that are lesion, that are not, regions, and islands.
 

@@ -26,56 +26,74 @@ _SHORT_NAMES = {
 """Options that can be swept, and the parameters behind them."""
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="A label map (NIfTI, FreeSurfer ids), or a folder with one subject's quantitative maps "
+        "(scan_PD, scan_R1, scan_R2, scan_R2star, scan_MT.nii.gz, or BIDS names).",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="NIFTI", help="Scan to write, with a JSON sidecar."),
+]
+Sequence = Annotated[str, typer.Option(help="fse, gre, spgr, flair, mprage or mp2rage.")]
+Te = Annotated[float | None, typer.Option(help="Echo time in seconds.")]
+Tr = Annotated[float | None, typer.Option(help="Repetition time in seconds.")]
+Ti = Annotated[list[float] | None, typer.Option(help="Inversion time in seconds; twice for mp2rage.")]
+FlipAngle = Annotated[list[float] | None, typer.Option(help="Degrees; twice for mp2rage.")]
+ExcitationSpacing = Annotated[
+    float | None, typer.Option(help="Seconds between the excitations of a train (mprage, mp2rage).")
+]
+Excitations = Annotated[int | None, typer.Option(help="Excitations of a train (mprage, mp2rage).")]
+InversionEfficiency = Annotated[
+    float | None, typer.Option(help="1 is a full inversion (flair, mprage, mp2rage).")
+]
+MtPulse = Annotated[
+    bool | None, typer.Option("--mt-pulse/--no-mt-pulse", help="Magnetisation-transfer pulse (spgr).")
+]
+Lesion = Annotated[Path | None, typer.Option(help="Lesion mask to put in, on the input's grid.")]
+LesionTissueOption = Annotated[
+    str | None, typer.Option(help="Tissue of the lesion: one of the priors, such as lesion-acute.")
+]
+Priors = Annotated[Path | None, typer.Option(help="Table (TSV) that replaces tissue priors.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, help="Draw a subject from the priors; default: their means, without texture."),
+]
+Noise = Annotated[
+    float, typer.Option(min=0, help="SD of Rician noise, relative to the 99th percentile of the scan.")
+]
+Receive = Annotated[Path | None, typer.Option(help="Receive field (B1-) relative to 1, NIfTI.")]
+Transmit = Annotated[Path | None, typer.Option(help="Transmit field (B1+) relative to 1, NIfTI.")]
+TableOption = Annotated[
+    Path | None, typer.Option(metavar="PNG", help="Picture: all contrasts, or those of --sweep.")
+]
+Sweep = Annotated[str | None, typer.Option(help="A parameter and its values for the table: te=0.02,0.05,0.1")]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="INPUT",
-            help="A label map (NIfTI, FreeSurfer ids), or a folder with one subject's quantitative maps "
-            "(scan_PD, scan_R1, scan_R2, scan_R2star, scan_MT.nii.gz, or BIDS names).",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="NIFTI", help="Scan to write, with a JSON sidecar."),
-    ] = None,
-    sequence: Annotated[str, typer.Option(help="fse, gre, spgr, flair, mprage or mp2rage.")] = "fse",
-    te: Annotated[float | None, typer.Option(help="Echo time in seconds.")] = None,
-    tr: Annotated[float | None, typer.Option(help="Repetition time in seconds.")] = None,
-    ti: Annotated[
-        list[float] | None, typer.Option(help="Inversion time in seconds; twice for mp2rage.")
-    ] = None,
-    flip_angle: Annotated[list[float] | None, typer.Option(help="Degrees; twice for mp2rage.")] = None,
-    excitation_spacing: Annotated[
-        float | None, typer.Option(help="Seconds between the excitations of a train (mprage, mp2rage).")
-    ] = None,
-    excitations: Annotated[int | None, typer.Option(help="Excitations of a train (mprage, mp2rage).")] = None,
-    inversion_efficiency: Annotated[
-        float | None, typer.Option(help="1 is a full inversion (flair, mprage, mp2rage).")
-    ] = None,
-    mt_pulse: Annotated[
-        bool | None, typer.Option("--mt-pulse/--no-mt-pulse", help="Magnetisation-transfer pulse (spgr).")
-    ] = None,
-    lesion: Annotated[Path | None, typer.Option(help="Lesion mask to put in, on the input's grid.")] = None,
-    lesion_tissue: Annotated[
-        str | None, typer.Option(help="Tissue of the lesion: one of the priors, such as lesion-acute.")
-    ] = None,
-    priors: Annotated[Path | None, typer.Option(help="Table (TSV) that replaces tissue priors.")] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Draw a subject from the priors; default: their means, without texture."),
-    ] = None,
-    noise: Annotated[
-        float, typer.Option(min=0, help="SD of Rician noise, relative to the 99th percentile of the scan.")
-    ] = 0.0,
-    receive: Annotated[Path | None, typer.Option(help="Receive field (B1-) relative to 1, NIfTI.")] = None,
-    transmit: Annotated[Path | None, typer.Option(help="Transmit field (B1+) relative to 1, NIfTI.")] = None,
-    table: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Picture: all contrasts, or those of --sweep.")
-    ] = None,
-    sweep: Annotated[
-        str | None, typer.Option(help="A parameter and its values for the table: te=0.02,0.05,0.1")
-    ] = None,
+    source: Source,
+    output: Output = None,
+    sequence: Sequence = "fse",
+    te: Te = None,
+    tr: Tr = None,
+    ti: Ti = None,
+    flip_angle: FlipAngle = None,
+    excitation_spacing: ExcitationSpacing = None,
+    excitations: Excitations = None,
+    inversion_efficiency: InversionEfficiency = None,
+    mt_pulse: MtPulse = None,
+    lesion: Lesion = None,
+    lesion_tissue: LesionTissueOption = None,
+    priors: Priors = None,
+    seed: Seed = None,
+    noise: Noise = 0.0,
+    receive: Receive = None,
+    transmit: Transmit = None,
+    table: TableOption = None,
+    sweep: Sweep = None,
 ) -> None:
     """Simulate a scan. Times are in seconds, angles in degrees; other parameters have usual clinical values."""
     from strokelabel.errors import OptionError

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from strokelabel.cli.options import Device, Prepared
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,29 +21,32 @@ if TYPE_CHECKING:
 _PICTURES = 96
 
 
+RecipeOption = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
+Count = Annotated[int, typer.Option(min=1, help="Number of images.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32, help="Seed of the first image; the others follow.")]
+SpacingMm = Annotated[
+    float | None, typer.Option(min=0.5, help="Voxel size instead of the recipe's; same field of view.")
+]
+Volumes = Annotated[bool, typer.Option(help="Also write NIfTI images, labels and parameters (JSON).")]
+Kind = Annotated[
+    Literal["synthetic", "slabs", "scans"],
+    typer.Option(
+        help="Kind of images: synthetic ones, real slices as slabs, or real scans with painted lesions."
+    ),
+]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    prepared: Annotated[
-        Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
-    ] = Path("prepared"),
-    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 24,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**32, help="Seed of the first image; the others follow.")
-    ] = 0,
-    spacing_mm: Annotated[
-        float | None, typer.Option(min=0.5, help="Voxel size instead of the recipe's; same field of view.")
-    ] = None,
-    volumes: Annotated[
-        bool, typer.Option(help="Also write NIfTI images, labels and parameters (JSON).")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
-    kind: Annotated[
-        Literal["synthetic", "slabs", "scans"],
-        typer.Option(
-            help="Kind of images: synthetic ones, real slices as slabs, or real scans with painted lesions."
-        ),
-    ] = "synthetic",
+    recipe: RecipeOption,
+    output: Output,
+    prepared: Prepared = Path("prepared"),
+    count: Count = 24,
+    seed: Seed = 0,
+    spacing_mm: SpacingMm = None,
+    volumes: Volumes = False,
+    device: Device = "auto",
+    kind: Kind = "synthetic",
 ) -> None:
     """Make training images of a recipe, with a contact sheet of them (the first 96)."""
     from rich.console import Console

@@ -7,54 +7,62 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.options import Device, Prepared
+
 if TYPE_CHECKING:
     from strokelabel.fit.data.annotated_scans.config import RealConfig
 
 
+Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Training folder (default: runs/<recipe>).")
+]
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after this long, with a checkpoint.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Model name or file that a fresh run starts from.")
+]
+Real = Annotated[
+    Path | None,
+    typer.Option("--real", help="Folder (BIDS) of scans with lesion masks, for recipes that train on them."),
+]
+PseudoLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudo-labels", help="Folder written by `strokelabel pseudo-label`, for recipes that use it."
+    ),
+]
+Maps = Annotated[
+    Path | None,
+    typer.Option(
+        "--maps", help="Folder of quantitative maps (`strokelabel estimate`), for recipes that use them."
+    ),
+]
+Generators = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that make synthetic images on CPU cores during training."),
+]
+GpuGenerators = Annotated[
+    int | None, typer.Option(min=0, help="Additional processes that make synthetic images on the GPU.")
+]
+FastDevRun = Annotated[
+    bool,
+    typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
+]
+
+
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")],
-    prepared: Annotated[
-        Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
-    ] = Path("prepared"),
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Training folder (default: runs/<recipe>).")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop after this long, with a checkpoint.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Model name or file that a fresh run starts from.")
-    ] = None,
-    real: Annotated[
-        Path | None,
-        typer.Option(
-            "--real", help="Folder (BIDS) of scans with lesion masks, for recipes that train on them."
-        ),
-    ] = None,
-    pseudo_labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--pseudo-labels", help="Folder written by `strokelabel pseudo-label`, for recipes that use it."
-        ),
-    ] = None,
-    maps: Annotated[
-        Path | None,
-        typer.Option(
-            "--maps", help="Folder of quantitative maps (`strokelabel estimate`), for recipes that use them."
-        ),
-    ] = None,
-    generators: Annotated[
-        int | None,
-        typer.Option(min=0, help="Processes that make synthetic images on CPU cores during training."),
-    ] = None,
-    gpu_generators: Annotated[
-        int | None, typer.Option(min=0, help="Additional processes that make synthetic images on the GPU.")
-    ] = None,
-    fast_dev_run: Annotated[
-        bool,
-        typer.Option("--fast-dev-run", help="Two steps of a tiny network, to see that everything works."),
-    ] = False,
+    recipe: Recipe,
+    prepared: Prepared = Path("prepared"),
+    output: Output = None,
+    device: Device = "auto",
+    minutes: Minutes = None,
+    weights: Weights = None,
+    real: Real = None,
+    pseudo_labels: PseudoLabels = None,
+    maps: Maps = None,
+    generators: Generators = None,
+    gpu_generators: GpuGenerators = None,
+    fast_dev_run: FastDevRun = False,
 ) -> None:
     """Train, going on from the last checkpoint if the training folder has one.
 

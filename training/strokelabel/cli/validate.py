@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.evaluate import check_names, split_name
+from strokelabel.cli.options import Device, Prepared, Threads
 from strokelabel.cli.scans import set_threads
 from strokelabel.errors import OptionError
 
@@ -21,61 +22,66 @@ if TYPE_CHECKING:
     from strokelabel.synthesis.validation import ValidationCase
 
 
-def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]MODEL", help="Model or weights file; repeat to compare. [base]"),
-    ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Recipe that names the unseen brains.")] = "base",
-    prepared: Annotated[
-        Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")
-    ] = Path("prepared"),
-    real: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DATA", help="Also score the real validation set, made from slices/ and scans/ in DATA."
-        ),
-    ] = None,
-    synthetic: Annotated[
-        bool, typer.Option("--synthetic/--no-synthetic", help="The synthetic benchmark.")
-    ] = True,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and pictures.")] = Path(
-        "runs/validation"
+Model = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[NAME=]MODEL", help="Model or weights file; repeat to compare. [base]"),
+]
+Recipe = Annotated[str, typer.Option("--recipe", help="Recipe that names the unseen brains.")]
+Real = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DATA", help="Also score the real validation set, made from slices/ and scans/ in DATA."
     ),
-    per_family: Annotated[
-        int, typer.Option(min=1, help="Volumes with lesions per contrast; half with 5 mm slices.")
-    ] = 10,
-    lesion_free: Annotated[
-        int, typer.Option(min=0, help="Heads without lesions, to measure false positives.")
-    ] = 20,
-    part: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Score only part I of N of the volumes and scans.")
-    ] = None,
-    development: Annotated[
-        bool,
-        typer.Option(
-            "--development",
-            help="Use a set that is disjoint from the reported one, to choose thresholds on.",
-        ),
-    ] = False,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            min=0, max=1, help="Least lesion probability; repeat to compare. None: the model's own rule."
-        ),
-    ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over flips.")] = False,
-    min_size_ml: Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")] = 0.0,
-    slabs_as_scans: Annotated[
-        bool,
-        typer.Option(
-            "--slabs-as-scans", help="Predict real slices as whole heads, with air above and below them."
-        ),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")
-    ] = None,
+]
+SyntheticOption = Annotated[bool, typer.Option("--synthetic/--no-synthetic", help="The synthetic benchmark.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and pictures.")]
+PerFamily = Annotated[
+    int, typer.Option(min=1, help="Volumes with lesions per contrast; half with 5 mm slices.")
+]
+LesionFree = Annotated[int, typer.Option(min=0, help="Heads without lesions, to measure false positives.")]
+Part = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Score only part I of N of the volumes and scans.")
+]
+Development = Annotated[
+    bool,
+    typer.Option(
+        "--development",
+        help="Use a set that is disjoint from the reported one, to choose thresholds on.",
+    ),
+]
+Threshold = Annotated[
+    list[float] | None,
+    typer.Option(
+        min=0, max=1, help="Least lesion probability; repeat to compare. None: the model's own rule."
+    ),
+]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over flips.")]
+MinSizeMl = Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this, in ml.")]
+SlabsAsScans = Annotated[
+    bool,
+    typer.Option(
+        "--slabs-as-scans", help="Predict real slices as whole heads, with air above and below them."
+    ),
+]
+
+
+def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
+    model: Model = None,
+    recipe: Recipe = "base",
+    prepared: Prepared = Path("prepared"),
+    real: Real = None,
+    synthetic: SyntheticOption = True,
+    output: Output = Path("runs/validation"),
+    per_family: PerFamily = 10,
+    lesion_free: LesionFree = 20,
+    part: Part = None,
+    development: Development = False,
+    threshold: Threshold = None,
+    tta: Tta = False,
+    min_size_ml: MinSizeMl = 0.0,
+    slabs_as_scans: SlabsAsScans = False,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Print what models score on unseen heads: synthetic ones (by contrast and lesion volume) and real ones.
 
@@ -84,7 +90,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.io import atomic_write_text
     from strokelabel.reports.evaluation.cases import parse_part
-    from strokelabel.reports.validation.model_score import score_table
+    from strokelabel.reports.validation.tables import score_table
 
     if not synthetic and real is None:
         raise OptionError("expected the synthetic benchmark, real scans (--real DATA) or both, got neither")
@@ -215,8 +221,7 @@ def score_real(
     from strokelabel.reports.evaluation.run import evaluate_cases
     from strokelabel.reports.real_validation.dataset import write_real_validation
     from strokelabel.reports.real_validation.material import RealGroup
-    from strokelabel.reports.real_validation.pictures import write_real_pictures
-    from strokelabel.reports.real_validation.scores import card_table, real_scores
+    from strokelabel.reports.real_validation.scores import card_table, real_scores, write_real_pictures
 
     cases = read_pairs(write_real_validation(material, output / "dataset"))
     if development:

@@ -6,8 +6,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from strokelabel.fit.estimation.loss import EstimatorLoss
-from strokelabel.fit.estimation.objective import EstimatorObjective
+from strokelabel.fit.estimation.objective import EstimatorLoss, EstimatorObjective
 from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures
 from strokelabel.synthesis.quantitative.config import MprageConfig
 

@@ -18,7 +18,7 @@ from strokelabel.physics.acquisition import (
     decay,
 )
 from strokelabel.physics.maps import QuantitativeMaps
-from strokelabel.physics.readout_train import ReadoutTrain, recover
+from strokelabel.physics.mprage import ReadoutTrain, recover
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from typing import Any
 from strokelabel.errors import OptionError
 from strokelabel.physics.acquisition import Acquisition
 from strokelabel.physics.flair import Flair
-from strokelabel.physics.gradient_echo import GradientEcho
+from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
 from strokelabel.physics.mp2rage import Mp2rage
 from strokelabel.physics.mprage import Mprage
 from strokelabel.physics.spin_echo import FastSpinEcho
-from strokelabel.physics.spoiled_gradient_echo import SpoiledGradientEcho
 
 SEQUENCES: dict[str, type[Acquisition]] = {
     kind.name: kind for kind in (FastSpinEcho, GradientEcho, SpoiledGradientEcho, Flair, Mprage, Mp2rage)

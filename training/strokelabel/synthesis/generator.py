@@ -366,9 +366,7 @@ class _Anatomy:
 
 
 def _magnitudes(image: Tensor, parameters: list[SampleParameters]) -> Tensor:
-    """Clip images to values of at least zero, in place; those of CT keep negative ones until they are clipped to their
-    window.
-    """
+    """Clip images to values of at least zero, in place, but for CT, which is clipped to its window later."""
     for item, drawn in zip(image, parameters, strict=True):
         if drawn.artefacts.magnitude:
             item.clamp_min_(0)

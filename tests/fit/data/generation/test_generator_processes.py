@@ -15,8 +15,8 @@ import pytest
 
 from strokelabel.errors import DataError, RecipeError, TrainingError
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.data.generation.config import ReplayConfig
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
+from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.generation.source import LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.recipe_streams import generator_places, make_streams

@@ -8,8 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from strokelabel.fit.data.generation.config import ReplayConfig
-from strokelabel.fit.data.generation.replay import ReplayParameters, apply_replay, sample_replay
+from strokelabel.fit.data.generation.replay import ReplayConfig, ReplayParameters, apply_replay, sample_replay
 from strokelabel.fit.data.generation.source import LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.mixed_stream import WithoutGaps

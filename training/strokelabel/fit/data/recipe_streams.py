@@ -13,8 +13,8 @@ from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import RealConfig
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
-from strokelabel.fit.data.generation.config import ReplayConfig
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
+from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.generation.source import ImageSource, LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps

@@ -12,7 +12,7 @@ import numpy as np
 
 from strokelabel.errors import StrokeLabelError
 from strokelabel.fit.fine_tuning.cases import FineTuneCase, read_submitted
-from strokelabel.fit.pseudo_labels.alignment import (
+from strokelabel.fit.pseudo_labels.lesions import (
     align_with_icbm,
     fraction_inside,
     has_tissues,
@@ -23,8 +23,8 @@ from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import Image
 from strokelabel.labels import TissueClass
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.lesion_mask import MINIMUM_INSIDE, crop_to_mask
 from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY
+from strokelabel.synthesis.prepared.source_files import MINIMUM_INSIDE, crop_to_mask
 from strokelabel.types import Affine, Mask
 
 SOURCE = "submitted"

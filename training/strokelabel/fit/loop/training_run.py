@@ -18,12 +18,12 @@ from strokelabel.fit.loop.objective import Objective, ScoringStream, TrainingStr
 from strokelabel.fit.loop.optimizer import (
     WeightAverage,
     is_sound,
+    learning_rate,
     load_optimizer_state,
     make_optimizer,
     update_weights,
 )
 from strokelabel.fit.loop.passes import Passes
-from strokelabel.fit.loop.schedule import learning_rate
 from strokelabel.fit.loop.validation import BestValidation, validate
 from strokelabel.fit.segmentation.objective import SegmentationObjective
 

@@ -23,7 +23,7 @@ import torch
 
 from strokelabel.errors import StrokeLabelError
 from strokelabel.fit.config import TrainingConfig
-from strokelabel.fit.data.generation.config import ReplayConfig
+from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.recipe_streams import Streams, part_brains
 from strokelabel.fit.export import export_weights

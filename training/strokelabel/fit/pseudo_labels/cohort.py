@@ -16,7 +16,7 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import OptionError
-from strokelabel.fit.pseudo_labels.alignment import align_with_icbm, fraction_inside, has_tissues
+from strokelabel.fit.pseudo_labels.lesions import align_with_icbm, fraction_inside, has_tissues
 from strokelabel.fit.pseudo_labels.record import (
     KEY,
     PseudoLabel,

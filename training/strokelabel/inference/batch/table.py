@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -68,13 +69,14 @@ class ScanTable:
         columns: `source` among them.
 
     Raises:
-        OutputError: there is a file of that name that is not such a table.
+        OutputError: there is a file of that name that is not such a table, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, name: str, columns: Iterable[str]) -> None:
         self.path = folder / name
         self._columns = list(columns)
-        self._read()
+        with self._locked():  # a folder that cannot be written is refused before a scan is computed
+            self._read()
 
     def add(self, cells: dict[str, str]) -> None:
         """Add or replace the row of a scan.
@@ -95,15 +97,21 @@ class ScanTable:
             writer.writerows(rows.values())
             atomic_write_text(self.path, text.getvalue())
 
-    def _locked(self) -> FileLock:
-        """Return a lock for other processes; its file is hidden, since it stays."""
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other processes from the table; the lock's file is hidden, since it stays."""
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+            lock.acquire()
         except OSError as error:
             raise OutputError(
-                f"{self.path.parent}: expected a folder to write to, but {error.strerror}"
+                f"{self.path.parent}: expected a folder to write to, but {error.strerror}; choose another folder"
             ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:

@@ -1,6 +1,5 @@
 """Correcting a lesion mask by what an annotator points at: locally, at once, and never against the annotator."""
 
-from strokelabel.inference.refine.options import RefineOptions
 from strokelabel.inference.refine.prompts import (
     LESION,
     NOT_LESION,
@@ -8,6 +7,7 @@ from strokelabel.inference.refine.prompts import (
     Click,
     Prompt,
     Prompts,
+    RefineOptions,
     RemoveIsland,
     Scribbles,
     painted_labels,

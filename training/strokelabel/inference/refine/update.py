@@ -8,13 +8,13 @@ import numpy as np
 
 from strokelabel.errors import DimensionError, LabelMapError
 from strokelabel.inference.refine.islands import add_region, remove_island
-from strokelabel.inference.refine.options import RefineOptions
 from strokelabel.inference.refine.prompts import (
     LESION,
     NOT_LESION,
     Click,
     Prompt,
     Prompts,
+    RefineOptions,
     RemoveIsland,
     Scribbles,
     check_prompts,

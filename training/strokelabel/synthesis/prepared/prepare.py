@@ -20,9 +20,8 @@ from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
-from strokelabel.synthesis.prepared.label_map import read_label_map
-from strokelabel.synthesis.prepared.lesion_mask import read_lesion_mask
 from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
+from strokelabel.synthesis.prepared.source_files import read_label_map, read_lesion_mask
 
 _KIND_ENDING = re.compile(r"[_-](dseg|labels?|seg|lesion|mask|lesion_mask)$")
 

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from strokelabel.physics.flair import Flair
-from strokelabel.physics.gradient_echo import GradientEcho
+from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
 from strokelabel.physics.maps import QuantitativeMaps
 from strokelabel.physics.mp2rage import Mp2rage
 from strokelabel.physics.mprage import Mprage
 from strokelabel.physics.presets import PRESETS, draw_acquisition
 from strokelabel.physics.spin_echo import FastSpinEcho
-from strokelabel.physics.spoiled_gradient_echo import SpoiledGradientEcho
 from strokelabel.synthesis.config import PhysicsConfig
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.sampling import Sampler

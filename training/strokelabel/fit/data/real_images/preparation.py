@@ -21,7 +21,7 @@ from strokelabel.fit.data.real_images.scans import (
 )
 from strokelabel.fit.data.real_images.slices import prepare_slices, slices_sha256
 from strokelabel.fit.data.real_images.sources import ScanSource, find_scans, find_slices
-from strokelabel.fit.pseudo_labels.alignment import has_tissues
+from strokelabel.fit.pseudo_labels.lesions import has_tissues
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import Image, read_image

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from strokelabel.errors import DimensionError, LabelMapError
 from strokelabel.fit.data.real_images.scans import SHAPE, SPACING_MM
-from strokelabel.fit.pseudo_labels.alignment import align_with_icbm
+from strokelabel.fit.pseudo_labels.lesions import align_with_icbm
 from strokelabel.geometry import CanonicalGrid, CropBox, box_around
 from strokelabel.inference.intensity import prepare_intensities
 from strokelabel.inference.options import PredictionOptions
