@@ -195,7 +195,7 @@ def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
     search = search_files(folder, NOT_RAW_FOLDERS)
     images, found = sorted(_scans_among(search.files)), search.problems
     if not images and any(is_nifti_name(path) for path in search.files):
-        reason = "expected scans, found masks and other derived files alone; name one to use it"
+        reason = "expected scans, found only masks and other derived files; pass a file to use it"
         found = [*found, _problem(folder, reason)]
     problems += found
     return images or ([] if found else [folder])
