@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,12 @@ from lib.studies.scans import read_scan
 from lib.studies.table import DatastoreTable, new_image
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.atomic import atomic_path
+from strokelabel.io.file_search import absolute_path
+
+logger = logging.getLogger(__name__)
+
+_MOST_LEFT_OUT = 100
+"""Sentences about what is not served that are sent to clients."""
 
 
 class LabelDatastore(LocalDatastore):
@@ -239,17 +246,25 @@ class StudiesDatastore(LabelDatastore):
         folder: the studies folder.
         auto_reload: watch the folder for files that come and go.
         read_only: serve what datastore_v2.json lists, without looking for new files.
+        labels: folder that labels and that file are kept in, if it is not the studies folder.
+
+    Raises:
+        OutputError: labels cannot be written there.
     """
 
-    def __init__(self, folder: str, auto_reload: bool = False, read_only: bool = False) -> None:
-        self._root = Path(folder)
-        self._table = DatastoreTable(self._root)
-        self._kept = KeptLabels(self._root)
-        self._found = FoundLabels(self._root)
-        self._paths = find_studies(self._root)
-        super().__init__(folder, auto_reload=False, read_only=read_only)
+    def __init__(
+        self, folder: str, auto_reload: bool = False, read_only: bool = False, labels: str | None = None
+    ) -> None:
+        self._root, kept_in = Path(folder), Path(labels or folder)
+        self._table = DatastoreTable(kept_in)
+        self._kept = KeptLabels(kept_in, self._root)
+        self._found = FoundLabels(self._root, self._kept.folder)
+        self._left_out: list[str] = []
+        self._find_studies()
+        super().__init__(str(kept_in), auto_reload=False, read_only=read_only)
         if auto_reload:
-            watch(self._root, self.refresh, polling=self._is_on_mount(folder))
+            for place in dict.fromkeys((self._root, kept_in)):
+                watch(place, self.refresh, polling=self._is_on_mount(str(place)))
 
     @property
     def _datastore(self) -> LocalDatastoreModel:
@@ -272,8 +287,14 @@ class StudiesDatastore(LabelDatastore):
 
     def get_image_uri(self, image_id: str) -> str:
         """Path of an image; "" when there is no such id."""
-        known = image_id in self._datastore.objects and image_id in self._paths
-        return str((self._root / self._paths[image_id]).resolve()) if known else ""
+        path = self._paths.get(image_id) if image_id in self._datastore.objects else None
+        return "" if path is None else str(absolute_path(self._root / path))
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """Path of a label; "" when there is none."""
+        label = self._datastore.label(label_id, label_tag)
+        tag = str(getattr(label_tag, "value", label_tag))
+        return "" if label is None else str(absolute_path(self._kept.path(tag, label_id, label.ext)))
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known about an image, with its path; {} when there is no such id."""
@@ -310,10 +331,9 @@ class StudiesDatastore(LabelDatastore):
             {"image": self.get_image_uri(image_id), "label": self.get_label_uri(image_id, "final")}
             for image_id in self.get_labeled_images()
         ]
-        root = self._root.resolve()
         if full_path:
             return pairs
-        return [{key: os.path.relpath(path, root) for key, path in pair.items()} for pair in pairs]
+        return [{key: os.path.relpath(path, self._root) for key, path in pair.items()} for pair in pairs]
 
     @answered_as_http()
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
@@ -385,8 +405,29 @@ class StudiesDatastore(LabelDatastore):
             self._reconcile(table)
 
     def _reconcile(self, table: LocalDatastoreModel) -> None:
-        self._paths = find_studies(self._root)
+        self._find_studies()
         reconcile(table, self._paths, self._kept.folder, self._kept.history, self._found)
+
+    def _find_studies(self) -> None:
+        """Look for scans; what is newly left out is logged, without the names, which may be patients'."""
+        found, before = find_studies(self._root), set(self._left_out)
+        self._paths, self._left_out = found.paths, found.left_out
+        new = [problem for problem in found.left_out if problem not in before]
+        if not found.paths and new:
+            logger.warning(new[-1])
+        elif new:
+            logger.warning(
+                f"{len(new)} entries of the studies folder are not served; GET /info/ names them under datastore"
+            )
+
+    def status(self) -> dict[str, Any]:
+        """Numbers of scans and labels, and what of the folder is not served, each in a sentence."""
+        left_out = [*self._left_out, *self._found.left_out()]
+        return {
+            **super().status(),
+            "left_out": left_out[:_MOST_LEFT_OUT],
+            "left_out_total": len(left_out),
+        }
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Nothing: the table is read whenever it has changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,28 +33,23 @@ logger = logging.getLogger(__name__)
 
 _PROVENANCE = ("client_id", "status", "review", "provenance", "model", "notes", "time_spent_s")
 
-_DESCRIPTION = dataset_description(
-    "StrokeLabel annotations",
-    "submitted lesion labels",
-    SourceDatasets=[{"URL": "../../"}],
-    DatasetLinks={"raw": "../../"},
-)
-
 
 @dataclass(frozen=True)
 class LabelDerivatives:
     """The folder derivatives/strokelabel of a studies folder.
 
     Attributes:
-        studies: the studies folder.
+        labels: the folder that labels are kept in.
+        studies: the folder of the scans.
     """
 
+    labels: Path
     studies: Path
 
     @property
     def folder(self) -> Path:
         """Where they are."""
-        return self.studies / "derivatives" / "strokelabel"
+        return self.labels / "derivatives" / "strokelabel"
 
     def write(
         self, paths: Mapping[str, Path], image_id: str, labels: np.ndarray, like: Image, info: dict[str, Any]
@@ -74,11 +70,16 @@ class LabelDerivatives:
             return
         content = _sidecar(paths[image_id], image_id, float(mask.sum() * like.grid.voxel_volume_ml), info)
         try:
-            atomic_write_json(self.folder / "dataset_description.json", _DESCRIPTION)
+            atomic_write_json(self.folder / "dataset_description.json", self._description())
             atomic_write_json(sidecar_path(path), content)
             write_nifti(path, mask, like, np.uint8, f"StrokeLabel {__version__}")
         except OutputError:
             logger.exception(f"The label of {image_id} is kept, but its BIDS derivative could not be written")
+
+    def _description(self) -> dict[str, Any]:
+        raw = f"{os.path.relpath(self.studies.resolve(), self.folder.resolve())}/"
+        sources = {"SourceDatasets": [{"URL": raw}], "DatasetLinks": {"raw": raw}}
+        return dataset_description("StrokeLabel annotations", "submitted lesion labels", **sources)
 
     def remove(self, image_id: str, source: Path | None) -> None:
         """Remove the derivative of a scan's label, if there is one."""

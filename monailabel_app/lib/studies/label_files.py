@@ -171,6 +171,22 @@ def read_label_grid(path: Path) -> tuple[Grid, bool]:
         raise InvalidRequestError(_UNREADABLE_NRRD) from error
 
 
+def read_label_segments(path: Path) -> list[Segment]:
+    """The segments that a label file names, by its header alone; [] for other labels than a NRRD's.
+
+    Raises:
+        InvalidRequestError: not a label file.
+    """
+    if path.suffix.lower() != ".nrrd":
+        return []
+    try:
+        return read_segments(_checked_header(path))
+    except LabelMapError as error:
+        raise InvalidRequestError(error.message, source="the label file") from error
+    except Exception as error:  # a parser of files from anywhere fails in any way
+        raise InvalidRequestError(_UNREADABLE_NRRD) from error
+
+
 def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
     try:
         header = _checked_header(path)

@@ -75,7 +75,7 @@ def with_meaning(
     labels = _as_one_mask(labels, found, classes)
     if not classes:
         return labels, {}, dict(info)
-    note = _check_lesion(classes, segments is not None)
+    note = check_lesion(classes, segments is not None)
     labels, classes = _with_one_lesion(labels, classes)
     label_info = [{"name": name, "idx": value} for value, name in classes.items()]
     notes = [*(info["notes"] if isinstance(info.get("notes"), list) else ()), note]
@@ -99,8 +99,19 @@ def _as_one_mask(labels: np.ndarray, found: list[int], classes: Mapping[int, str
     raise InvalidRequestError(f"label: expected {expected}, found the values {shown}; {_HOW_TO_SAY}.")
 
 
-def _check_lesion(classes: Mapping[int, str], from_file: bool) -> str:
-    """Refuse names among which no lesion is; return what a user should know ("" for nothing)."""
+def check_lesion(classes: Mapping[int, str], from_file: bool) -> str:
+    """Refuse names among which no lesion is.
+
+    Args:
+        classes: value -> name; at least one.
+        from_file: they are a segmentation's own names.
+
+    Returns:
+        What a user should know; "" for nothing.
+
+    Raises:
+        InvalidRequestError: several classes, or one of another thing, and none is named lesion.
+    """
     names = {name.lower() for name in classes.values()}
     if LESION_NAME in names:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -25,6 +26,10 @@ def run(
         bool, typer.Option("--without-token", help="Let other machines in without a token.")
     ] = False,
     max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="Largest upload.")] = 2048,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Folder for labels, if the scans' folder cannot be written to."),
+    ] = None,
     conf: Annotated[
         list[str] | None, typer.Option("--conf", help="Further option of the app, as KEY=VALUE; repeatable.")
     ] = None,
@@ -55,16 +60,19 @@ def run(
         )
     check_port(host, port)
     folder = _studies(studies)
+    kept_in = _writable_folder(folder, labels)
+    if labels is not None:
+        options.append(("labels", kept_in))
     url = local_url(host, port)
-    command = server_command(app_folder(folder), folder, host, port, options)
+    command = server_command(app_folder(kept_in), folder, host, port, options)
     raise typer.Exit(run_server(command, url, instructions(url, host, folder, token)))
 
 
-def app_folder(studies: str) -> Path:
+def app_folder(kept_in: str) -> Path:
     """The MONAI Label app: that of the checkout; of an installed package a copy, because the server writes into it.
 
     Args:
-        studies: a folder, in whose hidden folder the copy goes; or a web address: then it goes to the user's.
+        kept_in: folder in whose hidden folder the copy goes; or a web address: then it goes to the user's.
 
     Raises:
         StartError: this installation has no app.
@@ -80,7 +88,7 @@ def app_folder(studies: str) -> Path:
         raise StartError(
             f"expected the MONAI Label app in {installed}, found none; install StrokeLabel again"
         )
-    root = Path.home() if "://" in studies else Path(studies)
+    root = Path.home() if "://" in kept_in else Path(kept_in)
     copy = root / ".strokelabel" / "app"
     shutil.rmtree(copy / "lib", ignore_errors=True)  # of an older version
     shutil.copytree(installed, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -105,6 +113,27 @@ def _studies(studies: str) -> str:
     if not folder.is_dir():
         raise OptionError(f"STUDIES: expected a folder of scans, found none at {studies}")
     return str(folder)
+
+
+def _writable_folder(studies: str, labels: Path | None) -> str:
+    """Where the server writes: refused here rather than after its slow start."""
+    from strokelabel.errors import OptionError
+
+    if "://" in studies:
+        if labels is not None:
+            raise OptionError("--labels: expected a folder of scans, found a web address, which keeps the labels itself")
+        return studies
+    folder = Path(studies) if labels is None else labels.expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        what = "STUDIES" if labels is None else "--labels"
+        raise OptionError(
+            f"{what}: expected a folder to write labels to, found {folder} read-only or closed ({error.strerror}); keep "
+            "them in another folder with --labels FOLDER"
+        ) from error
 
 
 def _pairs(conf: list[str]) -> list[tuple[str, str]]:
