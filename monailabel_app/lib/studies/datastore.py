@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class LabelDatastore(LocalDatastore):
         """Keep a checked label; a final one says what it made of a model's label."""
         if tag == ORIGINAL and "model" in label.info:
             label.info.setdefault("status", PSEUDO)
-        with self._table.change() as table:
+        with self._table.change(image_id) as table:
             self._require_image(image_id)
             labels = table.objects[image_id].labels
             if reason == "accepted":
@@ -127,7 +128,7 @@ class LabelDatastore(LocalDatastore):
         Raises:
             HTTPException: 503 it cannot be deleted.
         """
-        with self._table.change() as table:
+        with self._table.change(label_id) as table:
             entry = table.label(label_id, label_tag)
             if entry is None:
                 return
@@ -144,7 +145,7 @@ class LabelDatastore(LocalDatastore):
             HTTPException: 404 unknown label, 400 values that JSON cannot hold, or a review of an extra tag.
         """
         plain = _label_info(label_tag, info)
-        with self._table.change() as table:
+        with self._table.change(label_id) as table:
             entry = _label(table, label_id, label_tag)
             entry.info.update(plain)
             self._kept.history.note_info(label_tag, label_id, entry.info)
@@ -256,11 +257,13 @@ class StudiesDatastore(LabelDatastore):
         self, folder: str, auto_reload: bool = False, read_only: bool = False, labels: str | None = None
     ) -> None:
         self._root, kept_in = Path(folder), Path(labels or folder)
+        self._absolute_root = str(absolute_path(self._root))
         self._table = DatastoreTable(kept_in)
         self._kept = KeptLabels(kept_in, self._root)
         self._found = FoundLabels(self._root, self._kept.folder)
-        self._left_out: list[str] = []
-        self._find_studies()
+        self._paths, self._left_out = {}, list[str]()
+        if read_only:
+            self._find_studies()
         super().__init__(str(kept_in), auto_reload=False, read_only=read_only)
         if auto_reload:
             for place in dict.fromkeys((self._root, kept_in)):
@@ -288,7 +291,7 @@ class StudiesDatastore(LabelDatastore):
     def get_image_uri(self, image_id: str) -> str:
         """Path of an image; "" when there is no such id."""
         path = self._paths.get(image_id) if image_id in self._datastore.objects else None
-        return "" if path is None else str(absolute_path(self._root / path))
+        return "" if path is None else os.path.join(self._absolute_root, path)  # noqa: PTH118 - asked for all images
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """Path of a label; "" when there is none."""
@@ -298,8 +301,12 @@ class StudiesDatastore(LabelDatastore):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known about an image, with its path; {} when there is no such id."""
-        info = super().get_image_info(image_id)
-        return {**info, "path": self.get_image_uri(image_id)} if info else {}
+        entry = self._datastore.objects.get(image_id)
+        return {} if entry is None else {**deepcopy(entry.image.info), "path": self.get_image_uri(image_id)}
+
+    def image_infos(self) -> dict[str, dict[str, Any]]:
+        """What is known about each image, by id, without paths; not to be changed."""
+        return {image_id: entry.image.info for image_id, entry in self._datastore.objects.items()}
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Ids of images with a final label that was not rejected; the arguments change nothing, as in MONAI Label."""
@@ -356,7 +363,7 @@ class StudiesDatastore(LabelDatastore):
             raise InvalidRequestError(f"image: {image_id!r} is a name for masks, not scans; choose another.")
         read_scan(image_filename, image_id)
         info = plain_json(image_info)
-        with self._table.change() as table:
+        with self._table.change(image_id) as table:
             present = Path(self.get_image_uri(image_id) or os.devnull)
             if present.is_file():
                 if filecmp.cmp(present, image_filename, shallow=False):
@@ -392,7 +399,7 @@ class StudiesDatastore(LabelDatastore):
             HTTPException: 404 unknown image, 400 values that JSON cannot hold.
         """
         plain = plain_json(info)
-        with self._table.change() as table:
+        with self._table.change(image_id) as table:
             self._require_image(image_id)
             table.objects[image_id].image.info.update(plain)
 

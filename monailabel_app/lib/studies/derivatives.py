@@ -91,7 +91,10 @@ class LabelDerivatives:
     def _path(self, paths: Mapping[str, Path], image_id: str) -> Path | None:
         """Where a derivative goes; None where its name would be that of another scan's."""
         for path in self._possible(image_id, paths.get(image_id)):
-            others = (other for other in paths if other != image_id)
+            subject = _letters_and_digits(path.relative_to(self.folder).parts[0].removeprefix("sub-"))
+            others = (  # only ids that hold the same subject can have the same derivative; the others are many
+                other for other in paths if other != image_id and subject in _letters_and_digits(other)
+            )
             taken = _image_of(path) not in (None, image_id)
             if not taken and not any(path in self._possible(other, paths[other]) for other in others):
                 return path
@@ -102,7 +105,7 @@ class LabelDerivatives:
         if names.is_bids:
             datatype = datatype_of(source) if source is not None else "anat"
             return [self.folder.joinpath(*session_folders(names.stem), datatype, names.mask)]
-        subject = re.sub(r"[^a-zA-Z0-9]", "", image_id)
+        subject = _letters_and_digits(image_id)
         name = f"sub-{subject}_space-orig_label-L_desc-lesion_mask.nii.gz"
         return [self.folder / f"sub-{subject}" / "anat" / name] if subject else []
 
@@ -120,6 +123,10 @@ def _sidecar(source: Path, image_id: str, volume_ml: float, info: dict[str, Any]
         "strokelabel_version": __version__,
         **{key: info[key] for key in _PROVENANCE if key in info},
     }
+
+
+def _letters_and_digits(text: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "", text)
 
 
 def _image_of(mask: Path) -> str | None:

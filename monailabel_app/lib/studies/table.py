@@ -86,17 +86,20 @@ class DatastoreTable:
         return model
 
     @contextmanager
-    def change(self) -> Iterator[LocalDatastoreModel]:
-        """Yield a fresh copy to change; it is written when the block succeeds, and forgotten when it fails.
+    def change(self, image_id: str | None = None) -> Iterator[LocalDatastoreModel]:
+        """Yield a copy to change; it is written when the block succeeds, and forgotten when it fails.
+
+        Args:
+            image_id: the only image whose entry is changed; copying those of a large folder takes long.
 
         Raises:
             OutputError: it cannot be written.
         """
         with self._guard, self._locked():
-            model = self._parsed() or self._repaired()
-            before = model.model_dump_json()
+            before = self.current()
+            model = _copy(before, image_id)
             yield model
-            if model.model_dump_json() != before or not self._path.exists():
+            if _differs(before, model, image_id) or not self._path.exists():
                 atomic_write_text(self._path, model.model_dump_json(exclude={"base_path"}, indent=1) + "\n")
             self._cached = (self._stamp_now(), model)
 
@@ -153,6 +156,22 @@ class DatastoreTable:
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _copy(table: LocalDatastoreModel, image_id: str | None) -> LocalDatastoreModel:
+    """A copy whose entry of one image, or all of whose entries may be changed."""
+    if image_id is None:
+        return table.model_copy(deep=True)
+    entries = dict(table.objects)
+    if image_id in entries:
+        entries[image_id] = entries[image_id].model_copy(deep=True)
+    return table.model_copy(update={"objects": entries})
+
+
+def _differs(before: LocalDatastoreModel, after: LocalDatastoreModel, image_id: str | None) -> bool:
+    if image_id is None:
+        return before.model_dump_json() != after.model_dump_json()
+    return before.objects.get(image_id) != after.objects.get(image_id)
 
 
 @contextmanager
