@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monailabel.datastore.local import LocalDatastoreModel
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.polling import PollingObserver
 
 from lib.refusals import InvalidRequestError
 from lib.studies.label_check import read_reference
@@ -18,7 +15,6 @@ from lib.studies.label_files import LESION_NAME, read_label_segments
 from lib.studies.label_grid import check_label_grid
 from lib.studies.label_history import LabelHistory
 from lib.studies.label_meaning import check_lesion
-from lib.studies.label_versions import HISTORY
 from lib.studies.scan_list import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
 from lib.studies.table import new_image, new_label
 from strokelabel.errors import ImageError
@@ -60,10 +56,9 @@ class FoundLabels:
 
     def info_of(self, file: Path, scan: Path, image_id: str) -> dict[str, Any] | None:
         """What a label says about itself; None if it may not be entered for a scan, by the headers of both."""
-        state = _stamp(file), _stamp(self._studies / scan)
-        known = self._refused.get(file)
-        if (known is not None and known[0] == state) or state[0][1] == 0:  # empty: somebody begins to write it
+        if not self.is_new(file, scan):
             return None
+        state = self._state(file, scan)
         try:
             check_label_grid(file, read_reference(self._studies / scan, image_id))
             info = names_of_segments(file)
@@ -73,6 +68,14 @@ class FoundLabels:
             return None
         self._refused.pop(file, None)
         return info
+
+    def is_new(self, file: Path, scan: Path) -> bool:
+        """Whether a label that the table does not know has not been refused as it is now."""
+        state, known = self._state(file, scan), self._refused.get(file)
+        return state[0][1] > 0 and (known is None or known[0] != state)  # empty: somebody begins to write it
+
+    def _state(self, file: Path, scan: Path) -> tuple[_Stamp, _Stamp]:
+        return _stamp(file), _stamp(self._studies / scan)
 
     def refused(self, tag: str) -> dict[str, Path]:
         """Image id -> file of the labels that were refused and are still there as they were."""
@@ -153,6 +156,25 @@ def reconcile(
                 entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or said)
 
 
+def differs(
+    table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, found: FoundLabels
+) -> bool:
+    """Whether `reconcile` would find something to do; the arguments are the same."""
+    objects = table.objects
+    if objects.keys() != paths.keys():
+        return True
+    for image_id, tags in found.files().items():
+        for tag, suffix in tags.items() if image_id in objects else ():
+            file = labels / tag / f"{image_id}{suffix}"
+            if tag not in objects[image_id].labels and found.is_new(file, paths[image_id]):
+                return True
+    return not all(
+        _is_there(labels, tag, image_id, label.ext)
+        for image_id, entry in objects.items()
+        for tag, label in entry.labels.items()
+    )
+
+
 def _stamp(file: Path) -> _Stamp:
     """When a file was changed, and its size; (0, 0) where there is none."""
     try:
@@ -168,55 +190,3 @@ def _is_there(labels: Path, tag: str, image_id: str, suffix: str) -> bool:
 
 def _rank(suffix: str) -> int:
     return LABEL_SUFFIXES.index(suffix.lower())
-
-
-_EVENTS = ("created", "deleted", "moved", "closed")
-_POLLED_EVENTS = ("created", "deleted", "moved", "modified")
-"""A label is looked at again once its file is whole: polling notices that it grew, not that it was closed."""
-
-
-class _StudyEvents(FileSystemEventHandler):
-    """Calls back when a folder, image or label appeared, was written, vanished or was renamed."""
-
-    def __init__(self, changed: Callable[[], None], events: tuple[str, ...]) -> None:
-        self._changed = changed
-        self._events = events
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called by watchdog in its own thread, which must survive whatever happens here."""
-        paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
-        if event.event_type not in self._events:
-            return
-        if event.is_directory and event.event_type in ("modified", "closed"):
-            return
-        if not event.is_directory and not any(_is_image_or_label(path) for path in paths):
-            return
-        try:
-            self._changed()
-        except Exception:
-            logger.exception("The studies folder changed, but could not be read again")
-
-
-def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
-    """Call back, in a thread that ends with the process, when images or labels come and go.
-
-    Args:
-        folder: the studies folder.
-        changed: called without arguments after each change.
-        polling: look every second instead of asking the system, which does not tell of changes on network
-            drives.
-    """
-    observer = PollingObserver() if polling else Observer()
-    observer.daemon = True
-    events = _StudyEvents(changed, _POLLED_EVENTS if polling else _EVENTS)
-    observer.schedule(events, str(folder), recursive=True)
-    try:
-        observer.start()
-    except OSError as error:  # for example: too many folders to watch
-        logger.error(f"Files that come and go will not be noticed until the server starts again: {error}")
-
-
-def _is_image_or_label(path: Path) -> bool:
-    if HISTORY in path.parts:  # earlier versions of labels come and go there
-        return False
-    return not path.name.startswith(".") and bool(split_suffix(path.name, LABEL_SUFFIXES)[1])

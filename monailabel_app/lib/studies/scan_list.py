@@ -90,11 +90,13 @@ def _instead(files: Sequence[Path]) -> str:
 def is_study(relative: Path) -> bool:
     """Whether a file of the studies folder (relative path) is a scan, to judge by its name and folders."""
     stem, suffix = split_suffix(relative.name, IMAGE_SUFFIXES)
-    return bool(suffix and stem) and not (
-        is_derived_name(relative)
-        or any(map(is_hidden, relative.parts))
-        or _OTHER_FOLDERS.intersection(relative.parts[:-1])
-    )
+    plain = bool(suffix and stem) and not is_hidden(relative.name) and not is_derived_name(relative)
+    return plain and is_served_folder(relative.parent)
+
+
+def is_served_folder(relative: Path) -> bool:
+    """Whether scans are looked for in a folder (relative path) of the studies folder."""
+    return not any(is_hidden(part) or part in _OTHER_FOLDERS for part in relative.parts)
 
 
 def study_id(relative: Path) -> str:
