@@ -26,6 +26,9 @@ _SEQUENCES = frozenset(
 )
 """BIDS suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own."""
 
+_TEXTS = (".json", ".tsv", ".csv", ".txt", ".md")
+"""Endings of files that lie beside scans, or that the server itself writes."""
+
 _LOOKED_AT = 200
 """Files whose first bytes are read where there is no scan, to say what is there instead."""
 
@@ -77,8 +80,9 @@ def _enter(relative: Path, found: StudySearch) -> None:
 
 def _instead(files: Sequence[Path]) -> str:
     """What there is in a folder without scans, and what to do about it."""
+    files = [path for path in files if path.suffix.lower() not in _TEXTS]
     if not files:
-        return "found no files; put scans there, or serve another folder."
+        return "found none; put scans there, or serve another folder."
     if any(is_dicom_file(path) for path in files[:_LOOKED_AT]):
         return "found DICOM files; convert each series with dcm2niix, or serve the PACS that holds them."
     if any(split_suffix(path.name, IMAGE_SUFFIXES)[1] for path in files):

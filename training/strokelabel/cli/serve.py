@@ -58,9 +58,9 @@ def run(
             f"--host {host}: other machines could read the scans; set the environment variable STROKELABEL_TOKEN "
             "or --token-file, or say --without-token"
         )
-    check_port(host, port)
     folder = _studies(studies)
     kept_in = _writable_folder(folder, labels)
+    check_port(host, port)
     if labels is not None:
         options.append(("labels", kept_in))
     url = local_url(host, port)
