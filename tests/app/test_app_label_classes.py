@@ -90,7 +90,9 @@ def test_classes_of_which_none_is_the_lesion_are_refused_by_name(
     with pytest.raises(HTTPException) as refused:
         submit(store, file, **info)
     assert refused.value.status_code == 400 and "named 'lesion'" in refused.value.detail
-    assert all(f"{value} {name}".lower() in refused.value.detail.lower() for value, name in enumerate(names, 1))
+    assert all(
+        f"{value} {name}".lower() in refused.value.detail.lower() for value, name in enumerate(names, 1)
+    )
     assert ("several may have that name" if kind == "seg.nrrd" else "label_info") in refused.value.detail
 
 
@@ -161,4 +163,9 @@ def test_names_that_cannot_be_understood_are_refused_instead_of_passed_over(
 
 
 def test_an_empty_or_missing_list_of_names_is_none() -> None:
-    assert classes_of({}) == classes_of({"label_info": []}) == classes_of({"params": "x", "label_info": None}) == {}
+    assert (
+        classes_of({})
+        == classes_of({"label_info": []})
+        == classes_of({"params": "x", "label_info": None})
+        == {}
+    )

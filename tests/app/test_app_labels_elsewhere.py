@@ -38,14 +38,16 @@ def not_to_be_written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     open_file, make = os.open, os.mkdir
 
     def refused(path: object) -> bool:
-        return isinstance(path, (str, os.PathLike)) and any(Path(path).is_relative_to(each) for each in closed)
+        return isinstance(path, (str, os.PathLike)) and any(
+            Path(path).is_relative_to(each) for each in closed
+        )
 
-    def opened(path, flags, *arguments, **named):  # noqa: ANN001, ANN202
+    def opened(path, flags, *arguments, **named):
         if flags & writing and refused(path):
             raise OSError(30, "Read-only file system", str(path))
         return open_file(path, flags, *arguments, **named)
 
-    def made(path, *arguments, **named):  # noqa: ANN001, ANN202
+    def made(path, *arguments, **named):
         if refused(path) and not Path(path).exists():
             raise OSError(30, "Read-only file system", str(path))
         return make(path, *arguments, **named)
@@ -127,7 +129,7 @@ def test_a_folder_of_labels_is_not_taken_for_that_of_other_studies(studies: Path
     assert labels_folder(str(studies), {}) == str(studies)
     assert labels_folder("http://pacs.example/dicom-web", conf) == "http://pacs.example/dicom-web"
     shutil.copytree(studies, tmp_path / "others")
-    with pytest.raises(OptionError, match="found those of .*studies; choose another folder"):
+    with pytest.raises(OptionError, match=r"found those of .*studies; choose another folder"):
         labels_folder(str(tmp_path / "others"), conf)
 
 
@@ -138,7 +140,9 @@ def test_the_command_refuses_a_read_only_mount_at_once_or_takes_another_folder(
 ) -> None:
     command = [sys.executable, "-m", "strokelabel.cli.main", "serve", str(studies), "--port", "0"]
     command += ["--labels", str(tmp_path / "mine")] if labels else []
-    script = f"mount --bind {studies} {studies} && mount -o remount,ro,bind {studies} && exec {' '.join(command)}"
+    script = (
+        f"mount --bind {studies} {studies} && mount -o remount,ro,bind {studies} && exec {' '.join(command)}"
+    )
     done = subprocess.run(
         ["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, timeout=120, check=False
     )

@@ -23,7 +23,7 @@ def _not_utf8(folder: Path) -> None:
 
 def _not_utf8_folder(folder: Path) -> None:
     inside = os.fsencode(folder) + b"/Patient \xe9"
-    os.mkdir(inside)
+    os.mkdir(inside)  # noqa: PTH102 - paths as bytes
     shutil.copy(folder / "a.nii.gz", inside + b"/T1.nii.gz")
 
 
@@ -75,7 +75,10 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "socket": (_socket, "s.nii.gz: is no regular file"),
     "name with a line break": (_control_character, "its id: expected a name"),
     "name with a backslash": (_backslash, "its id: expected a name"),
-    "name that is too long for a label beside it": (_too_long, "its id: expected a name of at most 200 bytes"),
+    "name that is too long for a label beside it": (
+        _too_long,
+        "its id: expected a name of at most 200 bytes",
+    ),
     "two files with one id": (_same_id, "b.nii.gz: b.nii has the same id"),
 }
 
@@ -120,7 +123,9 @@ def test_a_folder_that_may_not_be_entered_is_named_and_the_rest_is_served(studie
     ["._a.nii.gz", "__MACOSX/c.nii.gz", "@eaDir/c.nii.gz", "sub/.hidden/c.nii.gz", "code/c.nii.gz"]
     + [f"sub/c{end}.nii.gz" for end in ("_mask", "_msk", "-seg", "_lesion", "_synthseg", "_ROI", "_dseg")],
 )
-def test_what_is_no_scan_by_its_name_or_folder_is_passed_over_without_a_word(studies: Path, name: str) -> None:
+def test_what_is_no_scan_by_its_name_or_folder_is_passed_over_without_a_word(
+    studies: Path, name: str
+) -> None:
     (studies / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(studies / "a.nii.gz", studies / name)
     found = find_studies(studies)
@@ -147,8 +152,10 @@ def test_a_file_of_datalad_keeps_the_name_of_its_link(studies: Path, tmp_path: P
     assert set(store.list_images()) == {"a", "b", "sub-1_T1w", "sub-2_T1w"}
     for subject in ("sub-1", "sub-2"):
         path = Path(store.get_image_uri(f"{subject}_T1w"))
-        assert path == studies / subject / f"{subject}_T1w.nii.gz" == Path(
-            store.get_image_info(f"{subject}_T1w")["path"]
+        assert (
+            path
+            == studies / subject / f"{subject}_T1w.nii.gz"
+            == Path(store.get_image_info(f"{subject}_T1w")["path"])
         )
         mask = save(tmp_path / "mask.nii.gz", lesion(0).astype(np.uint8))
         store.save_label(f"{subject}_T1w", str(mask), "final", {})
@@ -164,7 +171,9 @@ def test_odd_entries_among_the_labels_are_named_and_the_other_labels_are_known(s
     store = StudiesDatastore(str(studies))
     assert store.get_labeled_images() == ["a"]
     left_out = "\n".join(store.status()["left_out"])
-    assert r"labels/final/b\xff.nii.gz: has a name that is not UTF-8" in left_out and "labels/loop: " in left_out
+    assert (
+        r"labels/final/b\xff.nii.gz: has a name that is not UTF-8" in left_out and "labels/loop: " in left_out
+    )
 
 
 def test_a_segmentation_put_there_by_hand_means_what_its_segments_are_called(studies: Path) -> None:
@@ -172,12 +181,16 @@ def test_a_segmentation_put_there_by_hand_means_what_its_segments_are_called(stu
     (studies / "labels/final").mkdir(parents=True)
     write_segmentation(studies / "labels/final/a.seg.nrrd", masks, oblique_affine())
     write_segmentation(
-        studies / "labels/final/b.seg.nrrd", {"Segment_1": lesion(0), "Segment_2": lesion(1)}, oblique_affine()
+        studies / "labels/final/b.seg.nrrd",
+        {"Segment_1": lesion(0), "Segment_2": lesion(1)},
+        oblique_affine(),
     )
     store = StudiesDatastore(str(studies))
     assert store.get_labeled_images() == ["a"]
     assert {e["name"] for e in store.get_label_info("a", "final")["label_info"]} == {"edema", "lesion"}
-    assert any("labels/final/b.seg.nrrd" in line and "named 'lesion'" in line for line in store.status()["left_out"])
+    assert any(
+        "labels/final/b.seg.nrrd" in line and "named 'lesion'" in line for line in store.status()["left_out"]
+    )
 
 
 def _dicom(folder: Path) -> None:
@@ -187,10 +200,16 @@ def _dicom(folder: Path) -> None:
 EMPTY: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda folder: None, "found none; put scans there"),
     "DICOM": (_dicom, "found DICOM files; convert each series with dcm2niix"),
-    "NRRD and MHA": (lambda f: [(f / n).touch() for n in ("a.nrrd", "b.nrrd", "c.mha")], "found files with .nrrd, .mha"),
+    "NRRD and MHA": (
+        lambda f: [(f / n).touch() for n in ("a.nrrd", "b.nrrd", "c.mha")],
+        "found files with .nrrd",
+    ),
     "FreeSurfer": (lambda folder: (folder / "T1.mgz").touch(), "found files with .mgz"),
     "a NIfTI pair": (lambda f: [(f / n).touch() for n in ("a.hdr", "a.img")], ".img"),
-    "masks alone": (lambda folder: (folder / "a_mask.nii.gz").touch(), "found masks and other derived files alone"),
+    "masks alone": (
+        lambda folder: (folder / "a_mask.nii.gz").touch(),
+        "found masks and other derived files alone",
+    ),
 }
 
 

@@ -95,7 +95,9 @@ def test_the_next_sample_is_there_at_once_when_every_scan_has_a_score_and_half_a
     rng = np.random.default_rng(5)
     with store._table.change() as table:
         for number, entry in enumerate(table.objects.values()):
-            record = UncertaintyRecord("w" * 64, stamp, number / COUNT, None, tuple(rng.random(40).tolist()), 1)
+            record = UncertaintyRecord(
+                "w" * 64, stamp, number / COUNT, None, tuple(rng.random(40).tolist()), 1
+            )
             entry.image.info.update(record.as_info())
             if number % 2:
                 entry.labels["final"] = entry.image.model_copy(update={"info": {"status": "accepted"}})

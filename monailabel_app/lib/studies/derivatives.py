@@ -78,8 +78,12 @@ class LabelDerivatives:
 
     def _description(self) -> dict[str, Any]:
         raw = f"{os.path.relpath(self.studies.resolve(), self.folder.resolve())}/"
-        sources = {"SourceDatasets": [{"URL": raw}], "DatasetLinks": {"raw": raw}}
-        return dataset_description("StrokeLabel annotations", "submitted lesion labels", **sources)
+        return dataset_description(
+            "StrokeLabel annotations",
+            "submitted lesion labels",
+            SourceDatasets=[{"URL": raw}],
+            DatasetLinks={"raw": raw},
+        )
 
     def remove(self, image_id: str, source: Path | None) -> None:
         """Remove the derivative of a scan's label, if there is one."""

@@ -156,9 +156,7 @@ def reconcile(
                 entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or said)
 
 
-def differs(
-    table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, found: FoundLabels
-) -> bool:
+def differs(table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, found: FoundLabels) -> bool:
     """Whether `reconcile` would find something to do; the arguments are the same."""
     objects = table.objects
     if objects.keys() != paths.keys():

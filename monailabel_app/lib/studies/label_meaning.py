@@ -18,8 +18,8 @@ from strokelabel.labels import CLASS_NAMES
 _UINT8_MAX = 255
 _OTHER_CLASSES = frozenset(CLASS_NAMES) - {LESION_NAME}
 _HOW_TO_SAY = (
-    'send label_info in params, such as [{"name": "lesion", "idx": 1}, {"name": "edema", "idx": 2}]; several values may '
-    'be named "lesion"'
+    'send label_info in params, such as [{"name": "lesion", "idx": 1}, {"name": "edema", "idx": 2}]; several values '
+    'may be named "lesion"'
 )
 _HOW_TO_RENAME = 'name the one of the lesion "lesion" (several may have that name; an empty one is fine)'
 
@@ -151,7 +151,9 @@ def _listed(classes: Mapping[int, str]) -> str:
 def _whole_number(value: object) -> int | None:
     """A whole number, also as text or as a float, as clients send it."""
     try:
-        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
+        number = (
+            float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
+        )
     except (ValueError, OverflowError):
         return None
     return int(number) if number is not None and number.is_integer() else None

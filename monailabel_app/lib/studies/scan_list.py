@@ -62,7 +62,9 @@ def find_studies(root: Path) -> StudySearch:
         if is_study(relative):
             _enter(relative, found)
     if not found.paths:
-        found.left_out.append(f"No scans found: expected NIfTI files (.nii.gz, .nii), {_instead(search.files)}")
+        found.left_out.append(
+            f"No scans found: expected NIfTI files (.nii.gz, .nii), {_instead(search.files)}"
+        )
     return found
 
 

@@ -13,7 +13,7 @@ import typer
 _SHORTEST_TOKEN = 16
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     studies: Annotated[str, typer.Argument(help="Folder of scans (flat or BIDS), or a DICOMweb address.")],
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to listen on.")] = 8000,
@@ -121,7 +121,9 @@ def _writable_folder(studies: str, labels: Path | None) -> str:
 
     if "://" in studies:
         if labels is not None:
-            raise OptionError("--labels: expected a folder of scans, found a web address, which keeps the labels itself")
+            raise OptionError(
+                "--labels: expected a folder of scans, found a web address, where the labels are kept"
+            )
         return studies
     folder = Path(studies) if labels is None else labels.expanduser().resolve()
     try:
@@ -131,8 +133,8 @@ def _writable_folder(studies: str, labels: Path | None) -> str:
     except OSError as error:
         what = "STUDIES" if labels is None else "--labels"
         raise OptionError(
-            f"{what}: expected a folder to write labels to, found {folder} read-only or closed ({error.strerror}); keep "
-            "them in another folder with --labels FOLDER"
+            f"{what}: expected a folder to write labels to, found {folder} read-only or closed ({error.strerror}); "
+            "keep them in another folder with --labels FOLDER"
         ) from error
 
 
