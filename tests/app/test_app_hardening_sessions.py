@@ -78,7 +78,11 @@ def test_a_series_is_found_wherever_it_lies_in_an_archive_and_among_what_macos_a
     slices = {path.name: path.read_bytes() for path in (tmp_path / "series").iterdir()}
     deep = {f"CD/My Series/{name}": content for name, content in slices.items()}
     junk = {f"__MACOSX/CD/My Series/._{name}": b"\0\5\x16\7" for name in slices}
-    junk |= {"CD/My Series/.DS_Store": b"Bud1", "CD/autorun.inf": b"[autorun]", "DICOMDIR": bytes(128) + b"DICM"}
+    junk |= {
+        "CD/My Series/.DS_Store": b"Bud1",
+        "CD/autorun.inf": b"[autorun]",
+        "DICOMDIR": bytes(128) + b"DICM",
+    }
     for content in (deep, {**junk, **deep}, {**slices, ".DS_Store": b"Bud1"}):
         session = create(server, ("a.zip", zipped(**content)), uncompress=True).json()["session_id"]
         answer = server.infer("segment", session=session)
