@@ -20,6 +20,7 @@ from lib.places import is_web_address, versions_folder
 from lib.scoring.method_list import make_scoring_methods
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
+from lib.studies.table import labels_folder
 from lib.training.fine_tune_task import make_trainers
 
 
@@ -30,7 +31,8 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         conf = conf or {}
-        self._model = ServedModel(conf.get("model", "base"), versions_folder(app_dir, studies, conf))
+        kept_in = labels_folder(studies, conf)
+        self._model = ServedModel(conf.get("model", "base"), versions_folder(app_dir, kept_in, conf))
         about = {"description": strokelabel.__doc__ or "", "version": strokelabel.__version__}
         super().__init__(app_dir, studies, conf, name="StrokeLabel", **about)
 
@@ -43,14 +45,15 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         if is_web_address(self.studies):
             return super().init_datastore()
         return StudiesDatastore(
-            self.studies, settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD, settings.MONAI_LABEL_DATASTORE_READ_ONLY
+            self.studies,
+            settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            self.labels_folder,
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Return the infer tasks: lesion and tissues, fast or accurate, from one sequence or all, and corrections by
-        prompts.
-        """
-        return make_infers(self._model, self.app_dir, self.studies, self.conf)
+        """Lesion and tissues, fast or exact, from one sequence or all, and corrections by clicks and strokes."""
+        return make_infers(self._model, self.app_dir, self.labels_folder, self.conf)
 
     def init_batch_infer(self) -> PseudoLabelBatch:
         """Return the batch task: a model's labels for many scans."""

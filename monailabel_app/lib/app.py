@@ -18,6 +18,7 @@ from lib.scoring.job_queue import QueuedScoring
 from lib.server.owner_options import ServerOptions
 from lib.studies.review import PSEUDO
 from lib.studies.scan_list import check_name, session_sequences
+from lib.studies.table import labels_folder
 from lib.studies.uploads import is_session_image, is_upload, removed_on_failure
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ class CheckedApp(QueuedScoring):
             OptionError: something impossible.
         """
         return ServerOptions.from_conf(self.conf)
+
+    @cached_property
+    def labels_folder(self) -> str:
+        """The folder that everything is written to; the web address of studies that have one.
+
+        Raises:
+            OptionError: it holds the labels of other studies.
+        """
+        return labels_folder(self.studies, self.conf)
 
     def model_version(self) -> str:
         """Return the name and version of the weights in use, as of the last request that needed them."""

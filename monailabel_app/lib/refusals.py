@@ -98,3 +98,9 @@ def answered_as_http() -> Iterator[None]:
         yield
     except StrokeLabelError as error:
         raise HTTPException(status_of(error), str(error), headers_of(error)) from error
+    except OSError as error:  # a file that cannot be removed, a disk that is full
+        raise HTTPException(
+            503,
+            f"The server cannot read or write its files ({error.strerror or type(error).__name__}); its owner must "
+            "check their permissions and the free space.",
+        ) from error

@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.request_values import as_number
 from lib.scoring.record import image_stamp, read_record
+from lib.studies.scans import image_infos
 
 RESERVED_MINUTES = 30.0
 """Time for which an image offered to one client is not offered to others."""
@@ -42,7 +43,7 @@ class Candidate:
     """
 
     id: str
-    info: dict[str, Any]
+    info: Mapping[str, Any]
 
 
 class SampleStrategy(Strategy):
@@ -81,8 +82,7 @@ class SampleStrategy(Strategy):
             if not free:
                 return None
             chosen, said = self.choose(_first_in_line(free, datastore), request, datastore)
-            # MONAI Label notes this too, but only later: another request may come in between
-            entry = {"ts": int(now), "client_id": client}
+            entry = {"ts": int(now), "client_id": request.get("client_id")}
             offered = {**_strategies(chosen.info), str(request.get("strategy")): entry}
             datastore.update_image_info(chosen.id, {"strategy": offered})
         return {"id": chosen.id, **said}
@@ -123,13 +123,13 @@ def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float)
 
 
 def _unlabelled(datastore: Datastore) -> list[Candidate]:
-    """Return the images without a final label, or whose final label was rejected, by id."""
-    images = set(datastore.get_unlabeled_images())
+    """Images without a final label, or whose final label was rejected, by id."""
+    images, infos = set(datastore.get_unlabeled_images()), image_infos(datastore)
     for image in datastore.get_labeled_images():
         info = datastore.get_label_info(image, DefaultLabelTag.FINAL)
         if isinstance(info, dict) and info.get("status") == "rejected":
             images.add(image)
-    return [Candidate(image, datastore.get_image_info(image)) for image in sorted(images) if image]
+    return [Candidate(image, infos[image]) for image in sorted(images) if image in infos]
 
 
 def _first_in_line(candidates: list[Candidate], datastore: Datastore) -> list[Candidate]:
@@ -236,14 +236,14 @@ class DiversitySample(SampleStrategy):
         if not described:
             return random.choice(candidates), {"distance": None}
         free = {candidate.id for candidate in candidates}
-        others = (_descriptor(datastore.get_image_info(i)) for i in datastore.list_images() if i not in free)
+        others = (_descriptor(info) for image, info in image_infos(datastore).items() if image not in free)
         known = [numbers for numbers in others if len(numbers) == length]
         distances = distances_to_labelled([descriptors[index] for index in described], known)
         best = int(distances.argmax())
         return candidates[described[best]], {"distance": round(float(distances[best]), 4)}
 
 
-def _descriptor(info: dict[str, Any]) -> tuple[float, ...]:
+def _descriptor(info: Mapping[str, Any]) -> tuple[float, ...]:
     record = read_record(info)
     return record.descriptor if record else ()
 
@@ -268,7 +268,8 @@ class UncertaintySample(SampleStrategy):
         known = [score for score in scores if score is not None]
         usual = median(known) if known else 0.0
         order = [(usual, True) if score is None else (score, False) for score in scores]
-        best = random.choice([index for index, score in enumerate(order) if score == max(order)])
+        highest = max(order)
+        best = random.choice([index for index, score in enumerate(order) if score == highest])
         return candidates[best], {"score": scores[best]}
 
 

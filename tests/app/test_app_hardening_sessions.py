@@ -7,11 +7,13 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
-from support.app_scans import head, save
+from support.app_scans import head, oblique_affine, save
 from support.app_server import Server, multipart
+from support.dicom_writer import write_series
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
@@ -67,6 +69,32 @@ def test_an_archive_with_one_scan_is_unpacked_and_segmented(
     assert server.get(f"/session/{session}?image=true").content == scan
     assert server.delete(f"/session/{session}").status_code == 200
     assert server.get(f"/session/{session}").status_code == 404
+
+
+def test_a_series_is_found_wherever_it_lies_in_an_archive_and_among_what_macos_and_a_cd_add(
+    server: Server, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "series", head().astype(np.int16), oblique_affine(), "1.2.3")
+    slices = {path.name: path.read_bytes() for path in (tmp_path / "series").iterdir()}
+    deep = {f"CD/My Series/{name}": content for name, content in slices.items()}
+    junk = {f"__MACOSX/CD/My Series/._{name}": b"\0\5\x16\7" for name in slices}
+    junk |= {
+        "CD/My Series/.DS_Store": b"Bud1",
+        "CD/autorun.inf": b"[autorun]",
+        "DICOMDIR": bytes(128) + b"DICM",
+    }
+    for content in (deep, {**junk, **deep}, {**slices, ".DS_Store": b"Bud1"}):
+        session = create(server, ("a.zip", zipped(**content)), uncompress=True).json()["session_id"]
+        answer = server.infer("segment", session=session)
+        assert answer.status_code == 200, answer.text
+        assert multipart(answer)[0]["lesion_count"] == 1
+
+
+def test_an_archive_with_several_scans_is_refused_by_their_names(server: Server, tmp_path: Path) -> None:
+    scan = save(tmp_path / "scan.nii.gz", head()).read_bytes()
+    packed = zipped(**{"one/T1.nii.gz": scan, "two/T1.nii.gz": scan, "two/T1_mask.nii.gz": scan})
+    answer = create(server, ("a.zip", packed), uncompress=True)
+    assert answer.status_code == 400 and "found 2: one/T1.nii.gz, two/T1.nii.gz" in answer.json()["detail"]
 
 
 SLIPS = {

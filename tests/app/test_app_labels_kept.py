@@ -17,6 +17,7 @@ from lib.studies.label_history import MOST_VERSIONS, LabelHistory
 from lib.studies.label_versions import copy_version, list_versions
 from lib.training.submitted_labels import submitted_labels
 from strokelabel.fit.fine_tuning.cases import prepare_cases
+from strokelabel.labels import CLASS_NAMES
 from support import app_server
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save
 from support.label_data import write_nrrd
@@ -226,8 +227,9 @@ def test_scans_without_bids_names_get_a_subject_of_their_own_unless_it_is_anothe
 def test_the_derivative_of_all_classes_holds_the_lesion_alone(studies: Path, tmp_path: Path) -> None:
     classes = np.ones(SHAPE, np.uint8)
     classes[lesion(0)] = 5
+    names = {"label_info": [{"name": name, "idx": value} for value, name in enumerate(CLASS_NAMES) if value]}
     StudiesDatastore(str(studies)).save_label(
-        "scan-0", str(save(tmp_path / "x.nii.gz", classes)), "final", {}
+        "scan-0", str(save(tmp_path / "x.nii.gz", classes)), "final", names
     )
     (path,) = (studies / "derivatives").rglob("*_mask.nii.gz")
     assert np.array_equal(nib.load(path).dataobj, lesion(0))

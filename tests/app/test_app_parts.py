@@ -43,7 +43,7 @@ def test_a_bids_data_set_is_listed_by_file_names(tmp_path: Path) -> None:
         "sub-1/anat/sub-1_T1w.json",
         "sub-1/anat/sub-1_desc-lesion_mask.nii.gz",
     )
-    assert find_studies(folder) == {
+    assert find_studies(folder).paths == {
         "sub-1_T1w": Path("sub-1/anat/sub-1_T1w.nii.gz"),
         "sub-1_ses-b_FLAIR": Path("sub-1/ses-b/anat/sub-1_ses-b_FLAIR.nii"),
     }
@@ -51,21 +51,21 @@ def test_a_bids_data_set_is_listed_by_file_names(tmp_path: Path) -> None:
 
 def test_equal_file_names_in_different_folders_get_different_ids(tmp_path: Path) -> None:
     folder = touch(tmp_path, "a/T1.nii.gz", "b/T1.nii.gz", "b/deep/T1.nii.gz", "T1.nii.gz")
-    assert set(find_studies(folder)) == {"a_T1", "b_T1", "b_deep_T1", "T1"}
+    assert set(find_studies(folder).paths) == {"a_T1", "b_T1", "b_deep_T1", "T1"}
 
 
 def test_an_id_does_not_depend_on_what_else_is_there(tmp_path: Path) -> None:
-    alone = find_studies(touch(tmp_path, "b/T1.nii.gz"))
-    assert alone.items() <= find_studies(touch(tmp_path, "a/T1.nii.gz", "T1.nii.gz")).items()
+    alone = find_studies(touch(tmp_path, "b/T1.nii.gz")).paths
+    assert alone.items() <= find_studies(touch(tmp_path, "a/T1.nii.gz", "T1.nii.gz")).paths.items()
 
 
 def test_of_two_files_with_one_id_the_first_is_served(tmp_path: Path) -> None:
-    assert find_studies(touch(tmp_path, "x.nii.gz", "x.nii")) == {"x": Path("x.nii")}
+    assert find_studies(touch(tmp_path, "x.nii.gz", "x.nii")).paths == {"x": Path("x.nii")}
 
 
 def test_hidden_files_labels_and_nameless_files_are_no_scans(tmp_path: Path) -> None:
     names = (".x.nii.gz", ".git/x.nii.gz", "labels/final/x.nii.gz", ".nii.gz", "x.nrrd", "x.txt")
-    assert find_studies(touch(tmp_path, *names)) == {}
+    assert find_studies(touch(tmp_path, *names)).paths == {}
 
 
 def test_dots_within_a_name_belong_to_the_id() -> None:

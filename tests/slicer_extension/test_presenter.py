@@ -258,6 +258,36 @@ def test_a_labelled_case_opens_with_its_mask_and_can_be_corrected(
     assert store.labels[SCAN, "final"][0].data.sum() == lesion_of(store).sum() - 1
 
 
+@pytest.mark.parametrize(
+    ("lesion_value", "other_value", "info"),
+    [
+        (2, 0, {}),
+        (7, 3, {"label_info": [{"name": "edema", "idx": 3}, {"name": "Lesion", "idx": 7}]}),
+        (1, 5, {"label_info": [{"name": "lesion", "id": 1}, {"name": "edema", "id": 5}]}),
+        (5, 4, {"params": {"label_names": {"cerebrospinal fluid": 4, "lesion": 5}}}),
+    ],
+)
+def test_the_lesion_of_a_label_is_what_the_server_names_so(
+    url: str, store: Store, tmp_path: Path, lesion_value: int, other_value: int, info: dict
+) -> None:
+    labels = np.where(lesion_of(store), lesion_value, 0).astype(np.uint8)
+    labels[0, 0, 0] = other_value
+    store.labels[SCAN, "final"] = store.scans[SCAN].with_data(labels), {"ts": 5, **info}
+    _, view, _ = opened(url, tmp_path)
+    assert shown(view) == lesion_of(store).sum()
+
+
+def test_a_label_of_which_no_class_is_the_lesion_is_not_opened_as_something_else(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    info = {"label_info": [{"name": "Segment_1", "idx": 1}, {"name": "Segment_2", "idx": 2}]}
+    store.labels[SCAN, "final"] = store.scans[SCAN].with_data(lesion_of(store).astype(np.uint8)), info
+    presenter, view, _ = make_presenter(tmp_path)
+    presenter.connection.connect(url)
+    presenter.cases.open(SCAN)
+    assert view.case is None and "segment_1, segment_2, and none is named lesion" in view.errors[-1]
+
+
 def test_a_pseudo_label_is_accepted_corrected_or_rejected(url: str, store: Store, tmp_path: Path) -> None:
     mask = store.scans[SCAN].with_data(lesion_of(store).astype(np.uint8))
     store.labels[SCAN, "original"] = mask, {"ts": 5, "status": "pseudo"}

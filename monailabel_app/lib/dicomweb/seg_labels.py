@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from lib.refusals import InvalidRequestError, UnsupportedFileError
-from lib.studies.label_files import named_values as values_of_names
 from lib.studies.label_files import read_label_file
 from lib.studies.label_grid import bring_to_grid
+from lib.studies.label_meaning import classes_of, with_meaning
 from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
 from strokelabel.io import write_nifti
 from strokelabel.io.dicom.segmentation_codes import LESION_NAME, LESION_SEGMENT, SegmentMeaning, meaning_of
@@ -21,8 +21,8 @@ from strokelabel.io.images import Image
 _BINARY = ".bin"
 
 
-def read_label(path: Path, scan: Image, info: Mapping[str, Any]) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """Read a submitted label on the grid of its scan, and the information about its values.
+def read_label(path: Path, scan: Image, info: Mapping[str, Any]) -> tuple[np.ndarray, dict[int, str]]:
+    """Read a submitted label on the grid of its scan, and the name of each of its values.
 
     Args:
         path: NIfTI, NRRD, or bytes as OHIF sends them (.bin): a voxel each, in the order of the scan.
@@ -30,23 +30,19 @@ def read_label(path: Path, scan: Image, info: Mapping[str, Any]) -> tuple[np.nda
         info: what came with the label. The segments of a .seg.nrrd get the values that it names.
 
     Returns:
-        The labels (i, j, k), and the info; with the names of a .seg.nrrd's segments where it had none.
+        The labels (i, j, k), and value -> name; {} for a mask without names.
 
     Raises:
         UnsupportedFileError: another kind of file.
-        InvalidRequestError: not readable, or on another grid.
+        InvalidRequestError: not readable, on another grid, or its lesion cannot be told.
     """
     if path.suffix.lower() == _BINARY:
-        return _read_bytes(path, scan), info
+        return with_meaning(_read_bytes(path, scan), info)[:2]
     if not split_suffix(path.name, LABEL_SUFFIXES)[1]:
         kinds = ", ".join((*LABEL_SUFFIXES, _BINARY))
         raise UnsupportedFileError(f"label: expected a file of a kind in {kinds}, found another.")
-    values = values_of_names(info)
-    file = read_label_file(path, values)
-    labels, _ = bring_to_grid(file, scan)
-    if file.names is not None and not values:
-        info = {**info, "label_info": [{"name": name, "idx": value} for name, value in file.names.items()]}
-    return labels, info
+    file = read_label_file(path, {name.lower(): value for value, name in classes_of(info).items()})
+    return with_meaning(bring_to_grid(file, scan)[0], info, file.names)[:2]
 
 
 def _read_bytes(path: Path, scan: Image) -> np.ndarray:
@@ -60,58 +56,22 @@ def _read_bytes(path: Path, scan: Image) -> np.ndarray:
 
 
 def as_segments(
-    labels: np.ndarray, info: Mapping[str, Any]
+    labels: np.ndarray, classes: Mapping[int, str]
 ) -> tuple[np.ndarray, Mapping[int, SegmentMeaning]]:
     """Return the labels with the values 1 to n of their segments, and the meaning of each.
 
     Args:
-        labels: (i, j, k) as submitted.
-        info: what came with them: viewers send [{"name": "lesion", "idx": 1}, ...] as "label_info", infer tasks
-            {"lesion": 1, ...} as "params"/"label_names". Without names everything above zero is lesion.
-
-    Raises:
-        InvalidRequestError: a value without name, or names that cannot be used.
+        labels: (i, j, k), all of whose values are named.
+        classes: value -> name; a single one, whatever its name, is the lesion, and so is everything without names.
     """
-    names = named_values(info)
-    if not names:
+    if len(classes) <= 1:
         return (labels > 0).astype(np.uint8), LESION_SEGMENT
-    unnamed = sorted(set(np.unique(labels).tolist()) - {0, *names})
-    if unnamed or len(names) > 255:
-        raise InvalidRequestError(
-            f"label: expected values that label_info names, 0 and {sorted(names)}, found {unnamed[:10]} too; "
-            "name them."
-        )
     numbered = np.zeros(labels.shape, np.uint8)
     segments: dict[int, SegmentMeaning] = {}
-    for number, (value, name) in enumerate(sorted(names.items()), start=1):
+    for number, (value, name) in enumerate(sorted(classes.items()), start=1):
         numbered[labels == value] = number
-        segments[number] = meaning_of(name)
-    return numbered, LESION_SEGMENT if segments == LESION_SEGMENT else segments
-
-
-def named_values(info: Mapping[str, Any]) -> dict[int, str]:
-    """Return the name of each value above zero, by the information sent with a label; {} without any.
-
-    Raises:
-        InvalidRequestError: a `label_info` of another form.
-    """
-    params = info.get("params")
-    found = params.get("label_names") if isinstance(params, dict) else None
-    names: dict[Any, Any] = (
-        {value: name for name, value in (found or {}).items()} if isinstance(found, dict) else {}
-    )
-    try:
-        names.update({e.get("idx", e.get("id")): e["name"] for e in info.get("label_info") or []})
-        named = {int(value): str(name).strip() for value, name in names.items() if value is not None}
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InvalidRequestError(
-            "label_info: expected a list of objects with a name and an idx, found something else."
-        ) from error
-    return {
-        value: LESION_NAME if name.lower() == LESION_NAME else name
-        for value, name in named.items()
-        if value > 0 and name
-    }
+        segments[number] = meaning_of(LESION_NAME if name.lower() == LESION_NAME else name)
+    return numbered, segments
 
 
 def write_stored_label(seg: Path, path: Path, scan: Image) -> None:

@@ -17,7 +17,7 @@ from lib.refusals import answered_as_http
 from lib.request_values import as_device
 from lib.scoring.method import StoredScoring, lower_priority, say
 from lib.scoring.record import UncertaintyRecord, image_stamp, read_record
-from lib.studies.scans import read_scan
+from lib.studies.scans import image_infos, read_scan
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
@@ -50,9 +50,8 @@ class UncertaintyScoring(StoredScoring):
         return next(self._pending(datastore, self._model.spec.sha256), None) is not None
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Return whether scores were requested before: only then they are kept up to date automatically."""
-        infos = (datastore.get_image_info(image) for image in datastore.list_images())
-        return any(read_record(info) is not None for info in infos)
+        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        return any(read_record(info) is not None for info in image_infos(datastore).values())
 
     @answered_as_http()
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
@@ -95,11 +94,12 @@ class UncertaintyScoring(StoredScoring):
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
-        """Yield the ids of the scans without a score by these weights; those without a label first."""
-        unlabelled = sorted(datastore.get_unlabeled_images())
-        rest = sorted(set(datastore.list_images()) - set(unlabelled))
+        """Ids of the scans without a score by these weights; those without a label first."""
+        infos = image_infos(datastore)
+        unlabelled = sorted(image for image in datastore.get_unlabeled_images() if image in infos)
+        rest = sorted(infos.keys() - set(unlabelled))
         for image in [*unlabelled, *rest]:
-            record = read_record(datastore.get_image_info(image))
+            record = read_record(infos[image])
             if record is None or not record.fits(weights, image_stamp(datastore, image)):
                 yield image
 

@@ -62,11 +62,16 @@ class ServedApp(Protocol):
         version: of StrokeLabel.
         app_dir: folder of the app.
         studies: the folder of the scans, or a web address.
+        labels_folder: the folder that everything is written to, or a web address.
     """
 
     version: str
     app_dir: str
     studies: str
+
+    @property
+    def labels_folder(self) -> str:
+        """Return the folder that everything is written to, or a web address."""
 
     @property
     def server_options(self) -> ServerOptions:

@@ -47,7 +47,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
     limiter.total_tokens = long_at_once(options.queue) + UPLOADS_AT_ONCE + SPARE_THREADS
     report_processes_that_do_not_start()
     end_tasks_with_the_server()
-    write_logs(log_folder(app.app_dir, app.studies), app.image_ids)
+    write_logs(log_folder(app.app_dir, app.labels_folder), app.image_ids)
 
 
 def middleware(options: ServerOptions) -> list[Middleware]:

@@ -3,229 +3,43 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from monailabel.datastore.local import DataModel, LocalDatastore, LocalDatastoreModel
+from monailabel.datastore.local import LocalDatastoreModel
 
-from lib.refusals import (
-    InvalidRequestError,
-    NameTakenError,
-    UnknownNameError,
-    UnsupportedFileError,
-    answered_as_http,
-)
+from lib.refusals import InvalidRequestError, NameTakenError, UnsupportedFileError, answered_as_http
 from lib.request_values import plain_json
-from lib.studies.file_changes import FoundLabels, reconcile, watch
-from lib.studies.label_check import CheckedLabel, check_label
-from lib.studies.label_files import lesion_mask
+from lib.studies.file_changes import FoundLabels, differs, reconcile
+from lib.studies.folder_watch import watch
+from lib.studies.label_datastore import LabelDatastore
 from lib.studies.label_store import KeptLabels
-from lib.studies.review import (
-    ACCEPTED,
-    CORRECTED,
-    FINAL,
-    ORIGINAL,
-    PSEUDO,
-    REJECTED,
-    STATUSES,
-    compare,
-    is_labelled,
-    may_be_reviewed,
-    review,
-)
+from lib.studies.review import FINAL, is_labelled
 from lib.studies.scan_list import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
     check_name,
     find_studies,
+    is_served_folder,
     is_study,
     split_suffix,
+    study_id,
 )
 from lib.studies.scans import read_scan
 from lib.studies.table import DatastoreTable, new_image
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.atomic import atomic_path
+from strokelabel.io.file_search import absolute_path, is_hidden
 
+logger = logging.getLogger(__name__)
 
-class LabelDatastore(LocalDatastore):
-    """Part of the datastore that keeps labels; every change is one of the table on disk.
-
-    Attributes:
-        _root: the studies folder.
-        _table: what is known about images and labels.
-        _kept: the label files.
-        _paths: id -> path, relative to the studies folder, of the scans.
-    """
-
-    _root: Path
-    _table: DatastoreTable
-    _kept: KeptLabels
-    _paths: Mapping[str, Path]
-
-    @answered_as_http()
-    def save_label(
-        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
-    ) -> str:
-        """Keep a label for an image, on the image's grid, in the place of an older one with the same tag.
-
-        Raises:
-            HTTPException: 404 unknown image, 400 unusable tag, info or label, 415 unknown kind of file.
-        """
-        with removed_on_failure(label_filename):
-            tag = check_name(getattr(label_tag, "value", label_tag), "tag")
-            if not split_suffix(label_filename, LABEL_SUFFIXES)[1]:
-                kinds = ", ".join(LABEL_SUFFIXES)
-                raise UnsupportedFileError(f"label: expected a file of a kind in {kinds}, found another.")
-            info = _label_info(tag, label_info)
-            self._require_image(image_id)
-            scan = Path(self.get_image_uri(image_id))
-            self._put(image_id, tag, check_label(Path(label_filename), scan, image_id, info))
-        return image_id
-
-    def _put(self, image_id: str, tag: str, label: CheckedLabel, reason: str = "submitted") -> None:
-        """Keep a checked label; a final one says what it made of a model's label."""
-        if tag == ORIGINAL and "model" in label.info:
-            label.info.setdefault("status", PSEUDO)
-        with self._table.change() as table:
-            self._require_image(image_id)
-            labels = table.objects[image_id].labels
-            if reason == "accepted":
-                _refuse_in_the_place_of_a_persons(labels.get(tag), image_id)
-            pseudo = labels.get(ORIGINAL)
-            by_person = reason == "submitted" and label.info.get("status") != PSEUDO
-            if tag == FINAL and by_person and pseudo is not None and "status" in pseudo.info:
-                self._note_review(image_id, label, pseudo)
-            labels[tag] = self._kept.put(self._paths, image_id, tag, label, labels.get(tag), reason)
-
-    def _note_review(self, image_id: str, label: CheckedLabel, pseudo: DataModel) -> None:
-        """Compare a submitted label with the model's, and write the outcome down in both."""
-        scan = self._root / self._paths[image_id]
-        drawn = self._kept.lesion(scan, image_id, ORIGINAL, pseudo)
-        submitted = lesion_mask(label.data, label.info)
-        if drawn is None or submitted is None:
-            return
-        found = compare(drawn, submitted, label.like.grid.voxel_volume_ml)
-        decision = {**review(found["status"], "", label.info.get("client_id")), **found, "of": ORIGINAL}
-        label.info.update(status=found["status"], review=decision)
-        pseudo.info.update(status=found["status"], review=decision)
-        self._kept.history.note_info(ORIGINAL, image_id, pseudo.info)
-
-    @answered_as_http()
-    def remove_label(self, label_id: str, label_tag: str) -> None:
-        """Delete a label; its history stays, and nothing happens if there is none.
-
-        Raises:
-            HTTPException: 503 it cannot be deleted.
-        """
-        with self._table.change() as table:
-            entry = table.label(label_id, label_tag)
-            if entry is None:
-                return
-            labels = table.objects[label_id].labels
-            self._kept.remove(self._paths, label_id, label_tag, labels.pop(label_tag))
-            if label_tag == FINAL and labels.get(ORIGINAL, entry).info.get("status") in (ACCEPTED, CORRECTED):
-                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # its review no longer counts
-
-    @answered_as_http()
-    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Add to what is known about a label.
-
-        Raises:
-            HTTPException: 404 unknown label, 400 values that JSON cannot hold, or a review of an extra tag.
-        """
-        plain = _label_info(label_tag, info)
-        with self._table.change() as table:
-            entry = _label(table, label_id, label_tag)
-            entry.info.update(plain)
-            self._kept.history.note_info(label_tag, label_id, entry.info)
-
-    @answered_as_http()
-    def label_history(self, image_id: str, tag: str) -> list[dict[str, Any]]:
-        """Return the versions of a label, newest first; that of a deleted label has the time of deletion.
-
-        Raises:
-            HTTPException: 404 unknown image, 400 unusable tag.
-        """
-        tag = check_name(tag, "tag")
-        self._require_image(image_id)
-        return [
-            {
-                "version": version.name,
-                **{key: value for key, value in version.record.items() if key != "file"},
-            }
-            for version in self._kept.history.versions(tag, image_id)
-        ]
-
-    @answered_as_http()
-    def restore_label(self, image_id: str, tag: str, version: str) -> None:
-        """Bring back a version of a label; the present one stays in the history.
-
-        Raises:
-            HTTPException: 404 unknown image or version, 400 unusable tag.
-        """
-        tag = check_name(tag, "tag")
-        self._require_image(image_id)
-        found = [known for known in self._kept.history.versions(tag, image_id) if known.name == version]
-        if not found:
-            raise UnknownNameError(f"No version {version!r} of the label {tag!r} of {image_id!r}.")
-        info = {**found[0].record.get("info", {}), "restored": version}
-        label = check_label(found[0].file, Path(self.get_image_uri(image_id)), image_id, info)
-        self._put(image_id, tag, label, "restored")
-
-    @answered_as_http()
-    def review_label(self, image_id: str, tag: str, decision: dict[str, Any]) -> None:
-        """Accept a label, which makes it the final one, or reject it, so that it is never trained on.
-
-        Args:
-            image_id: whose label it is.
-            tag: of the label; "original" is where pseudo-labels are.
-            decision: made by `review`.
-
-        Raises:
-            HTTPException: 404 no such label, 409 a person has submitted a final label.
-        """
-        news = {"status": decision["status"], "review": {**decision, "of": tag}}
-        entry = _label(self._datastore, image_id, tag)
-        final = self._datastore.label(image_id, FINAL)
-        if decision["status"] == ACCEPTED and tag != FINAL:
-            scan, file = Path(self.get_image_uri(image_id)), self._kept.path(tag, image_id, entry.ext)
-            info = {key: value for key, value in entry.info.items() if key not in ("ts", "name")}
-            self._put(image_id, FINAL, check_label(file, scan, image_id, {**info, **news}), "accepted")
-        elif tag != FINAL and final is not None and final.info.get("status") == ACCEPTED:
-            self.remove_label(image_id, FINAL)  # a copy of what is rejected now
-        self.update_label_info(image_id, tag, news)
-
-    def _require_image(self, image_id: str) -> None:
-        if not self.get_image_uri(image_id):
-            raise UnknownNameError(f"No image {image_id!r} in this datastore.")
-
-
-def _refuse_in_the_place_of_a_persons(label: DataModel | None, image_id: str) -> None:
-    if label is not None and label.info.get("status") not in (ACCEPTED, REJECTED, PSEUDO):
-        raise NameTakenError(f"{image_id!r} has a final label that was submitted; delete that first.")
-
-
-def _label(table: LocalDatastoreModel, label_id: str, tag: str) -> DataModel:
-    entry = table.label(label_id, tag)
-    if entry is None:
-        raise UnknownNameError(f"No label of {label_id!r} with the tag {tag!r}.")
-    return entry
-
-
-def _label_info(tag: str, info: dict[str, Any] | None) -> dict[str, Any]:
-    plain = plain_json(info)
-    if "segmentationMeta" in plain and not may_be_reviewed(tag):
-        raise InvalidRequestError(
-            f"segmentationMeta: expected it for the tags final, original and version_N, found it for {tag!r}."
-        )
-    if plain.get("status", PSEUDO) not in STATUSES:
-        raise InvalidRequestError(
-            f"status: expected one of {', '.join(STATUSES)}, found {plain['status']!r}."
-        )
-    return plain
+_MOST_LEFT_OUT = 100
+"""Sentences about what is not served that are sent to clients."""
 
 
 class StudiesDatastore(LabelDatastore):
@@ -239,17 +53,27 @@ class StudiesDatastore(LabelDatastore):
         folder: the studies folder.
         auto_reload: watch the folder for files that come and go.
         read_only: serve what datastore_v2.json lists, without looking for new files.
+        labels: folder that labels and that file are kept in, if it is not the studies folder.
+
+    Raises:
+        OutputError: labels cannot be written there.
     """
 
-    def __init__(self, folder: str, auto_reload: bool = False, read_only: bool = False) -> None:
-        self._root = Path(folder)
-        self._table = DatastoreTable(self._root)
-        self._kept = KeptLabels(self._root)
-        self._found = FoundLabels(self._root)
-        self._paths = find_studies(self._root)
-        super().__init__(folder, auto_reload=False, read_only=read_only)
+    def __init__(
+        self, folder: str, auto_reload: bool = False, read_only: bool = False, labels: str | None = None
+    ) -> None:
+        self._root, kept_in = Path(folder), Path(labels or folder)
+        self._absolute_root, self._real_root = str(absolute_path(self._root)), self._root.resolve()
+        self._table = DatastoreTable(kept_in)
+        self._kept = KeptLabels(kept_in, self._root)
+        self._found = FoundLabels(self._root, self._kept.folder)
+        self._paths, self._left_out = {}, list[str]()
+        if read_only:
+            self._find_studies()
+        super().__init__(str(kept_in), auto_reload=False, read_only=read_only)
         if auto_reload:
-            watch(self._root, self.refresh, polling=self._is_on_mount(folder))
+            places = dict.fromkeys((self._root, kept_in))
+            watch(places, self._changed, self._look, lambda: any(map(self._is_unwatched, places)))
 
     @property
     def _datastore(self) -> LocalDatastoreModel:
@@ -271,14 +95,24 @@ class StudiesDatastore(LabelDatastore):
             table.description = description
 
     def get_image_uri(self, image_id: str) -> str:
-        """Return the path of an image; "" when there is no such id."""
-        known = image_id in self._datastore.objects and image_id in self._paths
-        return str((self._root / self._paths[image_id]).resolve()) if known else ""
+        """Path of an image; "" when there is no such id."""
+        path = self._paths.get(image_id) if image_id in self._datastore.objects else None
+        return "" if path is None else os.path.join(self._absolute_root, path)  # noqa: PTH118 - asked for all images
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """Path of a label; "" when there is none."""
+        label = self._datastore.label(label_id, label_tag)
+        tag = str(getattr(label_tag, "value", label_tag))
+        return "" if label is None else str(absolute_path(self._kept.path(tag, label_id, label.ext)))
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """Return the information about an image, with its path; {} when there is no such id."""
-        info = super().get_image_info(image_id)
-        return {**info, "path": self.get_image_uri(image_id)} if info else {}
+        entry = self._datastore.objects.get(image_id)
+        return {} if entry is None else {**deepcopy(entry.image.info), "path": self.get_image_uri(image_id)}
+
+    def image_infos(self) -> dict[str, dict[str, Any]]:
+        """Return the information about each image, by id, without paths; not to be changed."""
+        return {image_id: entry.image.info for image_id, entry in self._datastore.objects.items()}
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Return the ids of images with a final label that was not rejected; the arguments change nothing, as in MONAI
@@ -314,10 +148,9 @@ class StudiesDatastore(LabelDatastore):
             {"image": self.get_image_uri(image_id), "label": self.get_label_uri(image_id, "final")}
             for image_id in self.get_labeled_images()
         ]
-        root = self._root.resolve()
         if full_path:
             return pairs
-        return [{key: os.path.relpath(path, root) for key, path in pair.items()} for pair in pairs]
+        return [{key: os.path.relpath(path, self._root) for key, path in pair.items()} for pair in pairs]
 
     @answered_as_http()
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
@@ -340,7 +173,7 @@ class StudiesDatastore(LabelDatastore):
             raise InvalidRequestError(f"image: {image_id!r} is a name for masks, not scans; choose another.")
         read_scan(image_filename, image_id)
         info = plain_json(image_info)
-        with self._table.change() as table:
+        with self._table.change(image_id) as table:
             present = Path(self.get_image_uri(image_id) or os.devnull)
             if present.is_file():
                 if filecmp.cmp(present, image_filename, shallow=False):
@@ -376,7 +209,7 @@ class StudiesDatastore(LabelDatastore):
             HTTPException: 404 unknown image, 400 values that JSON cannot hold.
         """
         plain = plain_json(info)
-        with self._table.change() as table:
+        with self._table.change(image_id) as table:
             self._require_image(image_id)
             table.objects[image_id].image.info.update(plain)
 
@@ -384,13 +217,67 @@ class StudiesDatastore(LabelDatastore):
         """Look for files that came or went."""
         self._reconcile_datastore()
 
+    def _changed(self, paths: set[Path]) -> None:
+        """Look for files that came or went, unless all these paths are as the table has them: the server writes too."""
+        if not all(map(self._is_known, paths)):
+            self.refresh()
+
+    def _look(self) -> None:
+        """Look for files that came or went, where the system does not tell of them."""
+        found = find_studies(self._root)
+        same = found.paths == self._paths and found.left_out == self._left_out
+        if not same or differs(self._datastore, found.paths, self._kept.folder, self._found):
+            self.refresh()
+
+    def _is_known(self, path: Path) -> bool:
+        if path.is_relative_to(self._kept.folder):
+            relative = path.relative_to(self._kept.folder)
+            stem, suffix = split_suffix(relative.name, LABEL_SUFFIXES)
+            if not suffix or len(relative.parts) != 2:
+                return any(map(is_hidden, relative.parts))
+            entry = self._datastore.label(stem, relative.parts[0])
+            return (entry is not None and entry.ext == suffix) == path.is_file()
+        if not path.is_relative_to(self._root):
+            return False
+        relative = path.relative_to(self._root)
+        if not is_served_folder(relative.parent if is_study(relative) else relative):
+            return True
+        return is_study(relative) and (self._paths.get(study_id(relative)) == relative) == path.is_file()
+
+    def _is_unwatched(self, folder: Path) -> bool:
+        """Whether the system does not tell of changes: on other file systems, and behind links."""
+        folders = {path.parent for path in self._paths.values()}
+        linked = (os.path.realpath(self._root / each) != str(self._real_root / each) for each in folders)
+        return bool(self._is_on_mount(str(folder))) or any(linked)
+
     def _reconcile_datastore(self) -> None:
         with self._table.change() as table:
             self._reconcile(table)
 
     def _reconcile(self, table: LocalDatastoreModel) -> None:
-        self._paths = find_studies(self._root)
+        self._find_studies()
         reconcile(table, self._paths, self._kept.folder, self._kept.history, self._found)
+
+    def _find_studies(self) -> None:
+        """Look for scans; what is newly left out is logged, without the names, which may be patients'."""
+        found, before = find_studies(self._root), set(self._left_out)
+        self._paths, self._left_out = found.paths, found.left_out
+        new = [problem for problem in found.left_out if problem not in before]
+        if not found.paths and new:
+            logger.warning(new[-1])
+        elif new:
+            logger.warning(
+                f"{len(new)} entries of the studies folder are not served; GET /info/ names them under datastore"
+            )
+
+    def status(self) -> dict[str, Any]:
+        """Numbers of scans and labels, and what of the folder is not served, each in a sentence."""
+        left_out = [*self._left_out, *self._found.left_out()]
+        return {
+            **super().status(),
+            "left_out": left_out[:_MOST_LEFT_OUT],
+            "left_out_total": len(left_out),
+        }
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Do nothing: the table is read whenever it has changed."""

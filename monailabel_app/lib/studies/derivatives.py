@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,28 +33,23 @@ logger = logging.getLogger(__name__)
 
 _PROVENANCE = ("client_id", "status", "review", "provenance", "model", "notes", "time_spent_s")
 
-_DESCRIPTION = dataset_description(
-    "StrokeLabel annotations",
-    "submitted lesion labels",
-    SourceDatasets=[{"URL": "../../"}],
-    DatasetLinks={"raw": "../../"},
-)
-
 
 @dataclass(frozen=True)
 class LabelDerivatives:
     """Folder derivatives/strokelabel of a studies folder.
 
     Attributes:
-        studies: the studies folder.
+        labels: the folder that labels are kept in.
+        studies: the folder of the scans.
     """
 
+    labels: Path
     studies: Path
 
     @property
     def folder(self) -> Path:
-        """Folder of the derivatives."""
-        return self.studies / "derivatives" / "strokelabel"
+        """Where they are."""
+        return self.labels / "derivatives" / "strokelabel"
 
     def write(
         self, paths: Mapping[str, Path], image_id: str, labels: np.ndarray, like: Image, info: dict[str, Any]
@@ -74,11 +70,20 @@ class LabelDerivatives:
             return
         content = _sidecar(paths[image_id], image_id, float(mask.sum() * like.grid.voxel_volume_ml), info)
         try:
-            atomic_write_json(self.folder / "dataset_description.json", _DESCRIPTION)
+            atomic_write_json(self.folder / "dataset_description.json", self._description())
             atomic_write_json(sidecar_path(path), content)
             write_nifti(path, mask, like, np.uint8, f"StrokeLabel {__version__}")
         except OutputError:
             logger.exception(f"The label of {image_id} is kept, but its BIDS derivative could not be written")
+
+    def _description(self) -> dict[str, Any]:
+        raw = f"{os.path.relpath(self.studies.resolve(), self.folder.resolve())}/"
+        return dataset_description(
+            "StrokeLabel annotations",
+            "submitted lesion labels",
+            SourceDatasets=[{"URL": raw}],
+            DatasetLinks={"raw": raw},
+        )
 
     def remove(self, image_id: str, source: Path | None) -> None:
         """Remove the derivative of a scan's label, if there is one."""
@@ -90,7 +95,10 @@ class LabelDerivatives:
     def _path(self, paths: Mapping[str, Path], image_id: str) -> Path | None:
         """Return the path of a derivative; None where its name would be that of another scan's."""
         for path in self._possible(image_id, paths.get(image_id)):
-            others = (other for other in paths if other != image_id)
+            subject = _letters_and_digits(path.relative_to(self.folder).parts[0].removeprefix("sub-"))
+            others = (  # only ids that hold the same subject can have the same derivative; the others are many
+                other for other in paths if other != image_id and subject in _letters_and_digits(other)
+            )
             taken = _image_of(path) not in (None, image_id)
             if not taken and not any(path in self._possible(other, paths[other]) for other in others):
                 return path
@@ -101,7 +109,7 @@ class LabelDerivatives:
         if names.is_bids:
             datatype = datatype_of(source) if source is not None else "anat"
             return [self.folder.joinpath(*session_folders(names.stem), datatype, names.mask)]
-        subject = re.sub(r"[^a-zA-Z0-9]", "", image_id)
+        subject = _letters_and_digits(image_id)
         name = f"sub-{subject}_space-orig_label-L_desc-lesion_mask.nii.gz"
         return [self.folder / f"sub-{subject}" / "anat" / name] if subject else []
 
@@ -119,6 +127,10 @@ def _sidecar(source: Path, image_id: str, volume_ml: float, info: dict[str, Any]
         "strokelabel_version": __version__,
         **{key: info[key] for key in _PROVENANCE if key in info},
     }
+
+
+def _letters_and_digits(text: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "", text)
 
 
 def _image_of(mask: Path) -> str | None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from monailabel.datastore.local import LocalDatastoreModel
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.polling import PollingObserver
 
 from lib.refusals import InvalidRequestError
 from lib.studies.label_check import read_reference
+from lib.studies.label_files import LESION_NAME, read_label_segments
 from lib.studies.label_grid import check_label_grid
 from lib.studies.label_history import LabelHistory
-from lib.studies.label_versions import HISTORY
+from lib.studies.label_meaning import check_lesion
 from lib.studies.scan_list import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
 from lib.studies.table import new_image, new_label
 from strokelabel.errors import ImageError
+from strokelabel.io.file_search import FileSearch, printable, search_files
 
 logger = logging.getLogger(__name__)
 
@@ -26,40 +26,96 @@ _Stamp = tuple[int, int]
 
 
 class FoundLabels:
-    """Label files that were put into the studies folder by hand: only those on their scan's grid are entered.
+    """Label files that were put there by hand: only those on their scan's grid whose lesion can be told are entered.
 
     Each one that is refused is named in the log, once for each state of its file and its scan's.
 
     Args:
         studies: the studies folder.
+        labels: the folder "labels".
     """
 
-    def __init__(self, studies: Path) -> None:
-        self._studies = studies
-        self._refused: dict[Path, tuple[_Stamp, _Stamp]] = {}
+    def __init__(self, studies: Path, labels: Path) -> None:
+        self._studies, self._labels = studies, labels
+        self._refused: dict[Path, tuple[tuple[_Stamp, _Stamp], str]] = {}
+        self._unread: list[str] = []
 
-    def is_usable(self, file: Path, scan: Path, image_id: str) -> bool:
-        """Return whether a label may be entered for a scan, by the headers of both."""
-        state = _stamp(file), _stamp(self._studies / scan)
-        if self._refused.get(file) == state or state[0][1] == 0:  # empty: it is being written
-            return False
+    def files(self) -> dict[str, dict[str, str]]:
+        """Image id -> tag -> suffix of the label files; the suffix that comes first in `LABEL_SUFFIXES` counts."""
+        search = search_files(self._labels) if self._labels.is_dir() else FileSearch()
+        prefix = f"{printable(self._labels)}/"
+        self._unread = [f"labels/{str(problem).removeprefix(prefix)}" for problem in search.problems]
+        found: dict[str, dict[str, str]] = {}
+        for path in search.files:
+            stem, suffix = split_suffix(path.name, LABEL_SUFFIXES)
+            if path.parent.parent != self._labels or not (suffix and stem):
+                continue
+            tags = found.setdefault(stem, {})
+            tags[path.parent.name] = min(suffix, tags.get(path.parent.name, suffix), key=_rank)
+        return found
+
+    def info_of(self, file: Path, scan: Path, image_id: str) -> dict[str, Any] | None:
+        """Return the information in a label file; None if it may not be entered for a scan, by the headers of both."""
+        if not self.is_new(file, scan):
+            return None
+        state = self._state(file, scan)
         try:
             check_label_grid(file, read_reference(self._studies / scan, image_id))
+            info = names_of_segments(file)
         except (InvalidRequestError, ImageError, OSError) as error:
-            self._refused[file] = state
-            logger.warning(f"{file.relative_to(self._studies)} is not used, nor trained on: {error}")
-            return False
+            self._refused[file] = state, str(error)
+            logger.warning(f"{self._name(file)} is not used, nor trained on: {error}")
+            return None
         self._refused.pop(file, None)
-        return True
+        return info
+
+    def is_new(self, file: Path, scan: Path) -> bool:
+        """Whether a label that the table does not know has not been refused as it is now."""
+        state, known = self._state(file, scan), self._refused.get(file)
+        return state[0][1] > 0 and (known is None or known[0] != state)  # empty: somebody begins to write it
+
+    def _state(self, file: Path, scan: Path) -> tuple[_Stamp, _Stamp]:
+        return _stamp(file), _stamp(self._studies / scan)
 
     def refused(self, tag: str) -> dict[str, Path]:
         """Return the files of labels, by image id, that were refused and are still there unchanged."""
         found = {
             split_suffix(file.name, LABEL_SUFFIXES)[0]: file
-            for file, (stamp, _) in self._refused.items()
+            for file, ((stamp, _), _) in list(self._refused.items())
             if file.parent.name == tag and _stamp(file) == stamp
         }
         return dict(sorted(found.items()))
+
+    def left_out(self) -> list[str]:
+        """Return a sentence for each label that was refused, and each entry of the folder that cannot be read."""
+        refused = [
+            f"{self._name(file)}: {reason}"
+            for file, ((stamp, _), reason) in list(self._refused.items())
+            if _stamp(file) == stamp
+        ]
+        return [*self._unread, *sorted(refused)]
+
+    def _name(self, file: Path) -> str:
+        return f"labels/{file.relative_to(self._labels).as_posix()}"
+
+
+def names_of_segments(file: Path) -> dict[str, Any]:
+    """Return the names and values of a segmentation's segments as `label_info`; {} for other labels.
+
+    Raises:
+        InvalidRequestError: the lesion cannot be told.
+    """
+    segments = read_label_segments(file)
+    if not segments:
+        return {}
+    names = [segment.name for segment in segments]
+    check_lesion(dict(enumerate(names, start=1)), from_file=True)
+    if sum(name.lower() == LESION_NAME for name in names) > 1:
+        raise InvalidRequestError(
+            "label: expected one segment named lesion in a file that is put there by hand, found several; submit it "
+            "instead."
+        )
+    return {"label_info": [{"name": segment.name, "idx": segment.value} for segment in segments]}
 
 
 def reconcile(
@@ -87,7 +143,7 @@ def reconcile(
     for image_id, path in paths.items():
         if image_id not in objects:
             objects[image_id] = new_image(image_id, split_suffix(path.name, IMAGE_SUFFIXES)[1], {})
-    files = _label_files(labels)
+    files = found.files()
     for image_id, entry in objects.items():
         for tag in [
             tag for tag, label in entry.labels.items() if not _is_there(labels, tag, image_id, label.ext)
@@ -95,8 +151,26 @@ def reconcile(
             del entry.labels[tag]
         for tag, suffix in files.get(image_id, {}).items():
             file = labels / tag / f"{image_id}{suffix}"
-            if tag not in entry.labels and found.is_usable(file, paths[image_id], image_id):
-                entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or {})
+            said = None if tag in entry.labels else found.info_of(file, paths[image_id], image_id)
+            if said is not None:
+                entry.labels[tag] = new_label(image_id, suffix, history.info_of(tag, image_id, file) or said)
+
+
+def differs(table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, found: FoundLabels) -> bool:
+    """Whether `reconcile` would find something to do; the arguments are the same."""
+    objects = table.objects
+    if objects.keys() != paths.keys():
+        return True
+    for image_id, tags in found.files().items():
+        for tag, suffix in tags.items() if image_id in objects else ():
+            file = labels / tag / f"{image_id}{suffix}"
+            if tag not in objects[image_id].labels and found.is_new(file, paths[image_id]):
+                return True
+    return not all(
+        _is_there(labels, tag, image_id, label.ext)
+        for image_id, entry in objects.items()
+        for tag, label in entry.labels.items()
+    )
 
 
 def _stamp(file: Path) -> _Stamp:
@@ -112,69 +186,5 @@ def _is_there(labels: Path, tag: str, image_id: str, suffix: str) -> bool:
     return (labels / tag / f"{image_id}{suffix}").is_file()
 
 
-def _label_files(labels: Path) -> dict[str, dict[str, str]]:
-    """Return the suffix of the label files, by image id and tag; the suffix that comes first in `LABEL_SUFFIXES`
-    counts.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for folder in labels.iterdir() if labels.is_dir() else ():
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        for suffix in reversed(LABEL_SUFFIXES):
-            for file in folder.iterdir():
-                stem, kind = split_suffix(file.name, LABEL_SUFFIXES)
-                if kind.lower() == suffix and stem and not stem.startswith("."):
-                    found.setdefault(stem, {})[folder.name] = kind
-    return found
-
-
-_EVENTS = ("created", "deleted", "moved", "closed")
-_POLLED_EVENTS = ("created", "deleted", "moved", "modified")
-"""A label is looked at again once its file is whole: polling notices that it grew, not that it was closed."""
-
-
-class _StudyEvents(FileSystemEventHandler):
-    """Event handler for folders, images and labels that appear, change, vanish or are renamed."""
-
-    def __init__(self, changed: Callable[[], None], events: tuple[str, ...]) -> None:
-        self._changed = changed
-        self._events = events
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Handle an event in watchdog's own thread, which must survive every error."""
-        paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
-        if event.event_type not in self._events:
-            return
-        if event.is_directory and event.event_type in ("modified", "closed"):
-            return
-        if not event.is_directory and not any(_is_image_or_label(path) for path in paths):
-            return
-        try:
-            self._changed()
-        except Exception:
-            logger.exception("The studies folder changed, but could not be read again")
-
-
-def watch(folder: Path, changed: Callable[[], None], polling: bool) -> None:
-    """Call back, in a thread that ends with the process, when images or labels come and go.
-
-    Args:
-        folder: the studies folder.
-        changed: called without arguments after each change.
-        polling: look every second instead of asking the system, which does not tell of changes on network
-            drives.
-    """
-    observer = PollingObserver() if polling else Observer()
-    observer.daemon = True
-    events = _StudyEvents(changed, _POLLED_EVENTS if polling else _EVENTS)
-    observer.schedule(events, str(folder), recursive=True)
-    try:
-        observer.start()
-    except OSError as error:  # for example: too many folders to watch
-        logger.error(f"Added and removed files will not be noticed until the server restarts: {error}")
-
-
-def _is_image_or_label(path: Path) -> bool:
-    if HISTORY in path.parts:  # earlier versions of labels come and go there
-        return False
-    return not path.name.startswith(".") and bool(split_suffix(path.name, LABEL_SUFFIXES)[1])
+def _rank(suffix: str) -> int:
+    return LABEL_SUFFIXES.index(suffix.lower())

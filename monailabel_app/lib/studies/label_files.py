@@ -21,12 +21,9 @@ from strokelabel.io.label_files import lesion_value, named_values
 from strokelabel.io.nifti import read_grid
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
-__all__ = ["LESION_NAME", "TISSUE_INFO", "lesion_mask", "lesion_value", "named_values"]
+__all__ = ["LESION_NAME", "lesion_mask", "lesion_value", "named_values"]
 
 LESION_NAME = CLASS_NAMES[TissueClass.LESION]
-
-TISSUE_INFO = [{"name": name, "idx": value} for value, name in enumerate(CLASS_NAMES) if value > 0]
-"""Information of a label of tissue classes."""
 
 
 def lesion_mask(labels: np.ndarray, info: object) -> np.ndarray | None:
@@ -59,7 +56,7 @@ def read_segments(header: Mapping[str, Any]) -> list[Segment]:
     numbers = sorted(int(match[1]) for key in header if (match := _ID.fullmatch(key)))
     return [
         Segment(
-            name=str(header.get(f"Segment{number}_Name", header[f"Segment{number}_ID"])),
+            name=str(header.get(f"Segment{number}_Name") or header[f"Segment{number}_ID"]),
             layer=int(header.get(f"Segment{number}_Layer", number)),
             value=int(header.get(f"Segment{number}_LabelValue", 1)),
         )
@@ -173,10 +170,26 @@ def read_label_grid(path: Path) -> tuple[Grid, bool]:
         raise InvalidRequestError(_UNREADABLE_NRRD) from error
 
 
+def read_label_segments(path: Path) -> list[Segment]:
+    """Return the segments that a label file names, by its header alone; [] for other files than NRRD.
+
+    Raises:
+        InvalidRequestError: not a label file.
+    """
+    if path.suffix.lower() != ".nrrd":
+        return []
+    try:
+        return read_segments(_checked_header(path))
+    except LabelMapError as error:
+        raise InvalidRequestError(error.message, source="the label file") from error
+    except Exception as error:  # a parser of files from anywhere fails in any way
+        raise InvalidRequestError(_UNREADABLE_NRRD) from error
+
+
 def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
     try:
         header = _checked_header(path)
-        data, header = nrrd.read(str(path), index_order="F")
+        data, _ = nrrd.read(str(path), index_order="F")
         spatial, affine = _axes_in_space(header)
         segments = read_segments(header)
     except LabelMapError:
@@ -205,7 +218,8 @@ def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _checked_header(path: Path) -> dict[str, Any]:
     """Return the header, if it describes voxels in this very file that fit into memory."""
-    header = nrrd.read_header(str(path))
+    with path.open("rb") as file:  # Slicer writes UTF-8; pynrrd by itself leaves out what is not ASCII
+        header = nrrd.read_header(line.decode("utf-8", "backslashreplace") for line in file)
     if "data file" in header or "datafile" in header:  # it would open any file of the server
         raise LabelMapError(
             "expected a NRRD file that contains its voxels, found one with a detached data file."

@@ -30,13 +30,14 @@ class KeptLabels:
     """Labels on disk; the caller holds the datastore's lock.
 
     Args:
+        folder: where they are kept, in its folder "labels".
         studies: the studies folder.
     """
 
-    def __init__(self, studies: Path) -> None:
-        self.folder = studies / "labels"
+    def __init__(self, folder: Path, studies: Path) -> None:
+        self.folder = folder / "labels"
         self.history = LabelHistory(self.folder)
-        self._derivatives = LabelDerivatives(studies)
+        self._derivatives = LabelDerivatives(folder, studies)
 
     def path(self, tag: str, image_id: str, suffix: str = SUFFIX) -> Path:
         """Return the path where MONAI Label keeps a label."""

@@ -7,52 +7,103 @@ folders' names along (patient-3_T1), so that an id means the same scan whatever 
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.refusals import InvalidRequestError
+from strokelabel.io.dicom_mark import is_dicom_file
 
-logger = logging.getLogger(__name__)
+from lib.refusals import InvalidRequestError
+from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
+from strokelabel.io.file_search import is_hidden, printable, search_files
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii")
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 
-_OTHER_FOLDERS = frozenset({"derivatives", "labels", "sourcedata", "code"})
+_OTHER_FOLDERS = NOT_RAW_FOLDERS | {"labels"}
 _SEQUENCES = frozenset(
     {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "dwi", "ADC", "trace", "swi"}
 )
 """BIDS suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own."""
-_MASK_ENDINGS = ("_mask", "_dseg", "_probseg")  # BIDS suffixes of what is derived from a scan
+
+_TEXTS = (".json", ".tsv", ".csv", ".txt", ".md")
+"""Endings of files that lie beside scans, or that the server itself writes."""
+
+_LOOKED_AT = 200
+"""Files whose first bytes are read where there is no scan, to say what is there instead."""
 
 
-def find_studies(root: Path) -> dict[str, Path]:
-    """Find the scans below a folder.
+@dataclass(frozen=True)
+class StudySearch:
+    """The scans of a studies folder.
+
+    Attributes:
+        paths: id -> path relative to the folder, as it is there: links are not resolved.
+        left_out: a sentence for each entry that is not served, and why.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def find_studies(root: Path) -> StudySearch:
+    """Find the scans below a folder; no odd entry of it stops the search.
+
+    Of two files with one id the first in alphabetical order is served.
 
     Args:
         root: the studies folder.
-
-    Returns:
-        id -> path relative to `root`. Of two files with one id the first in alphabetical order is served.
     """
-    found: dict[str, Path] = {}
-    for relative in _walk(root):
-        if not is_study(relative):
-            continue
-        kept = found.setdefault(study_id(relative), relative)
-        if kept != relative:
-            logger.warning(f"{relative} is not served: {kept} has the same id")
+    search, found = search_files(root, _OTHER_FOLDERS), StudySearch()
+    prefix = f"{printable(root)}/"
+    found.left_out.extend(str(problem).removeprefix(prefix) for problem in search.problems)
+    for path in search.files:
+        relative = path.relative_to(root)
+        if is_study(relative):
+            _enter(relative, found)
+    if not found.paths:
+        found.left_out.append(
+            f"No scans found: expected NIfTI files (.nii.gz, .nii), {_instead(search.files)}"
+        )
     return found
+
+
+def _enter(relative: Path, found: StudySearch) -> None:
+    image_id = study_id(relative)
+    try:
+        check_name(image_id, "its id")
+    except InvalidRequestError as error:
+        found.left_out.append(f"{printable(relative)!r}: {error} Rename it.")
+        return
+    kept = found.paths.setdefault(image_id, relative)
+    if kept != relative:
+        found.left_out.append(f"{printable(relative)}: {printable(kept)} has the same id; rename one")
+
+
+def _instead(files: Sequence[Path]) -> str:
+    """Describe a folder without scans, and what to do about it."""
+    files = [path for path in files if path.suffix.lower() not in _TEXTS]
+    if not files:
+        return "found none; put scans there, or serve another folder."
+    if any(is_dicom_file(path) for path in files[:_LOOKED_AT]):
+        return "found DICOM files; convert each series with dcm2niix, or serve the PACS that holds them."
+    if any(split_suffix(path.name, IMAGE_SUFFIXES)[1] for path in files):
+        return "found masks and other derived files alone, by their names; rename those that are scans."
+    kinds = Counter("".join(path.suffixes[-2:]) or "no ending" for path in files).most_common(4)
+    return f"found files with {', '.join(printable(kind) for kind, _ in kinds)}; save scans as NIfTI."
 
 
 def is_study(relative: Path) -> bool:
     """Return whether a file of the studies folder (relative path) is a scan, to judge by its name and folders."""
     stem, suffix = split_suffix(relative.name, IMAGE_SUFFIXES)
-    hidden = any(part.startswith(".") for part in relative.parts)
-    return bool(suffix and stem) and not (
-        hidden or stem.endswith(_MASK_ENDINGS) or _OTHER_FOLDERS.intersection(relative.parts[:-1])
-    )
+    plain = bool(suffix and stem) and not is_hidden(relative.name) and not is_derived_name(relative)
+    return plain and is_served_folder(relative.parent)
+
+
+def is_served_folder(relative: Path) -> bool:
+    """Whether scans are looked for in a folder (relative path) of the studies folder."""
+    return not any(is_hidden(part) or part in _OTHER_FOLDERS for part in relative.parts)
 
 
 def study_id(relative: Path) -> str:
@@ -114,12 +165,3 @@ def check_name(name: object, what: str) -> str:
             f"found {shown}."
         )
     return str(name)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(
-            name for name in folders if name not in _OTHER_FOLDERS and not name.startswith(".")
-        )
-        for name in sorted(files):
-            yield (Path(folder) / name).relative_to(root)

@@ -9,18 +9,48 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastoreModel
 
-from strokelabel.io.atomic import atomic_write_json
+from strokelabel.errors import OptionError, OutputError
+from strokelabel.io.atomic import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
 NAME = "datastore_v2.json"
 
+_OWNER = "studies.txt"  # in a folder of labels that is not the studies folder: whose labels they are
+
 _Stamp = tuple[int, int, int]
+
+
+def labels_folder(studies: str, conf: Mapping[str, str]) -> str:
+    """Folder that labels, the datastore's table and everything else that the server writes are kept in.
+
+    `--conf labels FOLDER`, for studies that cannot be written to; else the studies folder, or its web address.
+
+    Raises:
+        OptionError: it holds the labels of other studies.
+    """
+    chosen = conf.get("labels")
+    if not chosen or studies.startswith(("http://", "https://")):
+        return studies
+    folder, own = Path(chosen).expanduser().resolve(), str(Path(studies).resolve())
+    note = folder / ".strokelabel" / _OWNER
+    try:
+        owner = note.read_text(encoding="utf-8").strip()
+    except OSError:
+        atomic_write_text(note, f"{own}\n")
+        return str(folder)
+    if owner != own:
+        raise OptionError(
+            f"--conf labels: expected the labels of {own} in {folder}, found those of {owner}; choose another folder, "
+            f"or remove {note} if the studies have been moved."
+        )
+    return str(folder)
 
 
 class DatastoreTable:
@@ -30,11 +60,17 @@ class DatastoreTable:
     rewrites it from memory, and loses what other processes wrote meanwhile.
 
     Args:
-        folder: the studies folder; made if missing.
+        folder: the studies folder, or another one for labels; made if missing.
+
+    Raises:
+        OutputError: it cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with _written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=folder):
+                pass
         self._folder = folder
         self._path = folder / NAME
         self._guard = threading.RLock()  # among threads of this process; the file lock is among processes
@@ -50,19 +86,31 @@ class DatastoreTable:
         return model
 
     @contextmanager
-    def change(self) -> Iterator[LocalDatastoreModel]:
-        """Yield a fresh copy to change; it is written when the block succeeds, and forgotten when it fails.
+    def change(self, image_id: str | None = None) -> Iterator[LocalDatastoreModel]:
+        """Yield a copy to change; it is written when the block succeeds, and forgotten when it fails.
+
+        Args:
+            image_id: the only image whose entry is changed; copying those of a large folder takes long.
 
         Raises:
             OutputError: it cannot be written.
         """
-        with self._guard, self._lock:
-            model = self._parsed() or self._repaired()
-            before = model.model_dump_json()
+        with self._guard, self._locked():
+            before = self.current()
+            model = _copy(before, image_id)
             yield model
-            if model.model_dump_json() != before or not self._path.exists():
-                atomic_write_json(self._path, model.model_dump(exclude={"base_path"}))
+            if _differs(before, model, image_id) or not self._path.exists():
+                atomic_write_text(self._path, model.model_dump_json(exclude={"base_path"}, indent=1) + "\n")
             self._cached = (self._stamp_now(), model)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with _written(self._folder):
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _parsed(self) -> LocalDatastoreModel | None:
         """Parse the file; None if it is damaged."""
@@ -80,10 +128,11 @@ class DatastoreTable:
 
     def _repaired(self) -> LocalDatastoreModel:
         """Move a damaged file aside, unless another process has mended it meanwhile."""
-        with self._guard, self._lock:
+        with self._guard, self._locked():
             model = self._parsed()
             if model is None:
-                self._move_aside()
+                with _written(self._folder):
+                    self._move_aside()
             return model or self._empty()
 
     def _move_aside(self) -> None:
@@ -107,6 +156,35 @@ class DatastoreTable:
         except FileNotFoundError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _copy(table: LocalDatastoreModel, image_id: str | None) -> LocalDatastoreModel:
+    """Return a copy whose entry of one image, or all of whose entries may be changed."""
+    if image_id is None:
+        return table.model_copy(deep=True)
+    entries = dict(table.objects)
+    if image_id in entries:
+        entries[image_id] = entries[image_id].model_copy(deep=True)
+    return table.model_copy(update={"objects": entries})
+
+
+def _differs(before: LocalDatastoreModel, after: LocalDatastoreModel, image_id: str | None) -> bool:
+    if image_id is None:
+        return before.model_dump_json() != after.model_dump_json()
+    return before.objects.get(image_id) != after.objects.get(image_id)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Say in a sentence that a folder cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"expected a folder to write labels to, found it read-only, full or closed ({error.strerror}); start the "
+            "server with --conf labels FOLDER (strokelabel serve --labels FOLDER) to keep them in another one",
+            source=folder,
+        ) from error
 
 
 def new_image(image_id: str, suffix: str, info: Mapping[str, Any]) -> ImageLabelModel:

@@ -14,7 +14,14 @@ from typing import Annotated
 import typer
 
 from strokelabel.cli.browse import PageError, free_page_port, page_command, page_process
-from strokelabel.cli.serve import app_folder, check_studies, check_token, require_monailabel
+from strokelabel.cli.serve import (
+    app_folder,
+    check_exposure,
+    check_studies,
+    check_token,
+    require_monailabel,
+    writable_folder,
+)
 from strokelabel.cli.server_process import (
     LOOPBACK,
     StartError,
@@ -45,6 +52,9 @@ def run(
     copy_to: Annotated[
         Path, typer.Option("--copy-to", help="Where the copies go if STUDIES is not given.")
     ] = Path("runs/studies"),
+    without_token: Annotated[
+        bool, typer.Option("--without-token", help="Allow access from other machines without a token.")
+    ] = False,
 ) -> None:
     """Serve scans to annotate, and the browser page beside them, until Ctrl-C.
 
@@ -53,11 +63,12 @@ def run(
     require_monailabel()
     check_port(host, port)
     token = check_token(None)
+    check_exposure(host, token, without_token)
     if studies is None:
         copy_scans(SAMPLE_DATA, copy_to)
     folder = check_studies(studies or str(copy_to))
     url = local_url(host, port)
-    command = server_command(app_folder(folder), folder, host, port)
+    command = server_command(app_folder(writable_folder(folder, None)), folder, host, port)
     # The page asks for no password: where the server asks for one, only this machine can reach the page.
     page_host = LOOPBACK[0] if token else host
     with browser_page(url, page_host, page_port) as page:

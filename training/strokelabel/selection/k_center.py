@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
 
 
 def distances_to_labelled(candidates: ArrayLike, labelled: ArrayLike) -> NDArray[np.float64]:
@@ -32,8 +33,7 @@ def distances_to_labelled(candidates: ArrayLike, labelled: ArrayLike) -> NDArray
     if not len(known):
         result: NDArray[np.float64] = -np.linalg.norm((wanted - wanted.mean(axis=0)) / scale, axis=1)
         return result
-    apart = np.linalg.norm((wanted[:, None] - known[None]) / scale, axis=2)
-    nearest: NDArray[np.float64] = apart.min(axis=1)
+    nearest: NDArray[np.float64] = KDTree(known / scale).query(wanted / scale)[0]
     return nearest
 
 

@@ -66,7 +66,7 @@ def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None 
 def get_logs(lines: Annotated[int, Query(ge=1, le=10_000)] = 300) -> PlainTextResponse:
     """Return the last lines of the server's log, as JSON lines."""
     app = app_instance()
-    return PlainTextResponse(last_lines(log_folder(app.app_dir, app.studies) / LOG_NAME, lines))
+    return PlainTextResponse(last_lines(log_folder(app.app_dir, app.labels_folder) / LOG_NAME, lines))
 
 
 def gpu_info() -> PlainTextResponse:

@@ -30,7 +30,7 @@ from monailabel.endpoints import (
     wsi_infer,
 )
 
-from lib.server.endpoints import background_tasks, files, sessions
+from lib.server.endpoints import background_tasks, files, next_sample, sessions
 from lib.server.endpoints import proxy as our_proxy
 from lib.server.endpoints.checks import before
 from lib.server.endpoints.dicom_seg import answering_dicom_seg
@@ -56,6 +56,7 @@ _INSTEAD_OF: dict[Any, Callable[..., Any]] = {
     infer.api_run_inference: answering_dicom_seg(infer.run_inference),
     **background_tasks.INSTEAD_OF,
     **files.INSTEAD_OF,
+    **next_sample.INSTEAD_OF,
     **sessions.INSTEAD_OF,
     **our_proxy.INSTEAD_OF,
 }

@@ -29,7 +29,7 @@ def annotation_report(format: Literal["html", "json", "tsv"] = "html") -> Respon
             404, "The annotation report is made from a folder of studies; these are a web address."
         )
     with answered_as_http():
-        rows = annotation_rows(app.studies)
+        rows = annotation_rows(app.labels_folder)
         if format == "json":
             return JSONResponse(as_json(rows))
         if format == "tsv":

@@ -25,6 +25,7 @@ from monailabel.utils.sessions import SessionInfo, Sessions
 
 from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, UnsupportedFileError
 from lib.studies.scan_list import check_name
+from strokelabel.io.file_search import printable, search_images
 
 MOST_FILES = 20_000
 _CHUNK = 2**20
@@ -144,10 +145,28 @@ def create_session(
                 raise InvalidRequestError("files: expected one archive to unpack, found several files.")
             folder = Path(temporary) / "unpacked"
             folder.mkdir()
-            kept = unpack(kept[0], folder, app.server_options.most_upload_bytes)
-        image = kept[0] if len(kept) == 1 else folder
+            unpack(kept[0], folder, app.server_options.most_upload_bytes)
+            image = _scan_in(folder)
+        else:
+            image = kept[0] if len(kept) == 1 else folder
         session_id, info = sessions.add_session(str(image), max(0, min(expiry, 2**31)))
     return {"session_id": session_id, "session_info": info.to_json()}
+
+
+def _scan_in(folder: Path) -> Path:
+    """Return the scan of an unpacked archive, in whatever folder; files that macOS and CDs add are passed over.
+
+    Raises:
+        InvalidRequestError: there are several.
+    """
+    found = search_images([folder]).images
+    if len(found) > 1:
+        names = ", ".join(printable(path.relative_to(folder)) for path in found[:5])
+        raise InvalidRequestError(
+            f"files: expected one scan in the archive, found {len(found)}: {names}; send each by itself."
+        )
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return found[0] if found else files[0] if len(files) == 1 else folder
 
 
 def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:  # noqa: ANN401

@@ -31,6 +31,15 @@ class LabelEntry:
     status: str = ""
     info: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def values(self) -> Mapping[str, int]:
+        """Value of each class by its name in lower case, as far as the server names them."""
+        params, listed = _mapping(self.info.get("params")), self.info.get("label_info")
+        names = dict(_mapping(params.get("label_names")))
+        for entry in map(_mapping, listed if isinstance(listed, list) else ()):
+            names[str(entry.get("name"))] = entry.get("idx", entry.get("id"))
+        return {name.lower(): _whole(value) for name, value in names.items() if _whole(value) > 0}
+
 
 @dataclass(frozen=True)
 class ImageEntry:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..client.api import Client, image_id_of
 from ..client.jobs import Job
-from ..client.models import FINAL, ORIGINAL, ImageEntry
-from ..errors import GeometryError, NotFoundError, OperationError, StrokeLabelLibError
+from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
+from ..errors import FileFormatError, GeometryError, NotFoundError, OperationError, StrokeLabelLibError
 from ..ops.statistics import volume_ml
 from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
@@ -22,8 +22,8 @@ from .segmentation import Segmentation
 from .session import Session
 from .view import Question
 
-LESION_CLASS = 5
-"""Value of lesion in a label with all tissue classes; in a mask it is 1."""
+LESION = "lesion"
+"""Name of the lesion among a label's classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +212,9 @@ def _make_case(opened: _Opened) -> Case:
         base = np.zeros(scan.data.shape, bool)
     else:
         try:
-            base = lesion_of(onto_grid(opened.label, scan.grid).data)
+            base = lesion_of(
+                onto_grid(opened.label, scan.grid).data, opened.sequences[0].image.labels.get(opened.tag)
+            )
         except GeometryError as error:
             raise GeometryError(
                 f"The {opened.tag} label on the server does not lie on its scan; have it removed or restored there."
@@ -226,6 +228,22 @@ def _make_case(opened: _Opened) -> Case:
     return case
 
 
-def lesion_of(labels: np.ndarray) -> np.ndarray:
-    """Return the lesion in a label, which is a mask or has all tissue classes."""
-    return labels == (LESION_CLASS if labels.max(initial=0) > 1 else 1)
+def lesion_of(labels: np.ndarray, entry: LabelEntry | None) -> np.ndarray:
+    """Return the lesion in a label: the value of that name; everything above 0 where at most one class is named.
+
+    Args:
+        labels: (i, j, k).
+        entry: what the server says about the label.
+
+    Raises:
+        FileFormatError: several classes are named, and none is the lesion.
+    """
+    values = entry.values if entry is not None else {}
+    if LESION in values:
+        return labels == values[LESION]
+    if len(values) > 1:
+        raise FileFormatError(
+            f"The label on the server has the classes {', '.join(sorted(values))}, and none is named lesion; submit it "
+            "again with the name, or have it removed there."
+        )
+    return labels > 0

@@ -13,7 +13,7 @@ import numpy as np
 from ..client.api import Client
 from ..client.jobs import Job
 from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
-from ..errors import GeometryError, NotFoundError, StrokeLabelLibError
+from ..errors import FileFormatError, GeometryError, NotFoundError, StrokeLabelLibError
 from ..volume import Volume, onto_grid
 from .case import Case, Sequence
 from .cases import Cases, lesion_of
@@ -83,7 +83,7 @@ class Submission:
 
         def work(job: Job) -> Any:  # noqa: ANN401 - the newer label, or the scans as listed afterwards
             newer = None if replace else _newer_label(client, image_id, known, job)
-            if newer is not None and _differs(client, image_id, mask, job):
+            if newer is not None and _differs(client, image_id, mask, newer, job):
                 return newer
             client.save_label(image_id, mask, info, job=job)
             return client.images()
@@ -151,13 +151,13 @@ def _newer_label(client: Client, image_id: str, known: LabelEntry | None, job: J
     return label if label is not None and label != known else None
 
 
-def _differs(client: Client, image_id: str, mask: Volume, job: Job) -> bool:
-    """Return whether the label on the server is another mask; the same may be there after a connection was cut off."""
+def _differs(client: Client, image_id: str, mask: Volume, newer: LabelEntry, job: Job) -> bool:
+    """Whether the label on the server is another mask; the same may be there after a connection was cut off."""
     try:
         there = onto_grid(client.download_label(image_id, FINAL, job), mask.grid)
-    except GeometryError:
+        return not np.array_equal(lesion_of(there.data, newer), mask.data > 0)
+    except (GeometryError, FileFormatError):
         return True
-    return not np.array_equal(lesion_of(there.data), mask.data > 0)
 
 
 def _label_info(case: Case, seconds: float) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from strokelabel.errors import OptionError
+from strokelabel.errors import DataError, OptionError
 from strokelabel.inference.naming import unique_stems
+from strokelabel.io.tables import read_table
 from strokelabel.reports.evaluation.cases import EvaluationCase, suffix_of
 
 TABLE_METHOD: Final = "prediction"
@@ -21,22 +21,20 @@ def read_pairs(path: Path) -> tuple[EvaluationCase, ...]:
     """Read a table of cases.
 
     Args:
-        path: tab-separated (or comma-separated, if it ends in .csv) with a column `reference`, and any of `image`,
-            `prediction`, `prediction_NAME` (one per method), `group` and `name`. Paths are relative to the table.
+        path: a table (`io.tables`) with a column `reference`, and any of `image`, `prediction`, `prediction_NAME` (one
+            per method), `group` and `name`. Paths are relative to the table.
 
     Raises:
         OptionError: no such file, no such columns, an empty reference, or names that are not unique.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="," if path.suffix == ".csv" else "\t")
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OptionError(f"{path}: expected a table of cases, which cannot be read ({error})") from error
-    _check_columns(path, columns)
-    if not rows:
+        table = read_table(path)
+    except DataError as error:
+        raise OptionError(error.message, source=path) from error
+    _check_columns(path, table.columns)
+    if not table.rows:
         raise OptionError(f"{path}: expected a row for each case, found none")
-    cases = [_case(path, number, row) for number, row in enumerate(rows, start=2)]
+    cases = [_case(path, number, row) for number, row in zip(table.lines, table.rows, strict=True)]
     return _with_names(path, cases)
 
 
@@ -44,7 +42,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     unknown = [name for name in columns if name not in _COLUMNS and not _is_prediction(name)]
     if "reference" not in columns or unknown:
         raise OptionError(
-            f"{path}: expected tab-separated columns image, reference, prediction (or prediction_NAME), group and "
+            f"{path}: expected the columns image, reference, prediction (or prediction_NAME), group and "
             f"name, of which reference is needed, found {', '.join(columns) or 'none'}"
         )
 
@@ -53,8 +51,7 @@ def _is_prediction(column: str) -> bool:
     return column == TABLE_METHOD or column.startswith(f"{TABLE_METHOD}_")
 
 
-def _case(path: Path, number: int, row: dict[str, str]) -> EvaluationCase:
-    cells = {key: (value or "").strip() for key, value in row.items() if key}
+def _case(path: Path, number: int, cells: dict[str, str]) -> EvaluationCase:
     if not cells["reference"]:
         raise OptionError(f"{path}: expected the path of a reference mask in line {number}, found none")
     image = path.parent / cells["image"] if cells.get("image") else None

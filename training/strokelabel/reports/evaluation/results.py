@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_type_hints
 
-from strokelabel.errors import OutputError
+from strokelabel.errors import DataError, OutputError
 from strokelabel.io import atomic_write_text
+from strokelabel.io.tables import read_table
 from strokelabel.metrics.case import CaseMetrics
 
 NAME: Final = "cases"
@@ -135,17 +136,19 @@ def read_results(path: Path) -> list[CaseResult]:
     Raises:
         OutputError: it is not one.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise OutputError(
-                f"{path}: expected a table of scores with the columns {', '.join(COLUMNS)}, found "
-                f"{', '.join(reader.fieldnames or ['nothing'])}; move it away, or choose another folder."
-            )
-        try:
-            return [_result(row) for row in reader]
-        except (ValueError, TypeError) as error:
-            raise OutputError(f"{path}: expected numbers as scores ({error}); remove the file.") from error
+    try:
+        table = read_table(path)
+    except DataError as error:
+        raise OutputError(f"{error.message}; or move it away.", source=path) from error
+    if table.columns != COLUMNS:
+        raise OutputError(
+            f"{path}: expected a table of scores with the columns {', '.join(COLUMNS)}, found "
+            f"{', '.join(table.columns) or 'nothing'}; move it away, or choose another folder."
+        )
+    try:
+        return [_result(row) for row in table.rows]
+    except (ValueError, TypeError) as error:
+        raise OutputError(f"{path}: expected numbers as scores ({error}); remove the file.") from error
 
 
 def _result(row: dict[str, str]) -> CaseResult:

@@ -1,0 +1,118 @@
+"""Noticing that files come and go in the studies folder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
+from strokelabel.io.file_search import is_hidden
+
+logger = logging.getLogger(__name__)
+
+_EVENTS = ("created", "deleted", "moved", "closed")
+"""A label is looked at once its file is whole."""
+
+_QUIET_S = 0.2
+"""Files that are copied together are looked at together."""
+
+_SHORTEST_S, _REST = 1.0, 20
+"""A folder that must be looked through to notice a change is so every second, or at 1/20 of a processor's time."""
+
+
+class _StudyEvents(FileSystemEventHandler):
+    """Collects the paths of folders, images and labels that appeared, were written, vanished or were renamed."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self._paths: set[Path] = set()
+        self._guard = threading.Lock()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Handle an event in watchdog's own thread, which must survive every error."""
+        paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
+        if event.event_type not in _EVENTS or (event.is_directory and event.event_type == "closed"):
+            return
+        telling = {path for path in paths if event.is_directory or _may_tell(path)}
+        if telling:
+            with self._guard:
+                self._paths |= telling
+            self.arrived.set()
+
+    def take(self) -> set[Path]:
+        """Return what was collected, and forget it."""
+        with self._guard:
+            self.arrived.clear()
+            taken, self._paths = self._paths, set()
+        return taken
+
+
+def watch(
+    folders: Iterable[Path],
+    changed: Callable[[set[Path]], None],
+    look: Callable[[], None],
+    must_look: Callable[[], bool],
+) -> None:
+    """Call back, in a thread that ends with the process, when images or labels come and go.
+
+    Args:
+        folders: to be watched with all that is below them.
+        changed: called with the paths of files and folders that came, went or were written.
+        look: called from time to time where the system does not tell of changes; looks for them itself.
+        must_look: whether the system does not: network drives, linked folders.
+    """
+    events = _StudyEvents()
+    blind = False
+    for folder in folders:
+        observer = Observer()
+        observer.daemon = True
+        observer.schedule(events, str(folder), recursive=True)
+        try:
+            observer.start()
+        except OSError as error:  # for example: too many folders to watch, or one without permission
+            logger.warning(f"The system does not tell of new files ({error.strerror}); they are looked for")
+            blind = True
+    work = threading.Thread(
+        target=_follow, args=(events, changed, look, lambda: blind or must_look()), daemon=True
+    )
+    work.start()
+
+
+def _follow(
+    events: _StudyEvents,
+    changed: Callable[[set[Path]], None],
+    look: Callable[[], None],
+    must_look: Callable[[], bool],
+) -> None:
+    pause = _SHORTEST_S if _guarded(must_look) else None
+    while True:
+        if events.arrived.wait(pause):
+            time.sleep(_QUIET_S)
+            paths = events.take()
+            _guarded(lambda paths=paths: changed(paths))  # type: ignore[misc]
+        else:
+            began = time.monotonic()
+            _guarded(look)
+            pause = max(_SHORTEST_S, _REST * (time.monotonic() - began))
+
+
+def _guarded(call: Callable[[], bool | None]) -> bool | None:
+    """Call what must not end the thread."""
+    try:
+        return call()
+    except Exception:
+        logger.exception("The studies folder changed, but could not be read again")
+        return None
+
+
+def _may_tell(path: Path) -> bool:
+    """Whether a file is an image or a label by its name, or a link to a folder."""
+    if is_hidden(path.name):
+        return False
+    return bool(split_suffix(path.name, LABEL_SUFFIXES)[1]) or path.is_dir()

@@ -1,0 +1,120 @@
+"""Ten thousand scans: nothing is looked up, read or copied once for each of them when a request comes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.scoring.record import UncertaintyRecord, image_stamp
+from lib.scoring.uncertainty import UncertaintyScoring
+from lib.strategies import make_strategies
+from lib.studies.datastore import StudiesDatastore
+from strokelabel.selection.k_center import distances_to_labelled
+from support.app_scans import save
+
+COUNT = 10_000
+START_S, REQUEST_S, SMALL_S = 5.0, 0.3, 0.3
+"""Seconds of processor time: on a machine that does other things at the same time, clocks say little."""
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    scan = save(folder / "a.nii.gz", np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6))
+    (folder / "studies").mkdir()
+    for number in range(COUNT):
+        os.link(scan, folder / f"studies/sub-{number // 4:04d}_run-{number % 4}_T1w.nii.gz")
+    return folder / "studies"
+
+
+@pytest.fixture(scope="module")
+def store(studies: Path) -> StudiesDatastore:
+    seconds, store = timed(lambda: StudiesDatastore(str(studies)))
+    assert seconds < START_S and len(store.list_images()) == COUNT
+    assert timed(lambda: StudiesDatastore(str(studies)))[0] < START_S
+    return store
+
+
+def timed(call: Callable):
+    began = time.process_time()
+    result = call()
+    return time.process_time() - began, result
+
+
+def ask(store: StudiesDatastore, strategy: str, client: str = "zoe") -> float:
+    request = {"strategy": strategy, "client_id": client}
+    return timed(lambda: make_strategies()[strategy](request, store))[0]
+
+
+@pytest.mark.parametrize("strategy", ["first", "random", "uncertainty", "diversity"])
+def test_the_next_sample_is_there_at_once(store: StudiesDatastore, strategy: str) -> None:
+    assert min(ask(store, strategy) for _ in range(2)) < REQUEST_S
+
+
+def test_a_label_is_kept_and_removed_at_once(store: StudiesDatastore, tmp_path: Path) -> None:
+    mask = save(tmp_path / "mask.nii.gz", (np.arange(4 * 5 * 6).reshape(4, 5, 6) > 60).astype(np.uint8))
+    image = "sub-0007_run-1_T1w"
+    assert timed(lambda: store.save_label(image, str(mask), "final", {}))[0] < SMALL_S
+    assert timed(lambda: store.update_label_info(image, "final", {"x": 1}))[0] < SMALL_S
+    assert len(list(Path(store._datastore_path).rglob("derivatives/**/*_mask.nii.gz"))) == 1
+    assert timed(lambda: store.remove_label(image, "final"))[0] < SMALL_S
+    assert timed(store.status)[0] < SMALL_S
+
+
+def test_the_files_that_the_server_writes_itself_do_not_make_it_look_through_the_folder(
+    store: StudiesDatastore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(StudiesDatastore, "refresh", lambda self: looked.append(1))
+    mask = save(tmp_path / "mask.nii.gz", (np.arange(4 * 5 * 6).reshape(4, 5, 6) > 60).astype(np.uint8))
+    image, root = "sub-0008_run-1_T1w", Path(store._datastore_path)
+    store.save_label(image, str(mask), "final", {})
+    own = [root / f"labels/final/{image}.nii.gz", root / f"{image}.nii.gz"]
+    own += list((root / "derivatives").rglob("*")) + list((root / "labels/.history").rglob("*"))
+    store._changed(set(own))
+    store.remove_label(image, "final")
+    store._changed({own[0]})
+    assert looked == []
+    for path in (root / "new.nii.gz", root / f"labels/final/{image}.nii.gz"):
+        save(path, np.zeros((4, 5, 6), np.uint8))
+        store._changed({path})
+        path.unlink()
+    assert len(looked) == 2
+
+
+def test_the_next_sample_is_there_at_once_when_every_scan_has_a_score_and_half_a_label(
+    store: StudiesDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Takes the table as training and scoring leave it; labels are entries without files."""
+    stamp = image_stamp(store, store.list_images()[0])
+    rng = np.random.default_rng(5)
+    with store._table.change() as table:
+        for number, entry in enumerate(table.objects.values()):
+            record = UncertaintyRecord(
+                "w" * 64, stamp, number / COUNT, None, tuple(rng.random(40).tolist()), 1
+            )
+            entry.image.info.update(record.as_info())
+            if number % 2:
+                entry.labels["final"] = entry.image.model_copy(update={"info": {"status": "accepted"}})
+    assert len(store.get_labeled_images()) == COUNT / 2
+    for strategy in ("first", "random", "uncertainty"):
+        assert min(ask(store, strategy) for _ in range(2)) < REQUEST_S, strategy
+    assert min(ask(store, "diversity") for _ in range(2)) < 10 * REQUEST_S  # it compares all with all
+    scoring = UncertaintyScoring.__new__(UncertaintyScoring)
+    scoring._model = type("Model", (), {"spec": type("Spec", (), {"sha256": "w" * 64})})  # type: ignore[assignment]
+    seconds, due = timed(lambda: scoring.is_due(store))
+    assert not due and seconds < 2 * REQUEST_S
+
+
+def test_the_distance_to_thousands_of_labelled_scans_takes_no_memory_for_each_pair() -> None:
+    rng = np.random.default_rng(2)
+    candidates, labelled = rng.random((5000, 30)), rng.random((5000, 30))
+    seconds, distances = timed(lambda: distances_to_labelled(candidates, labelled))
+    scale = np.concatenate([candidates, labelled]).std(axis=0)
+    some = np.linalg.norm((candidates[:7, None] - labelled[None]) / scale, axis=2).min(axis=1)
+    assert np.allclose(distances[:7], some) and seconds < 30
