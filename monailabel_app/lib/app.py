@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from lib.request_values import as_flag
 from lib.scoring.job_queue import QueuedScoring
 from lib.server.owner_options import ServerOptions
 from lib.studies.review import PSEUDO
-from lib.studies.scan_list import check_name, session_sequences
+from lib.studies.scan_list import IMAGE_SUFFIXES, check_name, session_sequences, split_suffix
 from lib.studies.table import labels_folder
 from lib.studies.uploads import is_session_image, is_upload, removed_on_failure
 
@@ -176,8 +178,21 @@ class CheckedApp(QueuedScoring):
             return RequestedImage(path, "the session's image", stored=False)
         raise UnknownNameError(
             f"No image {image!r} in this datastore, and no such session; "
-            "GET /datastore/?output=all lists the ids."
+            f"{_did_you_mean(image, self.image_ids())}GET /datastore/?output=all lists the ids."
         )
+
+
+def _did_you_mean(image: str, ids: Iterable[str]) -> str:
+    """Return the id that a file name, a path or another spelling stands for; "" for none."""
+
+    def plain(name: str) -> str:
+        stem = split_suffix(name.strip().replace("\\", "/").removeprefix("./"), IMAGE_SUFFIXES)[0]
+        return unicodedata.normalize("NFC", stem).casefold().replace("/", "_")
+
+    wanted = plain(image)
+    alike = [known for known in ids if wanted and f"_{wanted}".endswith(f"_{plain(known)}")]
+    meant = max(alike, key=len, default=None)
+    return "" if meant is None else f"did you mean {meant!r}? "
 
 
 def _label(image: RequestedImage, store: Datastore) -> tuple[str, dict[str, Any]] | None:

@@ -8,9 +8,8 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from monailabel.endpoints.user.auth import DEFAULT_USER
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
@@ -33,8 +32,7 @@ SKIPPED = "skipped"
 _one_at_a_time = threading.Lock()  # so that two requests at once are not given the same image
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An image that may be offered.
 
     Attributes:

@@ -136,7 +136,8 @@ class StudiesDatastore(LabelDatastore):
 
     def _infos(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         for image_id, entry in self._datastore.objects.items():
-            yield image_id, {tag: label.info for tag, label in entry.labels.items()}
+            labels = entry.labels
+            yield image_id, {tag: label.info for tag, label in labels.items()} if labels else {}
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Return pairs of image and final label.

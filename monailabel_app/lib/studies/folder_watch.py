@@ -8,7 +8,17 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
@@ -16,14 +26,20 @@ from strokelabel.io.file_search import is_hidden
 
 logger = logging.getLogger(__name__)
 
-_EVENTS = ("created", "deleted", "moved", "closed")
-"""A label is looked at once its file is whole."""
+_EVENTS: list[type[FileSystemEvent]] = [
+    DirCreatedEvent, DirDeletedEvent, DirMovedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent,
+    FileClosedEvent,
+]  # fmt: skip
+"""A label is looked at once its file is whole. Looking through a folder opens it, which is no event to be told of."""
 
 _QUIET_S = 0.2
 """Files that are copied together are looked at together."""
 
 _SHORTEST_S, _REST = 1.0, 20
 """A folder that must be looked through to notice a change is so every second, or at 1/20 of a processor's time."""
+
+_LONGEST_S = 300.0
+"""The other folders are looked through as often: the system forgets events when very many come at once."""
 
 
 class _StudyEvents(FileSystemEventHandler):
@@ -37,8 +53,6 @@ class _StudyEvents(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Handle an event in watchdog's own thread, which must survive every error."""
         paths = [Path(str(path)) for path in (event.src_path, event.dest_path) if path]
-        if event.event_type not in _EVENTS or (event.is_directory and event.event_type == "closed"):
-            return
         telling = {path for path in paths if event.is_directory or _may_tell(path)}
         if telling:
             with self._guard:
@@ -67,30 +81,19 @@ def watch(
         look: called from time to time where the system does not tell of changes; looks for them itself.
         must_look: whether the system does not: network drives, linked folders.
     """
-    events = _StudyEvents()
-    blind = False
-    for folder in folders:
-        observer = Observer()
-        observer.daemon = True
-        observer.schedule(events, str(folder), recursive=True)
-        try:
-            observer.start()
-        except OSError as error:  # for example: too many folders to watch, or one without permission
-            logger.warning(f"The system does not tell of new files ({error.strerror}); they are looked for")
-            blind = True
-    work = threading.Thread(
-        target=_follow, args=(events, changed, look, lambda: blind or must_look()), daemon=True
-    )
-    work.start()
+    threading.Thread(target=_follow, args=(list(folders), changed, look, must_look), daemon=True).start()
 
 
 def _follow(
-    events: _StudyEvents,
+    folders: list[Path],
     changed: Callable[[set[Path]], None],
     look: Callable[[], None],
     must_look: Callable[[], bool],
 ) -> None:
-    pause = _SHORTEST_S if _guarded(must_look) else None
+    events = _StudyEvents()
+    told = [_is_observed(folder, events) for folder in folders]
+    _guarded(look)  # what came before the system was asked to tell of it
+    pause = _SHORTEST_S if _guarded(must_look) or not all(told) else _LONGEST_S
     while True:
         if events.arrived.wait(pause):
             time.sleep(_QUIET_S)
@@ -99,7 +102,21 @@ def _follow(
         else:
             began = time.monotonic()
             _guarded(look)
-            pause = max(_SHORTEST_S, _REST * (time.monotonic() - began))
+            if pause != _LONGEST_S:
+                pause = max(_SHORTEST_S, _REST * (time.monotonic() - began))
+
+
+def _is_observed(folder: Path, events: _StudyEvents) -> bool:
+    """Ask the system to tell of changes; whether it will."""
+    observer = Observer()
+    observer.daemon = True
+    observer.schedule(events, str(folder), recursive=True, event_filter=_EVENTS)
+    try:
+        observer.start()
+    except OSError as error:  # for example: too many folders to watch, or one without permission
+        logger.warning(f"The system does not tell of new files ({error.strerror}); they are looked for")
+        return False
+    return True
 
 
 def _guarded(call: Callable[[], bool | None]) -> bool | None:

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from strokelabel.io.dicom_mark import is_dicom_file
-
 from lib.refusals import InvalidRequestError
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
+from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.file_search import is_hidden, printable, search_files
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii")

@@ -103,6 +103,8 @@ class ServerInfo:
         strategies: names of the orders in which scans are offered.
         total, completed: scans, and those with a final label.
         train_stats: by trainer.
+        left_out: a sentence for each file that the server does not serve, the first of them.
+        left_out_total: how many there are.
     """
 
     name: str = ""
@@ -113,6 +115,8 @@ class ServerInfo:
     total: int = 0
     completed: int = 0
     train_stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    left_out_total: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +171,7 @@ def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
 def read_info(answer: Mapping[str, Any]) -> ServerInfo:
     """Read the answer of GET /info/; missing values are empty."""
     datastore = _mapping(answer.get("datastore"))
+    left_out = datastore.get("left_out")
     stats = {name: _mapping(value) for name, value in _mapping(answer.get("train_stats")).items()}
     return ServerInfo(
         name=str(answer.get("name", "")),
@@ -179,6 +184,8 @@ def read_info(answer: Mapping[str, Any]) -> ServerInfo:
         total=_whole(datastore.get("total")),
         completed=_whole(datastore.get("completed")),
         train_stats=stats,
+        left_out=tuple(str(line) for line in left_out) if isinstance(left_out, list) else (),
+        left_out_total=_whole(datastore.get("left_out_total")),
     )
 
 

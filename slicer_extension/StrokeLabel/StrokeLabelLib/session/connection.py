@@ -67,7 +67,17 @@ class Connection:
         if session.settings.model not in info.models:
             segmenting = [name for name, m in info.models.items() if m.kind == "segmentation"]
             session.settings.model = segmenting[0] if segmenting else ""
-        session.status = f"Connected: {len(images)} scans." if images else "Connected; upload a first scan."
+        scans = f"Connected: {len(images)} scans." if images else "Connected; upload a first scan."
+        session.status = f"{scans} {_left_out(info)}".rstrip()
+
+
+def _left_out(info: ServerInfo) -> str:
+    """Which files the server does not serve; "" when it serves all."""
+    if not info.left_out:
+        return ""
+    more = info.left_out_total - 1
+    sentence = info.left_out[0].rstrip(".")
+    return f"Not served: {sentence}" + (f"; and {more} more, which /info/ names." if more > 0 else ".")
 
 
 def normal_url(url: str) -> str:
