@@ -16,7 +16,7 @@ from strokelabel.fit.packed.build import build_pack
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Pack; returns the process's exit status."""
+    """Pack; return the process's exit status."""
     options = parse(arguments)
     try:
         pack = build_pack(

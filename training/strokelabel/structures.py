@@ -28,7 +28,7 @@ class Structure:
 
     Attributes:
         id: FreeSurfer's number, which segmentation files hold.
-        name: for people, with its side.
+        name: for users, with its side.
         side: "left", "right" or "midline".
         mirror: the id of the same structure on the other side (itself when on the midline).
         color: for display, as #rrggbb.

@@ -88,7 +88,7 @@ def stop_group(server: subprocess.Popen[bytes], patience_s: float = PATIENCE_S) 
             break
         deadline = time.monotonic() + patience_s
         while _signal_group(server, 0) and time.monotonic() < deadline:
-            server.poll()  # reaps the leader, which otherwise counts as a member for ever
+            server.poll()  # reaps the leader, which otherwise counts as a member forever
             time.sleep(0.05)
     _signal_group(server, signal.SIGKILL)
     server.wait()

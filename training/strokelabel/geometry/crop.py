@@ -118,7 +118,7 @@ def foreground_box(volume: np.ndarray, margin_vox: int = 0, multiple: int = 1) -
 def crop_to_foreground(
     volume: np.ndarray, margin_vox: int = 0, multiple: int = 1, fill: float = 0
 ) -> tuple[np.ndarray, CropBox]:
-    """Crop a (x, y, z) volume to the head; returns the crop and the box to paste results back with."""
+    """Crop a (x, y, z) volume to the head; return the crop and the box to paste results back with."""
     box = foreground_box(volume, margin_vox, multiple)
     return box.crop(volume, fill), box
 

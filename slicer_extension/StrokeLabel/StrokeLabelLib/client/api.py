@@ -143,7 +143,7 @@ class Client:
             image_id: the scan.
             tag: of the label.
             status: "accepted" or "rejected".
-            comment: for people.
+            comment: for users.
             job: may be cancelled before it is sent.
         """
         body = {

@@ -19,7 +19,7 @@ class Job:
     request that it waits for cannot be interrupted.
 
     Attributes:
-        message: what is going on, for people.
+        message: the current step, for users.
     """
 
     def __init__(self, message: str) -> None:

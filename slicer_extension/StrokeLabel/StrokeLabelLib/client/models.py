@@ -82,7 +82,7 @@ class ModelInfo:
         name: as in the address of requests.
         kind: MONAI Label's type: "segmentation", "deepgrow", "scribbles", ...
         labels: name -> value in the answer's image.
-        description: for people.
+        description: for users.
         options: option -> default, or list of choices.
     """
 
@@ -141,7 +141,7 @@ class TrainStatus:
         state: MONAI Label's word: "RUNNING", "DONE", "ERROR", ...; "" if nothing was trained yet.
         epoch, epochs: reached and planned.
         best_metric: best validation Dice so far, or 0.
-        message: the last thing that training said, for people.
+        message: the last thing that training said, for users.
     """
 
     running: bool = False

@@ -15,7 +15,7 @@ class Step:
     """A state of the mask.
 
     Attributes:
-        name: of what led to it, for people: "Paint", "Threshold 0.4".
+        name: of what led to it, for users: "Paint", "Threshold 0.4".
         mask: what it was.
         threshold: that made its base; None for the model's own decision, or none.
     """

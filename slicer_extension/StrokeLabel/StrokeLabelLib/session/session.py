@@ -69,7 +69,7 @@ class Session:
         """Run work beside the view; its result is dropped when the case changed meanwhile.
 
         Args:
-            message: what is going on, for people.
+            message: the current step, for users.
             work: blocks; touches neither view nor case.
             done: called with its result on the view's thread.
             quietly: in the background: it neither blocks commands nor shows errors.

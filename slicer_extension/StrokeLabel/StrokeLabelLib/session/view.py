@@ -36,9 +36,9 @@ class ViewState:
     """State of the view, without images. A new one is given to `View.render` after each change.
 
     Attributes:
-        server: its address; connected: whether it answered; server_text: what it is, for people.
+        server: its address; connected: whether it answered; server_text: what it is, for users.
         busy: what is going on, "" if nothing; can_cancel: whether Cancel stops it.
-        status: the last thing that happened, for people.
+        status: the last thing that happened, for users.
         blocked: command -> why it cannot be used now, for its tooltip; commands that are not in it can be used.
         images: the cases, in the server's order; open_image: id of the one that is open, "" if none.
         completed, total: scans with a final label, and all.

@@ -186,7 +186,7 @@ class ModelVersions:
             self._write((*history, name))
 
     def rollback(self) -> str:
-        """Go back to the version that was active before; returns its name.
+        """Go back to the version that was active before; return its name.
 
         Raises:
             OptionError: there is none.

@@ -39,7 +39,7 @@ class DeferredRows:
         self._rows: deque[_Row] = deque()
 
     def add(self, row: Mapping[str, float | Tensor]) -> list[dict[str, float]]:
-        """Add a row; returns the rows that are due, oldest first."""
+        """Add a row; return the rows that are due, oldest first."""
         self._rows.append(_Row(row, self._cuda))
         return self._take(_IN_FLIGHT if self._cuda else 0)
 

@@ -120,7 +120,7 @@ class TrainingRun:
                 )
 
     def score(self, validation: ScoringStream[Any]) -> tuple[dict[str, float], bool]:
-        """Validate the averaged weights; returns the scores, and whether they are the best so far."""
+        """Validate the averaged weights; return the scores, and whether they are the best so far."""
         with self._average.applied() if self._average is not None else nullcontext():
             scores = validate(self._network, validation, self.objective, self.fabric)
         return scores, self.best.update(scores[self.objective.metric], self.step)
@@ -186,7 +186,7 @@ class TrainingRun:
         return total
 
     def _pass_over(self, batch: Any, *, last: bool) -> Tensor:  # noqa: ANN401 - whatever the objective takes
-        """Add the gradients of one of the step's batches; returns its share of the loss."""
+        """Add the gradients of one of the step's batches; return its share of the loss."""
         if self._passes is not None:
             return self._passes(batch, self.step)
         image = batch.image

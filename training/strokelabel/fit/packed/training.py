@@ -46,7 +46,7 @@ _LOG = logging.getLogger("strokelabel.packed")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; returns the process's exit status."""
+    """Train; return the process's exit status."""
     options = _parse(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ _GROUP_WIDTH: Final = 0.8
 
 
 def write_box_plots(scores: pd.DataFrame, folder: Path, columns: Sequence[Column] = COLUMNS) -> list[Path]:
-    """Write `boxplot-METRIC.png` for every metric; returns the paths.
+    """Write `boxplot-METRIC.png` for every metric; return the paths.
 
     Boxes span the quartiles, the line is the median, the diamond the mean, whiskers reach 1.5 quartile ranges, and
     every case is a dot.

@@ -108,7 +108,7 @@ class GeneratorProcesses:
                 self._listen()
         except StrokeLabelError as failure:
             error = failure
-        except Exception as failure:  # or else a waiting thread would wait for ever
+        except Exception as failure:  # or else a waiting thread would wait forever
             error = TrainingError(f"The generator processes failed: {type(failure).__name__}: {failure}")
         self._fail_all(error)
         _end(self._workers)

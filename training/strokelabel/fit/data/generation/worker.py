@@ -59,7 +59,7 @@ def serve(connection: Connection, make_stream: StreamFactory, place: str, slot: 
 
 
 def _make(stream: ItemStream, group: int, slot: ImageSlot) -> StrokeLabelError | None:
-    """Make a group; returns what prevented it."""
+    """Make a group; return what prevented it."""
     first = group * slot.count
     try:
         slot.write(stream.items(range(first, first + slot.count)))

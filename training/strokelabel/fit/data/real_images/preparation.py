@@ -142,7 +142,7 @@ class _ScanMaker:
         self._model_sha256 = fingerprint(self._predictor.spec.path)
 
     def make_all(self, folders: Sequence[Path], on_progress: OnProgress) -> list[str]:
-        """Prepare all scans of some folders; returns the names of those that could be used."""
+        """Prepare all scans of some folders; return the names of those that could be used."""
         found = find_scans(folders)
         self._noted.skipped.update(found.skipped)
         self._check_patterns([scan.image.name for scan in found.scans])
