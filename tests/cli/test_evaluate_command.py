@@ -144,7 +144,7 @@ def test_a_table_of_cases_scores_its_columns_and_a_model_besides(
     [
         ([], "expected either a data set or a table"),
         (["DATA", "--pairs", "x.tsv"], "not both"),
-        (["--pairs", "nowhere.tsv"], "nowhere.tsv: expected a table of cases"),
+        (["--pairs", "nowhere.tsv"], "nowhere.tsv: expected a table, which cannot be read"),
         (["DATA", "--part", "3/2"], "such as 2/8"),
         (["DATA", "--suffix", "bold"], "expected scans of bold"),
         (["DATA", "--share-masks"], "--suffix"),

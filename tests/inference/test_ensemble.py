@@ -88,7 +88,9 @@ def moved(affine: np.ndarray, voxels: tuple[int, int, int]) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize(("offset", "words"), [(400.0, "does not overlap"), (45.0, "elsewhere|overlap")])
+@pytest.mark.parametrize(
+    ("offset", "words"), [(400.0, "does not overlap"), (45.0, "another position|overlap")]
+)
 def test_a_sequence_in_another_place_is_left_out_and_named(
     predictor: Predictor, offset: float, words: str
 ) -> None:

@@ -229,9 +229,7 @@ def test_colour_is_refused(series):
 def test_a_truncated_slice_is_named_even_at_the_end_of_the_stack(series, keep):
     folder, paths = series
     paths[-1].write_bytes(paths[-1].read_bytes()[:keep])
-    with pytest.raises(
-        UnreadableImageError, match=f"{paths[-1].name} truncated or corrupt; export the series again"
-    ):
+    with pytest.raises(UnreadableImageError, match=f"{paths[-1].name}: .*export the series again"):
         read_image(folder)
 
 
