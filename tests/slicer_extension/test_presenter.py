@@ -72,6 +72,17 @@ def test_connecting_lists_scans_models_and_remembers_the_address(url: str, tmp_p
     assert presenter.settings.servers == [url] and view.state.total == 3 and view.state.completed == 0
 
 
+def test_connecting_says_which_files_the_server_does_not_serve(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    store.left_out = ["b.nii: b.nii.gz has the same id; rename one.", "pipe.nii: is no regular file"]
+    presenter, view, _ = make_presenter(tmp_path)
+    presenter.connection.connect(url)
+    assert view.state.status == (
+        "Connected: 3 scans. Not served: b.nii: b.nii.gz has the same id; rename one; and 1 more, which /info/ names."
+    )
+
+
 def test_a_case_opens_with_the_other_sequences_of_its_visit(url: str, tmp_path: Path) -> None:
     _, view, _ = opened(url, tmp_path)
     assert view.state.sequences == ("T1w", "FLAIR")

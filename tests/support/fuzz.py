@@ -1,9 +1,12 @@
 """Send a server what its OpenAPI description allows, and what it does not, for some minutes (Schemathesis).
 
+It serves good scans among the odd files and names that studies folders hold (`support.odd_studies`).
+
     PYTHONPATH=tests python -m support.fuzz --minutes 10
 
 Every answer must come within 30 s and be no 5xx but 503; no file may appear outside the server's own folders; and
-afterwards /info/ must answer in under 100 ms. Ends with 1 when one of these does not hold.
+afterwards /info/ must answer in under 100 ms, and every good scan that was not deleted must be segmented. Ends with 1
+when one of these does not hold.
 """
 
 from __future__ import annotations
@@ -23,6 +26,11 @@ from support import app_server
 from support.app_scans import BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, head, save
 from support.app_server import Server
 from support.bright_network import save_bright_model
+from support.odd_studies import GOOD_IDS, ODD_IDS, write_odd_entries
+
+_IMAGES = json.dumps(
+    [BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, *ODD_IDS, "../outside", "/etc/hostname", ""], ensure_ascii=False
+)
 
 CONFIG = f"""
 request-timeout = 30.0
@@ -33,7 +41,7 @@ suppress-health-check = ["all"]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 
 [dictionaries.images]
-values = ["{BIDS_SCAN}", "{FLAT_SCAN}", "{NESTED_SCAN}", "../outside", "/etc/hostname", ""]
+values = {_IMAGES}
 
 [dictionaries.names]
 values = ["segment", "segment_tissues", "refine", "refine_scribbles", "random", "first", "dice"]
@@ -42,7 +50,8 @@ values = ["segment", "segment_tissues", "refine", "refine_scribbles", "random", 
 values = ["final", "original", "../../outside"]
 
 [dictionaries.texts]
-values = ["{{}}", '{{"label_tag": "../x"}}', '{{"device": "cpu", "save_label": true}}', '{{"x": NaN}}', "[1]", "{{"]
+values = ["{{}}", '{{"label_info": [{{"name": "Segment_1", "idx": 1}}, {{"name": "b", "idx": "x"}}]}}',
+    '{{"label_tag": "../x"}}', '{{"device": "cpu", "save_label": true}}', '{{"x": NaN}}', "[1]", "{{"]
 
 [parameters]
 image = {{ dictionary = "images", probability = 0.6 }}
@@ -67,6 +76,7 @@ class Outcome:
         failed: whether an answer was a 5xx, or none came.
         strangers: files that appeared or changed outside the server's own folders.
         info_ms: how long /info/ took afterwards.
+        not_served: good scans that are there and can no longer be segmented.
         statuses: how many answers had which status, by the server's own log.
     """
 
@@ -74,17 +84,18 @@ class Outcome:
     failed: bool
     strangers: list[Path]
     info_ms: float
+    not_served: list[str]
     statuses: Counter[int]
 
     @property
     def is_good(self) -> bool:
         """Whether all holds."""
         faults = [status for status in self.statuses if status >= 500 and status != 503]
-        return not (self.failed or self.strangers or faults) and self.info_ms < 100
+        return not (self.failed or self.strangers or faults or self.not_served) and self.info_ms < 100
 
 
 def fuzz(root: Path, model: Path, seconds: int, seed: int) -> Outcome:
-    """Start a server on three phantoms below an empty folder, and fuzz it.
+    """Start a server on good phantoms among odd entries below an empty folder, and fuzz it.
 
     Args:
         root: holds everything, and what must not change.
@@ -95,6 +106,7 @@ def fuzz(root: Path, model: Path, seconds: int, seed: int) -> Outcome:
     studies, folder = root / "inside" / "studies", root / "inside" / "server"
     for index, name in enumerate((f"sub-07/ses-2/anat/{BIDS_SCAN}", FLAT_SCAN, "patient-3/T1")):
         save(studies / f"{name}.nii.gz", head(index))
+    write_odd_entries(studies)
     save(root / "inside" / "outside.nii.gz", head(5))
     folder.mkdir()
     server = app_server.start(folder, studies, "model", str(model), "max_upload_mb", "64")
@@ -107,6 +119,7 @@ def fuzz(root: Path, model: Path, seconds: int, seed: int) -> Outcome:
             done.returncode != 0,
             sorted(path for path in after.keys() | before.keys() if after.get(path) != before.get(path)),
             _info_ms(server),
+            _not_served(server),
             _statuses(studies / ".strokelabel" / "logs"),
         )
     finally:
@@ -158,6 +171,18 @@ def _info_ms(server: Server) -> float:
     return best
 
 
+def _not_served(server: Server) -> list[str]:
+    """Good scans that are still listed, and that the server does not segment."""
+    left = {path.name.split(".nii")[0] for path in server.studies.rglob("*.nii.gz")}
+    good = [
+        name for name in (BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, *GOOD_IDS) if name in left or name == NESTED_SCAN
+    ]
+    listed = server.get("/datastore/?output=all").json()["objects"]
+    return [name for name in good if name in listed and not server.infer("segment", name, "image").ok] + [
+        name for name in GOOD_IDS if name in left and name not in listed
+    ]
+
+
 def _statuses(logs: Path) -> Counter[int]:
     lines = [line for file in logs.glob("server.jsonl*") for line in file.read_text("utf-8").splitlines()]
     entries = [json.loads(line) for line in lines]
@@ -176,6 +201,7 @@ def main() -> int:
         outcome = fuzz(root, model, round(options.minutes * 60), options.seed)
     sys.stdout.write(outcome.report)
     sys.stdout.write(f"\nfiles outside: {[str(path) for path in outcome.strangers]}\n")
+    sys.stdout.write(f"good scans that are not served: {outcome.not_served}\n")
     sys.stdout.write(f"answers by status: {dict(sorted(outcome.statuses.items()))}\n")
     sys.stdout.write(f"/info/ afterwards: {outcome.info_ms:.0f} ms\n")
     return 0 if outcome.is_good else 1

@@ -36,6 +36,7 @@ class Store:
         train: what GET /train/ says; None before the first training.
         seen: method and path of all requests.
         bodies: JSON bodies by path.
+        left_out: files that it does not serve, a sentence each.
     """
 
     scans: dict[str, Volume] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Store:
     train: dict[str, Any] | None = None
     seen: list[str] = field(default_factory=list)
     bodies: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
     hold: threading.Event | None = None
 
 
@@ -176,7 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
             "trainers": {"segment": {"config": {"max_epochs": 20}}},
             "strategies": {"random": {}, "first": {}},
             "train_stats": stats,
-            "datastore": {"total": len(self.held.scans), "completed": 0},
+            "datastore": {
+                "total": len(self.held.scans),
+                "completed": 0,
+                "left_out": self.held.left_out,
+                "left_out_total": len(self.held.left_out),
+            },
         }
 
     def _infer(self, model: str, image: str, form: dict[str, bytes]) -> tuple[int, str, bytes]:
