@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from strokelabel.errors import StrokeLabelError
-from strokelabel.fit.packed.build import build_pack
+from strokelabel.fit.offline_training.build import build_pack
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
 """MONAI Label app of StrokeLabel.
 
-`app` is the app itself; each package below holds one of its parts.
+`app` prepares and checks every request; each package holds one part of the app.
 """

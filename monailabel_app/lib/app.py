@@ -17,7 +17,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.request_values import as_flag
 from lib.scoring.job_queue import QueuedScoring
-from lib.server.owner_options import ServerOptions
+from lib.server.server_options import ServerOptions
 from lib.studies.review import PSEUDO
 from lib.studies.scan_list import IMAGE_SUFFIXES, check_name, session_sequences, split_suffix
 from lib.studies.table import labels_folder
@@ -53,8 +53,8 @@ class CheckedApp(QueuedScoring):
         """Finish start-up; the server calls this once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
-        from lib.server.endpoints.labels import add_label_routes
-        from lib.server.endpoints.report import add_report_routes
+        from lib.server.endpoints.annotation_report import add_report_routes
+        from lib.server.endpoints.label_review import add_label_routes
         from lib.server.startup import harden
 
         harden(server, self)

@@ -17,8 +17,8 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.request_values import as_number
-from lib.scoring.record import image_stamp, read_record
-from lib.studies.scans import image_infos
+from lib.scoring.uncertainty_record import image_stamp, read_record
+from lib.studies.scan_reading import image_infos
 
 RESERVED_MINUTES = 30.0
 """Time for which an image offered to one client is not offered to others."""

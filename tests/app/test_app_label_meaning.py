@@ -14,7 +14,7 @@ from fastapi import HTTPException
 from lib.infers.refine import _stored_lesion
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.review import training_tag
-from lib.studies.scans import read_scan
+from lib.studies.scan_reading import read_scan
 from lib.training.submitted_labels import submitted_labels
 from support.app_scans import head, lesion, save
 

@@ -71,8 +71,8 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "folder whose name is not UTF-8": (_not_utf8_folder, r"Patient \xe9: has a name that is not UTF-8"),
     "link to itself": (_link_to_itself, "loop.nii.gz: cannot be read"),
     "links in a circle": (_two_links_in_a_circle, "one: cannot be read"),
-    "pipe": (_pipe, "pipe.nii.gz: is no regular file"),
-    "socket": (_socket, "s.nii.gz: is no regular file"),
+    "pipe": (_pipe, "pipe.nii.gz: is not a regular file"),
+    "socket": (_socket, "s.nii.gz: is not a regular file"),
     "name with a line break": (_control_character, "its id: expected a name"),
     "name with a backslash": (_backslash, "its id: expected a name"),
     "name that is too long for a label beside it": (

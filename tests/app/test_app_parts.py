@@ -10,7 +10,7 @@ import pytest
 from fastapi import HTTPException
 from monailabel.utils.async_tasks import utils
 
-from lib.infers.request_options import InferOptions
+from lib.infers.infer_options import InferOptions
 from lib.model import ServedModel
 from lib.refusals import InvalidRequestError
 from lib.server import tasks

@@ -13,8 +13,8 @@ from strokelabel.cli import main as cli
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.labels import TissueClass
 from strokelabel.reports.validation import run as report
+from strokelabel.synthesis.benchmark import make_case, validation_cases, validation_config
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import make_case, validation_cases, validation_config
 from support.real_material import write_material
 from support.tiny_prepared import make_recipe, tiny_recipe, write_prepared
 

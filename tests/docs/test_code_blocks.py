@@ -38,7 +38,7 @@ NOT_CHECKED = {
     "printf": "the shell's own",
     "for": "the shell's own",
     "done": "the shell's own",
-    "bash": "runs a script that the command before it writes; tests/fit/packed runs it",
+    "bash": "runs a script that the command before it writes; tests/fit/offline_training runs it",
 }
 """Programs whose command lines are not checked, and why."""
 

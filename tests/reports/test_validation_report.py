@@ -27,9 +27,9 @@ from strokelabel.reports.validation.run import (
     write_table,
 )
 from strokelabel.reports.validation.tables import benchmark_table, score_table
+from strokelabel.synthesis.benchmark import lesion_free_cases, make_case, validation_cases, validation_config
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import lesion_free_cases, make_case, validation_cases, validation_config
 from support.bright_network import BrightNetwork, make_spec
 from support.tiny_prepared import make_recipe, write_prepared
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from strokelabel.fit.export import export_weights
 from strokelabel.fit.train import describe_model, make_synthesizer, train_recipe
+from strokelabel.synthesis.benchmark import ValidationCase, case_parameters, validation_config
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import ValidationCase, case_parameters, validation_config
 from support.tiny_prepared import make_recipe
 
 FAMILY = "dwi"

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from strokelabel.fit.train import make_synthesizer
-from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import (
+from strokelabel.synthesis.benchmark import (
     BENCHMARK_VERSION,
     THICK_SLICE_MM,
     VALIDATION_FAMILIES,
@@ -23,6 +22,7 @@ from strokelabel.synthesis.validation import (
     validation_cases,
     validation_config,
 )
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from support.tiny_prepared import make_recipe
 
 SHAPE = (48, 60, 54)

@@ -34,14 +34,14 @@ from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
 from strokelabel.networks.weights import make_network
 from strokelabel.reports.evaluation.plots import Interval, save_forest_plot
-from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import (
+from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,
     lesion_free_cases,
     make_case,
     validation_cases,
     validation_config,
 )
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from strokelabel.io.write import write_nifti
 from strokelabel.labels import TissueClass
 from strokelabel.reports.validation.run import as_scan
 from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.benchmark import ValidationCase, case_parameters, validation_config
 from strokelabel.synthesis.config import ContrastFamily
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.validation import ValidationCase, case_parameters, validation_config
 
 KNOWN: tuple[str, ...] = ("t1", "t2", "flair", "dwi")
 """Contrasts of the model's training."""

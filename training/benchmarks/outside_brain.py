@@ -35,17 +35,17 @@ from strokelabel.labels import TissueClass
 from strokelabel.metrics import largest_component, volume_ml
 from strokelabel.reports.contact_sheet import make_panel, save_contact_sheet
 from strokelabel.reports.validation.run import as_scan
-from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.prepared.registration import icbm_template
-from strokelabel.synthesis.validation import (
+from strokelabel.synthesis.benchmark import (
     THICK_SLICE_MM,
     VALIDATION_FAMILIES,
     ValidationCase,
     make_case,
     validation_config,
 )
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.types import Mask
 
 FIRST_SEED = 40_000

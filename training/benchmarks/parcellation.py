@@ -24,15 +24,15 @@ from strokelabel.io.atomic import atomic_path
 from strokelabel.metrics import dice
 from strokelabel.reports.validation.run import as_scan
 from strokelabel.structures import Structure
-from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import (
+from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,
     ValidationCase,
     lesion_free_cases,
     make_case,
     validation_config,
 )
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 FIELD_MM = np.array([176, 208, 176])
 RIGHT_SHADE = 0.55

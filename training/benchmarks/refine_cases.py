@@ -17,9 +17,9 @@ from strokelabel.io.atomic import atomic_path
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
 from strokelabel.reports.validation.run import VALIDATION_SHAPE, as_scan
+from strokelabel.synthesis.benchmark import ValidationCase, make_case, validation_cases, validation_config
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import ValidationCase, make_case, validation_cases, validation_config
 
 MEDIOCRE = (0.4, 0.7)
 """Lesion Dice of a mask that is worth correcting rather than drawing a new one."""

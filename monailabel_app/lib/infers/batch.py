@@ -15,7 +15,7 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType, BatchIn
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.utils.app import app_instance
 
-from lib.infers.request_options import InferOptions
+from lib.infers.infer_options import InferOptions
 from lib.model import ServedModel
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.request_values import as_number

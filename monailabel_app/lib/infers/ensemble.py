@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lib.infers.caches import ScanSource
-from lib.infers.request_options import InferOptions
-from lib.infers.segment import LESION_LABELS
+from lib.infers.infer_options import InferOptions
+from lib.infers.segment_tasks import LESION_LABELS
 from lib.infers.segmenter import Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of
 from lib.refusals import InvalidRequestError

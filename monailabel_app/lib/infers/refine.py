@@ -13,6 +13,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list
 
 from lib.infers.caches import ScanSource
+from lib.infers.infer_options import InferOptions
 from lib.infers.refine_request import (
     PaintedFile,
     limited_to,
@@ -21,7 +22,6 @@ from lib.infers.refine_request import (
     read_region_of_interest,
     request_label_info,
 )
-from lib.infers.request_options import InferOptions
 from lib.infers.result import write_result
 from lib.infers.segmenter import Segmenter
 from lib.refusals import InvalidRequestError

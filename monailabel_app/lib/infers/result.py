@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import nrrd
 import numpy as np
 
-from lib.infers.request_options import InferOptions
+from lib.infers.infer_options import InferOptions
 from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.io.images import Image
 from strokelabel.io.write import write_nifti

@@ -13,7 +13,7 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.infers.caches import ScanSource
-from lib.infers.request_options import InferOptions, default_config
+from lib.infers.infer_options import InferOptions, default_config
 from lib.infers.result import mean_confidence, write_result
 from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError

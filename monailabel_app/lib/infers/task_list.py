@@ -10,7 +10,7 @@ from lib.infers.caches import DEFAULT_MEGABYTES, ResultCache
 from lib.infers.device_queue import MOST_WAITING
 from lib.infers.ensemble import SegmentEnsemble
 from lib.infers.refine import RefineLesion
-from lib.infers.segment import SegmentLesion, SegmentLesionAccurately, SegmentTissues
+from lib.infers.segment_tasks import SegmentLesion, SegmentLesionAccurately, SegmentTissues
 from lib.infers.segmenter import Segmenter
 from lib.model import ServedModel
 from lib.places import cache_folder

@@ -16,8 +16,8 @@ from lib.model import ServedModel
 from lib.refusals import answered_as_http
 from lib.request_values import as_device
 from lib.scoring.method import StoredScoring, lower_priority, say
-from lib.scoring.record import UncertaintyRecord, image_stamp, read_record
-from lib.studies.scans import image_infos, read_scan
+from lib.scoring.uncertainty_record import UncertaintyRecord, image_stamp, read_record
+from lib.studies.scan_reading import image_infos, read_scan
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:

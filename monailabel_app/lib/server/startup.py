@@ -21,7 +21,7 @@ from lib.server.middleware.access_log import AccessLog
 from lib.server.middleware.admission import SPARE_THREADS, UPLOADS_AT_ONCE, Admission, long_at_once
 from lib.server.middleware.guard import AddressGuard, TokenGuard
 from lib.server.middleware.limits import BodyLimit
-from lib.server.owner_options import ServedApp, ServerOptions
+from lib.server.server_options import ServedApp, ServerOptions
 from lib.server.tasks import end_tasks_with_the_server, report_processes_that_do_not_start
 
 

@@ -30,7 +30,7 @@ from lib.studies.scan_list import (
     split_suffix,
     study_id,
 )
-from lib.studies.scans import read_scan
+from lib.studies.scan_reading import read_scan
 from lib.studies.table import DatastoreTable, new_image
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.atomic import atomic_path

@@ -27,7 +27,7 @@ from trame_slicer.views import Layout, LayoutDirection
 
 from . import gutters, page, state
 from .commands import Commands
-from .pages import count_pages
+from .open_windows import count_pages
 from .routes import Routes
 from .scene import AXIAL, CORONAL, SAGITTAL, THREED, Scene, view_definitions
 from .view import PageView

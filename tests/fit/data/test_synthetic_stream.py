@@ -8,8 +8,8 @@ import torch
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.data.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.fit.train import make_synthesizer, part_brains, split_lesions, train_recipe
+from strokelabel.synthesis.benchmark import validation_cases, validation_config
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.validation import validation_cases, validation_config
 from support.tiny_prepared import make_recipe
 
 

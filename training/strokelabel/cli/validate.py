@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strokelabel.reports.evaluation.model_method import ModelMethod
     from strokelabel.reports.real_validation.scores import RealScore
     from strokelabel.reports.validation.run import CaseScore
-    from strokelabel.synthesis.validation import ValidationCase
+    from strokelabel.synthesis.benchmark import ValidationCase
 
 
 Model = Annotated[
@@ -157,7 +157,7 @@ def benchmark_cases(
 ) -> list[ValidationCase]:
     """Return the volumes of the benchmark, or of its development set."""
     from strokelabel.reports.evaluation.cases import take_part
-    from strokelabel.synthesis.validation import lesion_free_cases, validation_cases
+    from strokelabel.synthesis.benchmark import lesion_free_cases, validation_cases
 
     cases = validation_cases(per_family, development) + lesion_free_cases(lesion_free, development)
     return take_part(cases, part)
@@ -180,8 +180,8 @@ def score_synthetic(
     from strokelabel.fit.train import make_synthesizer
     from strokelabel.reports.validation import run as report
     from strokelabel.reports.validation.tables import benchmark_table
+    from strokelabel.synthesis.benchmark import BENCHMARK_VERSION, validation_config
     from strokelabel.synthesis.prepared.dataset import PreparedData
-    from strokelabel.synthesis.validation import BENCHMARK_VERSION, validation_config
 
     contenders = [report.Contender(m.name, m.model.predictor, m.options) for m in methods]
     data = PreparedData.load(prepared)

@@ -33,7 +33,7 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CT, ContrastParameters, sample_contrast, texture
 from strokelabel.synthesis.contrast.pockets import Pocket, fill_pockets, sample_pockets
 from strokelabel.synthesis.contrast.signals import expose, signal_contrast
-from strokelabel.synthesis.contrast.structures import vary_structures, vary_surroundings
+from strokelabel.synthesis.contrast.structure_means import vary_structures, vary_surroundings
 from strokelabel.synthesis.contrast.tissue_properties import (
     each_lesion_tissue,
     sample_tissue_contrast,

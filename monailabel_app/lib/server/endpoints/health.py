@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from lib.server.middleware.admission import Admission
-from lib.server.owner_options import ServedApp
+from lib.server.server_options import ServedApp
 
 
 def health_routes(app: ServedApp) -> APIRouter:

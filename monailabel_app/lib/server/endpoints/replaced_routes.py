@@ -33,7 +33,7 @@ from monailabel.endpoints import (
 from lib.server.endpoints import background_tasks, files, next_sample, sessions
 from lib.server.endpoints import proxy as our_proxy
 from lib.server.endpoints.checks import before
-from lib.server.endpoints.dicom_seg import answering_dicom_seg
+from lib.server.endpoints.infer_dicom_seg import answering_dicom_seg
 from lib.server.errors import PlainJSONResponse
 
 _MODULES = (

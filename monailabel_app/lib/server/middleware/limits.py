@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib.refusals import InvalidRequestError
 from lib.server.errors import refuse
 from lib.server.json_text import read_json
-from lib.server.owner_options import MOST_SMALL_BODY_BYTES
+from lib.server.server_options import MOST_SMALL_BODY_BYTES
 
 UPLOADS = ("multipart/form-data", "multipart/related")
 """Content types of forms with files, and of DICOM instances that are stored."""

@@ -32,18 +32,18 @@ from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.synthesis.anatomy.head_cache import load_heads
 from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
-from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
-from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
-from strokelabel.synthesis.validation import (
+from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,
     ValidationCase,
     lesion_free_cases,
     validation_cases,
     validation_config,
 )
+from strokelabel.synthesis.config import SynthesisConfig
+from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.lesions.bank import LesionBank
+from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
+from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
 
 _PHYSICS = "physics"
 """Apart, so that images of the two models are not drawn with the same numbers."""

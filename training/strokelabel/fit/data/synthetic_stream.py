@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 
 from strokelabel.fit.data.stream import Batch
+from strokelabel.synthesis.benchmark import ValidationCase, make_case
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
-from strokelabel.synthesis.validation import ValidationCase, make_case
 
 
 def stream_seed(seed: int, index: int, purpose: str = "") -> int:

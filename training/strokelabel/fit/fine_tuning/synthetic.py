@@ -23,11 +23,11 @@ from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.registry import ModelSpec
 from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.benchmark import BENCHMARK_VERSION, validation_cases, validation_config
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
-from strokelabel.synthesis.validation import BENCHMARK_VERSION, validation_cases, validation_config
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from strokelabel.io.dicom.header import (
     text,
 )
 from strokelabel.io.dicom.reader import find_dicom_stack
-from strokelabel.io.dicom.segmentation_values import take_over
+from strokelabel.io.dicom.segmentation_attributes import take_over
 from strokelabel.types import PathLike
 
 _REQUIRED = (

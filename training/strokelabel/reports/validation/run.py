@@ -19,8 +19,8 @@ from strokelabel.io.images import Image
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
 from strokelabel.reports.contact_sheet import Panel, make_panel, save_contact_sheet
+from strokelabel.synthesis.benchmark import ValidationCase, make_case
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
-from strokelabel.synthesis.validation import ValidationCase, make_case
 
 VALIDATION_SHAPE = (192, 240, 208)
 """Voxels of 1 mm; a whole head fits."""

@@ -1,7 +1,7 @@
 """Arrays made small for an archive: grey images as differences of neighbours, which xz packs better, or as WebP.
 
-`python -m strokelabel.fit.packed.compaction FOLDER` undoes it for all files of a folder, once they are out of the
-archive. On 400 prepared axial slices (6.7 MB of pixels): xz alone 3.76 MB, differences and xz 3.44 MB, lossless WebP
+`python -m strokelabel.fit.offline_training.compaction FOLDER` undoes it for all files of a folder, once they are
+unpacked. On 400 prepared axial slices (6.7 MB of pixels): xz alone 3.76 MB, differences and xz 3.44 MB, lossless WebP
 3.42 MB, WebP of quality 93 1.93 MB (off by 1.0 of 255 on average), of quality 85 1.37 MB (1.7).
 """
 

@@ -1,6 +1,6 @@
 """Training on the other machine: for a given number of seconds, saving at intervals.
 
-    python -m strokelabel.fit.packed.training --work FOLDER --out FOLDER --seconds 560 [--generators 14] [--reuse 8] ...
+    python -m strokelabel.fit.offline_training.training --work FOLDER --out FOLDER --seconds 560 [--reuse 8] ...
 
 `run.sh` calls it. Started again with the same folders, it continues from the last checkpoint for as many seconds.
 Into the folder `out` go the averaged weights (float16, with their description) every `--save-seconds`, the tables
@@ -31,7 +31,7 @@ from strokelabel.fit.loop.checkpoint import list_checkpoints, load_newest_checkp
 from strokelabel.fit.loop.devices import resolve_device
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult
-from strokelabel.fit.packed.speed import SpeedTable
+from strokelabel.fit.offline_training.speed import SpeedTable
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.train import describe_model, train_recipe
 from strokelabel.io.atomic import atomic_write_json

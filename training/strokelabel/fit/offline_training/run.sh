@@ -1,5 +1,5 @@
 #!/bin/bash
-# bash run.sh --seconds 560 [more options of strokelabel.fit.packed.training]
+# bash run.sh --seconds 560 [more options of strokelabel.fit.offline_training.training]
 #
 # Unpacks this folder once, installs its wheels once, and trains. Weights, tables and log go to $OUT (or ./out), everything
 # else to $WORK (or a folder in /tmp). The same command goes on from the last checkpoint if $WORK is still there.
@@ -23,7 +23,7 @@ missing = sorted(name for name in needed if importlib.util.find_spec(name) is No
 if missing:
     sys.exit(f"Missing on this machine: {', '.join(missing)}; pack again with --carry for each of them")
 CHECK
-  "$python" -m strokelabel.fit.packed.compaction "$work/prepared"
+  "$python" -m strokelabel.fit.offline_training.compaction "$work/prepared"
   touch "$work/.unpacked"
 fi
-exec "$python" -W ignore -m strokelabel.fit.packed.training --work "$work" --out "$out" --started "$started" "$@"
+exec "$python" -W ignore -m strokelabel.fit.offline_training.training --work "$work" --out "$out" --started "$started" "$@"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.infers.request_options import InferOptions
+from lib.infers.infer_options import InferOptions
 from lib.infers.segmenter import Segmenter
 from lib.infers.task import PredictionTask, with_all_flips
 from strokelabel.inference.segment.scores import Prediction

@@ -17,7 +17,7 @@ import nibabel as nib
 import yaml
 
 from strokelabel.errors import DataError, OutputError, RecipeError
-from strokelabel.fit.packed.compaction import compact_file
+from strokelabel.fit.offline_training.compaction import compact_file
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import check_same_network
 from strokelabel.io.atomic import atomic_path, atomic_write_json
