@@ -104,6 +104,8 @@ def test_a_label_is_kept_with_its_info_and_replaced_by_a_later_one_of_another_ki
         "total": 0,
         "completed": 1,
         "label_tags": {"final": 1},
+        "left_out": [],
+        "left_out_total": 0,
     }
     assert server.get("/datastore/?output=train").json() == [
         {

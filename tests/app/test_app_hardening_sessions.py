@@ -84,7 +84,9 @@ def test_a_series_is_found_wherever_it_lies_in_an_archive_and_among_what_macos_a
         "DICOMDIR": bytes(128) + b"DICM",
     }
     for content in (deep, {**junk, **deep}, {**slices, ".DS_Store": b"Bud1"}):
-        session = create(server, ("a.zip", zipped(**content)), uncompress=True).json()["session_id"]
+        created = create(server, ("a.zip", zipped(**content)), uncompress=True)
+        assert created.status_code == 200, created.text
+        session = created.json()["session_id"]
         answer = server.infer("segment", session=session)
         assert answer.status_code == 200, answer.text
         assert multipart(answer)[0]["lesion_count"] == 1

@@ -25,7 +25,7 @@ def test_info_has_the_entries_that_viewers_read_and_not_the_one_that_old_servers
     assert set(info["models"]) == {*TASKS, *CORRECTIONS}
     assert set(info["trainers"]) == {"segment"} and info["train_stats"] == {"segment": {}}
     assert set(info["strategies"]) == {"random", "first", "uncertainty", "diversity"}
-    assert set(info["datastore"]) == {"total", "completed", "label_tags"}
+    assert set(info["datastore"]) == {"total", "completed", "label_tags", "left_out", "left_out_total"}
     assert "config" not in info
 
 

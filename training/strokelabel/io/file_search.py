@@ -17,7 +17,7 @@ from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
 from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.nifti import is_nifti_name
 
-_ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir"})
+_ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "DICOMDIR"})  # the last is the index of a medium
 
 
 @dataclass(frozen=True)
