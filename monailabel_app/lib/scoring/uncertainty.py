@@ -50,7 +50,7 @@ class UncertaintyScoring(StoredScoring):
         return next(self._pending(datastore, self._model.spec.sha256), None) is not None
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        """Return whether scores were requested before: only then they are kept up to date automatically."""
         return any(read_record(info) is not None for info in image_infos(datastore).values())
 
     @answered_as_http()

@@ -129,7 +129,7 @@ def _guarded(call: Callable[[], bool | None]) -> bool | None:
 
 
 def _may_tell(path: Path) -> bool:
-    """Whether a file is an image or a label by its name, or a link to a folder."""
+    """Return whether a file is an image or a label by its name, or a link to a folder."""
     if is_hidden(path.name):
         return False
     return bool(split_suffix(path.name, LABEL_SUFFIXES)[1]) or path.is_dir()

@@ -1,4 +1,4 @@
-"""What the values of a submitted label mean: what its client or its file says, and never a guess.
+"""Meaning of the values of a submitted label, as its client or its file names them, never guessed.
 
 A label is kept only if its lesion can be told: one mask, or named values of which one is the lesion. Everything else is
 refused with what was found and how to say which value is the lesion.

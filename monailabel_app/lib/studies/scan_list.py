@@ -101,7 +101,7 @@ def is_study(relative: Path) -> bool:
 
 
 def is_served_folder(relative: Path) -> bool:
-    """Whether scans are looked for in a folder (relative path) of the studies folder."""
+    """Return whether a folder (relative path) of the studies folder is searched for scans."""
     return not any(is_hidden(part) or part in _OTHER_FOLDERS for part in relative.parts)
 
 
