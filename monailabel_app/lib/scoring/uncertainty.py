@@ -50,7 +50,7 @@ class UncertaintyScoring(StoredScoring):
         return next(self._pending(datastore, self._model.spec.sha256), None) is not None
 
     def in_use(self, datastore: Datastore) -> bool:
-        """Whether somebody asked for scores before: only then they are kept up to date unasked."""
+        """Return whether scores were requested before: only then they are kept up to date automatically."""
         return any(read_record(info) is not None for info in image_infos(datastore).values())
 
     @answered_as_http()
@@ -94,7 +94,7 @@ class UncertaintyScoring(StoredScoring):
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
-        """Ids of the scans without a score by these weights; those without a label first."""
+        """Yield the ids of the scans without a score by these weights; those without a label first."""
         infos = image_infos(datastore)
         unlabelled = sorted(image for image in datastore.get_unlabeled_images() if image in infos)
         rest = sorted(infos.keys() - set(unlabelled))

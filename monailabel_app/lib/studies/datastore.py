@@ -95,12 +95,12 @@ class StudiesDatastore(LabelDatastore):
             table.description = description
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of an image; "" when there is no such id."""
+        """Return the path of an image; "" when there is no such id."""
         path = self._paths.get(image_id) if image_id in self._datastore.objects else None
-        return "" if path is None else os.path.join(self._absolute_root, path)  # noqa: PTH118 - asked for all images
+        return "" if path is None else os.path.join(self._absolute_root, path)  # noqa: PTH118 - called for all images
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Path of a label; "" when there is none."""
+        """Return the path of a label; "" when there is none."""
         label = self._datastore.label(label_id, label_tag)
         tag = str(getattr(label_tag, "value", label_tag))
         return "" if label is None else str(absolute_path(self._kept.path(tag, label_id, label.ext)))
@@ -246,7 +246,7 @@ class StudiesDatastore(LabelDatastore):
         return is_study(relative) and (self._paths.get(study_id(relative)) == relative) == path.is_file()
 
     def _is_unwatched(self, folder: Path) -> bool:
-        """Whether the system does not tell of changes: on other file systems, and behind links."""
+        """Return whether the system does not report changes: on other file systems, and behind links."""
         folders = {path.parent for path in self._paths.values()}
         linked = (os.path.realpath(self._root / each) != str(self._real_root / each) for each in folders)
         return bool(self._is_on_mount(str(folder))) or any(linked)
@@ -272,7 +272,7 @@ class StudiesDatastore(LabelDatastore):
             )
 
     def status(self) -> dict[str, Any]:
-        """Numbers of scans and labels, and what of the folder is not served, each in a sentence."""
+        """Return the numbers of scans and labels, and a sentence for each file or folder that is not served."""
         left_out = [*self._left_out, *self._found.left_out()]
         return {
             **super().status(),

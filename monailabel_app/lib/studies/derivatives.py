@@ -48,7 +48,7 @@ class LabelDerivatives:
 
     @property
     def folder(self) -> Path:
-        """Where they are."""
+        """Folder of the derivatives."""
         return self.labels / "derivatives" / "strokelabel"
 
     def write(

@@ -41,7 +41,9 @@ class FoundLabels:
         self._unread: list[str] = []
 
     def files(self) -> dict[str, dict[str, str]]:
-        """Image id -> tag -> suffix of the label files; the suffix that comes first in `LABEL_SUFFIXES` counts."""
+        """Return the suffix of the label files, by image id and tag; the suffix that comes first in `LABEL_SUFFIXES`
+        counts.
+        """
         search = search_files(self._labels) if self._labels.is_dir() else FileSearch()
         prefix = f"{printable(self._labels)}/"
         self._unread = [f"labels/{str(problem).removeprefix(prefix)}" for problem in search.problems]
@@ -70,9 +72,9 @@ class FoundLabels:
         return info
 
     def is_new(self, file: Path, scan: Path) -> bool:
-        """Whether a label that the table does not know has not been refused as it is now."""
+        """Return whether a label that the table does not contain has not been refused in its current state."""
         state, known = self._state(file, scan), self._refused.get(file)
-        return state[0][1] > 0 and (known is None or known[0] != state)  # empty: somebody begins to write it
+        return state[0][1] > 0 and (known is None or known[0] != state)  # empty: it is being written
 
     def _state(self, file: Path, scan: Path) -> tuple[_Stamp, _Stamp]:
         return _stamp(file), _stamp(self._studies / scan)
@@ -157,7 +159,7 @@ def reconcile(
 
 
 def differs(table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path, found: FoundLabels) -> bool:
-    """Whether `reconcile` would find something to do; the arguments are the same."""
+    """Return whether `reconcile` would change anything; the arguments are the same."""
     objects = table.objects
     if objects.keys() != paths.keys():
         return True

@@ -1,4 +1,4 @@
-"""The part of the datastore that keeps labels."""
+"""Part of the datastore that keeps labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from lib.studies.uploads import removed_on_failure
 
 
 class LabelDatastore(LocalDatastore):
-    """The part of the datastore that keeps labels; every change is one of the table on disk.
+    """Part of the datastore that keeps labels; every change is one of the table on disk.
 
     Attributes:
         _root: the studies folder.
@@ -113,7 +113,7 @@ class LabelDatastore(LocalDatastore):
             labels = table.objects[label_id].labels
             self._kept.remove(self._paths, label_id, label_tag, labels.pop(label_tag))
             if label_tag == FINAL and labels.get(ORIGINAL, entry).info.get("status") in (ACCEPTED, CORRECTED):
-                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # nobody has reviewed it any more
+                labels.get(ORIGINAL, entry).info["status"] = PSEUDO  # its review no longer counts
 
     @answered_as_http()
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ _LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class StudySearch:
-    """The scans of a studies folder.
+    """Scans of a studies folder.
 
     Attributes:
         paths: id -> path relative to the folder, as it is there: links are not resolved.
@@ -101,7 +101,7 @@ def is_study(relative: Path) -> bool:
 
 
 def is_served_folder(relative: Path) -> bool:
-    """Whether scans are looked for in a folder (relative path) of the studies folder."""
+    """Return whether scans are searched for in a folder (relative path) of the studies folder."""
     return not any(is_hidden(part) or part in _OTHER_FOLDERS for part in relative.parts)
 
 

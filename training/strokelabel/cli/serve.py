@@ -120,7 +120,7 @@ def check_studies(studies: str) -> str:
 
 
 def writable_folder(studies: str, labels: Path | None) -> str:
-    """Where the server writes: refused here rather than after its slow start."""
+    """Return the folder that the server writes to; one that is not writable is refused before its slow start."""
     from strokelabel.errors import OptionError
 
     if "://" in studies:

@@ -33,7 +33,7 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a table in UTF-8 or UTF-16, with or without a byte order mark, separated by tabs, semicolons or commas.
 
-    Lines without anything in them are passed over.
+    Lines without anything in them are skipped.
 
     Raises:
         DataError: it cannot be read, is in another encoding, is a spreadsheet program's own file, or has a line with

@@ -154,7 +154,7 @@ def create_session(
 
 
 def _scan_in(folder: Path) -> Path:
-    """Return the scan of an unpacked archive, in whatever folder; files that macOS and CDs add are passed over.
+    """Return the scan of an unpacked archive, in whatever folder; files that macOS and CDs add are skipped.
 
     Raises:
         InvalidRequestError: there are several.

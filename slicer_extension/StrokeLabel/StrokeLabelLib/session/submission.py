@@ -152,7 +152,7 @@ def _newer_label(client: Client, image_id: str, known: LabelEntry | None, job: J
 
 
 def _differs(client: Client, image_id: str, mask: Volume, newer: LabelEntry, job: Job) -> bool:
-    """Whether the label on the server is another mask; the same may be there after a connection was cut off."""
+    """Return whether the label on the server is another mask; the same may be there after a connection was cut off."""
     try:
         there = onto_grid(client.download_label(image_id, FINAL, job), mask.grid)
         return not np.array_equal(lesion_of(there.data, newer), mask.data > 0)
