@@ -52,7 +52,9 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Lesion and tissues, fast or exact, from one sequence or all, and corrections by clicks and strokes."""
+        """Return the infer tasks: lesion and tissues, fast or accurate, from one sequence or all, and corrections by
+        prompts.
+        """
         return make_infers(self._model, self.app_dir, self.labels_folder, self.conf)
 
     def init_batch_infer(self) -> PseudoLabelBatch:

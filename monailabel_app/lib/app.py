@@ -73,7 +73,7 @@ class CheckedApp(QueuedScoring):
 
     @cached_property
     def labels_folder(self) -> str:
-        """The folder that everything is written to; the web address of studies that have one.
+        """Folder of everything that the server writes; the web address of studies that have one.
 
         Raises:
             OptionError: it holds the labels of other studies.

@@ -121,7 +121,7 @@ def reserved_by_other(info: Mapping[str, Any], client: str | None, since: float)
 
 
 def _unlabelled(datastore: Datastore) -> list[Candidate]:
-    """Images without a final label, or whose final label was rejected, by id."""
+    """Return the images without a final label, or whose final label was rejected, by id."""
     images, infos = set(datastore.get_unlabeled_images()), image_infos(datastore)
     for image in datastore.get_labeled_images():
         info = datastore.get_label_info(image, DefaultLabelTag.FINAL)

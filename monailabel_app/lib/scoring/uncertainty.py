@@ -94,7 +94,7 @@ class UncertaintyScoring(StoredScoring):
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:
-        """Ids of the scans without a score by these weights; those without a label first."""
+        """Yield the ids of the scans without a score by these weights; those without a label first."""
         infos = image_infos(datastore)
         unlabelled = sorted(image for image in datastore.get_unlabeled_images() if image in infos)
         rest = sorted(infos.keys() - set(unlabelled))

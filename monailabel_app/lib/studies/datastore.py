@@ -95,12 +95,12 @@ class StudiesDatastore(LabelDatastore):
             table.description = description
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of an image; "" when there is no such id."""
+        """Return the path of an image; "" when there is no such id."""
         path = self._paths.get(image_id) if image_id in self._datastore.objects else None
         return "" if path is None else os.path.join(self._absolute_root, path)  # noqa: PTH118 - called for every image
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Path of a label; "" when there is none."""
+        """Return the path of a label; "" when there is none."""
         label = self._datastore.label(label_id, label_tag)
         tag = str(getattr(label_tag, "value", label_tag))
         return "" if label is None else str(absolute_path(self._kept.path(tag, label_id, label.ext)))
@@ -272,7 +272,7 @@ class StudiesDatastore(LabelDatastore):
             )
 
     def status(self) -> dict[str, Any]:
-        """Numbers of scans and labels, and what of the folder is not served, each in a sentence."""
+        """Return the numbers of scans and labels, and a sentence for each file or folder that is not served."""
         left_out = [*self._left_out, *self._found.left_out()]
         return {
             **super().status(),

@@ -41,7 +41,9 @@ class FoundLabels:
         self._unread: list[str] = []
 
     def files(self) -> dict[str, dict[str, str]]:
-        """Image id -> tag -> suffix of the label files; the suffix that comes first in `LABEL_SUFFIXES` counts."""
+        """Return the suffix of the label files, by image id and tag; the suffix that comes first in `LABEL_SUFFIXES`
+        counts.
+        """
         search = search_files(self._labels) if self._labels.is_dir() else FileSearch()
         prefix = f"{printable(self._labels)}/"
         self._unread = [f"labels/{str(problem).removeprefix(prefix)}" for problem in search.problems]

@@ -39,7 +39,7 @@ _SHORTEST_S, _REST = 1.0, 20
 """A folder that must be looked through to notice a change is so every second, or at 1/20 of a processor's time."""
 
 _LONGEST_S = 300.0
-"""The other folders are looked through as often: the system forgets events when very many come at once."""
+"""Longest interval between searches of other folders: the system drops events when very many come at once."""
 
 
 class _StudyEvents(FileSystemEventHandler):

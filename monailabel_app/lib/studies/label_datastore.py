@@ -1,4 +1,4 @@
-"""The part of the datastore that keeps labels."""
+"""Part of the datastore that keeps labels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from lib.studies.uploads import removed_on_failure
 
 
 class LabelDatastore(LocalDatastore):
-    """The part of the datastore that keeps labels; every change is one of the table on disk.
+    """Part of the datastore that keeps labels; every change is one of the table on disk.
 
     Attributes:
         _root: the studies folder.

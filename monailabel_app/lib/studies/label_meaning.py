@@ -83,7 +83,9 @@ def with_meaning(
 
 
 def _as_one_mask(labels: np.ndarray, found: list[int], classes: Mapping[int, str]) -> np.ndarray:
-    """Labels whose values are all named; those of one mask get the value that is named, or 1 for one beyond 255."""
+    """Return labels whose values are all named; those of one mask get the value that is named, or 1 for one
+    beyond 255.
+    """
     if len(found) <= 1 and len(classes) <= 1 and min(found, default=1) > 0:
         value = next(iter(classes), found[0] if found and found[0] < len(CLASS_NAMES) else 1)
         if value <= _UINT8_MAX:
@@ -126,7 +128,7 @@ def check_lesion(classes: Mapping[int, str], from_file: bool) -> str:
 
 
 def _with_one_lesion(labels: np.ndarray, classes: dict[int, str]) -> tuple[np.ndarray, dict[int, str]]:
-    """Several values named lesion become the first of them."""
+    """Merge several values named lesion into the first of them."""
     lesion = [value for value, name in classes.items() if name.lower() == LESION_NAME]
     if len(lesion) > 1:
         labels = np.where(np.isin(labels, lesion), lesion[0], labels)
@@ -143,7 +145,7 @@ def values_of(labels: np.ndarray) -> list[int]:
 
 
 def _listed(classes: Mapping[int, str]) -> str:
-    """For example "1 lesion, 2 edema"."""
+    """Return a list of names, such as "1 lesion, 2 edema"."""
     shown = [f"{value} {name}"[:60] for value, name in sorted(classes.items())]
     return ", ".join(shown[:8]) + (", ..." if len(shown) > 8 else "")
 

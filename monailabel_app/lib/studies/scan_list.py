@@ -35,7 +35,7 @@ _LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class StudySearch:
-    """The scans of a studies folder.
+    """Scans of a studies folder.
 
     Attributes:
         paths: id -> path relative to the folder, as it is there: links are not resolved.

@@ -28,7 +28,7 @@ _Stamp = tuple[int, int, int]
 
 
 def labels_folder(studies: str, conf: Mapping[str, str]) -> str:
-    """Folder that labels, the datastore's table and everything else that the server writes are kept in.
+    """Return the folder of labels, the datastore's table and everything else that the server writes.
 
     `--conf labels FOLDER`, for studies that cannot be written to; else the studies folder, or its web address.
 

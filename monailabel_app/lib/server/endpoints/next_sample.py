@@ -1,4 +1,4 @@
-"""The endpoint that offers the next scan to label."""
+"""Endpoint for the next scan to label."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ def next_sample(
 
 
 INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {activelearning.api_sample: next_sample}
-"""Which endpoint of MONAI Label it replaces."""
+"""Endpoint of MONAI Label that it replaces."""

@@ -72,7 +72,7 @@ class Connection:
 
 
 def _left_out(info: ServerInfo) -> str:
-    """Which files the server does not serve; "" when it serves all."""
+    """Return the files that the server does not serve; "" when it serves all."""
     if not info.left_out:
         return ""
     more = info.left_out_total - 1
