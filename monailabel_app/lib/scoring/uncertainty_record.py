@@ -52,17 +52,24 @@ def read_record(info: Mapping[str, Any]) -> UncertaintyRecord | None:
     entry = info.get(UNCERTAINTY)
     if not isinstance(entry, dict) or not isinstance(entry.get("weights_sha256"), str):
         return None
-    numbers = entry.get("descriptor")
-    usable = isinstance(numbers, list) and all(_finite(number) for number in numbers)
     reason, scored = entry.get("reason"), entry.get("scored")
     return UncertaintyRecord(
         weights_sha256=entry["weights_sha256"],
         file=str(entry.get("file", "")),
         score=float(entry["score"]) if _finite(entry.get("score")) else None,
         reason=reason if isinstance(reason, str) else None,
-        descriptor=tuple(float(number) for number in numbers or ()) if usable else (),
+        descriptor=_finite_numbers(entry.get("descriptor")),
         scored=int(scored) if isinstance(scored, (int, float)) and _finite(scored) else 0,
     )
+
+
+def _finite_numbers(numbers: object) -> tuple[float, ...]:
+    """Return a list of numbers; () if it holds anything else. Thousands are read for one request."""
+    try:
+        usable = isinstance(numbers, list) and math.isfinite(math.fsum(numbers))
+    except (TypeError, ValueError, OverflowError):
+        return ()
+    return tuple(map(float, numbers)) if usable else ()  # type: ignore[call-overload]
 
 
 def file_stamp(path: str) -> str:

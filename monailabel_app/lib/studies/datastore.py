@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lib.studies.review import FINAL, is_labelled
 from lib.studies.scan_list import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    StudySearch,
     check_name,
     find_studies,
     is_served_folder,
@@ -69,7 +71,7 @@ class StudiesDatastore(LabelDatastore):
         self._found = FoundLabels(self._root, self._kept.folder)
         self._paths, self._left_out = {}, list[str]()
         if read_only:
-            self._find_studies()
+            self._take_over(find_studies(self._root))
         super().__init__(str(kept_in), auto_reload=False, read_only=read_only)
         if auto_reload:
             places = dict.fromkeys((self._root, kept_in))
@@ -200,7 +202,7 @@ class StudiesDatastore(LabelDatastore):
             for tag, entry in table.objects[image_id].labels.items():
                 self._kept.remove(self._paths, image_id, tag, entry)
             (self._root / self._paths[image_id]).unlink(missing_ok=True)
-            self._reconcile(table)
+            self._reconcile(table, find_studies(self._root))
 
     @answered_as_http()
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
@@ -220,6 +222,7 @@ class StudiesDatastore(LabelDatastore):
 
     def _changed(self, paths: set[Path]) -> None:
         """Look for files that came or went, unless all these paths are as the table has them: the server writes too."""
+        self._table.settle()  # a label's file is there a moment before its entry
         if not all(map(self._is_known, paths)):
             self.refresh()
 
@@ -252,16 +255,21 @@ class StudiesDatastore(LabelDatastore):
         return bool(self._is_on_mount(str(folder))) or any(linked)
 
     def _reconcile_datastore(self) -> None:
+        # Outside the lock: searching a large folder takes time.
+        before, found = self._paths, find_studies(self._root)
         with self._table.change() as table:
-            self._reconcile(table)
+            came = {image_id: path for image_id, path in self._paths.items() if image_id not in before}
+            went = before.keys() - self._paths.keys()
+            paths = {image_id: path for image_id, path in found.paths.items() if image_id not in went}
+            self._reconcile(table, replace(found, paths=paths | came))
 
-    def _reconcile(self, table: LocalDatastoreModel) -> None:
-        self._find_studies()
+    def _reconcile(self, table: LocalDatastoreModel, found: StudySearch) -> None:
+        self._take_over(found)
         reconcile(table, self._paths, self._kept.folder, self._kept.history, self._found)
 
-    def _find_studies(self) -> None:
-        """Look for scans; what is newly left out is logged, without the names, which may be patients'."""
-        found, before = find_studies(self._root), set(self._left_out)
+    def _take_over(self, found: StudySearch) -> None:
+        """Know the scans that were found; what is newly left out is logged without names, which may be patients'."""
+        before = set(self._left_out)
         self._paths, self._left_out = found.paths, found.left_out
         new = [problem for problem in found.left_out if problem not in before]
         if not found.paths and new:

@@ -90,6 +90,7 @@ def _follow(
     look: Callable[[], None],
     must_look: Callable[[], bool],
 ) -> None:
+    logging.getLogger("watchdog").setLevel(logging.ERROR)  # warns by all paths that it watches
     events = _StudyEvents()
     told = [_is_observed(folder, events) for folder in folders]
     _guarded(look)  # what came before the system was asked to tell of it

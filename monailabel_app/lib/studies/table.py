@@ -103,6 +103,11 @@ class DatastoreTable:
                 atomic_write_text(self._path, model.model_dump_json(exclude={"base_path"}, indent=1) + "\n")
             self._cached = (self._stamp_now(), model)
 
+    def settle(self) -> None:
+        """Wait until a change of this process that is under way is done."""
+        with self._guard:
+            pass
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         with _written(self._folder):

@@ -45,7 +45,7 @@ _LATE_ENTITIES = (
 
 def image_stem(path: str | Path) -> str:
     """Return the name of an image without .nii, .nii.gz or .dcm; the name of a folder whole."""
-    return _IMAGE_ENDING.sub("", Path(path).name)
+    return _IMAGE_ENDING.sub("", path.name if isinstance(path, Path) else Path(path).name)
 
 
 def is_bids_name(stem: str) -> bool:
