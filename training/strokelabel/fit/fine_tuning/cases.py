@@ -13,7 +13,7 @@ from strokelabel.fit.data.annotated_scans.scans import RealScan, canonical_pair,
 from strokelabel.geometry import Grid, bring_to_grid
 from strokelabel.io.images import Image, read_image
 from strokelabel.io.label_files import read_label_values
-from strokelabel.synthesis.prepared.prepare import fingerprint
+from strokelabel.synthesis.prepared.sources import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 2

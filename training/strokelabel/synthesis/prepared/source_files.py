@@ -16,7 +16,7 @@ from strokelabel.geometry.same_grid import find_placement
 from strokelabel.io.images import read_label_image
 from strokelabel.io.nifti import read_nifti
 from strokelabel.labels import LabelTable
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Affine
 
 SPACING_MM = 1.0

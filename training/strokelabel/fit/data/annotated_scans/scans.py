@@ -25,7 +25,7 @@ from strokelabel.io.atomic import atomic_path
 from strokelabel.io.images import Image
 from strokelabel.io.lesion_pairs import LesionPair, find_lesion_pairs, read_lesion_pair
 from strokelabel.synthesis.prepared.dataset import stable_split
-from strokelabel.synthesis.prepared.prepare import fingerprint
+from strokelabel.synthesis.prepared.sources import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1

@@ -26,8 +26,8 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import Image, read_image
 from strokelabel.io.lesion_pairs import LesionPair, read_lesion_pair
-from strokelabel.synthesis.prepared.prepare import fingerprint
 from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY
+from strokelabel.synthesis.prepared.sources import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1

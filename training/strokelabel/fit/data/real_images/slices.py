@@ -15,7 +15,7 @@ from torch import Tensor
 from strokelabel.errors import DataError
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.slice_files import View, known_view, read_slices
-from strokelabel.synthesis.prepared.prepare import fingerprint
+from strokelabel.synthesis.prepared.sources import fingerprint
 
 SOURCE_MM = 1.0
 """Pixels of the files that slices are read from."""
