@@ -40,7 +40,7 @@ def test_structures_and_volumes_are_written_and_no_lesion_is_claimed(
 ) -> None:
     out = tmp_path / "out"
     assert predict(scan, "-o", out, "--model", model) == 0
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
         "parcellations.csv",
         "scan_parcellation_dseg.json",
         "scan_parcellation_dseg.nii.gz",
