@@ -152,3 +152,16 @@ def test_what_one_input_lacks_hides_nothing_about_the_next(tmp_path):
     search = search_images([tmp_path / "masks", tmp_path / "empty"])
     assert [problem.path for problem in search.problems] == [str(tmp_path / "masks")]
     assert search.images == [tmp_path / "empty"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".nii", "a" * 300, "x\0y.nii"])
+def test_a_name_that_no_file_can_have_is_refused_when_it_is_read(name):
+    assert [str(path) for path in search_images([name]).images] == [name]
+    with pytest.raises(UnreadableImageError, match="expected"):
+        read_image(name)
+
+
+def test_an_empty_name_is_not_the_current_folder(study, monkeypatch):
+    monkeypatch.chdir(study)
+    search = search_images([""])
+    assert search.images == [] and "empty name" in search.problems[0].reason

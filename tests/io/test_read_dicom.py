@@ -301,3 +301,11 @@ def test_every_random_corruption_of_a_header_gives_an_image_or_a_clear_error(tmp
             read_image(folder)
         except ImageError as error:
             assert str(folder) in str(error)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "FrameOfReferenceUID"])
+def test_a_slice_of_another_patient_or_frame_of_reference_is_refused(series, keyword):
+    folder, paths = series
+    edit(paths[2], **{keyword: "1.2.3"})
+    with pytest.raises(HeaderError, match=keyword):
+        read_image(folder)

@@ -157,6 +157,11 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
     found: dict[str, Path] = {}
     problems: list[SearchProblem] = []
     for item in inputs:
+        if (
+            str(item) == ""
+        ):  # as of a shell variable that is not set; Path would take it for the current folder
+            problems.append(SearchProblem("", "expected a file or folder, found an empty name"))
+            continue
         for path in _matches(item):
             images = _images_in(path, problems) if _is_folder(path) else [path]
             for image in images:
@@ -167,7 +172,7 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
 def _is_folder(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:  # missing, a loop, or not to be entered: reading it says so
+    except (OSError, ValueError):  # missing, a loop, too long a name: reading it says so
         return False
 
 
@@ -183,7 +188,7 @@ def _matches(item: str | Path) -> list[Path]:
 
 def _identity(image: Path) -> str:
     """Return a text that is the same for two paths to one scan, such as two files of a DICOM series."""
-    if image.is_dir() or is_nifti_name(image) or not is_dicom_file(image):
+    if _is_folder(image) or is_nifti_name(image) or not is_dicom_file(image):
         return str(absolute_path(image))
     from strokelabel.io.dicom.series import series_key  # pydicom is only needed where DICOM is
 

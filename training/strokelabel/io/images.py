@@ -54,6 +54,7 @@ def read_image(path: PathLike) -> Image:
         HeaderError: a singular affine or impossible sizes (refused before memory is allocated).
     """
     path = Path(path)
+    _check_name(path)
     if path.is_dir() or (not is_nifti_name(path) and is_dicom_file(path)):
         # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
         from strokelabel.io.dicom.reader import read_dicom_series
@@ -78,9 +79,23 @@ def read_label_image(path: PathLike) -> Image:
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError: as `read_image`.
     """
     path = Path(path)
+    _check_name(path)
     _check_is_nifti(path)
     nifti = read_nifti(path, np.int32)
     return Image(nifti.data, nifti.affine, nifti.header, str(path), nifti.notes)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that the system cannot look up, such as one that is too long."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return  # said with more detail later
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableImageError(
+            f"expected a file or folder, but {reason}; check the path.", source=f"{str(path)[:80]}"
+        ) from error
 
 
 def _check_is_nifti(path: Path) -> None:

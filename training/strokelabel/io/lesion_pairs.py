@@ -243,7 +243,7 @@ def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:
 def _named_by(mask: _File, images: list[_File]) -> list[_File]:
     """Return the scans of its session that a mask's sidecar or name refers to."""
     if "sub" not in mask.entities:
-        names = {mask.stem.lower().removesuffix(ending) for ending in _PLAIN_ENDINGS}
+        names = {mask.stem.lower().removesuffix(ending) for ending in _PLAIN_ENDINGS} - {""}
         return [image for image in images if image.stem.lower() in names]
     related = _related(mask, images)
     sources = _sources(mask)
@@ -259,6 +259,7 @@ def _on_grid_of(mask: _File, images: list[_File]) -> list[_File]:
         candidates = _related(mask, images)
     else:
         names = {mask.stem.lower().removesuffix(e) for e in _LESION_ENDINGS if mask.stem.lower().endswith(e)}
+        names.discard("")  # a mask called "_lesion" names no scan
         candidates = [image for image in images if image.stem.lower().rpartition("_")[0] in names]
     return [image for image in candidates if _same_grid(image.path, mask.path)]
 

@@ -129,6 +129,8 @@ def _check_header(
     if int(header["datatype"]) not in nib.nifti1.data_type_codes.dtype:
         raise ValueError(f"its header announces voxels of unknown type {int(header['datatype'])}")
     check_number_type(header.get_data_dtype(), str(path))
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
+        raise ValueError("its header scales values by an infinite number (scl_slope, scl_inter)")
     repairs = _repair_offset(header) + repair_transforms(header, shape)
     check_voxel_sizes(header, str(path))
     report = kind.diagnose_binaryblock(header.binaryblock)

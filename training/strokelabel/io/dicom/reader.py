@@ -85,12 +85,24 @@ def find_dicom_stack(path: Path) -> DicomStack:
     notes += tuple(note for file in files for note in check_pixel_format(file))
     slices = [slice_ for file in files for slice_ in slices_of(file)]
     _check_units(slices, str(path))
+    _check_one_origin(files, str(path))
     order, lps, stack_notes = stack_affine(slices, str(path))
     notes += tuple(note for slice_ in slices for note in slice_.notes) + stack_notes
     with np.errstate(invalid="ignore"):  # infinities are reported by the check
         affine = LPS_TO_RAS @ lps
     check_grid(shape, affine, str(path))
     return DicomStack(tuple(slices[number] for number in order), shape, affine, tuple(dict.fromkeys(notes)))
+
+
+def _check_one_origin(files: list[DicomFile], source: str) -> None:
+    """Refuse slices of several patients or frames of reference, whatever series they claim to be of."""
+    for keyword in ("PatientID", "FrameOfReferenceUID"):
+        found = sorted({text(file.header, keyword) for file in files} - {""})
+        if len(found) > 1:
+            raise HeaderError(
+                f"expected one {tag_name(keyword)} in all slices, found {len(found)}; {EXPORT_AGAIN}.",
+                source=source,
+            )
 
 
 def _shape(files: list[DicomFile], source: str) -> tuple[int, int, int]:
