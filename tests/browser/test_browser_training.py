@@ -56,7 +56,7 @@ def test_a_submitted_case_is_trained_on_from_the_page_and_the_next_mask_is_of_th
     page.click("submit")
     page.wait(lambda s: not s["dirty"] and not s["busy"] and "ubmitted" in s["status"])
 
-    page.window.click('button[title^="Let the model learn"]')
+    page.window.click('[data-test="training"]')
     page.window.click('[data-test="options"] summary')
     page.window.fill('[data-test="options"] input[name="steps"]', "4")
     page.window.select_option('[data-test="options"] select[name="device"]', "cpu")

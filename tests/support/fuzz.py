@@ -172,15 +172,14 @@ def _info_ms(server: Server) -> float:
 
 
 def _not_served(server: Server) -> list[str]:
-    """Good scans that are still listed, and that the server does not segment."""
-    left = {path.name.split(".nii")[0] for path in server.studies.rglob("*.nii.gz")}
-    good = [
-        name for name in (BIDS_SCAN, FLAT_SCAN, NESTED_SCAN, *GOOD_IDS) if name in left or name == NESTED_SCAN
-    ]
-    listed = server.get("/datastore/?output=all").json()["objects"]
-    return [name for name in good if name in listed and not server.infer("segment", name, "image").ok] + [
-        name for name in GOOD_IDS if name in left and name not in listed
-    ]
+    """Good scans whose files are left, and that the server does not list or segment."""
+    files = {
+        BIDS_SCAN: f"sub-07/ses-2/anat/{BIDS_SCAN}",
+        NESTED_SCAN: "patient-3/T1",
+        **{name: name for name in (FLAT_SCAN, *GOOD_IDS)},
+    }
+    left = [name for name, file in files.items() if (server.studies / f"{file}.nii.gz").exists()]
+    return [name for name in left if not server.infer("segment", name, "image").ok]
 
 
 def _statuses(logs: Path) -> Counter[int]:

@@ -308,6 +308,7 @@ def _hand_in() -> None:
             click=run("toggle", "'show_train'"),
             classes="link",
             title="Fine-tune the model on the submitted masks",
+            raw_attrs=['data-test="training"'],
         ):
             html.Span(
                 "{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}"
