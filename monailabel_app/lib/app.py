@@ -53,8 +53,7 @@ class CheckedApp(QueuedScoring):
         """Finish start-up; the server calls this once the app is built."""
         from monailabel.app import app as server  # not needed, and slow, in the processes of background tasks
 
-        from lib.server.endpoints.annotation_report import add_report_routes
-        from lib.server.endpoints.label_review import add_label_routes
+        from lib.server.endpoints.label_review import add_label_routes, add_report_routes
         from lib.server.startup import harden
 
         harden(server, self)

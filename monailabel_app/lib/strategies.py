@@ -17,8 +17,8 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.refusals import InvalidRequestError, UnknownNameError
 from lib.request_values import as_number
-from lib.scoring.uncertainty_record import image_stamp, read_record
-from lib.studies.scan_reading import image_infos
+from lib.scoring.uncertainty import image_stamp, read_record
+from lib.studies.scan_list import image_infos
 
 RESERVED_MINUTES = 30.0
 """Time for which an image offered to one client is not offered to others."""
@@ -226,7 +226,7 @@ class DiversitySample(SampleStrategy):
         self, candidates: list[Candidate], request: dict[str, Any], datastore: Datastore
     ) -> tuple[Candidate, dict[str, Any]]:
         """Choose the farthest; the answer names its "distance", None where it was not scored yet."""
-        from strokelabel.selection.k_center import distances_to_labelled
+        from strokelabel.selection import distances_to_labelled
 
         descriptors = [_descriptor(candidate.info) for candidate in candidates]
         length = max(map(len, descriptors))

@@ -47,7 +47,7 @@ def test_segments_of_slicer_are_named_by_their_file_when_the_client_says_nothing
 
 def test_looking_at_a_copy_leaves_its_time_of_change_which_scores_and_batches_go_by(tmp_path: Path) -> None:
     from lib.dicomweb.series_cache import SeriesCache
-    from lib.scoring.uncertainty_record import file_stamp
+    from lib.scoring.uncertainty import file_stamp
 
     def download(folder: Path) -> None:
         write_series(folder, np.arange(12 * 9 * 5, dtype=np.int16).reshape(SHAPE), AFFINE, "1.1")

@@ -12,7 +12,7 @@ from fastapi import HTTPException
 
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.label_meaning import classes_of
-from lib.training.submitted_labels import submitted_labels
+from lib.training.fine_tune_task import submitted_labels
 from strokelabel.fit.fine_tuning.cases import read_submitted
 from strokelabel.labels import CLASS_NAMES
 from support.app_scans import head, lesion, oblique_affine, save

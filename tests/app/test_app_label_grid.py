@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from lib.refusals import InvalidRequestError
-from lib.studies.label_check import check_label, read_reference
-from lib.studies.label_grid import QFORM_NOTE, read_on_grid
+from lib.studies.label_grid import QFORM_NOTE, check_label, read_on_grid, read_reference
 from strokelabel.io.write import write_nifti
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save
 from support.label_data import write_nrrd, write_segmentation

@@ -14,8 +14,8 @@ from fastapi import HTTPException
 from lib.infers.refine import _stored_lesion
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.review import training_tag
-from lib.studies.scan_reading import read_scan
-from lib.training.submitted_labels import submitted_labels
+from lib.studies.scan_list import read_scan
+from lib.training.fine_tune_task import submitted_labels
 from support.app_scans import head, lesion, save
 
 MODELS_OWN = {"model": "segment", "params": {"label_names": {"lesion": 1}}, "status": "pseudo"}

@@ -17,7 +17,7 @@ from fastapi import HTTPException
 
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.table import labels_folder
-from lib.training.submitted_labels import submitted_labels
+from lib.training.fine_tune_task import submitted_labels
 from strokelabel.errors import OptionError, OutputError
 from strokelabel.reports.annotations.report import annotation_rows
 from support.app_scans import head, lesion, save

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -15,7 +17,7 @@ import pytest
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.label_history import MOST_VERSIONS, LabelHistory
 from lib.studies.label_versions import copy_version, list_versions
-from lib.training.submitted_labels import submitted_labels
+from lib.training.fine_tune_task import submitted_labels
 from strokelabel.fit.fine_tuning.cases import prepare_cases
 from strokelabel.labels import CLASS_NAMES
 from support import app_server
@@ -183,7 +185,9 @@ def test_a_refused_label_is_in_the_history_once_a_submitted_one_takes_its_place(
 
 def test_a_version_without_its_file_or_with_a_record_that_points_elsewhere_is_none(tmp_path: Path) -> None:
     history = LabelHistory(tmp_path)
-    kept = history.add("final", "x", Path(mask_file(tmp_path)), {}, "submitted")
+    kept = history.add(
+        "final", "x", ".nii.gz", partial(shutil.copyfile, mask_file(tmp_path)), {}, "submitted"
+    )
     record = kept.file.with_name(f"{kept.name}.json")
     record.with_name("20000101T000000.000000Z.json").write_text('{"file": "../../../mask-0.nii.gz"}')
     record.with_name("20000102T000000.000000Z.json").write_text("{")

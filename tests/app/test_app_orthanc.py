@@ -17,8 +17,7 @@ import pytest
 import requests
 
 from strokelabel.io import read_image
-from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg
-from strokelabel.io.dicom.segmentation_source import DicomSource
+from strokelabel.io.dicom.segmentation import DicomSource, SegOrigin, write_dicom_seg
 from strokelabel.metrics import dice
 from support import app_server
 from support.app_scans import head, lesion, oblique_affine

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.scoring.uncertainty import UncertaintyScoring
-from lib.scoring.uncertainty_record import UncertaintyRecord, image_stamp
+from lib.scoring.uncertainty import UncertaintyRecord, UncertaintyScoring, image_stamp
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
-from strokelabel.selection.k_center import distances_to_labelled
+from strokelabel.selection import distances_to_labelled
 from support.app_scans import save
 
 COUNT = 10_000

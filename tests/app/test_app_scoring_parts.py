@@ -13,8 +13,7 @@ from lib.model import ServedModel
 from lib.refusals import UnknownNameError
 from lib.scoring import job_queue as queue
 from lib.scoring.job_queue import QueuedScoring, queue_scoring
-from lib.scoring.uncertainty import UncertaintyScoring
-from lib.scoring.uncertainty_record import read_record
+from lib.scoring.uncertainty import UncertaintyScoring, read_record
 from lib.studies.datastore import StudiesDatastore
 from strokelabel.fit.fine_tuning.versions import ORIGIN, VersionRecord
 from strokelabel.networks.weights import load_weights, save_weights

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lib.refusals import InvalidRequestError, UnknownNameError
-from lib.scoring.uncertainty_record import UncertaintyRecord, file_stamp, read_record
+from lib.scoring.uncertainty import UncertaintyRecord, file_stamp, read_record
 from lib.strategies import SampleStrategy, make_strategies
 from lib.studies.datastore import StudiesDatastore
 from support.app_scans import head, save

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from strokelabel.cli import main as cli
-from strokelabel.fit.data.quantitative_streams import QuantitativeStream, quantitative_heads, with_maps
 from strokelabel.fit.data.recipe_streams import make_synthesizer
+from strokelabel.fit.data.synthetic_streams import QuantitativeStream, quantitative_heads, with_maps
 from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe, shrink
 from strokelabel.labels import TissueClass

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from strokelabel.cli import main as cli
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.labels import TissueClass
-from strokelabel.reports.validation import run as report
+from strokelabel.reports import validation as report
 from strokelabel.synthesis.benchmark import make_case, validation_cases, validation_config
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from support.real_material import write_material

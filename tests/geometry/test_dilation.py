@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from strokelabel.geometry.foreground import dilate_box, dilate_cross
+from strokelabel.geometry.crop import dilate_box, dilate_cross
 
 
 def point(*where, shape=(7, 9, 8)):

@@ -16,10 +16,9 @@ import pytest
 from filelock import FileLock
 
 from strokelabel.errors import OutputError
-from strokelabel.inference.batch.table import ScanTable
+from strokelabel.inference.batch import ScanTable
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.segment.batch import TABLE_NAME, LesionRow, predict_scans
-from strokelabel.inference.segment.outputs import OutputChoice
+from strokelabel.inference.segment.batch import TABLE_NAME, LesionRow, OutputChoice, predict_scans
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.file_search import SearchProblem
 from support.bright_network import centred_affine, phantom, rotation, save_bright_model

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from strokelabel.errors import WeightsError
-from strokelabel.inference.estimate.outputs import write_estimate
+from strokelabel.inference.estimate.batch import write_estimate
 from strokelabel.inference.estimate.predictor import QuantitativeEstimator
 from strokelabel.io import read_image
 from strokelabel.networks.estimator import ESTIMATED_MAPS

@@ -11,9 +11,14 @@ import pytest
 import torch
 
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocessing.brain_region import brain_region, midsagittal_plane, mirrored
-from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
-from strokelabel.inference.segment.outputs import sidecar
+from strokelabel.inference.postprocessing import (
+    brain_region,
+    faint_surroundings,
+    midsagittal_plane,
+    mirrored,
+    outside_brain,
+)
+from strokelabel.inference.segment.batch import sidecar
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.io import Image

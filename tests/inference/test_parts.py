@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from strokelabel.inference.device import available_bytes, resolve_device, voxels_that_fit
 from strokelabel.inference.engine import window_shape
-from strokelabel.inference.intensity import looks_like_ct, prepare_intensities, zero_air
+from strokelabel.inference.network_input import looks_like_ct, prepare_intensities, zero_air
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocessing.lesion_mask import drop_small_lesions, lesion_mask
+from strokelabel.inference.postprocessing import drop_small_lesions, lesion_mask
 
 sides = st.integers(1, 12).map(lambda n: 16 * n)
 

@@ -11,7 +11,7 @@ from strokelabel.errors import OptionError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty, scan_uncertainty
-from strokelabel.inference.tta_views import View, describe_views, views_of
+from strokelabel.inference.several_passes import View, describe_views, views_of
 from strokelabel.io import Image
 from support.bright_network import BrightNetwork, centred_affine, make_spec, phantom, rotation
 

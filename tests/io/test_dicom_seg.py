@@ -14,10 +14,9 @@ from dicom_faults import set_raw
 from strokelabel.errors import HeaderError, LabelMapError, OptionError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.io import read_image
-from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg, write_probability_seg
-from strokelabel.io.dicom.segmentation_codes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
+from strokelabel.io.dicom.segmentation import DicomSource, SegOrigin, write_dicom_seg, write_probability_seg
+from strokelabel.io.dicom.segmentation_attributes import TISSUE_SEGMENTS, cielab, meaning_of, means_lesion
 from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
-from strokelabel.io.dicom.segmentation_source import DicomSource
 from support.dicom_writer import LPS_TO_RAS, write_multi_frame, write_series
 from support.turned_grids import shifted
 

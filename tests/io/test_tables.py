@@ -8,7 +8,7 @@ import pytest
 
 from strokelabel.errors import DataError, OptionError, OutputError, StrokeLabelError
 from strokelabel.io.tables import read_table
-from strokelabel.reports.evaluation.pairs import read_pairs
+from strokelabel.reports.evaluation.cases import read_pairs
 from strokelabel.reports.evaluation.results import COLUMNS, read_results
 
 TEXT = "image\treference\tname\na.nii.gz\tm.nii.gz\tJérôme 脳\nb.nii\tn.nii\t\n"

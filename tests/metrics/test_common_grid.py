@@ -12,8 +12,7 @@ from strokelabel.errors import HeaderError, LabelMapError
 from strokelabel.geometry import Grid
 from strokelabel.io import Image
 from strokelabel.metrics import dice
-from strokelabel.metrics.case import bring_together
-from strokelabel.metrics.common_grid import common_grid, resample_mask
+from strokelabel.metrics.case import bring_together, common_grid, resample_mask
 from support.bright_network import centred_affine, rotation
 from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted
 

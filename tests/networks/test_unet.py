@@ -3,8 +3,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from strokelabel.networks.subpixel import fold_voxels, unfold_voxels
-from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
+from strokelabel.networks.unet import PRESETS, UNetConfig, build_network, fold_voxels, unfold_voxels
 
 
 def count_parameters(network: nn.Module) -> int:

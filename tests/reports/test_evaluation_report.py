@@ -13,12 +13,11 @@ from scipy import stats
 
 from strokelabel.io import Image
 from strokelabel.metrics.case import CaseMetrics, bring_together
-from strokelabel.reports.evaluation.plots import write_box_plots
+from strokelabel.reports.evaluation.plots import grid_slice, worst_results, write_box_plots
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.summary import comparison_table, score_table, summary_table
 from strokelabel.reports.evaluation.tables import MAIN_COLUMNS, main_table, metric_table
 from strokelabel.reports.evaluation.tables import comparison_table as comparisons
-from strokelabel.reports.evaluation.worst import grid_slice, worst_results
 from support.bright_network import centred_affine, phantom
 from support.evaluation_data import AFFINE, LESION_MM, SHAPE
 

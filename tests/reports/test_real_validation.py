@@ -12,8 +12,7 @@ import pytest
 
 from strokelabel.errors import DataError
 from strokelabel.metrics.case import CaseMetrics
-from strokelabel.reports.evaluation.cases import find_cases
-from strokelabel.reports.evaluation.pairs import read_pairs
+from strokelabel.reports.evaluation.cases import find_cases, read_pairs
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.slabs import SLAB_MM, slab_axis
 from strokelabel.reports.real_validation.dataset import slab_of_slice, write_real_validation

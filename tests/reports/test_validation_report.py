@@ -15,18 +15,19 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import make_panel
-from strokelabel.reports.real_validation.material import RealGroup
+from strokelabel.reports.real_validation.dataset import RealGroup
 from strokelabel.reports.real_validation.scores import RealScore
-from strokelabel.reports.validation.run import (
+from strokelabel.reports.validation import (
     CaseScore,
     Contender,
     as_scan,
+    benchmark_table,
     score_cases,
+    score_table,
     score_volume,
     write_pictures,
     write_table,
 )
-from strokelabel.reports.validation.tables import benchmark_table, score_table
 from strokelabel.synthesis.benchmark import lesion_free_cases, make_case, validation_cases, validation_config
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData

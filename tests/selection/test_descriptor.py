@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strokelabel.selection.descriptor import scan_descriptor
+from strokelabel.selection import scan_descriptor
 
 SPACING = (1.2, 0.9, 4.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strokelabel.selection.k_center import distances_to_labelled, farthest_first
+from strokelabel.selection import distances_to_labelled, farthest_first
 
 CLUSTERS = np.array([[0.0, 0], [0.1, 0], [0, 0.1], [9, 0], [9.1, 0], [0, 9]])
 

@@ -13,8 +13,7 @@ import pytest
 from StrokeLabelLib.client.api import Client, image_id_of
 from StrokeLabelLib.client.jobs import Job, SyncRunner, ThreadRunner
 from StrokeLabelLib.client.models import read_image, read_info, read_train_status
-from StrokeLabelLib.client.multipart import parts_of
-from StrokeLabelLib.client.transport import Transport
+from StrokeLabelLib.client.transport import Transport, parts_of
 from StrokeLabelLib.errors import (
     CancelledError,
     NotFoundError,

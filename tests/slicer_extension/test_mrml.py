@@ -8,12 +8,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from StrokeLabelLib.mrml.geometry import right_handed
 from StrokeLabelLib.mrml.overlays import add_overlay, show_in_slices
 from StrokeLabelLib.mrml.prompts import add_prompt_lists, last_point, show_prompts
-from StrokeLabelLib.mrml.segments import add_segmentation, mask_of, save_segmentation, show_mask
-from StrokeLabelLib.mrml.terminology import infarct_entry
-from StrokeLabelLib.mrml.volumes import add_volume, remove, volume_of
+from StrokeLabelLib.mrml.segments import (
+    add_segmentation,
+    infarct_entry,
+    mask_of,
+    save_segmentation,
+    show_mask,
+)
+from StrokeLabelLib.mrml.volumes import add_volume, remove, right_handed, volume_of
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Volume, onto_grid
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from StrokeLabelLib.errors import OperationError
-from StrokeLabelLib.ops.interpolate import fill_between_slices
 from StrokeLabelLib.ops.islands import (
     add_region,
     bounding_box,
@@ -15,11 +14,9 @@ from StrokeLabelLib.ops.islands import (
     remove_small,
 )
 from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
-from StrokeLabelLib.ops.paint import limit_to_intensities, usual_intensities
-from StrokeLabelLib.ops.shape import change_margin, fill_holes, smooth
-from StrokeLabelLib.ops.statistics import count_islands, dice, island_volumes_ml, volume_ml
-from StrokeLabelLib.ops.strokes import LesionMask, PackedMask
-from StrokeLabelLib.ops.uncertain import uncertain_regions
+from StrokeLabelLib.ops.shape import change_margin, fill_between_slices, fill_holes, smooth
+from StrokeLabelLib.ops.statistics import count_islands, dice, island_volumes_ml, uncertain_regions, volume_ml
+from StrokeLabelLib.ops.strokes import LesionMask, PackedMask, limit_to_intensities, usual_intensities
 from StrokeLabelLib.session.history import MOST_STEPS, MaskHistory
 from StrokeLabelLib.volume import Volume
 

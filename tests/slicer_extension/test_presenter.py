@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from StrokeLabelLib.session.operations import OPERATIONS
+from StrokeLabelLib.session.editing import OPERATIONS
 from StrokeLabelLib.session.overlays import NAMES
 from StrokeLabelLib.volume import Volume
 

@@ -183,15 +183,15 @@ def test_the_widget_is_small_and_knows_nothing_of_the_training_package() -> None
 
 
 def test_the_terminology_of_the_file_is_the_one_that_segments_get() -> None:
-    from StrokeLabelLib.mrml import terminology
+    from StrokeLabelLib.mrml import segments
 
     table = json.loads((MODULE / "Resources" / "StrokeLabel.term.json").read_text())
-    assert table["SegmentationCategoryTypeContextName"] == terminology.CONTEXT
+    assert table["SegmentationCategoryTypeContextName"] == segments.CONTEXT
     (category,) = table["SegmentationCodes"]["Category"]
     keys = ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")
-    assert tuple(category[key] for key in keys) == terminology.CATEGORY
-    assert tuple(category["Type"][0][key] for key in keys) == terminology.INFARCT
-    assert tuple(category["Type"][0]["recommendedDisplayRGBValue"]) == terminology.LESION_COLOR
+    assert tuple(category[key] for key in keys) == segments.CATEGORY
+    assert tuple(category["Type"][0][key] for key in keys) == segments.INFARCT
+    assert tuple(category["Type"][0]["recommendedDisplayRGBValue"]) == segments.LESION_COLOR
 
 
 def test_the_catalogue_entry_has_what_the_index_asks_for() -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from scipy import ndimage
-from StrokeLabelLib.client.multipart import parts_of
+from StrokeLabelLib.client.transport import parts_of
 from StrokeLabelLib.nifti import decode_nifti, encode_nifti
 from StrokeLabelLib.volume import Volume
 

@@ -11,7 +11,7 @@ import torch
 from strokelabel.synthesis.config import ArtefactConfig
 from strokelabel.synthesis.fields import evaluate_fields, gaussian_matrix
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.scanner.artefacts import (
+from strokelabel.synthesis.scanner import (
     ArtefactParameters,
     acquire,
     apply_bias,

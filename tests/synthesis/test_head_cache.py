@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from strokelabel.errors import DataError
-from strokelabel.synthesis.anatomy import head_cache
-from strokelabel.synthesis.anatomy.head import make_head
-from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.anatomy import head
+from strokelabel.synthesis.anatomy.head import load_heads, make_head
 from strokelabel.synthesis.prepared.dataset import PreparedData
 
 NAMES = ["brain-10", "brain-01"]
@@ -33,11 +32,11 @@ def cached(folder):
 
 
 def assert_same_heads(ours, expected):
-    for head, other in zip(ours, expected, strict=True):
+    for made, other in zip(ours, expected, strict=True):
         for field in fields(other):
             value = getattr(other, field.name)
-            assert getattr(head, field.name).dtype == value.dtype
-            assert torch.equal(getattr(head, field.name), value), field.name
+            assert getattr(made, field.name).dtype == value.dtype
+            assert torch.equal(getattr(made, field.name), value), field.name
 
 
 def test_heads_come_in_the_order_asked_for_and_as_they_are_made(folder):
@@ -59,9 +58,9 @@ def test_the_second_time_label_maps_are_not_needed(folder):
 
 
 def test_many_fine_heads_are_made_by_several_processes_and_are_the_same(folder, monkeypatch):
-    monkeypatch.setattr(head_cache, "_WORTH_PROCESSES", 2)
-    monkeypatch.setattr(head_cache, "_FINE_MM", SPACING_MM)
-    monkeypatch.setattr(head_cache, "make_head", None)  # this process is not to make any
+    monkeypatch.setattr(head, "_WORTH_PROCESSES", 2)
+    monkeypatch.setattr(head, "_FINE_MM", SPACING_MM)
+    monkeypatch.setattr(head, "make_head", None)  # this process is not to make any
     data = PreparedData.load(folder)
 
     made = load_heads(data, NAMES, SPACING_MM)

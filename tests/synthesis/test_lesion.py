@@ -14,7 +14,7 @@ from strokelabel.synthesis.lesions.lesion import (
     sample_lesions,
     soften,
 )
-from strokelabel.synthesis.lesions.penumbra import NO_PENUMBRA, Penumbra, fade, sample_penumbra
+from strokelabel.synthesis.lesions.stage import NO_PENUMBRA, Penumbra, fade, sample_penumbra
 from strokelabel.synthesis.sampling import Sampler
 from support.head_phantom import ball_bank
 

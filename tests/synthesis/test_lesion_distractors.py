@@ -8,7 +8,7 @@ import torch
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.config import ContrastConfig, DistractorConfig, LesionConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import sample_contrast
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
+from strokelabel.synthesis.fields import CoarseGrid
 from strokelabel.synthesis.lesions.distractors import (
     SUSCEPTIBILITY_MM,
     alter_basal_ganglia,

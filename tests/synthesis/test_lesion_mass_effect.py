@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strokelabel.synthesis.config import MassEffectConfig
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
+from strokelabel.synthesis.fields import CoarseGrid
 from strokelabel.synthesis.lesions.mass_effect import (
     SwellingParameters,
     displacement_field,

@@ -11,13 +11,13 @@ import torch
 from strokelabel.labels import TISSUE_GROUPS, default_label_table
 from strokelabel.synthesis.config import ContrastConfig, ContrastFamily, LesionConfig, StageConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CLINICAL_MEANS, sample_contrast
+from strokelabel.synthesis.fields import CoarseGrid
 from strokelabel.synthesis.lesions.appearance import (
     COMMON_RULES,
     LESION_RULES,
     component_contrast,
     each_lesion,
 )
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
 from strokelabel.synthesis.lesions.lesion import COMPONENTS, OWN_COMPONENTS
 from strokelabel.synthesis.lesions.stage import PLAIN, sample_stage, stage_weights
 from strokelabel.synthesis.sampling import Sampler

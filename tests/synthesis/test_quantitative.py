@@ -8,9 +8,9 @@ from strokelabel.labels import TissueClass, default_label_table
 from strokelabel.physics.mprage import Mprage
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.quantitative.config import MprageConfig
 from strokelabel.synthesis.quantitative.heads import QuantitativeHead, simulate_quantitative_head
 from strokelabel.synthesis.quantitative.samples import TARGET_LIMITS, EstimationSynthesizer, target_maps
+from strokelabel.synthesis.quantitative.scan import MprageConfig
 from support.head_phantom import ball_bank, phantom_head
 
 TABLE = default_label_table()

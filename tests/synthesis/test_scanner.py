@@ -12,8 +12,15 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import CoilConfig, CoverageConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
-from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
+from strokelabel.synthesis.scanner import (
+    NO_COIL,
+    CoilParameters,
+    CoverageParameters,
+    apply_coil,
+    restrict,
+    sample_coil,
+    sample_coverage,
+)
 from support.head_phantom import ball_bank, phantom_head
 
 SHAPE = (50, 60, 54)

@@ -10,7 +10,7 @@ from strokelabel.synthesis.config import ContrastConfig, LesionConfig, Synthesis
 from strokelabel.synthesis.config_sections import PocketConfig, StructureConfig, SurroundingsConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CT_AIR, sample_contrast
 from strokelabel.synthesis.contrast.pockets import fill_pockets, sample_pockets
-from strokelabel.synthesis.contrast.structure_means import TOWARDS_OTHER, vary_structures, vary_surroundings
+from strokelabel.synthesis.contrast.signals import TOWARDS_OTHER, vary_structures, vary_surroundings
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.record import from_json, to_json
 from strokelabel.synthesis.sampling import Sampler

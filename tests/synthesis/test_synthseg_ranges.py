@@ -11,7 +11,7 @@ from strokelabel.synthesis.anatomy.skull_strip import sample_skull_strip
 from strokelabel.synthesis.config import ContrastConfig, LesionConfig, SkullStripConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import sample_contrast
 from strokelabel.synthesis.sampling import Sampler
-from strokelabel.synthesis.scanner.artefacts import apply_bias, sample_artefacts
+from strokelabel.synthesis.scanner import apply_bias, sample_artefacts
 
 TABLE = default_label_table()
 CODE, PAPER = (load_recipe(name).synthesis for name in ("synthseg", "synthseg-paper"))

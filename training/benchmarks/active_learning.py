@@ -36,8 +36,7 @@ from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import read_image
 from strokelabel.metrics import dice
 from strokelabel.registry import ModelSpec, find_model
-from strokelabel.selection.descriptor import ScanScore, score_scan
-from strokelabel.selection.k_center import farthest_first
+from strokelabel.selection import ScanScore, farthest_first, score_scan
 
 STRATEGIES = ("random", "uncertainty", "diversity")
 

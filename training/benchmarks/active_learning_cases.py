@@ -16,8 +16,8 @@ from strokelabel.fit.fine_tuning.synthetic import SyntheticPart
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import TissueClass
-from strokelabel.reports.validation.run import as_scan
-from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.reports.validation import as_scan
+from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.benchmark import ValidationCase, case_parameters, validation_config
 from strokelabel.synthesis.config import ContrastFamily
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters

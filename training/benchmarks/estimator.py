@@ -21,7 +21,7 @@ from monai.metrics import SSIMMetric
 from torch import Tensor, nn
 
 from strokelabel.fit.data.recipe_streams import make_synthesizer
-from strokelabel.fit.estimation.objective import relative_maps
+from strokelabel.fit.estimation import relative_maps
 from strokelabel.fit.recipe import Recipe
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.estimate.predictor import QuantitativeEstimator

@@ -24,17 +24,16 @@ from scipy import ndimage
 from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.head import block_means
+from strokelabel.inference.field_of_view import block_means
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocessing.brain_region import closed
-from strokelabel.inference.postprocessing.outside_brain import outside_brain
+from strokelabel.inference.postprocessing import closed, outside_brain
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.io import Image, read_image, search_images
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import largest_component, volume_ml
 from strokelabel.reports.contact_sheet import make_panel, save_contact_sheet
-from strokelabel.reports.validation.run import as_scan
+from strokelabel.reports.validation import as_scan
 from strokelabel.synthesis.benchmark import (
     THICK_SLICE_MM,
     VALIDATION_FAMILIES,
@@ -45,7 +44,7 @@ from strokelabel.synthesis.benchmark import (
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.prepared.icbm import icbm_template
+from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.types import Mask
 
 FIRST_SEED = 40_000

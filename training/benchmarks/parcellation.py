@@ -22,7 +22,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate.predictor import Parcellator
 from strokelabel.io.atomic import atomic_path
 from strokelabel.metrics import dice
-from strokelabel.reports.validation.run import as_scan
+from strokelabel.reports.validation import as_scan
 from strokelabel.structures import Structure
 from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,

@@ -33,7 +33,7 @@ from skimage.segmentation import random_walker
 
 from strokelabel.geometry import box_around
 from strokelabel.inference.refine import LESION, NOT_LESION, Click, Prompts, painted_labels, refine
-from strokelabel.inference.refine.neighbourhood import box_about
+from strokelabel.inference.refine.walker import box_about
 from strokelabel.io import Image, atomic_write_json
 from strokelabel.metrics import dice, largest_component
 from strokelabel.reports.contact_sheet import Panel, best_slice, save_contact_sheet

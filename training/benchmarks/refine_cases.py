@@ -16,7 +16,7 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io.atomic import atomic_path
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import dice
-from strokelabel.reports.validation.run import VALIDATION_SHAPE, as_scan
+from strokelabel.reports.validation import VALIDATION_SHAPE, as_scan
 from strokelabel.synthesis.benchmark import ValidationCase, make_case, validation_cases, validation_config
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData

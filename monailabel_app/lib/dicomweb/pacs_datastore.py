@@ -18,12 +18,10 @@ from lib.dicomweb.pacs import Pacs, PacsError
 from lib.dicomweb.seg_labels import as_segments, read_label, write_stored_label
 from lib.dicomweb.series_cache import Notes, SeriesCache
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
-from lib.studies.scan_list import check_name
-from lib.studies.scan_reading import read_scan
+from lib.studies.scan_list import check_name, read_scan
 from lib.studies.uploads import removed_on_failure
 from strokelabel.errors import ImageError
-from strokelabel.io.dicom.segmentation import SegOrigin, write_dicom_seg
-from strokelabel.io.dicom.segmentation_source import DicomSource
+from strokelabel.io.dicom.segmentation import DicomSource, SegOrigin, write_dicom_seg
 from strokelabel.registry import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -47,7 +45,7 @@ class DicomWebDatastore(Datastore):
         read_only: refuse to store labels.
 
     Attributes:
-        images_never_change: a series keeps its instances; see `lib.scoring.uncertainty_record.image_stamp`.
+        images_never_change: a series keeps its instances; see `lib.scoring.uncertainty.image_stamp`.
     """
 
     images_never_change = True

@@ -14,7 +14,12 @@ from lib.studies.label_grid import bring_to_grid
 from lib.studies.label_meaning import classes_of, with_meaning
 from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
 from strokelabel.io import write_nifti
-from strokelabel.io.dicom.segmentation_codes import LESION_NAME, LESION_SEGMENT, SegmentMeaning, meaning_of
+from strokelabel.io.dicom.segmentation_attributes import (
+    LESION_NAME,
+    LESION_SEGMENT,
+    SegmentMeaning,
+    meaning_of,
+)
 from strokelabel.io.dicom.segmentation_reader import read_dicom_seg
 from strokelabel.io.images import Image
 

@@ -23,7 +23,7 @@ from lib.studies.review import ORIGINAL, PSEUDO
 from lib.studies.scan_list import check_name
 from lib.task_output import say
 from strokelabel.errors import StrokeLabelError
-from strokelabel.inference.segment.outputs import provenance
+from strokelabel.inference.segment.batch import provenance
 
 
 def check_batch(model: str, images: object = None, params: dict[str, Any] | None = None) -> None:

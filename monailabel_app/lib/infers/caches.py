@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.studies.scan_reading import read_scan
+from lib.studies.scan_list import read_scan
 from strokelabel.errors import OutputError
 from strokelabel.hashing import sha256_of_file
 from strokelabel.inference.segment.scores import Scores

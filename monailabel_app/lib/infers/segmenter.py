@@ -16,7 +16,7 @@ import strokelabel
 from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult, content_of
 from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
 from lib.model import ServedModel
-from lib.studies.scan_reading import read_scan
+from lib.studies.scan_list import read_scan
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble

@@ -8,9 +8,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.infers.caches import DEFAULT_MEGABYTES, ResultCache
 from lib.infers.device_queue import MOST_WAITING
-from lib.infers.ensemble import SegmentEnsemble
 from lib.infers.refine import RefineLesion
-from lib.infers.segment_tasks import SegmentLesion, SegmentLesionAccurately, SegmentTissues
+from lib.infers.segment_tasks import SegmentEnsemble, SegmentLesion, SegmentLesionAccurately, SegmentTissues
 from lib.infers.segmenter import Segmenter
 from lib.model import ServedModel
 from lib.places import cache_folder

@@ -10,7 +10,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.refusals import answered_as_http
 from lib.scoring.method import StoredScoring, lower_priority, say
-from lib.scoring.uncertainty_record import file_stamp
+from lib.scoring.uncertainty import file_stamp
 from strokelabel.errors import StrokeLabelError
 
 logger = logging.getLogger(__name__)

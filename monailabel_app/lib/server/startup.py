@@ -13,8 +13,7 @@ from starlette.middleware import Middleware
 
 from lib.places import log_folder
 from lib.server.endpoints.health import health_routes
-from lib.server.endpoints.replaced_routes import replace_routes
-from lib.server.endpoints.sign_in import sign_in_routes
+from lib.server.endpoints.replaced_routes import replace_routes, sign_in_routes
 from lib.server.errors import answer_errors
 from lib.server.logs import write_logs
 from lib.server.middleware.access_log import AccessLog

@@ -29,10 +29,10 @@ from lib.studies.scan_list import (
     find_studies,
     is_served_folder,
     is_study,
+    read_scan,
     split_suffix,
     study_id,
 )
-from lib.studies.scan_reading import read_scan
 from lib.studies.table import DatastoreTable, new_image
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.atomic import atomic_path

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from lib.studies.label_files import lesion_mask
 from lib.studies.review import ACCEPTED, PSEUDO
 from strokelabel import __version__
 from strokelabel.errors import OutputError
@@ -27,6 +26,7 @@ from strokelabel.io.bids import (
     sidecar_path,
 )
 from strokelabel.io.images import Image
+from strokelabel.io.label_files import lesion_mask
 from strokelabel.io.write import write_nifti
 
 logger = logging.getLogger(__name__)

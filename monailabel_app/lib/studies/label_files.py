@@ -1,154 +1,26 @@
-"""Label files as viewers send them (NIfTI, NRRD, .seg.nrrd of 3D Slicer), and the meaning of their values."""
+"""Label files of requests: read as the package does, refused without the server's paths."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import nrrd
-import numpy as np
 
 from lib.refusals import InvalidRequestError
 from strokelabel.errors import ImageError, LabelMapError
-from strokelabel.geometry import LPS_TO_RAS, Grid
-from strokelabel.io.checks import MAX_VOXELS
-from strokelabel.io.images import read_label_image
-from strokelabel.io.label_files import lesion_value, named_values
-from strokelabel.io.nifti import read_grid
-from strokelabel.labels import CLASS_NAMES, TissueClass
-
-__all__ = ["LESION_NAME", "lesion_mask", "lesion_value", "named_values"]
-
-LESION_NAME = CLASS_NAMES[TissueClass.LESION]
-
-
-def lesion_mask(labels: np.ndarray, info: object) -> np.ndarray | None:
-    """Return the lesion of a label (i, j, k) as booleans; None where several classes are named without one."""
-    try:
-        value = lesion_value(info)
-    except LabelMapError:
-        return None
-    return labels > 0 if value is None else labels == value
-
-
-_ID = re.compile(r"Segment(\d+)_ID")
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Segment of a file: the voxels of a layer that have its value."""
-
-    name: str
-    layer: int
-    value: int
-
-
-def read_segments(header: Mapping[str, Any]) -> list[Segment]:
-    """Return the segments that a NRRD header describes; none for a plain volume.
-
-    Raises:
-        ValueError: a layer or value that is no number.
-    """
-    numbers = sorted(int(match[1]) for key in header if (match := _ID.fullmatch(key)))
-    return [
-        Segment(
-            name=str(header.get(f"Segment{number}_Name") or header[f"Segment{number}_ID"]),
-            layer=int(header.get(f"Segment{number}_Layer", number)),
-            value=int(header.get(f"Segment{number}_LabelValue", 1)),
-        )
-        for number in numbers
-    ]
-
-
-def paint(
-    layers: np.ndarray, segments: Sequence[Segment], names: Mapping[str, int]
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Paint one label map of all segments; where the lesion overlaps another one, it is lesion.
-
-    Args:
-        layers: (layer, i, j, k).
-        segments: which are in it.
-        names: name, in lower case -> value; a segment that is not named gets the lowest free one.
-
-    Returns:
-        The labels (i, j, k), and the value of each segment by its name in lower case.
-
-    Raises:
-        LabelMapError: a segment is in a layer that is not there.
-    """
-    labels = np.zeros(layers.shape[1:], np.int32)
-    values: dict[str, int] = {}
-    for segment in segments:
-        name = segment.name.lower()
-        free = (
-            n
-            for n in range(1, 2 + len(segments) + len(names))
-            if n not in {*values.values(), *names.values()}
-        )
-        values.setdefault(name, names[name] if name in names else next(free))
-    for segment in sorted(segments, key=lambda segment: segment.name.lower() == LESION_NAME):
-        if not 0 <= segment.layer < len(layers):
-            raise LabelMapError(
-                f"expected the segment {segment.name!r} in one of {len(layers)} layers, "
-                f"found it in layer {segment.layer}; save the segmentation again."
-            )
-        labels[layers[segment.layer] == segment.value] = values[segment.name.lower()]
-    return labels, values
-
-
-_UNREADABLE_NRRD = (
-    "the label file: expected a readable NRRD of labels, found something else; export it again."
-)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelFile:
-    """Labels as a file holds them.
-
-    Attributes:
-        data: whole numbers, (i, j, k) of the file.
-        affine: (4, 4) voxel index to RAS mm.
-        names: name, in lower case -> value of a segmentation's segments; None for plain labels.
-    """
-
-    data: np.ndarray
-    affine: np.ndarray
-    names: dict[str, int] | None = None
-
-    @property
-    def grid(self) -> Grid:
-        """Shape and affine together."""
-        i, j, k = self.data.shape
-        return Grid((i, j, k), self.affine)
-
-    @property
-    def may_be_cropped(self) -> bool:
-        """True if it may cover a part of its scan only, which only Slicer's segmentations do."""
-        return self.names is not None
+from strokelabel.geometry import Grid
+from strokelabel.io import label_files
+from strokelabel.io.label_files import LabelFile, Segment
 
 
 def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> LabelFile:
-    """Read labels.
-
-    Args:
-        path: .nii, .nii.gz, .nrrd or .seg.nrrd.
-        names: name, in lower case -> value that the segments of a segmentation shall get; others are numbered
-            from the lowest free value on.
+    """Read labels; see `strokelabel.io.label_files.read_label_file`.
 
     Raises:
         InvalidRequestError: not readable, not 3-D, or not whole numbers.
     """
-    try:
-        if path.suffix.lower() == ".nrrd":
-            return _read_nrrd(path, names or {})
-        image = read_label_image(path)
-    except (LabelMapError, ImageError) as error:
-        raise InvalidRequestError(error.message, source="the label file") from error
-    return LabelFile(image.data, image.affine)
+    with _refused():
+        return label_files.read_label_file(path, names)
 
 
 def read_label_grid(path: Path) -> tuple[Grid, bool]:
@@ -157,17 +29,8 @@ def read_label_grid(path: Path) -> tuple[Grid, bool]:
     Raises:
         InvalidRequestError: not a label file, or not 3-D.
     """
-    try:
-        if path.suffix.lower() != ".nrrd":
-            return read_grid(path), False
-        header = _checked_header(path)
-        spatial, affine = _axes_in_space(header)
-        i, j, k = (int(size) for size in np.asarray(header["sizes"])[spatial])
-        return Grid((i, j, k), affine), bool(read_segments(header))
-    except (LabelMapError, ImageError) as error:
-        raise InvalidRequestError(str(error).replace(str(path), "the label file")) from error
-    except Exception as error:  # a parser of files from anywhere fails in any way
-        raise InvalidRequestError(_UNREADABLE_NRRD) from error
+    with _refused():
+        return label_files.read_label_grid(path)
 
 
 def read_label_segments(path: Path) -> list[Segment]:
@@ -176,70 +39,13 @@ def read_label_segments(path: Path) -> list[Segment]:
     Raises:
         InvalidRequestError: not a label file.
     """
-    if path.suffix.lower() != ".nrrd":
-        return []
+    with _refused():
+        return label_files.read_label_segments(path)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
     try:
-        return read_segments(_checked_header(path))
-    except LabelMapError as error:
+        yield
+    except (LabelMapError, ImageError) as error:
         raise InvalidRequestError(error.message, source="the label file") from error
-    except Exception as error:  # a parser of files from anywhere fails in any way
-        raise InvalidRequestError(_UNREADABLE_NRRD) from error
-
-
-def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
-    try:
-        header = _checked_header(path)
-        data, _ = nrrd.read(str(path), index_order="F")
-        spatial, affine = _axes_in_space(header)
-        segments = read_segments(header)
-    except LabelMapError:
-        raise
-    except Exception as error:  # a parser of files from anywhere fails in any way
-        raise LabelMapError(_UNREADABLE_NRRD) from error
-    layers = np.moveaxis(data, np.flatnonzero(~spatial), range(int((~spatial).sum())))
-    if segments and layers.ndim in (3, 4):
-        painted, found = paint(layers.reshape(-1, *layers.shape[-3:]), segments, names)
-        return LabelFile(painted, affine, found)
-    return LabelFile(_whole_numbers(layers), affine)
-
-
-def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the axes of a NRRD that are those of space, and the affine from their indices to RAS mm."""
-    directions = np.asarray(header["space directions"], dtype=float)
-    spatial = np.isfinite(directions).all(axis=1)
-    affine = np.eye(4)
-    affine[:3, :3] = directions[spatial].T
-    affine[:3, 3] = header["space origin"]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        raise LabelMapError("the label file: expected three axes in space, found none; export it again.")
-    is_ras = str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras"))
-    return spatial, affine if is_ras else LPS_TO_RAS @ affine
-
-
-def _checked_header(path: Path) -> dict[str, Any]:
-    """Return the header, if it describes voxels in this very file that fit into memory."""
-    with path.open("rb") as file:  # Slicer writes UTF-8; pynrrd by itself leaves out what is not ASCII
-        header = nrrd.read_header(line.decode("utf-8", "backslashreplace") for line in file)
-    if "data file" in header or "datafile" in header:  # it would open any file of the server
-        raise LabelMapError(
-            "expected a NRRD file that contains its voxels, found one with a detached data file."
-        )
-    sizes = [int(size) for size in header["sizes"]]
-    if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
-        raise LabelMapError(f"expected labels along three axes, found an array of shape {tuple(sizes)}.")
-    return dict(header)
-
-
-def _whole_numbers(data: np.ndarray) -> np.ndarray:
-    if data.ndim != 3 or data.dtype.kind not in "biuf":
-        raise LabelMapError(
-            f"expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
-        )
-    limit = np.iinfo(np.int32).max
-    with np.errstate(invalid="ignore"):
-        whole = np.isfinite(data) & (data == np.rint(data)) & (np.abs(data.astype(float)) < limit)
-    if not whole.all():
-        raise LabelMapError(
-            f"expected labels, which are whole numbers, found values such as {data[~whole][0]:g}."
-        )
-    return data.astype(np.int32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,33 @@ class LabelHistory:
         """Return the versions of a label, newest first."""
         return list_versions(self._labels, tag, label_id)
 
-    def add(self, tag: str, label_id: str, file: Path, info: dict[str, Any], reason: str) -> LabelVersion:
-        """Keep a copy of a label as its newest version, and forget the oldest.
+    def add(
+        self,
+        tag: str,
+        label_id: str,
+        suffix: str,
+        write: Callable[[Path], object],
+        info: dict[str, Any],
+        reason: str,
+    ) -> LabelVersion:
+        """Keep a label as its newest version, and forget the oldest.
+
+        Args:
+            tag: the label's.
+            label_id: whose label it is.
+            suffix: of the file.
+            write: writes the label to a path with that suffix.
+            info: about the label.
+            reason: for the record.
 
         Raises:
             OutputError: it cannot be written.
         """
         folder = history_folder(self._labels, tag, label_id)
         name = _new_name(folder)
-        kept = folder / f"{name}{split_suffix(file.name, LABEL_SUFFIXES)[1]}"
+        kept = folder / f"{name}{suffix}"
         with atomic_path(kept) as temporary:
-            shutil.copyfile(file, temporary)
+            write(temporary)
         record = {
             "image": label_id, "tag": tag, "saved": name, "file": kept.name, "sha256": sha256_of_file(kept),
             "reason": reason, "client_id": info.get("client_id"), "info": info,
@@ -56,7 +74,8 @@ class LabelHistory:
     def secure(self, tag: str, label_id: str, file: Path, info: dict[str, Any]) -> None:
         """Keep a label that is about to go, unless it is a version already: files may come by other ways."""
         if file.is_file() and self._version_of(tag, label_id, file) is None:
-            self.add(tag, label_id, file, info, "found")
+            suffix = split_suffix(file.name, LABEL_SUFFIXES)[1]
+            self.add(tag, label_id, suffix, partial(shutil.copyfile, file), info, "found")
 
     def info_of(self, tag: str, label_id: str, file: Path) -> dict[str, Any] | None:
         """Return the information about a label file, by its content; None if there is none."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lib.refusals import InvalidRequestError
-from lib.studies.label_files import LESION_NAME
+from strokelabel.io.label_files import LESION_NAME
 from strokelabel.labels import CLASS_NAMES
 
 _UINT8_MAX = 255

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from monailabel.datastore.local import DataModel
 
 from lib.refusals import InvalidRequestError
 from lib.studies.derivatives import LabelDerivatives
-from lib.studies.label_check import CheckedLabel, read_reference
-from lib.studies.label_files import lesion_mask
-from lib.studies.label_grid import read_on_grid
+from lib.studies.label_grid import CheckedLabel, read_on_grid, read_reference
 from lib.studies.label_history import LabelHistory
 from lib.studies.review import FINAL
 from lib.studies.table import new_label
 from strokelabel.errors import ImageError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.io.label_files import lesion_mask
 from strokelabel.io.write import write_nifti
 
 SUFFIX = ".nii.gz"
@@ -72,10 +71,10 @@ class KeptLabels:
         # Without an entry there may still be a file: one that was put there by hand, and refused.
         ext, info = (SUFFIX, {}) if before is None else (before.ext, before.info)
         self.history.secure(tag, image_id, self.path(tag, image_id, ext), info)
-        with TemporaryDirectory() as folder:
-            written = Path(folder) / f"label{SUFFIX}"
-            write_nifti(written, label.data, label.like, np.uint8, "StrokeLabel")
-            version = self.history.add(tag, image_id, written, entry.info, reason)
+        write = partial(
+            write_nifti, data=label.data, like=label.like, dtype=np.uint8, description="StrokeLabel"
+        )
+        version = self.history.add(tag, image_id, SUFFIX, write, entry.info, reason)
         with atomic_path(self.path(tag, image_id)) as temporary:
             shutil.copyfile(version.file, temporary)
         if before is not None and before.ext != SUFFIX:  # it would come back once the new one is deleted

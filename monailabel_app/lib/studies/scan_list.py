@@ -1,21 +1,46 @@
-"""Scans of a studies folder, and their ids.
-
-A flat folder and a BIDS data set are both understood. The id of a scan is its file name without .nii or
-.nii.gz; a file in a sub-folder whose name does not itself name the subject (patient-3/T1.nii.gz) takes the
-folders' names along (patient-3_T1), so that an id means the same scan whatever is added later.
-"""
+"""Scans: reading one, and what is known about all."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
 
 from lib.refusals import InvalidRequestError
+from strokelabel.errors import ImageError
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
 from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.file_search import is_hidden, printable, search_files
+from strokelabel.io.images import Image, read_image
+
+
+def read_scan(path: str, name: str) -> Image:
+    """Read a scan, or say why not in words that leave out where the server keeps it.
+
+    Args:
+        path: a NIfTI file or a folder of DICOM files.
+        name: what the client calls it.
+
+    Raises:
+        ImageError: of the same kind as `strokelabel.io.read_image` raises.
+    """
+    try:
+        return replace(read_image(path), source=name)
+    except ImageError as error:
+        raise error.with_source(name) from error
+
+
+def image_infos(datastore: Datastore) -> Mapping[str, Mapping[str, Any]]:
+    """Return the information about each image of any datastore, by id; not to be changed."""
+    if hasattr(datastore, "image_infos"):
+        infos: Mapping[str, Mapping[str, Any]] = datastore.image_infos()
+        return infos
+    return {image: datastore.get_image_info(image) for image in datastore.list_images()}
+
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii")
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")

@@ -27,9 +27,9 @@ from trame_slicer.views import Layout, LayoutDirection
 
 from . import gutters, page, state
 from .commands import Commands
-from .open_windows import count_pages
 from .routes import Routes
 from .scene import AXIAL, CORONAL, SAGITTAL, THREED, Scene, view_definitions
+from .state import count_pages
 from .view import PageView
 
 PUMP_S, TICK_S = 0.03, 1.0

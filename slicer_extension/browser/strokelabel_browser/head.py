@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 import vtk
 from scipy import ndimage
-from StrokeLabelLib.mrml.geometry import right_handed, to_image, to_matrix
+from StrokeLabelLib.mrml.volumes import right_handed, to_image, to_matrix
 from StrokeLabelLib.volume import Volume
 
 STEP_MM = 3.0

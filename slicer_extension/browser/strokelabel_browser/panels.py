@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from StrokeLabelLib.session.operations import OPERATIONS
+from StrokeLabelLib.session.editing import OPERATIONS
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 

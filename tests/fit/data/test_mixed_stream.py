@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strokelabel.errors import TrainingError
-from strokelabel.fit.data.mixed_stream import JoinedValidation, MixedStream
-from strokelabel.fit.data.stream import Batch
-from strokelabel.fit.segmentation.losses import DiceCrossEntropy
+from strokelabel.fit.data.stream import Batch, JoinedValidation, MixedStream
+from strokelabel.fit.segmentation import DiceCrossEntropy
 
 PAPER = 419 / (419 + 2579)
 SHAPE = (3, 4, 5)

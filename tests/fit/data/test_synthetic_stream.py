@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.data.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
+from strokelabel.fit.data.synthetic_streams import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.fit.train import make_synthesizer, part_brains, split_lesions, train_recipe
 from strokelabel.synthesis.benchmark import validation_cases, validation_config
 from strokelabel.synthesis.prepared.dataset import PreparedData

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from strokelabel.fit.estimation.objective import EstimatorLoss, gradient_loss, relative_maps
-from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures
+from strokelabel.fit.estimation import EstimatorLoss, SegmenterFeatures, gradient_loss, relative_maps
 from strokelabel.networks.unet import UNetConfig, build_network
 
 

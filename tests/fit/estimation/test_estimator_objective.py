@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from strokelabel.fit.estimation.objective import EstimatorBatch, EstimatorLoss, EstimatorObjective
+from strokelabel.fit.estimation import EstimatorBatch, EstimatorLoss, EstimatorObjective
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from strokelabel.errors import WeightsError
-from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures, perceptual_distance
+from strokelabel.fit.estimation import SegmenterFeatures, perceptual_distance
 from strokelabel.networks.unet import UNetConfig, build_network
 
 

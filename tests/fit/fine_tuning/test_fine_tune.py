@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.fit.fine_tuning.activation import Scores
 from strokelabel.fit.fine_tuning.cases import SubmittedLabel
 from strokelabel.fit.fine_tuning.fine_tune import FineTuning
-from strokelabel.fit.fine_tuning.lesions import SHARE, with_submitted
 from strokelabel.fit.fine_tuning.options import FineTuneOptions
 from strokelabel.fit.fine_tuning.session import FineTuneObjective, Session, as_scores
+from strokelabel.fit.fine_tuning.synthetic import SHARE, with_submitted
 from strokelabel.fit.fine_tuning.template_heads import BRAINS, template_data
-from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions
+from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, Scores
 from strokelabel.fit.fine_tuning.weights import SHARES, freeze
 from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.networks.unet import UNetConfig, build_network

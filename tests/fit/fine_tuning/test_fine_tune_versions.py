@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from strokelabel.cli.main import app
 from strokelabel.errors import OptionError, WeightsError
-from strokelabel.fit.fine_tuning.activation import Scores, decide
-from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, VersionRecord
+from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, Scores, VersionRecord, decide
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec, read_spec
 

@@ -10,8 +10,7 @@ from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.loop.training_loop import train
-from strokelabel.fit.segmentation.losses import dice_cross_entropy, logit_distance
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective, dice_cross_entropy, logit_distance
 from strokelabel.networks.unet import UNetConfig, build_network
 from support.tiny_run import CubeStream, join, tiny_config, tiny_network, tiny_run
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.loop.passes import Passes, kind_of
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective
 from support.tiny_run import CubeStream, assert_same_training, tiny_config, tiny_network, tiny_run
 
 

@@ -9,7 +9,7 @@ import torch
 
 from strokelabel.errors import DataError
 from strokelabel.fit.data.stream import Batch
-from strokelabel.fit.data.synthetic_stream import SyntheticStream
+from strokelabel.fit.data.synthetic_streams import SyntheticStream
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.train import make_synthesizer
 from strokelabel.synthesis.prepared.dataset import PreparedData

@@ -5,8 +5,7 @@ from lightning_fabric import Fabric
 from strokelabel.errors import TrainingError
 from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.loop.validation import validate
-from strokelabel.fit.segmentation.losses import foreground_dice, mask_dice
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective, foreground_dice, mask_dice
 from support.tiny_run import SHAPE, CubeStream, tiny_network
 
 

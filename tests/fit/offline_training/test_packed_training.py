@@ -16,8 +16,15 @@ import torch
 import yaml
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.offline_training.build import EXPECTED, PACKAGES, build_pack
-from strokelabel.fit.offline_training.compaction import compact, compact_file, restore, restore_folder
+from strokelabel.fit.offline_training.build import (
+    EXPECTED,
+    PACKAGES,
+    build_pack,
+    compact,
+    compact_file,
+    restore,
+    restore_folder,
+)
 from strokelabel.networks.weights import load_weights
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from support.tiny_prepared import tiny_recipe

@@ -3,7 +3,7 @@
 import csv
 from types import SimpleNamespace
 
-from strokelabel.fit.offline_training.speed import SpeedTable
+from strokelabel.fit.offline_training.training import SpeedTable
 
 
 def test_each_interval_counts_what_was_done_in_it_alone(tmp_path):

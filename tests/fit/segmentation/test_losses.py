@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from strokelabel.fit.segmentation.losses import DiceCrossEntropy, dice_cross_entropy, marginal_logits
+from strokelabel.fit.segmentation import DiceCrossEntropy, dice_cross_entropy, marginal_logits
 
 SHAPE = (3, 4, 5)
 COMPLETE = torch.tensor([False, False])

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads
-from strokelabel.cli.scans import follow_scans, report_scan, set_threads
+from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, set_threads
 from strokelabel.io.file_search import absolute_path
 
 if TYPE_CHECKING:

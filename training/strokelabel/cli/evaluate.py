@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads
-from strokelabel.cli.scans import scan_progress, set_threads
+from strokelabel.cli.options import Device, Threads, scan_progress, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -121,8 +120,7 @@ def gather_cases(
         OptionError: neither or both are given, or a table is malformed.
         DataError: the data set holds no scan with a mask, or several masks for one.
     """
-    from strokelabel.reports.evaluation.cases import find_cases
-    from strokelabel.reports.evaluation.pairs import read_pairs
+    from strokelabel.reports.evaluation.cases import find_cases, read_pairs
 
     if (dataset is None) == (pairs is None):
         raise OptionError("expected either a data set or a table of cases (--pairs), not both")
@@ -153,8 +151,7 @@ def gather_methods(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.methods import FolderMethod, TableMethod
-    from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
+    from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, ScoringModel, TableMethod
 
     columns = dict.fromkeys(name for case in cases for name in case.predictions)
     methods: list[Method] = []

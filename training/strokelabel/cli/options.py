@@ -1,12 +1,81 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what those on many scans have in common: progress, lines, threads."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from strokelabel.inference.batch import ScanRow
+    from strokelabel.inference.network_input import OnProgress
+
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")]
 Prepared = Annotated[Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")]
+
+
+_Row = TypeVar("_Row", bound="ScanRow")
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the processor threads of a prediction; None leaves torch's own choice."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def follow_scans(
+    start: Callable[[OnProgress], Iterator[_Row]], count: int, report: Callable[[_Row], None]
+) -> int:
+    """Go through scans with a progress bar and a line for each; return how many failed."""
+    rows: list[_Row] = []
+    with scan_progress() as bar:
+        task = bar.add_task("starting", total=count)
+
+        def on_progress(stage: str, fraction: float) -> None:
+            bar.update(task, completed=len(rows) + fraction, description=stage)
+
+        try:
+            for row in start(on_progress):
+                rows.append(row)
+                bar.update(task, completed=len(rows))
+                report(row)
+        except KeyboardInterrupt:
+            typer.echo(
+                f"interrupted after {len(rows)} of {count} scans; run the same command to continue", err=True
+            )
+            raise
+    return sum(row.status == "failed" for row in rows)
+
+
+def scan_progress() -> Progress:
+    """Return a progress bar on stderr; silent where that is not a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else the lines for a pipe would go to the terminal
+        disable=not console.is_terminal,
+    )
+
+
+def report_scan(row: ScanRow, found: str) -> None:
+    """Report a scan in one line: its result on stdout, or the reason of a failure on stderr."""
+    if row.status == "failed":
+        typer.echo(f"error: {row.reason}", err=True)
+        return
+    name = Path(row.source).name
+    earlier = " (kept from an earlier run)" if row.status == "kept" else ""
+    typer.echo(f"{name}: {found}, {row.seconds:.1f} s{earlier}")
+    if row.reason:
+        typer.echo(f"note: {name}: {row.reason}", err=True)

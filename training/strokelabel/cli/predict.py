@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads
-from strokelabel.cli.scans import follow_scans, report_scan, set_threads
+from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate.batch import ParcellationRow
-    from strokelabel.inference.segment.batch import LesionRow
-    from strokelabel.inference.segment.outputs import OutputChoice
+    from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.io.file_search import ImageSearch
 
 
@@ -102,7 +100,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     search = search_images(inputs)
 
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-    from strokelabel.inference.segment.outputs import OutputChoice
+    from strokelabel.inference.segment.batch import OutputChoice
     from strokelabel.registry import PARCELLATION, find_model
 
     options = PredictionOptions(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads
-from strokelabel.cli.scans import follow_scans, set_threads
+from strokelabel.cli.options import Device, Threads, follow_scans, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoRow

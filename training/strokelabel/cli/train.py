@@ -10,7 +10,7 @@ import typer
 from strokelabel.cli.options import Device, Prepared
 
 if TYPE_CHECKING:
-    from strokelabel.fit.data.annotated_scans.config import RealConfig
+    from strokelabel.fit.data.annotated_scans.stream import RealConfig
 
 
 Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
@@ -70,7 +70,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from rich.console import Console
 
-    from strokelabel.fit.data.quantitative_streams import with_maps
+    from strokelabel.fit.data.synthetic_streams import with_maps
     from strokelabel.fit.recipe import load_recipe, shrink, with_folders, with_generators
     from strokelabel.fit.train import train_recipe
     from strokelabel.synthesis.prepared.dataset import PreparedData

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.evaluate import check_names, split_name
-from strokelabel.cli.options import Device, Prepared, Threads
-from strokelabel.cli.scans import set_threads
+from strokelabel.cli.options import Device, Prepared, Threads, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.reports.evaluation.model_method import ModelMethod
+    from strokelabel.reports.evaluation.methods import ModelMethod
     from strokelabel.reports.real_validation.scores import RealScore
-    from strokelabel.reports.validation.run import CaseScore
+    from strokelabel.reports.validation import CaseScore
     from strokelabel.synthesis.benchmark import ValidationCase
 
 
@@ -90,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.io import atomic_write_text
     from strokelabel.reports.evaluation.cases import parse_part
-    from strokelabel.reports.validation.tables import score_table
+    from strokelabel.reports.validation import score_table
 
     if not synthetic and real is None:
         raise OptionError("expected the synthetic benchmark, real scans (--real DATA) or both, got neither")
@@ -134,7 +133,7 @@ def gather_models(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.model_method import ModelMethod, ScoringModel
+    from strokelabel.reports.evaluation.methods import ModelMethod, ScoringModel
 
     methods = []
     for text in models:
@@ -178,8 +177,8 @@ def score_synthetic(
     from strokelabel.fit.loop.devices import training_device
     from strokelabel.fit.recipe import load_recipe
     from strokelabel.fit.train import make_synthesizer
-    from strokelabel.reports.validation import run as report
-    from strokelabel.reports.validation.tables import benchmark_table
+    from strokelabel.reports import validation as report
+    from strokelabel.reports.validation import benchmark_table
     from strokelabel.synthesis.benchmark import BENCHMARK_VERSION, validation_config
     from strokelabel.synthesis.prepared.dataset import PreparedData
 
@@ -215,12 +214,10 @@ def score_real(
     from rich.progress import track
 
     from strokelabel.inference.network_input import silent
-    from strokelabel.reports.evaluation.cases import take_part
-    from strokelabel.reports.evaluation.pairs import read_pairs
+    from strokelabel.reports.evaluation.cases import read_pairs, take_part
     from strokelabel.reports.evaluation.results import ResultTable
     from strokelabel.reports.evaluation.run import evaluate_cases
-    from strokelabel.reports.real_validation.dataset import write_real_validation
-    from strokelabel.reports.real_validation.material import RealGroup
+    from strokelabel.reports.real_validation.dataset import RealGroup, write_real_validation
     from strokelabel.reports.real_validation.scores import card_table, real_scores, write_real_pictures
 
     cases = read_pairs(write_real_validation(material, output / "dataset"))

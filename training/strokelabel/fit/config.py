@@ -6,9 +6,8 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from strokelabel.fit.estimation.objective import EstimatorLoss, EstimatorObjective
-from strokelabel.fit.estimation.perceptual_loss import SegmenterFeatures
-from strokelabel.synthesis.quantitative.config import MprageConfig
+from strokelabel.fit.estimation import EstimatorLoss, EstimatorObjective, SegmenterFeatures
+from strokelabel.synthesis.quantitative.scan import MprageConfig
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Arithmetic of a network: float32, or mixed with one of two 16-bit formats."""
@@ -40,7 +39,7 @@ class TrainingConfig(BaseModel):
         warmup_steps: steps over which the rate first rises linearly from zero.
         lesion_weight: weight of the lesion class in the loss, relative to the others.
         l2_warmup_steps: steps at the start that pull logits to ±5 instead of the loss proper; see
-            `strokelabel.fit.segmentation.losses.logit_distance`.
+            `strokelabel.fit.segmentation.logit_distance`.
         ema_decay: decay per step of the moving average of the weights, which is what is validated and
             exported; 0 turns it off.
         precision: arithmetic of the network; the loss is always computed in float32.

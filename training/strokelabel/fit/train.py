@@ -27,7 +27,7 @@ from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
 from strokelabel.fit.recipe import Recipe, load_recipe
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.networks.weights import load_weights, make_network, network_config
 from strokelabel.registry import PARCELLATION, ModelSpec, find_model

@@ -9,8 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel.errors import DimensionError, HeaderError
-from strokelabel.geometry.grid import Grid
-from strokelabel.geometry.resample import antialias_weights, linear_weights, resample
+from strokelabel.geometry.grid import Grid, antialias_weights, linear_weights, resample
 from strokelabel.types import Affine, ChannelVolume, Volume
 
 _SAME_SPACING = 1e-3

@@ -12,7 +12,7 @@ from strokelabel.errors import WeightsError
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.device import resolve_device, voxels_that_fit
 from strokelabel.inference.engine import Engine
-from strokelabel.inference.intensity import looks_like_ct, prepare_intensities
+from strokelabel.inference.network_input import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.io import Image, check_volume
 from strokelabel.networks.weights import load_weights, multiple_of

@@ -13,12 +13,14 @@ from strokelabel.metrics.lesions import (
 )
 from strokelabel.metrics.overlap import (
     ISLES_OVERLAP,
+    MISSED_DISTANCE_MM,
+    PAPER_DISTANCE,
     EmptyPolicy,
     dice,
     false_positive_rate,
+    hd95_mm,
     true_positive_rate,
 )
-from strokelabel.metrics.surface import MISSED_DISTANCE_MM, PAPER_DISTANCE, hd95_mm
 
 __all__ = [
     "ISLES_OVERLAP",

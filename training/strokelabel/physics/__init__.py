@@ -11,9 +11,18 @@ from strokelabel.physics.label_maps import draw_tissues, insert_tissue, label_ti
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
 from strokelabel.physics.mp2rage import Mp2rage
 from strokelabel.physics.mprage import Mprage
-from strokelabel.physics.presets import CLINICAL, PAPER, PRESETS, Protocol, draw_acquisition, find_protocol
+from strokelabel.physics.presets import (
+    CLINICAL,
+    PAPER,
+    PRESETS,
+    SEQUENCES,
+    Protocol,
+    draw_acquisition,
+    find_protocol,
+    make_acquisition,
+    sequence_class,
+)
 from strokelabel.physics.priors import Prior, TissueDraw, TissuePriors, default_priors, read_priors
-from strokelabel.physics.sequences import SEQUENCES, make_acquisition, sequence_class
 from strokelabel.physics.spin_echo import FastSpinEcho
 
 __all__ = [

@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 from torch import Tensor
 
-from strokelabel.fit.data.real_images.painted_scan_stream import PaintedScanStream
-from strokelabel.fit.data.real_images.slab_stream import SlabStream
+from strokelabel.fit.data.real_images.painting import PaintedScanStream
+from strokelabel.fit.data.real_images.slabs import SlabStream
 from strokelabel.io.atomic import atomic_path, atomic_write_text
 from strokelabel.labels import TissueClass
 from strokelabel.reports.contact_sheet import Panel, make_panel

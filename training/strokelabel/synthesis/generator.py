@@ -15,6 +15,7 @@ from strokelabel.errors import DataError
 from strokelabel.labels import LabelTable, TissueClass
 from strokelabel.networks.normalization import normalize
 from strokelabel.physics.maps import MAP_NAMES
+from strokelabel.synthesis import scanner
 from strokelabel.synthesis.anatomy.deformation import (
     DeformationParameters,
     head_coordinates,
@@ -32,8 +33,7 @@ from strokelabel.synthesis.anatomy.skull_strip import (
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CT, ContrastParameters, sample_contrast, texture
 from strokelabel.synthesis.contrast.pockets import Pocket, fill_pockets, sample_pockets
-from strokelabel.synthesis.contrast.signals import expose, signal_contrast
-from strokelabel.synthesis.contrast.structure_means import vary_structures, vary_surroundings
+from strokelabel.synthesis.contrast.signals import expose, signal_contrast, vary_structures, vary_surroundings
 from strokelabel.synthesis.contrast.tissue_properties import (
     each_lesion_tissue,
     sample_tissue_contrast,
@@ -51,18 +51,6 @@ from strokelabel.synthesis.lesions.lesion import (
 from strokelabel.synthesis.lesions.realism import Realism, RealismMaps, RealismParameters
 from strokelabel.synthesis.quantitative.scan import TEXTURES, scan, textured_maps
 from strokelabel.synthesis.sampling import Sampler, derived_sampler, on_device, pad_stack
-from strokelabel.synthesis.scanner.artefacts import (
-    ArtefactParameters,
-    acquire,
-    apply_bias,
-    apply_gamma,
-    as_ct,
-    clip_to_window,
-    sample_artefacts,
-    without_noise,
-)
-from strokelabel.synthesis.scanner.coil import NO_COIL, CoilParameters, apply_coil, sample_coil
-from strokelabel.synthesis.scanner.coverage import CoverageParameters, restrict, sample_coverage
 
 
 @dataclass(frozen=True)
@@ -75,11 +63,11 @@ class SampleParameters:
     contrast: ContrastParameters
     lesions: LesionParameters
     skull_strip: SkullStripParameters
-    artefacts: ArtefactParameters
+    artefacts: scanner.ArtefactParameters
     realism: RealismParameters | None = None
     pockets: tuple[Pocket, ...] = ()
-    coil: CoilParameters = NO_COIL
-    coverage: CoverageParameters | None = None
+    coil: scanner.CoilParameters = scanner.NO_COIL
+    coverage: scanner.CoverageParameters | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +138,7 @@ class Synthesizer:
             contrast=self._sample_contrast(sampler, seed),
             lesions=sample_lesions(sampler, config.lesion, len(self.lesions)),
             skull_strip=sample_skull_strip(sampler, config.skull_strip),
-            artefacts=sample_artefacts(sampler, config.artefacts),
+            artefacts=scanner.sample_artefacts(sampler, config.artefacts),
         )
         contrast, lesions, realism = self._realism.sample(seed, parameters.contrast, parameters.lesions)
         if realism is not None:
@@ -174,17 +162,17 @@ class Synthesizer:
     def _sample_scanner(self, parameters: SampleParameters) -> SampleParameters:
         """Return the same image with pockets, coil, coverage, and the artefacts of CT where it is one."""
         config, family = self.config, parameters.contrast.family
-        artefacts, coil = parameters.artefacts, NO_COIL
+        artefacts, coil = parameters.artefacts, scanner.NO_COIL
         if family == CT:
-            artefacts = as_ct(derived_sampler(parameters.seed, "ct"), artefacts)
+            artefacts = scanner.as_ct(derived_sampler(parameters.seed, "ct"), artefacts)
         else:
-            coil = sample_coil(derived_sampler(parameters.seed, "coil"), config.artefacts.coil)
+            coil = scanner.sample_coil(derived_sampler(parameters.seed, "coil"), config.artefacts.coil)
         pockets: tuple[Pocket, ...] = ()
         if parameters.contrast.scan is None:
             own = derived_sampler(parameters.seed, "pockets")
             pockets = sample_pockets(own, config.contrast.pockets, family)
         own = derived_sampler(parameters.seed, "coverage")
-        coverage = sample_coverage(own, config.artefacts.coverage, artefacts.resolution_mm)
+        coverage = scanner.sample_coverage(own, config.artefacts.coverage, artefacts.resolution_mm)
         return replace(parameters, artefacts=artefacts, coil=coil, pockets=pockets, coverage=coverage)
 
     @torch.no_grad()
@@ -221,14 +209,14 @@ class Synthesizer:
         else:
             image = _magnitudes(mean + textures, parameters)
         image = image if maps is None or maps.gain is None else image * maps.gain
-        image = apply_coil(image, mask, [p.coil for p in parameters], config.spacing_mm)
-        mask = restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
+        image = scanner.apply_coil(image, mask, [p.coil for p in parameters], config.spacing_mm)
+        mask = scanner.restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
         image = normalize(self._scan(image, [p.artefacts for p in parameters]) * mask)
         visible = None
         if keep_visible:
-            noiseless = [without_noise(p.artefacts) for p in parameters]
-            visible = (acquire(lesions.soft, noiseless, config.spacing_mm) * mask)[:, 0]
+            noiseless = [scanner.without_noise(p.artefacts) for p in parameters]
+            visible = (scanner.acquire(lesions.soft, noiseless, config.spacing_mm) * mask)[:, 0]
         return SyntheticBatch(
             image=image,
             target=self._label(
@@ -340,9 +328,9 @@ class Synthesizer:
             part.lerp_(own.expand_as(part), weights[name].expand_as(part))
         return tissue
 
-    def _scan(self, image: Tensor, artefacts: list[ArtefactParameters]) -> Tensor:
+    def _scan(self, image: Tensor, artefacts: list[scanner.ArtefactParameters]) -> Tensor:
         """Apply bias, gamma, blur, slices and noise."""
-        image = apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
+        image = scanner.apply_bias(image, artefacts, exponential=self.config.artefacts.bias_exponential)
         # A scan has a reference of its own, the brain, not the scalp; so has a CT, its window.
         if self.config.contrast.model == "mixture":
             highest = image.amax(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-6)
@@ -350,8 +338,8 @@ class Synthesizer:
             if ct:
                 highest[ct] = 1.0
             image = image / highest
-        image = apply_gamma(image, artefacts)
-        return clip_to_window(acquire(image, artefacts, self.config.spacing_mm), artefacts)
+        image = scanner.apply_gamma(image, artefacts)
+        return scanner.clip_to_window(scanner.acquire(image, artefacts, self.config.spacing_mm), artefacts)
 
 
 @dataclass(frozen=True)

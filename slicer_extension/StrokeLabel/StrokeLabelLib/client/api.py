@@ -22,8 +22,7 @@ from .models import (
     read_info,
     read_train_status,
 )
-from .multipart import parts_of
-from .transport import Transport
+from .transport import Transport, parts_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """On this computer, packing answers takes longer than sending them."""

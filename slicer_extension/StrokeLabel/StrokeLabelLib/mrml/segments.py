@@ -1,4 +1,4 @@
-"""Masks as segments."""
+"""Masks as segments, with their DICOM terminology."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import vtk
 from ..errors import FileFormatError, GeometryError
 from ..ops.islands import bounding_box
 from ..volume import Grid, Volume, onto_grid
-from .geometry import from_image, from_matrix, right_handed, to_image, to_matrix
-from .terminology import describe_lesion
+from .volumes import from_image, from_matrix, right_handed, to_image, to_matrix
 
 LESION_ID = "lesion"
 OPACITY_2D_FILL, OPACITY_3D = 0.35, 1.0
@@ -105,3 +104,30 @@ def save_segmentation(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
         raise FileFormatError(
             f"{path.name} could not be written; check the folder, and that it ends in .seg.nrrd."
         )
+
+
+CONTEXT = "StrokeLabel: stroke lesions"
+"""Name of the terminology in Resources/StrokeLabel.term.json."""
+
+CATEGORY = ("SCT", "49755003", "Morphologically Altered Structure")
+INFARCT = ("SCT", "55641003", "Infarct")
+BRAIN = ("SCT", "12738006", "Brain")
+LESION_COLOR = (230, 60, 50)
+"""8-bit RGB, as the server shows lesions."""
+
+
+def infarct_entry() -> str:
+    """Return the serialised entry "infarct in the brain".
+
+    Its parts: context, category, type, modifier; regional context, region, modifier.
+    """
+    parts = (CONTEXT, "^".join(CATEGORY), "^".join(INFARCT), "^^", CONTEXT, "^".join(BRAIN), "^^")
+    return "~".join(parts)
+
+
+def describe_lesion(segment: slicer.vtkSegment) -> None:
+    """Give a segment the name, the codes and the colour of a lesion."""
+    segment.SetName("lesion")
+    red, green, blue = (value / 255 for value in LESION_COLOR)
+    segment.SetColor(red, green, blue)
+    segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), infarct_entry())

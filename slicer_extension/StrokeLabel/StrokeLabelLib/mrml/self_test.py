@@ -13,7 +13,7 @@ from ..session.case import Case, Sequence
 from ..session.history import MaskHistory
 from ..volume import Volume
 from .case_nodes import CaseNodes
-from .terminology import infarct_entry
+from .segments import infarct_entry
 
 SHAPE = (11, 13, 7)
 

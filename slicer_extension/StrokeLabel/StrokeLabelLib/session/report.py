@@ -1,4 +1,4 @@
-"""A report about one mask, as JSON."""
+"""Volumes of the mask, and the report that can be saved."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from typing import Any
 
 from ..client.api import image_id_of
 from ..files import write_atomically
-from ..ops.statistics import island_volumes_ml
+from ..ops.statistics import count_islands, dice, island_volumes_ml, volume_ml
 from .case import Case
 from .view import Measurements
+
+
+def measure(case: Case) -> Measurements:
+    """Measure the volume and number of lesions, and the changes from the model's mask."""
+    mask, voxel_ml = case.mask.current, case.grid.voxel_ml
+    overlap = changed = None
+    if case.model_mask is not None:
+        overlap = dice(mask, case.model_mask)
+        changed = volume_ml(mask != case.model_mask, voxel_ml)
+    return Measurements(volume_ml(mask, voxel_ml), count_islands(mask), overlap, changed)
 
 
 def report(case: Case, measurements: Measurements) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..files import VolumeFiles
 from ..ops.strokes import LesionMask
 from .availability import blocked_commands
 from .case import Case
-from .measure import measure
+from .report import measure
 from .settings import Settings
 from .view import Measurements, Prompt, View, ViewState
 from .working_copy import WorkingCopies

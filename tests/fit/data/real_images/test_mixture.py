@@ -11,10 +11,10 @@ from lightning_fabric import Fabric
 from strokelabel.errors import DataError
 from strokelabel.fit.data.real_images.mixture import AlternatingStream, JoinedStream, Part, with_real_images
 from strokelabel.fit.data.recipe_streams import make_streams, split_lesions
-from strokelabel.fit.data.synthetic_stream import SyntheticStream
+from strokelabel.fit.data.synthetic_streams import SyntheticStream
 from strokelabel.fit.loop.training_run import TrainingRun
 from strokelabel.fit.recipe import Recipe
-from strokelabel.fit.segmentation.losses import DiceCrossEntropy
+from strokelabel.fit.segmentation import DiceCrossEntropy
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from support import tiny_run
 from support.tiny_prepared import make_recipe, write_prepared

@@ -10,11 +10,17 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError
+from strokelabel.fit.data.real_images.appearance import Recolouring
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, PaintingConfig
-from strokelabel.fit.data.real_images.painted_scan_stream import PaintedScanParameters, PaintedScanStream
-from strokelabel.fit.data.real_images.painting import PaintedLesion, paint, place_mask, sample_painting
+from strokelabel.fit.data.real_images.painting import (
+    PaintedLesion,
+    PaintedScanParameters,
+    PaintedScanStream,
+    paint,
+    place_mask,
+    sample_painting,
+)
 from strokelabel.fit.data.real_images.preparation import RealImages
-from strokelabel.fit.data.real_images.recolouring import Recolouring
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.sampling import Sampler

@@ -7,10 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from strokelabel.fit.data.real_images.appearance import SurfaceCoil, coil_gain, expose, sample_appearance
-from strokelabel.fit.data.real_images.arrays import masked_mean, nonzero_quantiles, smooth_field
+from strokelabel.fit.data.real_images.appearance import (
+    Curve,
+    Recolouring,
+    SurfaceCoil,
+    coil_gain,
+    expose,
+    recolour,
+    sample_appearance,
+    sample_recolouring,
+)
 from strokelabel.fit.data.real_images.config import AppearanceConfig, RecolouringConfig
-from strokelabel.fit.data.real_images.recolouring import Curve, Recolouring, recolour, sample_recolouring
+from strokelabel.fit.data.real_images.slices import masked_mean, nonzero_quantiles, smooth_field
 from strokelabel.synthesis.sampling import Sampler
 
 KINDS = ("none", "gamma", "sorted", "inverted", "any")

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from strokelabel.errors import LabelMapError
-from strokelabel.fit.data.real_images.scan_preparation import bring_to_grid, fill_bright_spots
+from strokelabel.fit.data.real_images.preparation import bring_to_grid, fill_bright_spots
 from strokelabel.fit.data.real_images.scans import SHAPE, SPACING_MM, load_scan, save_scan
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image

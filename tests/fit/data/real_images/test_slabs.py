@@ -9,11 +9,16 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError
+from strokelabel.fit.data.real_images.appearance import Recolouring
 from strokelabel.fit.data.real_images.config import RecolouringConfig, SlabConfig
 from strokelabel.fit.data.real_images.preparation import RealImages
-from strokelabel.fit.data.real_images.recolouring import Recolouring
-from strokelabel.fit.data.real_images.slab_stream import SlabStream
-from strokelabel.fit.data.real_images.slabs import SlabParameters, SlabShape, render_slab, sample_slab
+from strokelabel.fit.data.real_images.slabs import (
+    SlabParameters,
+    SlabShape,
+    SlabStream,
+    render_slab,
+    sample_slab,
+)
 from strokelabel.synthesis.sampling import Sampler
 
 SHAPE, SPACING_MM = (56, 72, 48), 3.0

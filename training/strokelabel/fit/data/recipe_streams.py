@@ -11,26 +11,31 @@ import torch
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
-from strokelabel.fit.data.annotated_scans.config import RealConfig
-from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
+from strokelabel.fit.data.annotated_scans.stream import RealConfig, RealStream, RealValidation
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
-from strokelabel.fit.data.generation.source import ImageSource, LocalSource
-from strokelabel.fit.data.generation.stream import ReplayStream
-from strokelabel.fit.data.mixed_stream import ItemStream, JoinedValidation, MixedStream, WithoutGaps
-from strokelabel.fit.data.quantitative_streams import (
+from strokelabel.fit.data.generation.stream import ImageSource, LocalSource, ReplayStream
+from strokelabel.fit.data.real_images.mixture import with_real_images
+from strokelabel.fit.data.stream import (
+    ItemStream,
+    JoinedValidation,
+    MixedStream,
+    ValidationStream,
+    WithoutGaps,
+)
+from strokelabel.fit.data.synthetic_streams import (
     EstimatorStream,
     EstimatorValidation,
     QuantitativeStream,
+    SyntheticStream,
+    SyntheticValidation,
     quantitative_heads,
+    stream_seed,
 )
-from strokelabel.fit.data.real_images.mixture import with_real_images
-from strokelabel.fit.data.stream import ValidationStream
-from strokelabel.fit.data.synthetic_stream import SyntheticStream, SyntheticValidation, stream_seed
 from strokelabel.fit.loop.devices import process_count
 from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
 from strokelabel.fit.recipe import Recipe, select
-from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
 from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,

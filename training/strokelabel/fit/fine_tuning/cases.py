@@ -10,10 +10,10 @@ from pathlib import Path
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.data.annotated_scans.scans import RealScan, canonical_pair, store_scan
-from strokelabel.geometry import Grid, bring_to_grid
+from strokelabel.geometry import bring_to_grid
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.label_files import read_label_values
-from strokelabel.synthesis.prepared.sources import fingerprint
+from strokelabel.io.label_files import LESION_NAME, read_label_file
+from strokelabel.synthesis.prepared.source_files import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 2
@@ -133,16 +133,15 @@ def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
         LabelMapError: the label holds several layers.
     """
     image = read_image(label.image)
-    values, affine = read_label_values(label.label)
-    i, j, k = values.shape
-    is_segmentation = label.label.name.lower().endswith(".seg.nrrd")
+    names = None if label.lesion_value is None else {LESION_NAME: label.lesion_value}
+    file = read_label_file(label.label, names)
     labels = bring_to_grid(
-        values,
-        Grid((i, j, k), affine),
+        file.data,
+        file.grid,
         image.grid,
         f"label of {label.name}",
         "its scan",
-        may_be_part=is_segmentation,
+        may_be_part=file.may_be_cropped,
     )
     return image, labels > 0 if label.lesion_value is None else labels == label.lesion_value
 

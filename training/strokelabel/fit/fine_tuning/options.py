@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from strokelabel.fit.config import Precision, TrainingConfig
-from strokelabel.fit.data.annotated_scans.config import RealAugmentationConfig
-from strokelabel.fit.fine_tuning.activation import MARGIN
+from strokelabel.fit.data.annotated_scans.stream import RealAugmentationConfig
+from strokelabel.fit.fine_tuning.versions import MARGIN
 from strokelabel.fit.loop.devices import fastest_precision
 
 Frozen: TypeAlias = Literal["none", "encoder"]

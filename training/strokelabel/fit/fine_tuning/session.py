@@ -16,16 +16,20 @@ from torch import Tensor
 
 from strokelabel.fit.data.annotated_scans.augmentation import RealAugmentation
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
-from strokelabel.fit.data.mixed_stream import JoinedValidation, MixedStream
-from strokelabel.fit.data.stream import Batch, BatchStream, ValidationStream
+from strokelabel.fit.data.stream import Batch, BatchStream, JoinedValidation, MixedStream, ValidationStream
 from strokelabel.fit.export import export_weights
-from strokelabel.fit.fine_tuning.activation import Decision, Scores, decide
 from strokelabel.fit.fine_tuning.cases import CaseSplit
-from strokelabel.fit.fine_tuning.lesions import submitted_lesions
+from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
 from strokelabel.fit.fine_tuning.options import FineTuneOptions
-from strokelabel.fit.fine_tuning.result import FineTuneResult
-from strokelabel.fit.fine_tuning.synthetic import SyntheticPart, synthesis_of
-from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, VersionRecord
+from strokelabel.fit.fine_tuning.synthetic import SyntheticPart, submitted_lesions, synthesis_of
+from strokelabel.fit.fine_tuning.versions import (
+    ORIGIN,
+    Decision,
+    ModelVersions,
+    Scores,
+    VersionRecord,
+    decide,
+)
 from strokelabel.fit.fine_tuning.weights import SHARES, blend, freeze
 from strokelabel.fit.loop.devices import make_fabric
 from strokelabel.fit.loop.objective import ScoringStream
@@ -33,7 +37,7 @@ from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
 from strokelabel.fit.loop.validation import validate
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective
 from strokelabel.inference.segment.predictor import LESION, Predictor
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.networks.unet import UNetConfig

@@ -1,11 +1,19 @@
-"""Showing how training goes: a bar on a terminal, a line every half minute elsewhere."""
+"""Progress of training, and stopping it on request: all processes of a run stop at the same step."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+import torch.distributed
+from lightning_fabric import Fabric
 
 LINE_SECONDS = 30.0
 """Interval between lines where there is no terminal."""
@@ -76,3 +84,60 @@ class ProgressDisplay:
         elif progress.step == progress.steps or time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
             self._console.print(f"step {progress.step}/{progress.steps}  {progress}", highlight=False)
+
+
+class Interruption:
+    """Request to stop training."""
+
+    def __init__(self, wanted: Callable[[], bool] | None = None) -> None:
+        self._wanted = wanted
+        self._signalled = False
+
+    def __bool__(self) -> bool:
+        return self._signalled or (self._wanted is not None and self._wanted())
+
+    @contextmanager
+    def on_signals(self) -> Iterator[Self]:
+        """Ask to stop on SIGINT and SIGTERM within the block; a second one acts as it did before.
+
+        Outside the main thread, where Python allows no signal handlers, the block changes nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def request_stop(number: int, frame: FrameType | None) -> None:
+            self._signalled = True
+            signal.signal(number, previous[signal.Signals(number)])
+
+        for number in previous:
+            signal.signal(number, request_stop)
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class Agreement:
+    """Small numbers exchanged between processes on the CPU, so that no GPU has to be waited for.
+
+    Args:
+        fabric: launched; with one process, everything is agreed at once.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._group: Any = torch.distributed.new_group(backend="gloo") if fabric.world_size > 1 else None
+
+    def largest(self, *values: int) -> list[int]:
+        """Return the maximum of each value over all processes; every process must call it.
+
+        Raises:
+            RuntimeError: another process has ended.
+        """
+        if self._group is None:
+            return list(values)
+        table = torch.tensor(values)
+        torch.distributed.all_reduce(table, torch.distributed.ReduceOp.MAX, group=self._group)
+        return [int(value) for value in table]

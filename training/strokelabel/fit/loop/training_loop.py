@@ -23,13 +23,11 @@ from strokelabel.fit.loop.checkpoint import (
     save_checkpoint,
 )
 from strokelabel.fit.loop.devices import gpu_arithmetic, make_fabric
-from strokelabel.fit.loop.interruption import Agreement, Interruption
-from strokelabel.fit.loop.mlflow_record import MlflowLog
 from strokelabel.fit.loop.objective import Objective, ScoringStream, TrainingStream
 from strokelabel.fit.loop.optimizer import finished_share
 from strokelabel.fit.loop.prefetch import PrefetchStream
-from strokelabel.fit.loop.progress import ProgressDisplay, TrainingProgress
-from strokelabel.fit.loop.record import VALIDATION_PREFIX, DeferredRows, TrainingRecord
+from strokelabel.fit.loop.progress import Agreement, Interruption, ProgressDisplay, TrainingProgress
+from strokelabel.fit.loop.record import VALIDATION_PREFIX, DeferredRows, MlflowLog, TrainingRecord
 from strokelabel.fit.loop.training_run import TrainingRun
 
 StopReason: TypeAlias = Literal["schedule", "plateau", "time", "request"]

@@ -25,7 +25,7 @@ from strokelabel.fit.loop.optimizer import (
 )
 from strokelabel.fit.loop.passes import Passes
 from strokelabel.fit.loop.validation import BestValidation, validate
-from strokelabel.fit.segmentation.objective import SegmentationObjective
+from strokelabel.fit.segmentation import SegmentationObjective
 
 _MAX_SKIPPED = 20
 """Steps in a row that are left out before training is given up."""

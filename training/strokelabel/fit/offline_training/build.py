@@ -1,4 +1,4 @@
-"""Packing code, recipe, weights, data and wheels into one folder for a machine without a package index."""
+"""Building a pack: the code, prepared data and weights that a machine without a network needs to train."""
 
 from __future__ import annotations
 
@@ -8,19 +8,100 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from strokelabel.errors import DataError, OutputError, RecipeError
-from strokelabel.fit.offline_training.compaction import compact_file
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import check_same_network
 from strokelabel.io.atomic import atomic_path, atomic_write_json
+
+Arrays = Mapping[str, NDArray[Any]]
+
+IMAGE = "image"
+"""Name of the arrays that are compacted where they are uint8 with three axes; masks have other names."""
+
+_DIFFERENCES, _WEBP, _SIZES = "image.differences", "image.webp", "image.sizes"
+"""Names of what replaces an image: differences; or the bytes of all its slices as WebP files, and how many each has."""
+
+
+def compact(arrays: Arrays, webp_quality: int | None = None) -> dict[str, NDArray[Any]]:
+    """Replace a stack of grey images or a volume, slice by slice along its first axis.
+
+    Args:
+        arrays: by name; all but the image stay.
+        webp_quality: of lossy WebP, 1 to 100, for which Pillow is needed; None for differences, which lose nothing.
+    """
+    image = arrays.get(IMAGE)
+    if image is None or image.dtype != np.uint8 or image.ndim != 3:
+        return dict(arrays)
+    others = {name: values for name, values in arrays.items() if name != IMAGE}
+    if webp_quality is None:
+        along_rows = np.diff(image, axis=1, prepend=np.uint8(0))
+        return {**others, _DIFFERENCES: np.diff(along_rows, axis=2, prepend=np.uint8(0))}
+    files = [_to_webp(picture, webp_quality) for picture in image]
+    sizes = np.array([len(file) for file in files])
+    return {**others, _WEBP: np.frombuffer(b"".join(files), np.uint8), _SIZES: sizes}
+
+
+def restore(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Undo `compact`; WebP but for what its quality lost."""
+    kept = {name: values for name, values in arrays.items() if name not in (_DIFFERENCES, _WEBP, _SIZES)}
+    if _DIFFERENCES in arrays:
+        rows = np.cumsum(arrays[_DIFFERENCES], axis=2, dtype=np.uint8)
+        kept[IMAGE] = np.cumsum(rows, axis=1, dtype=np.uint8)
+    elif _WEBP in arrays:
+        files = np.split(arrays[_WEBP], np.cumsum(arrays[_SIZES])[:-1])
+        kept[IMAGE] = np.stack([_from_webp(file.tobytes()) for file in files])
+    return kept
+
+
+def compact_file(path: Path, webp_quality: int | None = None) -> bytes:
+    """Return the content of an .npz file, compacted and not compressed: the archive compresses it."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **compact(_load(path), webp_quality))
+    return buffer.getvalue()
+
+
+def restore_folder(folder: Path) -> None:
+    """Restore every .npz file in a folder and below it; those that are not compacted stay as they are."""
+    for path in sorted(folder.rglob("*.npz")):
+        arrays = _load(path)
+        if _DIFFERENCES in arrays or _WEBP in arrays:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **restore(arrays))
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _to_webp(picture: NDArray[np.uint8], quality: int) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()
+
+
+def _from_webp(content: bytes) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L"), np.uint8)
+
+
+if __name__ == "__main__":
+    restore_folder(Path(sys.argv[1]))
+
 
 PACKAGES = {
     "annotated-types": "annotated_types",

@@ -23,7 +23,7 @@ missing = sorted(name for name in needed if importlib.util.find_spec(name) is No
 if missing:
     sys.exit(f"Missing on this machine: {', '.join(missing)}; pack again with --carry for each of them")
 CHECK
-  "$python" -m strokelabel.fit.offline_training.compaction "$work/prepared"
+  "$python" -m strokelabel.fit.offline_training.build "$work/prepared"
   touch "$work/.unpacked"
 fi
 exec "$python" -W ignore -m strokelabel.fit.offline_training.training --work "$work" --out "$out" --started "$started" "$@"

@@ -1,22 +1,17 @@
-"""Training on the other machine: for a given number of seconds, saving at intervals.
-
-    python -m strokelabel.fit.offline_training.training --work FOLDER --out FOLDER --seconds 560 [--reuse 8] ...
-
-`run.sh` calls it. Started again with the same folders, it continues from the last checkpoint for as many seconds.
-Into the folder `out` go the averaged weights (float16, with their description) every `--save-seconds`, the tables
-`metrics.csv` and `speed.csv`, and `summary.json` at the end.
-"""
+"""Training from a pack within a given time, at the speed that the machine turns out to have."""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import logging
 import os
 import platform
 import shutil
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -31,12 +26,86 @@ from strokelabel.fit.loop.checkpoint import list_checkpoints, load_newest_checkp
 from strokelabel.fit.loop.devices import resolve_device
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult
-from strokelabel.fit.offline_training.speed import SpeedTable
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.train import describe_model, train_recipe
-from strokelabel.io.atomic import atomic_write_json
-from strokelabel.synthesis.anatomy.head_cache import load_heads
+from strokelabel.io.atomic import atomic_write_json, atomic_write_text
+from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.prepared.dataset import PreparedData
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One interval.
+
+    Attributes:
+        seconds: since training began.
+        step: optimiser steps done.
+        ms_per_step: wall milliseconds of a step.
+        images_per_second: synthetic images made.
+        fresh_share: of the synthetic images that were trained on, those that were new.
+        waiting_share: of the time, spent waiting for synthetic images.
+    """
+
+    seconds: float
+    step: int
+    ms_per_step: float
+    images_per_second: float
+    fresh_share: float
+    waiting_share: float
+
+
+class SpeedTable:
+    """Measures intervals; the table is rewritten after each.
+
+    Args:
+        path: CSV file.
+        step: steps done before.
+        images: counts the synthetic images; None where the stream has no such counter.
+
+    Attributes:
+        step: at the end of the last interval.
+        rows: all intervals.
+    """
+
+    def __init__(self, path: Path, step: int, images: ReplayStream | None) -> None:
+        self._path = path
+        self._images = images
+        self._began = time.monotonic()
+        self.step = step
+        self._last = self._read(step)
+        self.rows: list[Speed] = []
+        self._write()
+
+    def add(self, step: int) -> Speed:
+        """End an interval, at least one step after the last one."""
+        seconds, steps, made, delivered, waited = (
+            now - then for now, then in zip(self._read(step), self._last, strict=True)
+        )
+        self._last, self.step = self._read(step), step
+        row = Speed(
+            seconds=round(time.monotonic() - self._began, 1),
+            step=step,
+            ms_per_step=round(1000 * seconds / steps, 1),
+            images_per_second=round(made / seconds, 2),
+            fresh_share=round(made / max(delivered, 1), 3),
+            waiting_share=round(min(1.0, waited / seconds), 3),
+        )
+        self.rows.append(row)
+        self._write()
+        return row
+
+    def _read(self, step: int) -> tuple[float, float, float, float, float]:
+        images = self._images
+        counted = (images.made, images.delivered, images.waited_seconds) if images else (0, 0, 0.0)
+        return (time.monotonic(), step, *counted)
+
+    def _write(self) -> None:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, [field.name for field in fields(Speed)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in self.rows)
+        atomic_write_text(self._path, table.getvalue())
+
 
 _ENDLESS = 10**9
 _FINISHING_SECONDS = 5.0

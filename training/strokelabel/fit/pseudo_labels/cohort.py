@@ -24,11 +24,10 @@ from strokelabel.fit.pseudo_labels.record import (
     QualityGate,
     read_pseudo_label,
 )
-from strokelabel.inference.batch.run import run_scans
-from strokelabel.inference.batch.table import ScanRow, ScanTable
+from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.provenance import is_newer, is_source, provenance
-from strokelabel.inference.segment.outputs import sidecar
+from strokelabel.inference.segment.batch import sidecar
 from strokelabel.inference.segment.predictor import OnProgress, Predictor
 from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_write_json, write_nifti

@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelabel.errors import DataError, ImageError, RecipeError
-from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig
+from strokelabel.fit.data.annotated_scans.stream import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.record import PseudoLabel, read_pseudo_labels
 from strokelabel.geometry import CanonicalGrid, Grid
 from strokelabel.io.nifti import read_nifti
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.icbm import icbm_template
-from strokelabel.synthesis.prepared.registration import T1_INTENSITY, Registration, register_picture
-from strokelabel.synthesis.prepared.source_files import crop_to_mask, near_brain, place_on_grid
-from strokelabel.synthesis.prepared.sources import fingerprint
+from strokelabel.synthesis.prepared.registration import (
+    T1_INTENSITY,
+    Registration,
+    icbm_template,
+    register_picture,
+)
+from strokelabel.synthesis.prepared.source_files import crop_to_mask, fingerprint, near_brain, place_on_grid
 from strokelabel.types import Affine, LabelVolume, Mask
 
 _GRAY, _WHITE = T1_INTENSITY["gray"], T1_INTENSITY["white"]

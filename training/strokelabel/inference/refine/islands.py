@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from strokelabel.errors import OptionError
 from strokelabel.geometry import box_around
-from strokelabel.inference.refine.neighbourhood import box_about
 from strokelabel.inference.refine.prompts import RefineOptions, Voxel
+from strokelabel.inference.refine.walker import box_about
 from strokelabel.io import Image
 from strokelabel.metrics import label_lesions
 from strokelabel.types import Mask, Volume

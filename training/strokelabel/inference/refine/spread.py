@@ -13,9 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from strokelabel.inference.refine.neighbourhood import Neighbourhood, block_means, neighbourhood
 from strokelabel.inference.refine.prompts import LESION, NOT_LESION, RefineOptions
-from strokelabel.inference.refine.walker import Appearance, RandomWalker
+from strokelabel.inference.refine.walker import (
+    Appearance,
+    Neighbourhood,
+    RandomWalker,
+    block_means,
+    neighbourhood,
+)
 from strokelabel.io import Image
 from strokelabel.metrics import label_lesions
 from strokelabel.types import LabelVolume, Mask, Volume

@@ -10,8 +10,12 @@ import numpy as np
 
 from strokelabel.inference.network_input import BACKGROUND
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.postprocessing.lesion_mask import above_threshold, lesion_mask
-from strokelabel.inference.postprocessing.outside_brain import faint_surroundings, outside_brain
+from strokelabel.inference.postprocessing import (
+    above_threshold,
+    faint_surroundings,
+    lesion_mask,
+    outside_brain,
+)
 from strokelabel.metrics import lesion_volumes_ml, volume_ml
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume

@@ -18,8 +18,7 @@ from strokelabel.inference.network_input import OnProgress, ShownScan, report_pa
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction, Scores, decide
-from strokelabel.inference.several_passes import PassSums, UncertaintyMaps
-from strokelabel.inference.tta_views import describe_views, views_of
+from strokelabel.inference.several_passes import PassSums, UncertaintyMaps, describe_views, views_of
 from strokelabel.io import Image
 from strokelabel.networks.normalization import normalize
 from strokelabel.types import Volume

@@ -10,11 +10,10 @@ import numpy as np
 from strokelabel.errors import DimensionError, HeaderError
 from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.io.checks import check_grid, check_shape
-from strokelabel.io.dicom.geometry import Slice, slices_of
+from strokelabel.io.dicom.geometry import Slice, slices_of, stack_affine
 from strokelabel.io.dicom.header import EXPORT_AGAIN, DicomFile, silent_pydicom, tag_name, text
 from strokelabel.io.dicom.pixels import check_pixel_format, read_values
 from strokelabel.io.dicom.series import series_of
-from strokelabel.io.dicom.slices import stack_affine
 from strokelabel.types import Affine, Volume
 
 

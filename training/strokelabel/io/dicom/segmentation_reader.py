@@ -17,7 +17,7 @@ from pydicom.sr.coding import Code
 from strokelabel.errors import HeaderError, LabelMapError, UnreadableImageError
 from strokelabel.geometry import LPS_TO_RAS, Grid
 from strokelabel.geometry.same_grid import describe_grid, rounding_mm
-from strokelabel.io.dicom.segmentation_codes import LESION_NAME, means_lesion
+from strokelabel.io.dicom.segmentation_attributes import LESION_NAME, means_lesion
 from strokelabel.types import LabelVolume, PathLike
 
 _UNEVEN = 0.3

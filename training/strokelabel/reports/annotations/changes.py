@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from strokelabel.geometry import Grid, bring_to_grid
-from strokelabel.io.label_files import lesion_value, read_label_values
+from strokelabel.io.label_files import LESION_NAME, lesion_value, read_label_file
 from strokelabel.metrics import dice
 from strokelabel.types import Affine, Mask
 
@@ -74,9 +74,9 @@ def read_lesion(path: Path, info: Mapping[str, Any]) -> LesionLabel:
         ImageError: the file cannot be read.
         LabelMapError: it is not one label map, or names classes of which none is the lesion.
     """
-    values, affine = read_label_values(path)
     value = lesion_value(info)
-    return LesionLabel(values > 0 if value is None else values == value, affine)
+    file = read_label_file(path, None if value is None else {LESION_NAME: value})
+    return LesionLabel(file.data > 0 if value is None else file.data == value, file.affine)
 
 
 def compare(predicted: LesionLabel, submitted: LesionLabel) -> LabelChange:

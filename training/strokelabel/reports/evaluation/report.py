@@ -11,17 +11,20 @@ import pandas as pd
 from strokelabel import __version__
 from strokelabel.io import atomic_write_json, atomic_write_text
 from strokelabel.metrics import MISSED_DISTANCE_MM
-from strokelabel.metrics.case import ComparedMasks
-from strokelabel.metrics.common_grid import SIDE, SPACING_MM
+from strokelabel.metrics.case import SIDE, SPACING_MM, ComparedMasks
 from strokelabel.reports.evaluation.cases import EvaluationCase
 from strokelabel.reports.evaluation.methods import Method
-from strokelabel.reports.evaluation.plots import write_box_plots
+from strokelabel.reports.evaluation.plots import (
+    worst_false_results,
+    worst_results,
+    write_box_plots,
+    write_worst,
+)
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.run import compare
 from strokelabel.reports.evaluation.summary import comparison_table as make_comparisons
 from strokelabel.reports.evaluation.summary import false_lesion_table, score_table, summary_table
 from strokelabel.reports.evaluation.tables import Table, comparison_table, main_table, metric_table
-from strokelabel.reports.evaluation.worst import worst_false_results, worst_results, write_worst
 
 NOTE: Final = (
     f"Masks are compared at {SPACING_MM:g} mm in {SIDE}³ voxels. HD95 is {MISSED_DISTANCE_MM:g} mm where one mask is "

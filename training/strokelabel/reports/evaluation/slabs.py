@@ -11,12 +11,12 @@ import numpy as np
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import Engine
-from strokelabel.inference.head import centered_box, triple
-from strokelabel.inference.intensity import prepare_intensities
+from strokelabel.inference.field_of_view import centered_box, triple
 from strokelabel.inference.network_input import (
     OnProgress,
     ShownScan,
     on_source_grid,
+    prepare_intensities,
     report_passes,
     silent,
     trained_flips,

@@ -12,12 +12,12 @@ import numpy as np
 from strokelabel.reports.contact_sheet import save_contact_sheet
 from strokelabel.reports.evaluation.cases import EvaluationCase
 from strokelabel.reports.evaluation.methods import Method
+from strokelabel.reports.evaluation.plots import case_panel, worst_false_results, worst_results
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.run import compare
 from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.evaluation.tables import Cell, Table
-from strokelabel.reports.evaluation.worst import case_panel, worst_false_results, worst_results
-from strokelabel.reports.real_validation.material import LESION_FREE, Part, RealGroup
+from strokelabel.reports.real_validation.dataset import LESION_FREE, Part, RealGroup
 
 MOST = 24
 """Pictures on a sheet."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from strokelabel.geometry.foreground import dilate_box, dilate_cross
+from strokelabel.geometry.crop import dilate_box, dilate_cross
 from strokelabel.labels import LabelTable
 from strokelabel.structures import CSF_ID, EXTRACEREBRAL_IDS
 from strokelabel.synthesis.anatomy.head import Head

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from strokelabel.synthesis.config_sections import PocketConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CT, CT_AIR
-from strokelabel.synthesis.fields import apply_along_axes, linear_matrix
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid, ramp
+from strokelabel.synthesis.fields import CoarseGrid, apply_along_axes, linear_matrix, ramp
 from strokelabel.synthesis.sampling import Sampler, voxel_noise
 
 _EDGE = 0.15

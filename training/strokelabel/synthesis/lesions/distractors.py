@@ -14,7 +14,7 @@ from torch import Tensor
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.config import DistractorConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import CT, ContrastParameters
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid, ramp
+from strokelabel.synthesis.fields import CoarseGrid, ramp
 from strokelabel.synthesis.sampling import Sampler, column, on_device
 
 SUSCEPTIBILITY_MM = (

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strokelabel.synthesis.config import MassEffectConfig
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid, ramp
+from strokelabel.synthesis.fields import CoarseGrid, ramp
 from strokelabel.synthesis.lesions.stage import FRESH
 from strokelabel.synthesis.sampling import Sampler, column, on_device
 

@@ -16,9 +16,9 @@ from strokelabel.synthesis.anatomy.deformation import sample_volume
 from strokelabel.synthesis.anatomy.head import Head
 from strokelabel.synthesis.config import LesionConfig, SynthesisConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
+from strokelabel.synthesis.fields import CoarseGrid
 from strokelabel.synthesis.lesions.appearance import component_contrast, each_lesion
 from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid
 from strokelabel.synthesis.lesions.distractors import (
     DistractorParameters,
     alter_basal_ganglia,

@@ -1,7 +1,6 @@
-"""Components of a lesion by age: cavity and rim, patches of blood, oedema around it.
+"""Stage of a lesion, and its penumbra.
 
-Depth is measured by a blurred mask: one half on a flat border, towards one inside and towards zero outside, so that
-thin tongues of a lesion are all rim and small lesions have little cavity and little oedema.
+The penumbra is a smooth field that thins a lesion out, so that its signal fades within it. Each lesion has its own.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from strokelabel.synthesis.config import StageConfig
-from strokelabel.synthesis.lesions.coarse_fields import CoarseGrid, ramp
+from strokelabel.synthesis.config import LesionConfig, StageConfig
+from strokelabel.synthesis.fields import CoarseGrid, evaluate_fields, ramp, sample_nodes
 from strokelabel.synthesis.sampling import Sampler, column
 
 PLAIN = "plain"
@@ -142,3 +141,37 @@ def _oedema(parameters: list[StageParameters], mask: Tensor, grid: CoarseGrid) -
     return ramp(near * (1 + 0.25 * noise), threshold, 0.2) * _values(
         parameters, "oedema_strength", grid.device
     )
+
+
+@dataclass(frozen=True)
+class Penumbra:
+    """Penumbra of one lesion.
+
+    Attributes:
+        floor: lower bound of the field; 1 for no penumbra.
+        nodes: (1, kx, ky, kz) values in [-1, 1] of a field over the lesion's bounding box and a margin of 6 mm.
+    """
+
+    floor: float
+    nodes: Tensor
+
+
+NO_PENUMBRA = Penumbra(1.0, torch.zeros(1, 2, 2, 2))
+"""Penumbra of a lesion that is as bright as its mean everywhere."""
+
+
+def sample_penumbra(sampler: Sampler, config: LesionConfig) -> Penumbra:
+    """Draw the penumbra of one lesion."""
+    present = sampler.flip(config.penumbra_probability)
+    floor = sampler.uniform(config.penumbra_floor)
+    nodes = sample_nodes(sampler, config.penumbra_nodes)
+    return Penumbra(floor, nodes) if present else NO_PENUMBRA
+
+
+def fade(soft: Tensor, penumbra: Penumbra) -> Tensor:
+    """Multiply a soft mask (x, y, z) by its penumbra, a field from `floor` to 1."""
+    if penumbra.floor >= 1:
+        return soft
+    x, y, z = soft.shape
+    field = evaluate_fields([penumbra.nodes], (x, y, z), soft.device)[0, 0]
+    return soft * (penumbra.floor + (1 - penumbra.floor) * (0.5 + 0.5 * field).clamp(0, 1))

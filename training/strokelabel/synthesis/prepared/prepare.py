@@ -18,10 +18,14 @@ from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
-from strokelabel.synthesis.prepared.icbm import icbm_template
-from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
-from strokelabel.synthesis.prepared.source_files import read_label_map, read_lesion_mask
-from strokelabel.synthesis.prepared.sources import SourceFile, find_sources, fingerprint
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
+from strokelabel.synthesis.prepared.source_files import (
+    SourceFile,
+    find_sources,
+    fingerprint,
+    read_label_map,
+    read_lesion_mask,
+)
 
 FORMAT_VERSION = 1
 """Version of the prepared files; brains and lesions of another version are prepared again."""

@@ -22,7 +22,7 @@ from strokelabel.physics.mprage import Mprage
 from strokelabel.physics.presets import draw_acquisition
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer
-from strokelabel.synthesis.quantitative.config import MprageConfig
+from strokelabel.synthesis.quantitative.scan import MprageConfig
 from strokelabel.synthesis.record import to_json
 from strokelabel.synthesis.sampling import Sampler
 

@@ -1,4 +1,4 @@
-"""Scan of quantitative maps: a sequence, a receive and a transmit field, and the magnitude image that they give."""
+"""Scans of quantitative maps that an estimator is trained on, and their acquisition."""
 
 from __future__ import annotations
 
@@ -6,19 +6,56 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from strokelabel.physics.distributions import Uniform
 from strokelabel.physics.flair import Flair
 from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
 from strokelabel.physics.maps import QuantitativeMaps
 from strokelabel.physics.mp2rage import Mp2rage
 from strokelabel.physics.mprage import Mprage
-from strokelabel.physics.presets import PRESETS, draw_acquisition
+from strokelabel.physics.presets import PRESETS, Protocol, draw_acquisition
 from strokelabel.physics.spin_echo import FastSpinEcho
 from strokelabel.synthesis.config import PhysicsConfig
+from strokelabel.synthesis.config_sections import Range, Section
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes
 from strokelabel.synthesis.sampling import Sampler
 from strokelabel.types import ChannelBatch, ImageBatch, MapsBatch
+
+
+class MprageConfig(Section):
+    """Ranges of uniform distributions: seconds, degrees. Impossible combinations are drawn again.
+
+    The paper's (Chalcroft et al. 2025, qATLAS, section 2.1), with the train of excitations as in its code. The paper's
+    "B0 in [0.3, 7] T" is a constant factor in its code, which normalisation removes, so it is not here.
+    """
+
+    repetition_time: Range = (1.9, 2.5)
+    inversion_time: Range = (0.6, 1.2)
+    echo_time: Range = (0.002, 0.004)
+    flip_angle: Range = (5.0, 12.0)
+    excitation_spacing: Range = (0.004, 0.008)
+    """Twice the echo time in the public code."""
+    excitations: Range = (100.0, 200.0)
+    inversion_efficiency: Range = (0.8, 1.0)
+    gibbs: Range = (0.1, 0.5)
+    """Share of the radius of k-space that is lost (the public code: 0.1 to 0.8, at 1 mm)."""
+    gibbs_probability: float = Field(0.5, ge=0, le=1)
+
+    def protocol(self) -> Protocol:
+        """Return the distributions of the acquisition parameters."""
+        names = (
+            "repetition_time",
+            "inversion_time",
+            "echo_time",
+            "flip_angle",
+            "excitation_spacing",
+            "excitations",
+            "inversion_efficiency",
+        )
+        return Protocol("mprage", {name: Uniform(*getattr(self, name)) for name in names})
+
 
 TEXTURES = 2
 """Independent textures that all maps share; fewer than maps, since each takes as long as all else of a map."""

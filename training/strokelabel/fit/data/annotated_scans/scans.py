@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from strokelabel.errors import DataError, ImageError, RecipeError
-from strokelabel.fit.data.annotated_scans.config import RealConfig
+from strokelabel.fit.data.annotated_scans.stream import RealConfig
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.head import head_box
-from strokelabel.inference.intensity import prepare_intensities
+from strokelabel.inference.field_of_view import head_box
+from strokelabel.inference.network_input import prepare_intensities
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.images import Image
 from strokelabel.io.lesion_pairs import LesionPair, find_lesion_pairs, read_lesion_pair
 from strokelabel.synthesis.prepared.dataset import stable_split
-from strokelabel.synthesis.prepared.sources import fingerprint
+from strokelabel.synthesis.prepared.source_files import fingerprint
 from strokelabel.types import Mask
 
 FORMAT_VERSION = 1

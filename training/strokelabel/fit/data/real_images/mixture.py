@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from strokelabel.errors import DataError
-from strokelabel.fit.data.real_images.painted_scan_stream import PaintedScanStream
+from strokelabel.fit.data.real_images.painting import PaintedScanStream
 from strokelabel.fit.data.real_images.scans import RealImages
-from strokelabel.fit.data.real_images.slab_stream import SlabStream
+from strokelabel.fit.data.real_images.slabs import SlabStream
 from strokelabel.fit.data.stream import Batch, BatchStream
 from strokelabel.fit.recipe import Recipe
 from strokelabel.synthesis.lesions.bank import LesionBank

@@ -1,4 +1,4 @@
-"""Region of the brain, lesions included, from the tissues that a network predicts, and its midsagittal plane."""
+"""Corrections of a predicted mask: small islands, and lesion outside the brain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,42 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from strokelabel.geometry import box_around
-from strokelabel.inference.head import block_means
+from strokelabel.inference.field_of_view import block_means
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.metrics import label_lesions, volume_ml
 from strokelabel.types import Mask, Volume
+
+
+def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options: PredictionOptions) -> Mask:
+    """Decide which voxels are lesion.
+
+    Args:
+        lesion: (i, j, k) probability of lesion.
+        likeliest: (i, j, k), whether lesion is the most likely class.
+        voxel_volume_ml: volume of a voxel.
+        options: threshold, hole filling, smallest size.
+    """
+    mask = above_threshold(lesion, likeliest, options)
+    if options.fill_holes:
+        mask = ndimage.binary_fill_holes(mask)
+    if options.min_size_ml > 0:
+        mask = drop_small_lesions(mask, options.min_size_ml, voxel_volume_ml)
+    return mask
+
+
+def above_threshold(lesion: Volume, likeliest: Mask, options: PredictionOptions) -> Mask:
+    """Return the voxels at or above the threshold, or those whose most likely class is lesion; see `lesion_mask`."""
+    return likeliest if options.threshold is None else lesion >= options.threshold
+
+
+def drop_small_lesions(mask: Mask, min_size_ml: float, voxel_volume_ml: float) -> Mask:
+    """Return a copy of a (i, j, k) mask without its lesions (26-connected) of less than `min_size_ml`."""
+    labels, count = label_lesions(mask)
+    sizes_ml = np.bincount(labels.ravel(), minlength=count + 1) * voxel_volume_ml
+    kept = sizes_ml >= min_size_ml * (1 - 1e-9)
+    kept[0] = False
+    return kept[labels]
+
 
 _SAMPLED_VOXELS = 3000
 _SMOOTHING_VOXELS = 1.0
@@ -139,3 +172,79 @@ def closed(mask: Mask, spacing_mm: float, radius_mm: float) -> Mask:
     filled = ndimage.binary_fill_holes(part | (ndimage.distance_transform_edt(grown) > radius))
     inner = slice(margin, -margin)
     return box.paste(filled[inner, inner, inner])
+
+
+_LEAST_SHARE = 0.2
+_LEAST_OUTSIDE_ML = 1.0
+_LARGE_SHARE = 0.1
+"""A lesion is kept with a fifth of itself or 1 ml in the brain, or with a tenth of the brain's volume. That leaves
+room: false lesions of the face hardly touch the brain, large infarcts have tens of ml in it. What it costs and gains
+is measured by `benchmarks/outside_brain.py`."""
+
+_FAINT = 0.02
+"""Around a dropped lesion its probability is cleared down to this, or another threshold would bring its edge back."""
+
+
+def outside_brain(mask: Mask, brain: Mask, voxel_volume_ml: float) -> Mask:
+    """Return the lesions (26-connected) of a mask that lie outside the brain.
+
+    Args:
+        mask: (i, j, k), lesions.
+        brain: (i, j, k), see `brain_region`.
+        voxel_volume_ml: volume of a voxel.
+    """
+    dropped = np.zeros_like(mask)
+    box = _box_of(mask)
+    if box is None:
+        return dropped
+    labels, count = label_lesions(mask[box])
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    within = np.bincount(labels[brain[box]], minlength=count + 1)
+    kept = (
+        (within >= _LEAST_SHARE * sizes)
+        | (within * voxel_volume_ml >= _LEAST_OUTSIDE_ML)
+        | (sizes >= _LARGE_SHARE * np.count_nonzero(brain))
+    )
+    kept[0] = True
+    dropped[box] = ~kept[labels]
+    return dropped
+
+
+def faint_surroundings(probability: Volume, dropped: Mask, mask: Mask, brain: Mask, voxel_ml: float) -> Mask:
+    """Return the dropped lesions and the faint probability around them, unless that leads to a lesion that is kept.
+
+    Args:
+        probability: (i, j, k) of lesion.
+        dropped: (i, j, k), see `outside_brain`.
+        mask: (i, j, k), the lesions that are kept.
+        brain: (i, j, k).
+        voxel_ml: volume of a voxel.
+    """
+    if not dropped.any():
+        return dropped
+    faint = outside_brain((probability >= _FAINT) | dropped, brain, voxel_ml)
+    box = _box_of(faint)
+    if box is None:
+        return dropped
+    labels, count = label_lesions(faint[box])
+    of_dropped = np.zeros(count + 1, bool)
+    of_dropped[labels[dropped[box]]] = True
+    of_dropped[labels[mask[box]]] = False
+    of_dropped[0] = False
+    cleared = dropped.copy()
+    cleared[box] |= of_dropped[labels]
+    return cleared
+
+
+def _box_of(mask: Mask) -> tuple[slice, slice, slice] | None:
+    """Return the bounding box of a mask, found faster than by counting; None where it is empty."""
+    columns = mask.any(axis=2)
+    if not columns.any():
+        return None
+    i, j = _extent(columns.any(axis=1)), _extent(columns.any(axis=0))
+    return i, j, _extent(mask[i, j].any(axis=(0, 1)))
+
+
+def _extent(used: np.ndarray) -> slice:
+    found = np.flatnonzero(used)
+    return slice(int(found[0]), int(found[-1]) + 1)

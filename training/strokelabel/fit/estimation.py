@@ -1,16 +1,22 @@
-"""Estimation of quantitative maps as an objective of training, with the two-stage loss of qATLAS."""
+"""Objective of an estimator of quantitative maps, with its perceptual loss."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Protocol, Self, cast
 
 import torch
+import torch.nn.functional as F
 from monai.metrics import SSIMMetric
+from monai.networks.layers.simplelayers import SkipConnection
+from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 
-from strokelabel.fit.estimation.perceptual_loss import FeatureNetwork, perceptual_distance
-from strokelabel.types import ImageBatch, MapsBatch, Scalar
+from strokelabel.errors import WeightsError
+from strokelabel.networks.unet import SubpixelNetwork, VoxelFolding
+from strokelabel.networks.weights import load_weights
+from strokelabel.types import ImageBatch, MapsBatch, PathLike, Scalar
 
 _SCALE_FLOOR = 1e-3
 """Least value that a map is divided by, in the map's unit; a map of zeros would divide by zero."""
@@ -151,3 +157,96 @@ class EstimatorObjective:
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:
         """Return the mean of each score over the items."""
         return {name: scores[name].mean().item() for name in self.score_names}
+
+
+_LENGTH_FLOOR = 1e-6
+"""Features shorter than this are not stretched to unit length."""
+
+
+class FeatureNetwork(Protocol):
+    """Network that computes features of images, at one or several levels."""
+
+    def features(self, images: Tensor) -> Sequence[Tensor]:
+        """Return the features of z-scored images (batch, 1, x, y, z): per level (batch, channels, x', y', z')."""
+        ...
+
+
+class SegmenterFeatures(nn.Module):
+    """Encoder of a segmentation network, frozen.
+
+    Args:
+        network: from `networks.unet.build_network`, of any architecture.
+
+    Raises:
+        WeightsError: the network has no encoder that we know.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(_encoder_stages(network)).eval().requires_grad_(False)
+
+    @classmethod
+    def from_model(cls, model: PathLike = "base") -> SegmenterFeatures:
+        """Return the encoder of a registered model, or of a weights file.
+
+        Raises:
+            UnknownModelError, WeightsError: no such model, or a damaged file.
+        """
+        return cls(load_weights(model)[0])
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return one tensor per level, finest first; gradients flow back to the images, not into the network."""
+        levels = [images]
+        for stage in self.stages:
+            levels.append(stage(levels[-1]))
+        return levels[1:]
+
+    def train(self, mode: bool = True) -> SegmenterFeatures:
+        """Stay in evaluation mode, whatever the mode of the loss around it."""
+        return super().train(False)
+
+
+def _encoder_stages(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of the encoder, in order."""
+    inner = next((module for module in network.modules() if isinstance(module, DynUNet | UNet)), None)
+    if isinstance(inner, DynUNet):
+        folded = any(isinstance(module, SubpixelNetwork) for module in network.modules())
+        first = nn.Sequential(VoxelFolding(), inner.input_block) if folded else inner.input_block
+        return [first, *inner.downsamples, inner.bottleneck]
+    stages: list[nn.Module] = []
+    level = inner.model if inner is not None else None
+    while isinstance(level, nn.Sequential) and len(level) == 3 and isinstance(level[1], SkipConnection):
+        stages.append(level[0])
+        level = level[1].submodule
+    if level is None or not stages:
+        raise WeightsError(
+            f"Expected a segmentation U-Net as feature network, got {type(network).__name__}; "
+            "name a model that `strokelabel predict` can use"
+        )
+    return [*stages, level]
+
+
+def perceptual_distance(images: Tensor, target: Tensor, network: FeatureNetwork) -> Tensor:
+    """Return the mean distance between the features of two batches of images.
+
+    Args:
+        images: (batch, 1, x, y, z).
+        target: the same shape; its mean and standard deviation normalise both. (Encoders with instance
+            normalisation, as ours, see no difference in scale; the other parts of a loss must.)
+        network: what to look with.
+
+    Returns:
+        Scalar float32: zero where images and target agree.
+    """
+    mean = target.mean(dim=(1, 2, 3, 4), keepdim=True)
+    deviation = target.std(dim=(1, 2, 3, 4), keepdim=True).clamp_min(_LENGTH_FLOOR)
+    found = network.features((images - mean) / deviation)
+    with torch.no_grad():
+        wanted = network.features((target - mean) / deviation)
+    levels = [(_unit(a) - _unit(b)).square().sum(dim=1).mean() for a, b in zip(found, wanted, strict=True)]
+    return cast(Tensor, torch.stack(levels).sum())
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Return the features of each voxel at length one."""
+    return F.normalize(features.float(), dim=1, eps=_LENGTH_FLOOR)

@@ -1,4 +1,4 @@
-"""Artefacts of the scanner: bias field, gamma, motion blur, slice profile, noise; and computed tomography."""
+"""Effects of the scanner on an image: coil, coverage, and artefacts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from strokelabel.synthesis.config import ArtefactConfig
+from strokelabel.synthesis.config_sections import CoilConfig, CoverageConfig
 from strokelabel.synthesis.fields import (
+    CoarseGrid,
     apply_along_axes,
     evaluate_fields,
     gaussian_matrix,
@@ -18,6 +20,140 @@ from strokelabel.synthesis.fields import (
 )
 from strokelabel.synthesis.sampling import Sampler, column, on_device, voxel_noise
 from strokelabel.types import ImageBatch
+
+_GRID_MM = 6.0
+_VISIBLE = 0.04
+"""Share of the greatest signal from which on there is something."""
+_LEAST_GAIN = 0.2
+_FWHM_TO_SIGMA = 1 / 2.3548
+
+
+@dataclass(frozen=True)
+class CoilParameters:
+    """One draw.
+
+    Attributes:
+        strength: gain of a point with nothing but air around, minus one; a flat surface has half of it. 0 for none.
+        depth_mm: FWHM of the neighbourhood whose share of air says how near the surface is.
+        modulation: (1, 3, 3, 3) node values of a field that is clipped to [0, 1] and multiplies the gain.
+    """
+
+    strength: float
+    depth_mm: float
+    modulation: Tensor
+
+
+NO_COIL = CoilParameters(0.0, 1.0, torch.zeros(1, 3, 3, 3))
+"""Coil with the same signal at any depth."""
+
+
+def sample_coil(sampler: Sampler, config: CoilConfig) -> CoilParameters:
+    """Draw the coil of one scan."""
+    present = sampler.flip(config.probability)
+    sign = -0.5 if sampler.flip(config.inverted_probability) else 1.0
+    drawn = CoilParameters(
+        strength=sign * sampler.uniform(config.strength),
+        depth_mm=sampler.uniform(config.depth_mm),
+        modulation=0.5 + 0.6 * torch.randn((1, 3, 3, 3), generator=sampler.generator),
+    )
+    return drawn if present else NO_COIL
+
+
+def apply_coil(images: Tensor, mask: Tensor, parameters: list[CoilParameters], spacing_mm: float) -> Tensor:
+    """Multiply by the sensitivity of the coils.
+
+    Args:
+        images: (batch, 1, x, y, z), not negative.
+        mask: (batch, 1, x, y, z) of 0 and 1: what is shown of them; its border counts as surface.
+        parameters: one draw per item.
+        spacing_mm: voxel size.
+
+    Returns:
+        (batch, 1, x, y, z); the argument itself where no item has such a coil.
+    """
+    if not any(p.strength for p in parameters):
+        return images
+    x, y, z = images.shape[2:]
+    grid = CoarseGrid((x, y, z), spacing_mm, images.device, coarse_mm=_GRID_MM)
+    seen = images * mask
+    head = (seen > _VISIBLE * seen.amax(dim=(1, 2, 3, 4), keepdim=True)).float()
+    share = grid.blur(grid.down(head), [p.depth_mm * _FWHM_TO_SIGMA for p in parameters])
+    uneven = evaluate_fields([p.modulation for p in parameters], grid.shape, images.device).clamp_(0, 1)
+    gain = 1 + column([p.strength for p in parameters], images.device) * (1 - share) * uneven
+    return images * grid.up(gain.clamp_min_(_LEAST_GAIN))
+
+
+@dataclass(frozen=True)
+class CoverageParameters:
+    """Stack of slices that was scanned.
+
+    Attributes:
+        axis: 0, 1 or 2: along which the slices are stacked.
+        offset_mm: from the middle of the field of view to the middle of the stack.
+        thickness_mm: of the stack.
+    """
+
+    axis: int
+    offset_mm: float
+    thickness_mm: float
+
+
+def sample_coverage(
+    sampler: Sampler, config: CoverageConfig, resolution_mm: tuple[float, float, float]
+) -> CoverageParameters | None:
+    """Draw what is covered; None for the whole field of view.
+
+    Args:
+        sampler: source of randomness.
+        config: ranges.
+        resolution_mm: slice spacing per axis, 0 for none (`artefacts.ArtefactParameters`): thick slices are stacked
+            along their own axis.
+    """
+    covered = sampler.flip(config.probability)
+    axis = sampler.choice(config.axis_weights)
+    drawn = CoverageParameters(
+        axis=_slice_axis(resolution_mm, axis),
+        offset_mm=sampler.uniform(config.offset_mm),
+        thickness_mm=sampler.uniform(config.thickness_mm),
+    )
+    return drawn if covered else None
+
+
+def _slice_axis(resolution_mm: tuple[float, float, float], otherwise: int) -> int:
+    """Return the only axis with thick slices, or the given one."""
+    thick = [axis for axis, spacing in enumerate(resolution_mm) if spacing > 0]
+    return thick[0] if len(thick) == 1 else otherwise
+
+
+def restrict(mask: Tensor, parameters: list[CoverageParameters | None], spacing_mm: float) -> Tensor:
+    """Take what was not scanned out of a mask.
+
+    Args:
+        mask: (batch, 1, x, y, z) of 0 and 1: what is shown of each image.
+        parameters: one draw per item.
+        spacing_mm: voxel size.
+
+    Returns:
+        (batch, 1, x, y, z); the argument itself where all is covered.
+    """
+    if not any(parameters):
+        return mask
+    items = []
+    for item, covered in zip(mask, parameters, strict=True):
+        if covered is not None:
+            shape = [1, 1, 1, 1]
+            shape[covered.axis + 1] = -1
+            item = item * _inside(covered, item.shape[covered.axis + 1], spacing_mm, mask).view(shape)
+        items.append(item)
+    return torch.stack(items)
+
+
+def _inside(covered: CoverageParameters, size: int, spacing_mm: float, like: Tensor) -> Tensor:
+    """Return 1 for the planes of the stack, at least one, and 0 for the others, (size,)."""
+    distance = ((torch.arange(size) - (size - 1) / 2) * spacing_mm - covered.offset_mm).abs()
+    inside = distance <= max(covered.thickness_mm / 2, float(distance.min()))
+    return on_device(inside.to(like.dtype), like.device)
+
 
 _NOISE = (0.02, 0.08)
 """Standard deviation in a window of 80 Hounsfield units: 1.6 to 6.4 of them."""

@@ -1,7 +1,8 @@
-"""Images simulated from quantitative maps as training and validation streams (qATLAS)."""
+"""Synthetic images, and quantitative maps with scans made from them, as training and validation streams."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +12,83 @@ import torch
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import MapsConfig
 from strokelabel.fit.data.stream import Batch
-from strokelabel.fit.data.synthetic_stream import SyntheticStream, stream_seed
-from strokelabel.fit.estimation.objective import EstimatorBatch
+from strokelabel.fit.estimation import EstimatorBatch
 from strokelabel.fit.recipe import Recipe
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.anatomy.head import Head
+from strokelabel.synthesis.benchmark import ValidationCase, make_case
 from strokelabel.synthesis.config import ContrastConfig, SynthesisConfig
-from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.quantitative.head_cache import load_quantitative_heads
 from strokelabel.synthesis.quantitative.heads import (
     QuantitativeHead,
+    load_quantitative_heads,
     simulate_quantitative_head,
 )
 from strokelabel.synthesis.quantitative.samples import EstimationSample, EstimationSynthesizer
+
+
+def stream_seed(seed: int, index: int, purpose: str = "") -> int:
+    """Seed of the item at this position of a stream: well mixed, and the same on every machine.
+
+    Args:
+        seed: of the stream.
+        index: position.
+        purpose: what is drawn, where one position needs several seeds.
+    """
+    digest = hashlib.sha256(f"{seed}/{index}{purpose}".encode()).digest()
+    return int.from_bytes(digest[:7], "little") + 2**40
+
+
+class SyntheticStream:
+    """An endless stream of synthetic batches.
+
+    Args:
+        synthesizer: makes the images.
+        batch_size: items per batch.
+        seed: decides every image of the stream.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, batch_size: int, seed: int) -> None:
+        self.synthesizer = synthesizer
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
+        first = step * self.batch_size
+        return self.items(range(first, first + self.batch_size))
+
+    def items(self, indices: Sequence[int]) -> Batch:
+        """Return the items at these positions of the stream, as a batch; each depends on its own position alone."""
+        return as_batch(self.synthesizer.generate([stream_seed(self.seed, index) for index in indices]))
+
+
+class SyntheticValidation:
+    """Synthetic validation set as a stream of single images.
+
+    Args:
+        synthesizer: with the validation settings, unseen heads and unseen lesions.
+        cases: which images.
+    """
+
+    def __init__(self, synthesizer: Synthesizer, cases: list[ValidationCase]) -> None:
+        self.synthesizer = synthesizer
+        self.cases = cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def batch(self, index: int) -> Batch:
+        """Return the image at this position."""
+        return as_batch(make_case(self.synthesizer, self.cases[index]))
+
+
+def as_batch(synthetic: SyntheticBatch) -> Batch:
+    """Return a synthetic batch as the training loop takes it; every voxel's class is known."""
+    partial = torch.zeros(len(synthetic.image), dtype=torch.bool)
+    return Batch(synthetic.image, synthetic.target, partial)
+
 
 _SIMULATION_SEED = 7
 """Apart from a recipe's own, so that all recipes have the same simulated subjects."""

@@ -1,1 +1,0 @@
-"""Choice of the scan to label next."""
