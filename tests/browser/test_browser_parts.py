@@ -68,7 +68,7 @@ def test_the_page_and_the_module_of_slicer_have_the_same_keys() -> None:
 
 def _keys_of_the_module() -> dict[str, tuple[str, str]]:
     """The table of the desktop module, which cannot be imported without Qt."""
-    path = REPOSITORY / "slicer_extension/StrokeLabel/StrokeLabelLib/desktop/layouts.py"
+    path = REPOSITORY / "slicer_extension/StrokeLabel/StrokeLabelLib/desktop/shortcuts.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "SHORTCUTS" and node.value:
             return dict(ast.literal_eval(node.value))

@@ -1,6 +1,6 @@
 """Keyboard shortcuts; the help dialog lists them, and the page's script sends them.
 
-What the module of desktop Slicer has too has the same key there (`StrokeLabelLib/desktop/layouts.py`).
+What the module of desktop Slicer has too has the same key there (`StrokeLabelLib/desktop/shortcuts.py`).
 """
 
 from __future__ import annotations
