@@ -84,6 +84,10 @@ def test_a_cropped_segmentation_is_pasted_where_it_belongs(scan: tuple[Submitted
         "space": "left-posterior-superior",
         "space directions": lps[:3, :3].T,
         "space origin": lps[:3, 3],
+        "Segment0_ID": "Segment_1",
+        "Segment0_Name": "lesion",
+        "Segment0_LabelValue": "1",
+        "Segment0_Layer": "0",
     }
     nrrd.write(str(path), crop.astype(np.uint8), header, index_order="F")
     assert np.array_equal(read_submitted(replace(submitted, label=path))[1], ball)
