@@ -24,7 +24,7 @@ from scipy import ndimage
 from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.field_of_view import block_means
+from strokelabel.inference.head import block_means
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import closed, outside_brain
 from strokelabel.inference.segment.predictor import Predictor

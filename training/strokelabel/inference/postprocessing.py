@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from strokelabel.geometry import box_around
-from strokelabel.inference.field_of_view import block_means
+from strokelabel.inference.head import block_means
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.metrics import label_lesions, volume_ml
 from strokelabel.types import Mask, Volume

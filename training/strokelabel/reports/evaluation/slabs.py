@@ -11,7 +11,7 @@ import numpy as np
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import Engine
-from strokelabel.inference.field_of_view import centered_box, triple
+from strokelabel.inference.head import centered_box, triple
 from strokelabel.inference.network_input import (
     OnProgress,
     ShownScan,

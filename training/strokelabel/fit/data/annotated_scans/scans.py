@@ -20,7 +20,7 @@ from torch import Tensor
 
 from strokelabel.errors import DataError, ImageError, RecipeError
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.field_of_view import head_box
+from strokelabel.inference.head import head_box
 from strokelabel.inference.network_input import prepare_intensities
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.images import Image
