@@ -11,7 +11,7 @@ import torch
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
-from strokelabel.fit.data.annotated_scans.scans import RealConfig
+from strokelabel.fit.data.annotated_scans.config import RealConfig
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig

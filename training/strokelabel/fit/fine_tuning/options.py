@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from strokelabel.fit.config import Precision, TrainingConfig
-from strokelabel.fit.data.annotated_scans.scans import RealAugmentationConfig
+from strokelabel.fit.data.annotated_scans.config import RealAugmentationConfig
 from strokelabel.fit.fine_tuning.versions import MARGIN, Decision
 from strokelabel.fit.loop.devices import fastest_precision
 
