@@ -13,7 +13,7 @@ import torch
 from strokelabel.cli import main as cli
 from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.pseudo_labels.record import read_pseudo_labels
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 
 LESION_MM, LESION_RADII_MM = np.array([-38.0, -20.0, 22.0]), np.array([14.0, 18.0, 14.0])
 

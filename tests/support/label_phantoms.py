@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 
 IDS = {"left": {"white": 2, "gray": 3, "ventricle": 4}, "right": {"white": 41, "gray": 42, "ventricle": 43}}
 

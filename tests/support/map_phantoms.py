@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 
 STEP = 3
 """Every third voxel of the template."""

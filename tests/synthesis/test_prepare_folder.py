@@ -15,8 +15,8 @@ from strokelabel.cli.prepare import run as prepare_command
 from strokelabel.errors import DataError, LabelMapError
 from strokelabel.labels import default_label_table
 from strokelabel.synthesis.prepared.dataset import PreparedData
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.synthesis.prepared.prepare import prepare_data
-from strokelabel.synthesis.prepared.registration import icbm_template
 from support.label_phantoms import ellipsoid, head_at, rigid, write
 
 HEAD_AFFINE = np.array([[2.0, 0, 0, -90], [0, 2, 0, -120], [0, 0, 2, -80], [0, 0, 0, 1]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import DimensionError, LabelMapError, UnreadableImageError
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.synthesis.prepared.source_files import read_lesion_mask
 from support.label_phantoms import ellipsoid, rigid, write
 

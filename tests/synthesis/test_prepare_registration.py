@@ -5,7 +5,8 @@ import pytest
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import default_label_table
-from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
+from strokelabel.synthesis.prepared.icbm import icbm_template
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
 from strokelabel.synthesis.prepared.source_files import read_label_map
 from support.label_phantoms import head_at, icbm_label_map, rigid, write
 

@@ -44,7 +44,7 @@ from strokelabel.synthesis.benchmark import (
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Mask
 
 FIRST_SEED = 40_000

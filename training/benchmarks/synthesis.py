@@ -29,7 +29,7 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedBrain
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.synthesis.prepared.source_files import read_label_map
 
 

@@ -15,7 +15,7 @@ from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.lesions import SOURCE, with_pseudo_lesions
 from strokelabel.fit.pseudo_labels.record import KEY, PseudoLabel, PseudoMeasures, QualityGate, write_review
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 
 GOOD = PseudoMeasures(20.0, 0.9, 0.95, 1.0)
 CENTER_MM, RADIUS_MM = np.array([-34.0, -22.0, 20.0]), 13.0

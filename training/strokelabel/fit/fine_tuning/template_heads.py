@@ -25,7 +25,7 @@ from strokelabel.io.atomic import atomic_write_json
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.synthesis.prepared.source_files import crop_to_mask
 from strokelabel.types import Affine, Mask
 

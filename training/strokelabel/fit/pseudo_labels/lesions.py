@@ -14,12 +14,8 @@ from strokelabel.geometry import CanonicalGrid, Grid
 from strokelabel.io.nifti import read_nifti
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.registration import (
-    T1_INTENSITY,
-    Registration,
-    icbm_template,
-    register_picture,
-)
+from strokelabel.synthesis.prepared.icbm import icbm_template
+from strokelabel.synthesis.prepared.registration import T1_INTENSITY, Registration, register_picture
 from strokelabel.synthesis.prepared.source_files import crop_to_mask, fingerprint, near_brain, place_on_grid
 from strokelabel.types import Affine, LabelVolume, Mask
 

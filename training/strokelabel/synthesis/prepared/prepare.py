@@ -18,7 +18,8 @@ from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
-from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, icbm_template, register_to_icbm
+from strokelabel.synthesis.prepared.icbm import icbm_template
+from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
 from strokelabel.synthesis.prepared.source_files import (
     SourceFile,
     find_sources,

@@ -1,9 +1,8 @@
-"""ICBM 152 space: the grid that lesions are stored on, and the template that brains are registered to."""
+"""Affine registration of a label map to ICBM space."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import SimpleITK
@@ -12,40 +11,8 @@ from scipy import ndimage
 
 from strokelabel.errors import LabelMapError
 from strokelabel.labels import BRAIN_GROUPS, LabelTable
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Affine
-
-
-@dataclass(frozen=True)
-class IcbmTemplate:
-    """Skull-stripped T1-weighted template at 1 mm.
-
-    Attributes:
-        image: intensities in [0, 1], (x, y, z), zero outside the brain.
-        brain: True inside the template's brain mask, (x, y, z).
-        affine: voxel index to ICBM RAS mm; axes are x to the right, y to the front, z to the top.
-    """
-
-    image: NDArray[np.float32]
-    brain: NDArray[np.bool_]
-    affine: Affine
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Voxels along x, y, z."""
-        x, y, z = self.image.shape
-        return x, y, z
-
-
-@lru_cache(maxsize=1)
-def icbm_template() -> IcbmTemplate:
-    """Load the template from nilearn's own files (no download)."""
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    template = load_mni152_template(resolution=1)
-    brain = np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0
-    image = np.where(brain, template.get_fdata(dtype=np.float32), np.float32(0))
-    return IcbmTemplate(image, brain, np.asarray(template.affine, dtype=np.float64))
-
 
 T1_INTENSITY: dict[str, float] = {"white": 0.87, "gray": 0.65, "ventricle": 0.28, "csf": 0.28}
 """Mean grey value of the template in each tissue; everything else is zero, as the template is skull-stripped."""

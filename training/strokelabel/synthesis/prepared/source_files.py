@@ -20,7 +20,7 @@ from strokelabel.geometry.same_grid import find_placement
 from strokelabel.io.images import read_label_image
 from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from strokelabel.labels import LabelTable
-from strokelabel.synthesis.prepared.registration import icbm_template
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Affine
 
 _KIND_ENDING = re.compile(r"[_-](dseg|labels?|seg|lesion|mask|lesion_mask)$")
