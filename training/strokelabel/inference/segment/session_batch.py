@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,22 +14,17 @@ from strokelabel.errors import DataError
 from strokelabel.inference.batch import ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
-from strokelabel.inference.provenance import is_newer, known_sidecar, provenance
+from strokelabel.inference.provenance import known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
 from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import check_passes
+from strokelabel.inference.sessions import MADE_TOGETHER, METHOD, group_sessions, is_made_from
 from strokelabel.io import Image, read_image
-from strokelabel.io.bids import dataset_root, image_stem, session_of
 from strokelabel.io.file_search import SearchProblem, absolute_path
 
 TABLE_NAME = "ensembles.csv"
-
-METHOD = "ensemble"
-"""In the names of the files, so that they lie beside those of each scan by itself."""
-
-_DECIDES = {"ensemble": True}
 
 
 @dataclass(frozen=True)
@@ -44,19 +38,6 @@ class EnsembleRow(LesionRow):
 
     sequences: str | None = None
     left_out: str | None = None
-
-
-def group_sessions(scans: Iterable[Path]) -> list[tuple[Path, ...]]:
-    """Group scans by data set, subject, session and space, as BIDS names them (`io.bids.session_of`).
-
-    Returns:
-        The scans of each session, by name. A scan whose name tells no session is in none of them.
-    """
-    groups: dict[Any, list[Path]] = defaultdict(list)
-    for scan in map(absolute_path, scans):
-        if (session := session_of(image_stem(scan))) is not None:
-            groups[dataset_root(scan), session].append(scan)
-    return [tuple(sorted(group, key=image_stem)) for group in groups.values()]
 
 
 def sequences_of(scans: Iterable[Path]) -> list[OtherSequence]:
@@ -125,7 +106,7 @@ class _EnsembleTask:
             lesion_count=prediction.lesion_count,
             sequences=_names(together.used),
             left_out=_names(one.name for one in together.left_out),
-            reason="; ".join([*prediction.notes, *notes]),
+            reason="; ".join([*more["notes"], *notes]),
         )
 
     def failed(self, source: str, reason: str) -> EnsembleRow:
@@ -142,10 +123,10 @@ class _EnsembleTask:
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
-        made_by = provenance(self._predictor.spec, self._options) | self._choice.provenance() | _DECIDES
+        made_by = provenance(self._predictor.spec, self._options) | self._choice.provenance() | MADE_TOGETHER
         known = known_sidecar(mask, scan, made_by, of_several=True)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
-        if known is None or not complete or not _is_of(known, session) or _changed(session, mask):
+        if known is None or not complete or not is_made_from(known, session, mask):
             return None
         return EnsembleRow(
             source=str(absolute_path(scan)),
@@ -170,11 +151,19 @@ class _EnsembleTask:
 def describe_ensemble(together: EnsemblePrediction) -> dict[str, Any]:
     """Return what the sidecar of an ensemble's mask says more than that of a scan's; names are paths."""
     return {
-        **_DECIDES,
+        **MADE_TOGETHER,
         "Sources": list(together.used),
+        "notes": [*together.found.prediction.notes, *_alone(together)],
         "left_out": {one.name: one.reason for one in together.left_out},
         "alignment": {name: _described(one) for name, one in together.alignments.items()},
     }
+
+
+def _alone(together: EnsemblePrediction) -> list[str]:
+    """Return a note where there was nothing to average."""
+    if len(together.used) > 1 or together.left_out:
+        return []
+    return ["the only sequence of its session, predicted by itself"]
 
 
 def _described(alignment: Alignment) -> dict[str, Any]:
@@ -197,12 +186,3 @@ def _read(scan: Path) -> Image:
 
 def _names(paths: Iterable[str]) -> str:
     return ", ".join(Path(path).name for path in paths)
-
-
-def _is_of(known: dict[str, Any], session: tuple[Path, ...]) -> bool:
-    """Return whether a result was made from the sequences that the session has now."""
-    return {*known["Sources"], *known.get("left_out", {})} == {str(scan) for scan in session}
-
-
-def _changed(session: tuple[Path, ...], mask: Path) -> bool:
-    return any(is_newer(scan, mask) for scan in session)
