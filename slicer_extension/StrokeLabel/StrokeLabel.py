@@ -21,9 +21,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from StrokeLabelLib.client.jobs import ThreadRunner
-from StrokeLabelLib.desktop.layouts import Shortcuts
 from StrokeLabelLib.desktop.painting import Painting
 from StrokeLabelLib.desktop.qt_view import QtView, SlicerObject
+from StrokeLabelLib.desktop.shortcuts import Shortcuts
 from StrokeLabelLib.mrml.case_nodes import CaseNodes
 from StrokeLabelLib.mrml.files import MrmlFiles
 from StrokeLabelLib.mrml.volumes import volume_of

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from StrokeLabelLib.errors import OperationError
 from StrokeLabelLib.ops.islands import (
-    add_region,
     bounding_box,
     keep_largest,
     label_islands,
-    remove_island,
     remove_small,
 )
 from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
@@ -93,17 +91,12 @@ def test_history_names_its_steps_and_forgets_what_was_redone_differently() -> No
     assert last.name == "Open" and not last.mask.unpack().current.any()
 
 
-def test_islands_are_counted_measured_removed_and_kept(parts: np.ndarray) -> None:
+def test_islands_are_counted_measured_and_kept(parts: np.ndarray) -> None:
     assert count_islands(parts) == 3 and count_islands(np.zeros(SHAPE, bool)) == 0
     volumes = island_volumes_ml(parts, VOXEL_ML)
     assert volumes == sorted(volumes, reverse=True) and sum(volumes) == pytest.approx(
         volume_ml(parts, VOXEL_ML)
     )
-    without = remove_island(parts, (20, 12, 9))
-    assert count_islands(without) == 2 and not without[20, 12, 9] and without[8, 12, 9]
-    assert np.array_equal(remove_island(parts, (20, 28, 4)), parts & ~ball((20, 26, 4), 1))  # near is enough
-    with pytest.raises(OperationError, match="no lesion under the click"):
-        remove_island(parts, (0, 0, 0))
     assert count_islands(keep_largest(parts, 2)) == 2 and not keep_largest(parts, 2)[20, 26, 4]
     assert np.array_equal(keep_largest(parts, 9), parts)
     assert count_islands(remove_small(parts, volumes[1], VOXEL_ML)) == 2
@@ -118,18 +111,6 @@ def test_parts_that_touch_at_a_corner_are_one() -> None:
     assert label_islands(mask)[1] == 1
     assert bounding_box(mask) == (slice(0, 2), slice(0, 2), slice(0, 2))
     assert bounding_box(np.zeros((3, 4, 5), bool)) is None
-
-
-@pytest.mark.parametrize("with_probability", [True, False])
-def test_a_region_is_added_where_the_click_is_and_nowhere_else(
-    parts: np.ndarray, with_probability: bool
-) -> None:
-    image = np.where(parts, 300.0, 100.0) + np.random.default_rng(3).normal(0, 6, SHAPE)
-    probability = np.where(parts, 0.4, 0.01) if with_probability else None
-    added = add_region(np.zeros(SHAPE, bool), (8, 12, 9), image, SPACING, probability)
-    assert dice(added, ball((8, 12, 9), 6)) > 0.9 and not added[20, 12, 9]
-    kept = add_region(parts, (8, 12, 9), image, SPACING, probability)
-    assert kept[20, 12, 9] and kept[20, 26, 4]
 
 
 @pytest.mark.parametrize("margin", [2.0, 4.0, -2.0, -3.5])

@@ -177,13 +177,13 @@ def test_islands_are_removed_and_regions_added_by_a_click(url: str, store: Store
     presenter, view, _ = opened(url, tmp_path)
     presenter.segmentation.segment()
     count = shown(view)
-    presenter.editing.remove_island(LESION_MM)
+    presenter.segmentation.add_prompt("remove island", LESION_MM)
     assert shown(view) == 0 and view.state.undo_name == "Remove island"
-    presenter.editing.add_region(LESION_MM)
+    presenter.segmentation.add_prompt("add region", LESION_MM)
     assert 0.8 * count < shown(view) < 1.8 * count
-    presenter.editing.remove_island((-18.0, 0.0, 0.0))
-    assert "no lesion under the click" in view.errors[-1]
-    presenter.editing.remove_island((500.0, 0.0, 0.0))
+    presenter.segmentation.add_prompt("remove island", (-18.0, 0.0, 0.0))
+    assert "no lesion" in view.errors[-1]
+    presenter.segmentation.add_prompt("remove island", (500.0, 0.0, 0.0))
     assert "outside the scan" in view.errors[-1]
 
 

@@ -58,7 +58,7 @@ def test_what_is_submitted_is_what_was_meant(
         presenter.segmentation.set_threshold(0.4)
     strokes = [beside_lesion(0, 20, 0), beside_lesion(2.1, 20, 0), beside_lesion(-20, 0, 5)]
     view.paint(presenter, strokes)
-    presenter.editing.remove_island(tuple(beside_lesion(-20, 0, 5)))
+    presenter.segmentation.add_prompt("remove island", tuple(beside_lesion(-20, 0, 5)))
     presenter.editing.undo()
     presenter.editing.redo()
     before = view.state.measurements.volume_ml

@@ -195,6 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
             for key, value in (("foreground", 1), ("background", 0)):
                 for i, j, k in params.get(key, []):
                     result[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = value
+            labels, _ = ndimage.label(result)
+            for i, j, k in params.get("remove_island", []):
+                if not labels[i, j, k]:
+                    return _json(400, {"detail": "expected a lesion at the click, found no lesion there"})
+                result[labels == labels[i, j, k]] = 0
+            if params.get("add_region"):
+                result |= lesion.astype(result.dtype)
         elif model == "segment_tissues":
             result = np.where(lesion, 5, scan.data > 50).astype(np.uint8)
         elif params.get("result") in ("probability", "uncertainty") and self.held.maps:

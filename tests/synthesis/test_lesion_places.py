@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from strokelabel.synthesis.config import LesionConfig
-from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.lesions.embolic import BLOB, LesionArranger, blob
+from strokelabel.synthesis.lesions.bank import BLOB, LesionBank, blob
+from strokelabel.synthesis.lesions.embolic import LesionArranger
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
 from strokelabel.synthesis.lesions.prior import BalancedSelection, SpatialPrior
 from strokelabel.synthesis.sampling import Sampler

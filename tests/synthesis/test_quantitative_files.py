@@ -10,7 +10,7 @@ from strokelabel.io.map_files import find_map_files
 from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.synthesis.prepared.registration import icbm_template
 from strokelabel.synthesis.quantitative.files import make_quantitative_head, read_map_volumes
-from strokelabel.synthesis.quantitative.heads import load_quantitative_heads
+from strokelabel.synthesis.quantitative.head_cache import load_quantitative_heads
 from support.map_phantoms import template_maps, world_from_icbm, write_maps
 
 SPACING_MM = 4.0

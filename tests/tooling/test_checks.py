@@ -85,7 +85,7 @@ def test_import_linter_finds_imports_that_break_the_contracts_of_the_app_and_the
             "import StrokeLabelLib",
         ),
         "The extension talks HTTP": (f"{LIBRARY}/nifti.py", "import strokelabel.io"),
-        "Sessions, requests and operations on masks": (f"{LIBRARY}/ops/paint.py", "import slicer"),
+        "Sessions, requests and operations on masks": (f"{LIBRARY}/ops/strokes.py", "import slicer"),
     }
     for file, line in planted.values():
         path = tmp_path / file

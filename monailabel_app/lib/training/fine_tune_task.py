@@ -26,7 +26,7 @@ from strokelabel.fit.fine_tuning.cases import SubmittedLabel
 from strokelabel.io.label_files import LESION_NAME, lesion_value
 
 if TYPE_CHECKING:
-    from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
+    from strokelabel.fit.fine_tuning.options import FineTuneResult
     from strokelabel.fit.fine_tuning.versions import ModelVersions
 
 

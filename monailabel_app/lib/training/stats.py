@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.task_output import say
 from strokelabel.errors import OutputError
-from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
+from strokelabel.fit.fine_tuning.options import FineTuneResult
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.io.atomic import atomic_write_json
 

@@ -36,8 +36,6 @@ PUMP_S, TICK_S = 0.03, 1.0
 SERVER_START_S = 90.0
 """Time that the page waits for a server that is still starting."""
 
-CLICK_KINDS = {"lesion": "lesion", "not_lesion": "not lesion"}
-
 
 class PageApp:
     """Process of one page.
@@ -82,12 +80,7 @@ class PageApp:
         self.presenter.editing.mask_edited(mask, name)
 
     def _clicked(self, tool: str, point_mm: tuple[float, float, float]) -> None:
-        if tool in CLICK_KINDS:
-            self.presenter.segmentation.add_prompt(CLICK_KINDS[tool], point_mm)
-        elif tool == "add_region":
-            self.presenter.editing.add_region(point_mm)
-        else:
-            self.presenter.editing.remove_island(point_mm)
+        self.presenter.segmentation.add_prompt(tool.replace("_", " "), point_mm)
 
     def _ready(self, **_: Any) -> None:  # noqa: ANN401
         self.presenter.start()

@@ -8,6 +8,8 @@ from typing import Any
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from .tools import CLICKING
+
 
 def run(command: str, *expressions: str) -> str:
     """Return a click handler that runs a command; arguments are JavaScript expressions."""
@@ -65,8 +67,7 @@ def button(
 def blocker(command: str, args: list[Any] | None) -> str:
     """Return the presenter's name of a command's condition, for the reason why it is blocked."""
     if command == "tool":
-        clicks = {"lesion": "refine", "not_lesion": "refine", "add_region": "click", "remove_island": "click"}
-        return clicks.get(str((args or [""])[0]), "edit")
+        return "refine" if str((args or [""])[0]) in CLICKING else "edit"
     if command == "overlay":
         return "compare" if args == ["model"] else "overlay"
     return command

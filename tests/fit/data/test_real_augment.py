@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from strokelabel.fit.data.annotated_scans.augmentation import RealAugmentation, context_box
-from strokelabel.fit.data.annotated_scans.stream import RealAugmentationConfig
+from strokelabel.fit.data.annotated_scans.scans import RealAugmentationConfig
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig
 

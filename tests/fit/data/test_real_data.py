@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.data.annotated_scans.scans import prepare_real, split_subjects
-from strokelabel.fit.data.annotated_scans.stream import RealConfig
+from strokelabel.fit.data.annotated_scans.scans import RealConfig, prepare_real, split_subjects
 from strokelabel.inference.network_input import prepare_intensities
 from strokelabel.io import read_image
 from strokelabel.synthesis.prepared.dataset import stable_split

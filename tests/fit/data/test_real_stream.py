@@ -10,8 +10,8 @@ import torch
 
 from strokelabel.errors import DataError
 from strokelabel.fit.data.annotated_scans.augmentation import RealAugmentation
-from strokelabel.fit.data.annotated_scans.scans import RealScan, store_scan
-from strokelabel.fit.data.annotated_scans.stream import RealAugmentationConfig, RealStream, RealValidation
+from strokelabel.fit.data.annotated_scans.scans import RealAugmentationConfig, RealScan, store_scan
+from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig
 

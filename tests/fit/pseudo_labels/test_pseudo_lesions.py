@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.data.annotated_scans.stream import PseudoLabelConfig
+from strokelabel.fit.data.annotated_scans.scans import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.lesions import SOURCE, with_pseudo_lesions
 from strokelabel.fit.pseudo_labels.record import KEY, PseudoLabel, PseudoMeasures, QualityGate, write_review
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank

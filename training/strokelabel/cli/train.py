@@ -10,7 +10,7 @@ import typer
 from strokelabel.cli.options import Device, Prepared
 
 if TYPE_CHECKING:
-    from strokelabel.fit.data.annotated_scans.stream import RealConfig
+    from strokelabel.fit.data.annotated_scans.scans import RealConfig
 
 
 Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.config import EstimationConfig, MapsConfig, TrainingConfig
-from strokelabel.fit.data.annotated_scans.stream import PseudoLabelConfig, RealConfig
+from strokelabel.fit.data.annotated_scans.scans import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
 from strokelabel.labels import CLASS_NAMES

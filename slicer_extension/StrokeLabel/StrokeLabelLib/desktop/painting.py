@@ -73,11 +73,5 @@ class Painting:
             qt.QTimer.singleShot(0, lambda: self._use(kind, point))
 
     def _use(self, kind: str, point_mm: tuple[float, float, float]) -> None:
-        editing, segmentation = self._presenter.editing, self._presenter.segmentation
         self._nodes.show_prompts(self._presenter.session.prompts)
-        if kind == "add region":
-            editing.add_region(point_mm)
-        elif kind == "remove island":
-            editing.remove_island(point_mm)
-        else:
-            segmentation.add_prompt(kind, point_mm)
+        self._presenter.segmentation.add_prompt(kind, point_mm)

@@ -13,7 +13,7 @@ from .settings import Settings
 
 NEEDS_NOTHING = ("connect", "test_connection")
 NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training")
-NEEDS_CASE = ("edit", "click", "apply", "undo", "redo", "export", "overlay", "close")
+NEEDS_CASE = ("edit", "apply", "undo", "redo", "export", "overlay", "close")
 NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject")
 NEEDS_PREDICTION = ("threshold", "next_uncertain", "compare")
 COMMANDS = (

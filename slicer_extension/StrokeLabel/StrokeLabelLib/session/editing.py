@@ -1,4 +1,4 @@
-"""Editing by the annotator: brush strokes, operations, islands, undo."""
+"""Editing by the annotator: brush strokes, operations, undo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import StrokeLabelLibError
-from ..ops.islands import add_region, keep_largest, remove_island, remove_small
+from ..ops.islands import keep_largest, remove_small
 from ..ops.shape import change_margin, fill_between_slices, fill_holes, smooth
 from ..ops.strokes import LesionMask, limit_to_intensities, usual_intensities
 from ..volume import Volume, onto_grid
@@ -64,14 +64,6 @@ class Editing:
         # otherwise Segment would find everything erased
         self._take(after, chosen.title, forget_strokes=operation == "clear")
 
-    def remove_island(self, point_mm: tuple[float, float, float]) -> None:
-        """Remove the part of the mask under a click (RAS)."""
-        self._at_click(point_mm, "Remove island")
-
-    def add_region(self, point_mm: tuple[float, float, float]) -> None:
-        """Add what the model holds likely around a click (RAS), or what is as bright there."""
-        self._at_click(point_mm, "Add region")
-
     def undo(self) -> None:
         """Take back the last step."""
         case = self._session.case
@@ -85,22 +77,6 @@ class Editing:
         if self._session.allow("redo") and case is not None:
             name = case.history.redo_name
             self._go_to(case.history.redo(), f"Redone: {name}.")
-
-    def _at_click(self, point_mm: tuple[float, float, float], name: str) -> None:
-        session, case = self._session, self._session.case
-        if not session.allow("click") or case is None:
-            return
-        mask = case.mask.current
-        try:
-            voxel = case.grid.to_voxel(point_mm)
-            if name == "Remove island":
-                after = remove_island(mask, voxel)
-            else:
-                after = add_region(mask, voxel, case.scan.data, case.grid.spacing_mm, case.probability)
-        except StrokeLabelLibError as error:
-            session.fail(error)
-            return
-        self._take(after, name)
 
     def _take(self, after: np.ndarray, name: str, forget_strokes: bool = False) -> None:
         session, case = self._session, self._session.case

@@ -46,7 +46,7 @@ class Presenter:
         connection: test, connect.
         cases: refresh, open, next, upload, close.
         segmentation: segment, drag_threshold, set_threshold, add_prompt, refine, clear_prompts.
-        editing: mask_edited, apply, remove_island, add_region, undo, redo.
+        editing: mask_edited, apply, undo, redo.
         overlays: show, next_uncertain_region.
         submission: submit, accept, reject, export.
         training: start, stop, poll.

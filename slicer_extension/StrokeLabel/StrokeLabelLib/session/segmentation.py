@@ -16,8 +16,16 @@ from .case import Case, Provenance
 from .session import Session
 from .view import Prompt
 
-PROMPT_KEYS = {"lesion": "foreground", "not lesion": "background"}
+PROMPT_KEYS = {
+    "lesion": "foreground",
+    "not lesion": "background",
+    "add region": "add_region",
+    "remove island": "remove_island",
+}
 """Kinds of clicks, and the names that the server knows them by."""
+
+STEPS = {"add region": "Add region", "remove island": "Remove island"}
+"""Kinds of clicks that are a step of their own and never wait for others, and the names of these steps."""
 
 REFINE = "refine"
 
@@ -75,10 +83,10 @@ class Segmentation:
         record(self._session, case, f"Threshold {threshold:.2f}")
 
     def add_prompt(self, kind: str, point_mm: tuple[float, float, float]) -> None:
-        """Add a click on missed lesion, or on tissue that is not lesion.
+        """Add a click on missed lesion, on tissue that is not lesion, or on a region to add or an island to remove.
 
         Args:
-            kind: "lesion" or "not lesion".
+            kind: of `PROMPT_KEYS`.
             point_mm: RAS.
         """
         session = self._session
@@ -89,6 +97,9 @@ class Segmentation:
             case.grid.to_voxel(point_mm)
         except GeometryError as error:
             session.fail(error)
+            return
+        if kind in STEPS:
+            self._send((Prompt(kind, point_mm),), STEPS[kind])
             return
         session.prompts = (*session.prompts, Prompt(kind, point_mm))
         session.view.show_prompts(session.prompts)
@@ -102,9 +113,16 @@ class Segmentation:
 
     def refine(self) -> None:
         """Correct the mask around the clicks made since the last time."""
+        prompts = self._session.prompts
+        if prompts:
+            several = f"Refine by {len(prompts)} clicks"
+            self._send(prompts, "Refine by a click" if len(prompts) == 1 else several)
+
+    def _send(self, prompts: tuple[Prompt, ...], step: str) -> None:
+        """Have the server correct the mask by clicks, as a step of the history."""
         session = self._session
-        case, client, prompts = session.case, session.client, session.prompts
-        if not session.allow("refine") or case is None or client is None or not prompts:
+        case, client = session.case, session.client
+        if not session.allow("refine") or case is None or client is None:
             return
         clicks: dict[str, list[list[int]]] = {key: [] for key in PROMPT_KEYS.values()}
         for prompt in prompts:
@@ -121,13 +139,9 @@ class Segmentation:
             case.mask = case.mask.edited(np.where(painted, case.mask.current, after))
             session.prompts = tuple(p for p in session.prompts if p not in prompts)
             session.view.show_prompts(session.prompts)
-            record(
-                session,
-                case,
-                "Refine by a click" if len(prompts) == 1 else f"Refine by {len(prompts)} clicks",
-            )
+            record(session, case, step)
 
-        session.run("Refining", work, done)
+        session.run("Refining" if step not in STEPS.values() else step, work, done)
 
     def _segmented(self, case: Case, name: str, result: InferResult, base: np.ndarray) -> None:
         session = self._session

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from strokelabel.fit.data.generation.replay import ReplayConfig, ReplayParameters, apply_replay, sample_replay
-from strokelabel.fit.data.generation.stream import LocalSource, ReplayStream
+from strokelabel.fit.data.generation.source import LocalSource
+from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.recipe_streams import make_streams
 from strokelabel.fit.data.stream import WithoutGaps
 from strokelabel.synthesis.prepared.dataset import PreparedData

@@ -11,10 +11,12 @@ import torch
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
-from strokelabel.fit.data.annotated_scans.stream import RealConfig, RealStream, RealValidation
+from strokelabel.fit.data.annotated_scans.scans import RealConfig
+from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
-from strokelabel.fit.data.generation.stream import ImageSource, LocalSource, ReplayStream
+from strokelabel.fit.data.generation.source import ImageSource, LocalSource
+from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.real_images.mixture import with_real_images
 from strokelabel.fit.data.stream import (
     ItemStream,

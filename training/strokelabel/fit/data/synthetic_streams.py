@@ -20,11 +20,8 @@ from strokelabel.synthesis.benchmark import ValidationCase, make_case
 from strokelabel.synthesis.config import ContrastConfig, SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.quantitative.heads import (
-    QuantitativeHead,
-    load_quantitative_heads,
-    simulate_quantitative_head,
-)
+from strokelabel.synthesis.quantitative.head_cache import load_quantitative_heads
+from strokelabel.synthesis.quantitative.heads import QuantitativeHead, simulate_quantitative_head
 from strokelabel.synthesis.quantitative.samples import EstimationSample, EstimationSynthesizer
 
 

@@ -19,8 +19,7 @@ from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidati
 from strokelabel.fit.data.stream import Batch, BatchStream, JoinedValidation, MixedStream, ValidationStream
 from strokelabel.fit.export import export_weights
 from strokelabel.fit.fine_tuning.cases import CaseSplit
-from strokelabel.fit.fine_tuning.fine_tune import FineTuneResult
-from strokelabel.fit.fine_tuning.options import FineTuneOptions
+from strokelabel.fit.fine_tuning.options import FineTuneOptions, FineTuneResult
 from strokelabel.fit.fine_tuning.synthetic import SyntheticPart, submitted_lesions, synthesis_of
 from strokelabel.fit.fine_tuning.versions import (
     ORIGIN,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelabel.errors import DataError, ImageError, RecipeError
-from strokelabel.fit.data.annotated_scans.stream import PseudoLabelConfig
+from strokelabel.fit.data.annotated_scans.scans import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.record import PseudoLabel, read_pseudo_labels
 from strokelabel.geometry import CanonicalGrid, Grid
 from strokelabel.io.nifti import read_nifti

@@ -1,4 +1,4 @@
-"""Uncertainty of a network: the disagreement between several passes over one scan; see `passes`."""
+"""Uncertainty of a network: the disagreement between several passes over one scan."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Uncertainty:
         prediction: from the softmax of the mean logits of all passes, as test-time augmentation gives it; with the
             mean probabilities of all classes where the options keep them.
         scores: what the prediction was decided from.
-        maps: see `passes.UncertaintyMaps`; its maps are attributes here too.
+        maps: see `several_passes.UncertaintyMaps`; its maps are attributes here too.
         passes: how many.
         method: what the passes differ in: "flips", "flips, shifts, gamma", or "dropout".
     """

@@ -16,8 +16,7 @@ from strokelabel.geometry.crop import dilate_cross
 from strokelabel.synthesis.anatomy.deformation import sample_volume
 from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.fields import apply_along_axes, gaussian_matrix
-from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.lesions.embolic import Fragment, fragment_mask, fragment_start
+from strokelabel.synthesis.lesions.bank import Fragment, LesionBank, fragment_mask, fragment_start
 from strokelabel.synthesis.lesions.stage import Penumbra, fade, sample_penumbra
 from strokelabel.synthesis.sampling import Sampler, on_device, pad_stack
 

@@ -19,7 +19,7 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-from strokelabel.fit.data.annotated_scans.stream import RealAugmentationConfig
+from strokelabel.fit.data.annotated_scans.scans import RealAugmentationConfig
 from strokelabel.geometry import CropBox
 from strokelabel.networks.normalization import normalize
 from strokelabel.synthesis.config import DeformationConfig, Range

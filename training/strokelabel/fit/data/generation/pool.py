@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strokelabel.fit.data.generation.stream import ImageSource
+from strokelabel.fit.data.generation.source import ImageSource
 from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.loop.prefetch import page_locked
 

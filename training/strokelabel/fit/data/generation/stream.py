@@ -1,74 +1,19 @@
-"""Stream of generated images, and their makers: the trainer itself here, other processes in `processes`."""
+"""Generated images as a training stream, each used several times."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from strokelabel.fit.data.generation.pool import ImagePool, PendingGroups, PooledImage
 from strokelabel.fit.data.generation.replay import ReplayConfig, ReplayParameters, apply_replay, sample_replay
-from strokelabel.fit.data.stream import Batch, ItemStream
+from strokelabel.fit.data.generation.source import ImageSource
+from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.data.synthetic_streams import stream_seed
-
-
-class ImageSource(Protocol):
-    """Source of images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
-
-    Groups are made as a whole and always in the same way, so that the values of an image depend neither on who asks
-    for it nor on what is made beside it.
-    """
-
-    @property
-    def ahead(self) -> int:
-        """Groups that are worth asking for before they are needed."""
-        ...
-
-    def submit(self, group: int) -> Future[Batch]:
-        """Ask for a group.
-
-        Returns:
-            Its images in order, on any device, once they are made; or the error that prevented it.
-        """
-        ...
-
-    def close(self) -> None:
-        """End what was begun; nothing may be requested afterwards."""
-        ...
-
-
-class LocalSource:
-    """Source that makes each group synchronously, in the calling thread.
-
-    Args:
-        stream: makes the images.
-        together: images of a group.
-    """
-
-    ahead = 0
-
-    def __init__(self, stream: ItemStream, together: int = 1) -> None:
-        self.stream = stream
-        self.together = together
-
-    def submit(self, group: int) -> Future[Batch]:
-        """Make a group; an error is raised by the future's `result`."""
-        made: Future[Batch] = Future()
-        first = group * self.together
-        try:
-            made.set_result(self.stream.items(range(first, first + self.together)))
-        except Exception as error:  # it is raised where the result is read
-            made.set_exception(error)
-        return made
-
-    def close(self) -> None:
-        """Do nothing: requested groups are finished."""
-
 
 _REPLAY = "replay"
 """Apart, so that replays and images are not drawn with the same numbers."""
