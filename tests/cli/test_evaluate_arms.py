@@ -120,6 +120,19 @@ def test_masks_in_folders_have_no_ensembles(
     assert methods == ["bright", "bright"]
 
 
+def test_names_without_sessions_have_no_ensembles(
+    data: Path, out: Path, bright_model: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    (scan,) = data.rglob("sub-01_ses-1_T2w.nii.gz")
+    plain.mkdir()
+    (plain / "scan.nii.gz").write_bytes(scan.read_bytes())
+    save(plain / "scan_mask.nii.gz", lesion_of("T2w").astype(np.uint8), affine_of("T2w"))
+    assert evaluate(plain, "-o", out, "--model", bright_model, "--arms", "ensemble") == 2
+    assert evaluate(plain, "-o", out, "--predictions", plain, "--arms", "tta") == 2
+    assert evaluate(plain, "-o", out, "--model", bright_model) == 0
+
+
 @pytest.mark.parametrize("wrong", [["--arms", "tent5"], ["--arms", ","], ["--arms", "none", "--tta"]])
 def test_unknown_arms_are_refused(data: Path, out: Path, wrong: list[str]) -> None:
     assert evaluate(data, "-o", out, *wrong) == 2

@@ -99,7 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
     from strokelabel.reports.evaluation.arms import parse_arms
-    from strokelabel.reports.evaluation.cases import ensemble_cases, parse_part, take_part
+    from strokelabel.reports.evaluation.cases import parse_part, take_part
     from strokelabel.reports.evaluation.results import ResultTable
 
     which = parse_part(part)
@@ -108,12 +108,15 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     chosen, together = parse_arms("tta" if tta else arms)
     search = gather_cases(dataset, pairs, masks, suffix, share_masks)
     cases, problems = list(search.cases), len(search.problems)
-    if together:
-        cases += ensemble_cases(search.cases, search.scans)
+    cases += session_cases(search) if together else []
     options = PredictionOptions(ct_window=CT_WINDOW_HU if ct else None)
     methods = gather_methods(
         cases, model or [], predictions or [], lesion_label, options, device, output, chosen
     )
+    if arms is not None and not any(method.makes_masks for method in methods):
+        raise OptionError(
+            "expected --model together with --arms, got masks alone, which can be used in one way only"
+        )
     set_threads(threads)
     table = ResultTable(output, which)
     results = score_all(take_part(cases, which), methods, table)
@@ -152,6 +155,23 @@ def gather_cases(
     if search.without_mask:
         typer.echo(f"note: {search.without_mask} scans have no lesion mask and are left out", err=True)
     return search
+
+
+def session_cases(search: CaseSearch) -> list[EvaluationCase]:
+    """Return a case for the sequences of each session together.
+
+    Raises:
+        OptionError: no scan has a name that tells its session.
+    """
+    from strokelabel.reports.evaluation.cases import ensemble_cases
+
+    found = list(ensemble_cases(search.cases, search.scans))
+    if not found:
+        raise OptionError(
+            "expected scans with BIDS names, such as sub-01_ses-1_FLAIR.nii.gz, for the arm ensemble, found none; "
+            "leave it out"
+        )
+    return found
 
 
 def gather_methods(

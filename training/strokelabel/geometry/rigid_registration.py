@@ -11,7 +11,7 @@ from scipy import ndimage
 from strokelabel.types import Affine, Mask, Volume
 
 _MARGIN_MM = 9.0
-"""What lies this near to the mask is compared too: the edge of the brain says most about its position."""
+"""Surroundings of the mask that are compared too: the edge of the brain says most about its position."""
 
 _BINS = 32
 

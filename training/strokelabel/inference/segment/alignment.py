@@ -75,7 +75,8 @@ def align(scan: ShownScan, scan_logits: Tensor, sequence: ShownScan, logits: Ten
         logits: of one pass over it.
 
     Raises:
-        ImageError: it does not show the scan's brain, or lies elsewhere and no registration is to be believed.
+        ImageError: it does not show the scan's brain, or is at another position and no registration is to be
+            believed.
     """
     brain, other = _brain(scan_logits), _brain(logits)
     knows_brain = len(scan.spec.class_names) > 2  # else it finds nothing but lesions

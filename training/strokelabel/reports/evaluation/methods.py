@@ -33,7 +33,10 @@ class Method(ABC):
 
     Attributes:
         name: in the tables.
+        makes_masks: whether masks are made, rather than read.
     """
+
+    makes_masks = False
 
     def __init__(self, name: str) -> None:
         self.name = name

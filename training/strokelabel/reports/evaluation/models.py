@@ -163,6 +163,8 @@ class ModelMethod(Method):
         folder: for the masks.
     """
 
+    makes_masks = True
+
     def __init__(self, name: str, model: ScoringModel, options: PredictionOptions, folder: Path) -> None:
         super().__init__(name)
         self.model = model
