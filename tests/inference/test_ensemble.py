@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from strokelabel.errors import ImageError, UnreadableImageError
-from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
+from strokelabel.inference.segment.ensemble import OtherSequence, SessionEnsemble, predict_ensemble
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.metrics import dice
@@ -89,20 +89,76 @@ def moved(affine: np.ndarray, voxels: tuple[int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("offset", "words"), [(400.0, "does not overlap"), (45.0, "another position|overlap")]
+    ("shift_mm", "degrees"), [((0, 400, 0), (0, 0, 0)), ((5, 45, -9), (0, 0, 0)), ((4, -9, 11), (9, 3, -6))]
 )
-def test_a_sequence_in_another_place_is_left_out_and_named(
-    predictor: Predictor, offset: float, words: str
+def test_a_sequence_whose_header_disagrees_is_registered_to_the_scan_and_named(
+    predictor: Predictor, shift_mm: tuple[float, ...], degrees: tuple[float, float, float]
+) -> None:
+    image, truth = oblique()
+    other, _ = straight()
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = rotation(degrees), shift_mm
+    found = predict_ensemble(predictor, image, [sequence(replace(other, affine=motion @ other.affine))])
+    assert found.used == (image.source, "FLAIR")
+    assert any("FLAIR was registered to the scan" in note for note in found.found.prediction.notes)
+    alignment = found.alignments["FLAIR"]
+    assert alignment.overlap_before < 0.92 <= alignment.overlap_after
+    lesion = np.array([*LESION_MM, 1])
+    assert np.linalg.norm(((alignment.to_sequence - motion) @ lesion)[:3]) < 2.5
+    assert dice(truth, found.found.prediction.lesion_mask) > 0.8
+
+
+def test_a_part_of_a_brain_in_another_place_is_left_out_because_it_would_fit_anywhere(
+    predictor: Predictor,
 ) -> None:
     image, _ = oblique()
     other, _ = straight()
-    affine = other.affine.copy()
-    affine[1, 3] += offset
-    found = predict_ensemble(predictor, image, [sequence(replace(other, affine=affine))])
+    affine = moved(other.affine, (0, 0, 12))
+    affine[1, 3] += 30
+    slab = replace(other, data=other.data[:, :, 12:21], affine=affine)
+    found = predict_ensemble(predictor, image, [sequence(slab)])
+    assert found.used == (image.source,) and [one.name for one in found.left_out] == ["FLAIR"]
+    (note,) = [note for note in found.found.prediction.notes if "left out FLAIR" in note]
+    assert "cannot be registered safely" in note
+    np.testing.assert_array_equal(found.found.prediction.lesion_mask, predictor.predict(image).lesion_mask)
+
+
+def test_a_registration_that_brings_no_agreement_is_not_believed(predictor: Predictor) -> None:
+    image, _ = oblique()
+    shape = (38, 46, 40)
+    affine = centred_affine(np.diag([-2.4, 2.3, 1.1]), shape)  # of the same volume, and of another form
+    other, _ = straight()
+    wrong = replace(other, affine=affine)
+    found = predict_ensemble(predictor, image, [sequence(wrong)])
     assert found.used == (image.source,)
     (note,) = [note for note in found.found.prediction.notes if "left out FLAIR" in note]
-    assert any(word in note for word in words.split("|"))
+    assert "register it to the scan first" in note
     np.testing.assert_array_equal(found.found.prediction.lesion_mask, predictor.predict(image).lesion_mask)
+
+
+def test_a_sequence_that_shows_no_brain_is_left_out(predictor: Predictor) -> None:
+    image, _ = oblique()
+    noise = np.random.default_rng(3).uniform(90, 100, SHAPE).astype(np.float32)
+    noise[0] = 0
+    found = predict_ensemble(predictor, image, [sequence(replace(image, data=noise))])
+    assert found.used == (image.source,)
+    assert any("left out FLAIR" in note for note in found.found.prediction.notes)
+
+
+def test_what_is_kept_of_a_session_changes_no_prediction(predictor: Predictor) -> None:
+    image, other = replace(oblique()[0], source="T1w"), replace(straight()[0], source="FLAIR")
+    loads = []
+
+    def load(scan: Image) -> OtherSequence:
+        return OtherSequence(scan.source, lambda: loads.append(scan.source) or scan)
+
+    session = SessionEnsemble(predictor, keep=True)
+    for scan, rest in ((image, other), (other, image)):
+        kept = session.predict(scan, [load(rest)]).found.prediction
+        anew = predict_ensemble(predictor, scan, [sequence(rest, rest.source)]).found.prediction
+        assert kept.lesion_mask.shape == scan.data.shape
+        np.testing.assert_array_equal(kept.lesion_probability, anew.lesion_probability)
+    assert loads == ["FLAIR"]  # the second time, both were known
 
 
 def test_a_sequence_that_cannot_be_read_is_left_out(predictor: Predictor) -> None:

@@ -60,6 +60,8 @@ class ModelSpec:
         task: "segmentation"; "parcellation" for a network that names structures; "estimation" for one that gives
             quantitative maps.
         class_ids: of a parcellation, FreeSurfer's number of each output channel; else empty.
+        temperature: by which the logits are divided before anything is made of them (Guo et al. 2017, "On calibration
+            of modern neural networks"), so that probabilities are frequencies; fitted after training, 1 for none.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ModelSpec:
     license: str
     task: str = SEGMENTATION
     class_ids: tuple[int, ...] = ()
+    temperature: float = 1.0
 
     @cached_property
     def sha256(self) -> str:
@@ -92,6 +95,8 @@ class ModelSpec:
     def to_metadata(self) -> dict[str, str]:
         """Return the description as metadata of a safetensors file; everything but the path."""
         content = {key: value for key, value in asdict(self).items() if key != "path"}
+        if self.temperature == 1:  # earlier releases read such a file too
+            del content["temperature"]
         return {METADATA_KEY: json.dumps({"format": METADATA_FORMAT, **content})}
 
     @classmethod
@@ -215,8 +220,8 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError, KeyError: something is missing or of the wrong type.
     """
     names = {field.name for field in fields(ModelSpec)} - {"path"}
-    # Files that were written before there were other tasks.
-    content = {"task": SEGMENTATION, "class_ids": [], **content}
+    # Files that were written before there were other tasks, or without a temperature.
+    content = {"task": SEGMENTATION, "class_ids": [], "temperature": 1.0, **content}
     if content.keys() != names:
         raise ValueError(f"differs in {', '.join(sorted(content.keys() ^ names))}")
     texts = {key: content[key] for key in ("name", "version", "description", "license", "task")}
@@ -230,9 +235,13 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     spacing = float(content["spacing_mm"])
     if len(view) != 3 or not 0 < min(*view, spacing) <= max(*view, spacing) < float("inf"):
         raise ValueError(f"spacing {spacing} and field of view {view} must be positive, in mm")
+    temperature = float(content["temperature"])
+    if not 0 < temperature < float("inf") or (temperature != 1 and content["task"] == ESTIMATION):
+        raise ValueError(f"temperature {temperature} must be positive, and 1 for a model without classes")
     return {
         **texts,
         **tables,
+        "temperature": temperature,
         "class_names": tuple(classes),
         "class_ids": _class_ids(content, len(classes)),
         "spacing_mm": spacing,

@@ -64,7 +64,7 @@ class SegmentEnsemble(PredictionTask):
     """Lesion mask (1 inside the lesion, 0 elsewhere) on the grid of the requested image.
 
     The sequences are those of the same BIDS subject and session in the datastore, or the NIfTI files of a session
-    of MONAI Label; they must lie in one space, as those of one examination do.
+    of MONAI Label. One that does not lie in the scan's space is registered, or left out with a note.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

@@ -22,7 +22,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores
-from strokelabel.inference.segment.uncertainty import Uncertainty, estimate_uncertainty
+from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
 from strokelabel.registry import ModelSpec
 
@@ -200,5 +200,6 @@ def _one(
 
 def _ensemble(predictor: Predictor, question: Question, image: Image) -> tuple[Uncertainty, dict[str, Any]]:
     others = [OtherSequence(one.name, partial(read_scan, one.path, one.name)) for one in question.sources[1:]]
-    together = predict_ensemble(predictor, image, others, question.options, question.kind == "views")
+    passes = Passes() if question.kind == "views" else None
+    together = predict_ensemble(predictor, image, others, question.options, passes)
     return together.found, {"passes": together.found.passes, "sequences": list(together.used)}

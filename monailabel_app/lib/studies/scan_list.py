@@ -12,7 +12,7 @@ from monailabel.interfaces.datastore import Datastore
 
 from lib.refusals import InvalidRequestError
 from strokelabel.errors import ImageError
-from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
+from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name, session_of
 from strokelabel.io.file_kinds import is_dicom_file
 from strokelabel.io.file_search import is_hidden, printable, search_files
 from strokelabel.io.images import Image, read_image
@@ -46,11 +46,6 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii")
 LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 
 _OTHER_FOLDERS = NOT_RAW_FOLDERS | {"labels"}
-_SEQUENCES = frozenset(
-    {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "dwi", "ADC", "trace", "swi"}
-)
-"""BIDS suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own."""
-
 _TEXTS = (".json", ".tsv", ".csv", ".txt", ".md")
 """Endings of files that lie beside scans, or that the server itself writes."""
 
@@ -148,20 +143,10 @@ def session_sequences(image_id: str, ids: Iterable[str]) -> list[str]:
         image_id: of the scan; [] when it is no BIDS name of a sequence.
         ids: all ids of the datastore.
     """
-    session = _bids_session(image_id)
+    session = session_of(image_id)
     if session is None:
         return []
-    return sorted(other for other in ids if other != image_id and _bids_session(other) == session)
-
-
-def _bids_session(image_id: str) -> tuple[str, str, str] | None:
-    """Return the subject, session and space of a magnitude MR sequence's BIDS name; None for any other name."""
-    *parts, suffix = image_id.split("_")
-    entities = dict(part.split("-", 1) for part in parts if "-" in part)
-    is_sequence = len(entities) == len(parts) and suffix in _SEQUENCES and "sub" in entities
-    if not is_sequence or entities.get("part", "mag") != "mag":
-        return None
-    return entities["sub"], entities.get("ses", ""), entities.get("space", "")
+    return sorted(other for other in ids if other != image_id and session_of(other) == session)
 
 
 def split_suffix(name: str, suffixes: tuple[str, ...]) -> tuple[str, str]:

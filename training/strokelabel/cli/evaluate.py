@@ -14,7 +14,8 @@ from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.reports.evaluation.cases import EvaluationCase
+    from strokelabel.reports.evaluation.arms import Arm
+    from strokelabel.reports.evaluation.cases import CaseSearch, EvaluationCase
     from strokelabel.reports.evaluation.methods import Method
     from strokelabel.reports.evaluation.results import CaseResult, ResultTable
 
@@ -60,7 +61,15 @@ LesionLabel = Annotated[
 Part = Annotated[
     str | None, typer.Option(metavar="I/N", help="Score part I of N; without it, all parts are merged.")
 ]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over flips; such results are named NAME+TTA.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over flips: the same as --arms tta.")]
+Arms = Annotated[
+    str | None,
+    typer.Option(
+        metavar="none,tta,ensemble",
+        help="Ways to use each model, compared: none as it is, tta averaged over flips (NAME+TTA). ensemble adds rows "
+        "for the sequences of each session together. [none]",
+    ),
+]
 Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
 
 
@@ -76,6 +85,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     lesion_label: LesionLabel = None,
     part: Part = None,
     tta: Tta = False,
+    arms: Arms = None,
     ct: Ct = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -88,13 +98,25 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+    from strokelabel.reports.evaluation.arms import parse_arms
     from strokelabel.reports.evaluation.cases import parse_part, take_part
     from strokelabel.reports.evaluation.results import ResultTable
 
     which = parse_part(part)
-    cases, problems = gather_cases(dataset, pairs, masks, suffix, share_masks)
-    options = PredictionOptions(tta=tta, ct_window=CT_WINDOW_HU if ct else None)
-    methods = gather_methods(cases, model or [], predictions or [], lesion_label, options, device, output)
+    if tta and arms is not None:
+        raise OptionError("expected --tta or --arms, got both; name tta among the arms")
+    chosen, together = parse_arms("tta" if tta else arms)
+    search = gather_cases(dataset, pairs, masks, suffix, share_masks)
+    cases, problems = list(search.cases), len(search.problems)
+    cases += session_cases(search) if together else []
+    options = PredictionOptions(ct_window=CT_WINDOW_HU if ct else None)
+    methods = gather_methods(
+        cases, model or [], predictions or [], lesion_label, options, device, output, chosen
+    )
+    if arms is not None and not any(method.makes_masks for method in methods):
+        raise OptionError(
+            "expected --model together with --arms, got masks alone, which can be used in one way only"
+        )
     set_threads(threads)
     table = ResultTable(output, which)
     results = score_all(take_part(cases, which), methods, table)
@@ -113,26 +135,43 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
 def gather_cases(
     dataset: Path | None, pairs: Path | None, masks: Path | None, suffix: str | None, share_masks: bool
-) -> tuple[Sequence[EvaluationCase], int]:
-    """Return the cases of a data set or a table, and the number of unusable masks, which are reported.
+) -> CaseSearch:
+    """Return the cases of a data set or a table; unusable masks are reported.
 
     Raises:
         OptionError: neither or both are given, or a table is malformed.
         DataError: the data set holds no scan with a mask, or several masks for one.
     """
-    from strokelabel.reports.evaluation.cases import find_cases, read_pairs
+    from strokelabel.reports.evaluation.cases import CaseSearch, find_cases, read_pairs
 
     if (dataset is None) == (pairs is None):
         raise OptionError("expected either a data set or a table of cases (--pairs), not both")
     if dataset is None:
-        return read_pairs(Path(str(pairs))), 0
+        return CaseSearch(read_pairs(Path(str(pairs))))  # whose sessions have the scans of the table
     suffixes = [word for word in re.split(r"[,\s]+", suffix or "") if word]
     search = find_cases(dataset, masks, suffixes, share_masks)
     for problem in search.problems:
         typer.echo(f"error: {problem}", err=True)
     if search.without_mask:
         typer.echo(f"note: {search.without_mask} scans have no lesion mask and are left out", err=True)
-    return search.cases, len(search.problems)
+    return search
+
+
+def session_cases(search: CaseSearch) -> list[EvaluationCase]:
+    """Return a case for the sequences of each session together.
+
+    Raises:
+        OptionError: no scan has a name that tells its session.
+    """
+    from strokelabel.reports.evaluation.cases import ensemble_cases
+
+    found = list(ensemble_cases(search.cases, search.scans))
+    if not found:
+        raise OptionError(
+            "expected scans with BIDS names, such as sub-01_ses-1_FLAIR.nii.gz, for the arm ensemble, found none; "
+            "leave it out"
+        )
+    return found
 
 
 def gather_methods(
@@ -143,6 +182,7 @@ def gather_methods(
     options: PredictionOptions,
     device: str,
     output: Path,
+    arms: Sequence[Arm],
 ) -> list[Method]:
     """Return the methods to score: models, folders, and columns of the table; by default the model `base`.
 
@@ -151,15 +191,18 @@ def gather_methods(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.methods import FolderMethod, ModelMethod, ScoringModel, TableMethod
+    from strokelabel.reports.evaluation.methods import FolderMethod, TableMethod
+    from strokelabel.reports.evaluation.models import ModelMethod, ScoringModel
 
     columns = dict.fromkeys(name for case in cases for name in case.predictions)
     methods: list[Method] = []
     for text in models or ([] if folders or columns else ["base"]):
-        name, place = split_name(text)
+        given, place = split_name(text)
         spec = find_model(place)
-        name = name or (f"{spec.name}+TTA" if options.tta else spec.name)
-        methods.append(ModelMethod(name, ScoringModel(spec, device), options, output / "predictions" / name))
+        for arm in arms:
+            name = given if given and len(arms) == 1 else arm.method_name(given or spec.name)
+            scoring = ScoringModel(spec, device, arm=arm)
+            methods.append(ModelMethod(name, scoring, arm.options(options), output / "predictions" / name))
     for text in folders:
         name, place = split_name(text)
         methods.append(FolderMethod(name or Path(place).resolve().name, Path(place), lesion_label))
@@ -185,10 +228,10 @@ def score_all(
     cases: Sequence[EvaluationCase], methods: Sequence[Method], table: ResultTable
 ) -> list[CaseResult]:
     """Score cases with a progress bar and a line for each result."""
-    from strokelabel.reports.evaluation.run import evaluate_cases
+    from strokelabel.reports.evaluation.run import evaluate_cases, scored_pairs
 
     results: list[CaseResult] = []
-    total = len(cases) * len(methods)
+    total = len(scored_pairs(cases, methods))
     with scan_progress() as bar:
         task = bar.add_task("starting", total=total)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate.batch import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
+    from strokelabel.inference.segment.uncertainty import Passes
     from strokelabel.io.file_search import ImageSearch
 
 
@@ -23,6 +24,21 @@ class ViewChoice(StrEnum):
 
     BRAIN = "brain"
     HEAD = "head"
+
+
+class UncertaintyChoice(StrEnum):
+    """Map of uncertainty."""
+
+    ENTROPY = "entropy"
+    MUTUAL_INFORMATION = "mutual-information"
+    VARIANCE = "variance"
+
+
+class UncertaintyMethod(StrEnum):
+    """Difference between the passes of a map of uncertainty."""
+
+    FLIPS = "flips"
+    DROPOUT = "dropout"
 
 
 Inputs = Annotated[
@@ -67,6 +83,29 @@ View = Annotated[
     ViewChoice,
     typer.Option(help="Show the network its field of view around the brain, or the whole head."),
 ]
+Ensemble = Annotated[
+    bool,
+    typer.Option(
+        "--ensemble",
+        help="Predict all sequences of a subject and session (BIDS names) together; a mask on the grid of each.",
+    ),
+]
+UncertaintyMaps = Annotated[
+    list[UncertaintyChoice] | None,
+    typer.Option("--uncertainty", help="Write a map of uncertainty over several passes; repeat for more."),
+]
+PassCount = Annotated[
+    int | None,
+    typer.Option("--passes", help="Passes for --uncertainty; default: all flips, or 10 with dropout."),
+]
+MethodOption = Annotated[
+    UncertaintyMethod | None,
+    typer.Option(
+        "--uncertainty-method",
+        help="Show the scan in other views (flips; shifts and gamma too, where a model knows few flips), or drop "
+        "features at random, in models that were trained so. [flips]",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -85,6 +124,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     keep_outside_brain: KeepOutsideBrain = False,
     ct: Ct = False,
     view: View = ViewChoice.BRAIN,
+    ensemble: Ensemble = False,
+    uncertainty: UncertaintyMaps = None,
+    passes: PassCount = None,
+    uncertainty_method: MethodOption = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -92,8 +135,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
-    a row in parcellations.csv. Results of an interrupted run with the same model and options are kept. Exit code 0
-    when all scans are done, 1 when any failed, 2 for wrong usage, 130 when interrupted.
+    a row in parcellations.csv. With --ensemble, the sequences of each session are averaged, and the rows are in
+    ensembles.csv. With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with
+    the same model and options are kept. Exit code 0 when all scans are done, 1 when any failed, 2 for wrong usage,
+    130 when interrupted.
     """
     from strokelabel.io import search_images
 
@@ -112,15 +157,44 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
-    choice = OutputChoice(probabilities, tissues, dicom_seg)
+    choice = OutputChoice(
+        probabilities,
+        tissues,
+        dicom_seg,
+        tuple(dict.fromkeys(kind.value for kind in uncertainty or ())),
+        _passes(uncertainty, passes, uncertainty_method, tta),
+    )
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice)
+        _refuse_lesion_options(options, choice, ensemble)
         failed = _parcellate(model, device, options, search, output, overwrite)
     else:
-        failed = _segment(model, device, options, search, output, choice, overwrite)
+        failed = _segment(model, device, options, search, output, choice, overwrite, ensemble)
     if failed:
         raise typer.Exit(1)
+
+
+def _passes(
+    maps: list[UncertaintyChoice] | None, count: int | None, method: UncertaintyMethod | None, tta: bool
+) -> Passes | None:
+    """Return the passes that maps of uncertainty are of; None where none are wanted.
+
+    Raises:
+        OptionError: passes without a map, or flips that are averaged besides.
+    """
+    from strokelabel.inference.segment.uncertainty import Passes
+
+    if not maps:
+        if count is not None or method is not None:
+            raise OptionError(
+                "expected --uncertainty together with --passes and --uncertainty-method, got none"
+            )
+        return None
+    if tta:
+        raise OptionError(
+            "expected --uncertainty or --tta, got both; the flips of --uncertainty are averaged too"
+        )
+    return Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count)
 
 
 def _segment(
@@ -131,15 +205,18 @@ def _segment(
     folder: Path,
     choice: OutputChoice,
     overwrite: bool,
+    ensemble: bool,
 ) -> int:
     """Find the lesions of scans; return how many failed."""
     # Torch is imported only once the arguments are known to make sense.
     from strokelabel.inference.segment.batch import predict_scans
     from strokelabel.inference.segment.predictor import Predictor
+    from strokelabel.inference.segment.session_batch import predict_sessions
 
     predictor = Predictor.from_model(model, device, options)
+    predict = predict_sessions if ensemble else predict_scans
     return follow_scans(
-        lambda progress: predict_scans(
+        lambda progress: predict(
             predictor, search.images, folder, choice, overwrite, progress, search.problems
         ),
         len(search.images) + len(search.problems),
@@ -164,7 +241,7 @@ def _parcellate(
     )
 
 
-def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> None:
+def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice, ensemble: bool) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
     Raises:
@@ -178,6 +255,8 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> 
         "--probabilities": choice.probabilities,
         "--tissues": choice.tissues,
         "--dicom-seg": choice.dicom_seg,
+        "--ensemble": ensemble,
+        "--uncertainty": bool(choice.uncertainty),
     }
     if any(given.values()):
         raise OptionError(

@@ -15,7 +15,7 @@ from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.reports.evaluation.methods import ModelMethod
+    from strokelabel.reports.evaluation.models import ModelMethod
     from strokelabel.reports.real_validation.scores import RealScore
     from strokelabel.reports.validation import CaseScore
     from strokelabel.synthesis.benchmark import ValidationCase
@@ -133,7 +133,7 @@ def gather_models(
         UnknownModelError, WeightsError: no such model.
     """
     from strokelabel.registry import find_model
-    from strokelabel.reports.evaluation.methods import ModelMethod, ScoringModel
+    from strokelabel.reports.evaluation.models import ModelMethod, ScoringModel
 
     methods = []
     for text in models:

@@ -35,6 +35,7 @@ class Engine:
         overlap: fraction by which windows overlap, in [0, 1).
         mirrored: for each channel, the channel that means the same on the other side of the body; None where no
             channel has a side.
+        temperature: by which the network's output is divided; see `registry.ModelSpec`.
 
     Attributes:
         notes: what a user should know about how it went.
@@ -48,6 +49,7 @@ class Engine:
         max_voxels: int,
         overlap: float = 0.5,
         mirrored: Sequence[int] | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self._network = network
         self._device = device
@@ -55,6 +57,7 @@ class Engine:
         self._max_voxels = max_voxels
         self._overlap = overlap
         self._mirrored = mirrored
+        self._temperature = temperature
         self.notes: list[str] = []
 
     @torch.inference_mode()
@@ -100,7 +103,9 @@ class Engine:
 
     @torch.inference_mode()
     def output(self, volume: Tensor) -> Tensor:
-        """Run one pass of the network: in one piece, in windows where that does not fit, or on the CPU.
+        """Run one pass of the network, and divide its output by the temperature.
+
+        In one piece, in windows where that does not fit, or on the CPU.
 
         Args:
             volume: (1, 1, x, y, z), normalised, sides multiples of the network's.
@@ -111,6 +116,10 @@ class Engine:
         Raises:
             MemoryError: the smallest window does not fit on the device, nor on the CPU.
         """
+        output = self._output(volume)
+        return output if self._temperature == 1 else output / self._temperature
+
+    def _output(self, volume: Tensor) -> Tensor:
         while True:
             window = window_shape(_sides(volume), self._multiple, self._max_voxels)
             try:

@@ -24,9 +24,11 @@ class ResultNames:
 
     Attributes:
         stem: the scan's own name without its suffixes; unique among the scans of a run.
+        method: goes before what the files of lesion and tissues hold, such as "ensemble"; "" for a plain prediction.
     """
 
     stem: str
+    method: str = ""
 
     @property
     def is_bids(self) -> bool:
@@ -56,12 +58,12 @@ class ResultNames:
     @property
     def dicom_seg(self) -> str:
         """Lesion mask as DICOM SEG; BIDS has no name for it."""
-        return f"{self.stem}_lesion_seg.dcm"
+        return f"{self._plain}_lesion_seg.dcm"
 
     @property
     def probability_seg(self) -> str:
         """Lesion's probability as DICOM SEG."""
-        return f"{self.stem}_lesion_probability_seg.dcm"
+        return f"{self._plain}_lesion_probability_seg.dcm"
 
     @property
     def parcellation(self) -> str:
@@ -73,15 +75,30 @@ class ResultNames:
         """Volumes of all structures, a table."""
         return self._parcellation("volumes.tsv")
 
+    def uncertainty(self, kind: str) -> str:
+        """Map of uncertainty.
+
+        Args:
+            kind: "entropy", "mutual-information" or "variance".
+        """
+        if not self.is_bids:
+            return f"{self._plain}_{kind}_uncertainty.nii.gz"
+        content = f"{self.method}{kind.replace('-', '')}"
+        return derivative_name(self.stem, "uncertainty.nii.gz", content)
+
     def _lesion(self, kind: str) -> str:
         if not self.is_bids:
-            return f"{self.stem}_lesion_{kind}.nii.gz"
-        return derivative_name(self.stem, f"{kind}.nii.gz", "lesion", label="L")
+            return f"{self._plain}_lesion_{kind}.nii.gz"
+        return derivative_name(self.stem, f"{kind}.nii.gz", f"{self.method}lesion", label="L")
 
     def _tissue(self, kind: str) -> str:
         if not self.is_bids:
-            return f"{self.stem}_tissue_{kind}.nii.gz"
-        return derivative_name(self.stem, f"{kind}.nii.gz", "tissue")
+            return f"{self._plain}_tissue_{kind}.nii.gz"
+        return derivative_name(self.stem, f"{kind}.nii.gz", f"{self.method}tissue")
+
+    @property
+    def _plain(self) -> str:
+        return f"{self.stem}_{self.method}" if self.method else self.stem
 
     def _parcellation(self, ending: str) -> str:
         if not self.is_bids:

@@ -41,19 +41,24 @@ def write_description(folder: Path, spec: ModelSpec) -> None:
     atomic_write_json(folder / "dataset_description.json", content)
 
 
-def known_sidecar(result: Path, scan: Path, made_by: dict[str, Any]) -> dict[str, Any] | None:
+def known_sidecar(
+    result: Path, scan: Path, made_by: dict[str, Any], of_several: bool = False
+) -> dict[str, Any] | None:
     """Return the description of a result that is there already; None when the scan has changed since.
 
     Args:
         result: a file that exists.
         scan: what it should be the result of.
         made_by: what decides such a result; see `provenance`.
+        of_several: it is made from other scans too, which the description names after this one.
 
     Raises:
         OutputError: it is another scan's, or was made otherwise.
     """
     known = sidecar_of(result)
-    if known is None or not is_source(known.get("Sources"), scan):
+    listed = known.get("Sources") if known else None
+    listed = listed[:1] if of_several and isinstance(listed, list) else listed
+    if known is None or not is_source(listed, scan):
         raise OutputError(
             f"{result}: holds the result of another scan than {scan}; choose another folder, or overwrite."
         )

@@ -101,7 +101,13 @@ class ScanModel:
         """
         max_voxels = options.max_voxels or voxels_that_fit(self.device)
         return Engine(
-            self.network, self.device, self.multiple, max_voxels, options.overlap, mirrored=mirrored
+            self.network,
+            self.device,
+            self.multiple,
+            max_voxels,
+            options.overlap,
+            mirrored=mirrored,
+            temperature=self.spec.temperature,
         )
 
     def _advice(self, spec: ModelSpec) -> str:

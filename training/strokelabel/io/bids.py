@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from strokelabel import __version__
 
@@ -22,10 +22,18 @@ DATATYPES = ("anat", "dwi", "perf", "func", "fmap", "swi")
 NOT_RAW_FOLDERS = frozenset({"derivatives", "sourcedata", "code"})
 """Folders of a data set that hold no raw scans."""
 
+SEQUENCES = frozenset(
+    {
+        "T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2", "dwi", "ADC", "adc", "trace",
+        "swi",
+    }
+)  # fmt: skip
+"""Suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own. `adc` is ISLES's."""
+
 _NAME = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
 _IMAGE_ENDING = re.compile(r"\.(nii(\.gz)?|dcm)$", re.IGNORECASE)
 _DERIVED = re.compile(
-    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi)$", re.IGNORECASE
+    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi|uncertainty)$", re.IGNORECASE
 )
 _LATE_ENTITIES = (
     "space",
@@ -66,8 +74,8 @@ def words_of(stem: str) -> tuple[str, ...]:
 def is_derived_name(path: str | Path) -> bool:
     """Return whether a file's name is that of a mask, segmentation or probability map rather than of a scan.
 
-    The endings are BIDS's (`_mask`, `_dseg`, `_probseg`) and those of published data sets: ISLES (`_msk`), BraTS
-    (`-seg`), ATLAS (`_lesion`), SynthSeg (`_synthseg`).
+    The endings are BIDS's (`_mask`, `_dseg`, `_probseg`), ours (`_uncertainty`) and those of published data sets:
+    ISLES (`_msk`), BraTS (`-seg`), ATLAS (`_lesion`), SynthSeg (`_synthseg`).
     """
     return _DERIVED.search(image_stem(path)) is not None
 
@@ -76,6 +84,39 @@ def session_folders(stem: str) -> list[str]:
     """Return the folders that a file of this name lies in, such as ["sub-01", "ses-2"]."""
     entities = entities_of(stem)
     return [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
+
+
+class Session(NamedTuple):
+    """Session of a scan; the sequences of one are predicted together.
+
+    Attributes:
+        subject, session: labels of the entities `sub` and `ses`, the latter "" where there is none.
+        space: label of `space`: images of a session in different spaces do not belong together.
+    """
+
+    subject: str
+    session: str
+    space: str
+
+
+def session_of(stem: str) -> Session | None:
+    """Return the session of a magnitude MR sequence's name without its ending; None for any other name."""
+    *parts, suffix = stem.split("_")
+    entities = dict(part.split("-", 1) for part in parts if "-" in part)
+    is_sequence = len(entities) == len(parts) and suffix in SEQUENCES and bool(entities.get("sub"))
+    if not is_sequence or entities.get("part", "mag") != "mag":
+        return None
+    return Session(entities["sub"], entities.get("ses", ""), entities.get("space", ""))
+
+
+def dataset_root(scan: Path) -> Path:
+    """Return the folder of the data set that a scan is in: the one that holds its subject's folder, or else its own.
+
+    Subjects of two data sets may have one label, so that a name alone does not say whose scan it is.
+    """
+    subject = f"sub-{entities_of(image_stem(scan)).get('sub', '')}"
+    holding = (folder.parent for folder in scan.parents if folder.name == subject)
+    return next(holding, scan.parent)
 
 
 def datatype_of(scan: Path) -> str:

@@ -64,6 +64,30 @@ def save_weights(
     return spec
 
 
+def save_with_temperature(model: ModelSpec | PathLike, path: PathLike, temperature: float) -> ModelSpec:
+    """Write a model with another temperature: the same tensors to the bit, and a new description.
+
+    Args:
+        model: a description, the name of a registered model, or the path of a safetensors file.
+        path: of the new file, ending in ".safetensors"; may be the model's own.
+        temperature: see `registry.ModelSpec`.
+
+    Returns:
+        The description of the new file.
+
+    Raises:
+        UnknownModelError, WeightsError: no such model, a damaged file, or no temperature.
+        OutputError: the file cannot be written.
+    """
+    spec = model if isinstance(model, ModelSpec) else find_model(model)
+    if not 0 < temperature < float("inf"):
+        raise WeightsError(f"expected a positive temperature, got {temperature}", source=spec.path)
+    spec, state = replace(spec, path=Path(path), temperature=float(temperature)), _read_tensors(spec.path)
+    with atomic_path(spec.path) as temporary:
+        temporary.write_bytes(save(state, metadata={"format": "pt", **spec.to_metadata()}))
+    return spec
+
+
 def load_weights(model: ModelSpec | PathLike, device: str = "cpu") -> tuple[nn.Module, ModelSpec]:
     """Load a model.
 

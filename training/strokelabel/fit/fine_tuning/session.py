@@ -205,7 +205,8 @@ class Session:
         Where no part may, all of the way is kept.
         """
         versions = self.versions
-        described = replace(self.spec, version=f"{versions.origin.version}+candidate")
+        # The temperature was fitted to the weights that are trained on, and is not that of others.
+        described = replace(self.spec, version=f"{versions.origin.version}+candidate", temperature=1.0)
         before = self.score(self.spec)
         origin = before if self.parent == ORIGIN else self.score(versions.origin)
         refused: Decision | None = None

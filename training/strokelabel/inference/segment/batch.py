@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +11,14 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel import __version__
-from strokelabel.errors import ImageError, OutputError, UnreadableImageError
+from strokelabel.errors import ImageError, OptionError, OutputError, UnreadableImageError
 from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction
+from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_kinds import is_dicom_file
@@ -67,6 +68,7 @@ def predict_scans(
 
     Raises:
         OutputError: the table cannot be written.
+        OptionError: maps of uncertainty, and a model that cannot make the passes for them.
     """
     task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite)
     return run_scans(task, scans, problems, progress)
@@ -82,10 +84,19 @@ class _SegmentTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
+        if choice.passes is not None:
+            check_passes(predictor, choice.passes)
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> LesionRow:
-        prediction = self._predictor.predict(image, self._options, progress)
-        notes = write_outputs(prediction, image, self._folder, names, self._choice)
+        passes, found = self._choice.passes, None
+        if passes is None:
+            prediction = self._predictor.predict(image, self._options, progress)
+        else:
+            found = estimate_uncertainty(
+                self._predictor, image, self._options, passes.method, progress, passes.count
+            )
+            prediction = found.prediction
+        notes = write_outputs(prediction, image, self._folder, names, self._choice, found)
         return LesionRow(
             source=image.source,
             mask=names.mask,
@@ -101,7 +112,8 @@ class _SegmentTask:
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
-        known = known_sidecar(mask, scan, provenance(self._predictor.spec, self._options))
+        made_by = provenance(self._predictor.spec, self._options) | self._choice.provenance()
+        known = known_sidecar(mask, scan, made_by)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
             return None
@@ -116,6 +128,13 @@ class _SegmentTask:
         )
 
 
+UNCERTAINTIES = {
+    "entropy": ("predictive_entropy", "nats, 0 to ln(classes)"),
+    "mutual-information": ("mutual_information", "nats, 0 where all passes agree"),
+    "variance": ("lesion_variance", "variance of the lesion's probability between passes, 0 to 0.25"),
+}
+"""Maps of uncertainty: field of `several_passes.UncertaintyMaps`, and unit."""
+
 _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospinal fluid": 3, "lesion": 7}
 """BIDS's common numbers of image-derived labels; partial volume has none."""
 
@@ -128,11 +147,26 @@ class OutputChoice:
         probabilities: the lesion's probability, 3-D; with `tissues`, those of all classes too, 4-D.
         tissues: the most likely class of each voxel, with a table of the classes.
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
+        uncertainty: maps of uncertainty, of `UNCERTAINTIES`.
+        passes: the passes that these maps are of; None without any.
+
+    Raises:
+        OptionError: a map that is not known.
     """
 
     probabilities: bool = False
     tissues: bool = False
     dicom_seg: bool = False
+    uncertainty: tuple[str, ...] = ()
+    passes: Passes | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [kind for kind in self.uncertainty if kind not in UNCERTAINTIES]
+        if unknown or bool(self.uncertainty) != (self.passes is not None):
+            raise OptionError(
+                f"Expected maps of uncertainty ({', '.join(UNCERTAINTIES)}) together with passes, got "
+                f"{', '.join(self.uncertainty) or 'no map'} and {self.passes or 'no passes'}."
+            )
 
     def names(self, names: ResultNames) -> list[str]:
         """Return the image files of one scan; a scan is done when all of them exist."""
@@ -141,11 +175,22 @@ class OutputChoice:
         chosen += [names.tissues] if self.tissues else []
         chosen += [names.probability] if self.probabilities else []
         chosen += [names.tissue_probabilities] if self.probabilities and self.tissues else []
+        chosen += [names.uncertainty(kind) for kind in self.uncertainty]
         return [*chosen, names.mask]
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what of the choice decides the mask: the passes whose mean it is, for a sidecar."""
+        return {"passes": None if self.passes is None else asdict(self.passes)}
 
 
 def write_outputs(
-    prediction: Prediction, image: Image, folder: Path, names: ResultNames, choice: OutputChoice
+    prediction: Prediction,
+    image: Image,
+    folder: Path,
+    names: ResultNames,
+    choice: OutputChoice,
+    found: Uncertainty | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
     """Write the files of one scan, each atomically: NIfTI first, so that a DICOM SEG that fails costs no mask.
 
@@ -155,6 +200,8 @@ def write_outputs(
         folder: where to.
         names: of the files.
         choice: which of them.
+        found: the maps of uncertainty of the prediction, if any are to be written.
+        more: what the sidecar of the mask holds besides, in place of what it holds else.
 
     Returns:
         Notes on what a DICOM SEG could not take over from the scan.
@@ -180,9 +227,14 @@ def write_outputs(
         _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
         label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
         atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
+    if found is not None:
+        _write_uncertainty(found, image, folder, names, choice, about)
     if names.is_bids:
         write_description(folder, prediction.spec)
-    atomic_write_json(sidecar_path(folder / names.mask), sidecar(prediction, image.source))
+    described = (
+        sidecar(prediction, image.source) | choice.provenance() | _passes_made(found) | dict(more or {})
+    )
+    atomic_write_json(sidecar_path(folder / names.mask), described)
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
     if not choice.dicom_seg:
         return ()
@@ -190,6 +242,24 @@ def write_outputs(
         return _write_dicom_seg(prediction, scan, folder, names, choice)
     except (OutputError, ImageError) as error:
         raise OutputError(f"no DICOM SEG, only {names.mask}: {error}") from error
+
+
+def _write_uncertainty(
+    found: Uncertainty, image: Image, folder: Path, names: ResultNames, choice: OutputChoice, about: str
+) -> None:
+    for kind in choice.uncertainty:
+        field, units = UNCERTAINTIES[kind]
+        path = folder / names.uncertainty(kind)
+        described = {"Sources": [image.source], "Units": units, "uncertainty": kind, **_passes_made(found)}
+        atomic_write_json(
+            sidecar_path(path), described | provenance(found.prediction.spec, found.prediction.options)
+        )
+        write_nifti(path, getattr(found.maps, field), image, np.float32, about)
+
+
+def _passes_made(found: Uncertainty | None) -> dict[str, Any]:
+    """Return what the passes differed in and how many they were, for a sidecar."""
+    return {} if found is None else {"passes_differ_in": found.method, "passes_made": found.passes}
 
 
 def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:

@@ -28,6 +28,28 @@ Method = Literal["views", "dropout"]
 DROPOUT_PASSES = 10
 """As many as the public SynthStroke code takes."""
 
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes over a scan whose disagreement is measured.
+
+    Attributes:
+        method: "views" shows the scan differently each time (see `several_passes.views_of`); "dropout" drops features
+            at random, with a fixed seed, in networks that were trained so.
+        count: how many; None for all views, and for `DROPOUT_PASSES`.
+
+    Raises:
+        OptionError: fewer than two, which cannot disagree.
+    """
+
+    method: Method = "views"
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 2:
+            raise OptionError(f"Expected two passes or more, whose answers can differ, got {self.count}.")
+
+
 _LESION_POSSIBLE = 0.05
 """From this probability, or standard deviation of it between passes, on a voxel may be lesion."""
 
@@ -91,6 +113,7 @@ def estimate_uncertainty(
     options: PredictionOptions | None = None,
     method: Method = "views",
     progress: OnProgress | None = None,
+    count: int | None = None,
 ) -> Uncertainty:
     """Predict a scan several times, and say where the answers differ.
 
@@ -100,32 +123,31 @@ def estimate_uncertainty(
         predictor: the model.
         image: from `read_image`.
         options: `tta` is not used: the passes decide.
-        method: "views" shows the scan differently each time (see `views.views_of`); "dropout" drops features at
-            random, with a fixed seed, in networks that were trained so.
+        method, count: see `Passes`.
         progress: told how far it is.
 
     Raises:
-        OptionError: "dropout" and a network without.
+        OptionError: as `check_passes`.
         ImageError: the scan cannot be segmented.
     """
     began = time.perf_counter()
     options, report = options or predictor.options, progress or silent
-    if method == "dropout":
-        dropout_layers(predictor.network)  # refused before anything is computed
+    passes = Passes(method, count)
+    check_passes(predictor, passes)  # refused before anything is computed
     scan = predictor.show(image, options, report)
     sums = PassSums(predictor.lesion)
-    outputs, name, count = passes_of(predictor, scan, method)
+    outputs, name, total = passes_of(predictor, scan, passes)
     tell = report_passes(report)
     for done, output in enumerate(outputs, start=1):
         sums.add(output)
-        tell(done, count)
+        tell(done, total)
     report("writing to the scan's grid", 0.9)
     scores = predictor.on_scan(sums.probabilities(), scan, image, options)
     prediction = decide(scores, image.grid.voxel_volume_ml, predictor.spec, options)
     maps = sums.maps(scan)
     report("done", 1.0)
     prediction = replace(prediction, seconds=time.perf_counter() - began)
-    return Uncertainty(prediction, scores, maps, count, name)
+    return Uncertainty(prediction, scores, maps, total, name)
 
 
 def scan_uncertainty(uncertainty: Uncertainty) -> ScanUncertainty:
@@ -160,25 +182,44 @@ def dropout_layers(network: nn.Module) -> list[nn.Module]:
     return list(layers)
 
 
-def passes_of(predictor: Predictor, scan: ShownScan, method: Method) -> tuple[Iterator[Tensor], str, int]:
+def check_passes(predictor: Predictor, passes: Passes) -> None:
+    """Refuse passes that a model cannot make.
+
+    Raises:
+        OptionError: "dropout" and a network without, or more views than there are.
+    """
+    if passes.method == "dropout":
+        dropout_layers(predictor.network)
+        return
+    known = len(views_of(predictor.spec, predictor.multiple))
+    if passes.count is not None and passes.count > known:
+        raise OptionError(
+            f"Expected at most {known} passes, as many as there are views for this model, got {passes.count}; "
+            "leave the number out, or use the method 'dropout'."
+        )
+
+
+def passes_of(predictor: Predictor, scan: ShownScan, passes: Passes) -> tuple[Iterator[Tensor], str, int]:
     """Return the logits (classes, x, y, z) of each pass over a scan, the differences of the passes, and their number.
 
     Raises:
-        OptionError: "dropout" and a network without.
+        OptionError: as `check_passes`.
     """
-    if method == "dropout":
-        return _with_dropout(predictor.network, scan), "dropout", DROPOUT_PASSES
-    views = views_of(predictor.spec, predictor.multiple)
+    check_passes(predictor, passes)
+    if passes.method == "dropout":
+        count = passes.count or DROPOUT_PASSES
+        return _with_dropout(predictor.network, scan, count), "dropout", count
+    views = views_of(predictor.spec, predictor.multiple)[: passes.count]
     volume, bounds = torch.from_numpy(scan.volume)[None, None], predictor.spec.normalization
     outputs = (view.undo(scan.engine.output(normalize(view.apply(volume), **bounds)))[0] for view in views)
     return outputs, describe_views(views), len(views)
 
 
-def _with_dropout(network: nn.Module, scan: ShownScan) -> Iterator[Tensor]:
+def _with_dropout(network: nn.Module, scan: ShownScan, count: int) -> Iterator[Tensor]:
     item = scan.item()
     with _dropping(network), torch.random.fork_rng():
         torch.manual_seed(0)
-        for _ in range(DROPOUT_PASSES):
+        for _ in range(count):
             yield scan.engine.output(item)[0]
 
 

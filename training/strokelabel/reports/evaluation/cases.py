@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from strokelabel.errors import DataError, OptionError
-from strokelabel.inference.naming import unique_stems
+from strokelabel.errors import DataError, ImageError, OptionError
+from strokelabel.geometry import is_same_grid
+from strokelabel.inference.naming import ResultNames, unique_stems
+from strokelabel.inference.sessions import METHOD, group_sessions
 from strokelabel.io.bids import entities_of, image_stem
+from strokelabel.io.file_search import absolute_path
 from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
+from strokelabel.io.nifti import read_grid
 from strokelabel.io.tables import read_table
 
 NO_GROUP = "scan"
 """Group of the scans whose names are not BIDS's."""
+
+ENSEMBLE: Final = "Ensemble"
+"""Group of the sessions whose sequences are predicted together."""
 
 AnyCase = TypeVar("AnyCase")
 
@@ -33,6 +40,7 @@ class EvaluationCase:
         reference: file of the reference mask.
         image: file of the scan, if known.
         predictions: masks that exist already, by method.
+        others: further scans of the session that are predicted together with this one; None for a scan by itself.
     """
 
     name: str
@@ -40,6 +48,14 @@ class EvaluationCase:
     reference: Path
     image: Path | None = None
     predictions: Mapping[str, Path] = field(default_factory=dict)
+    others: tuple[Path, ...] | None = None
+
+    @property
+    def names(self) -> ResultNames:
+        """Names of the files that a model writes for the case."""
+        if self.others is None:
+            return ResultNames(self.name)
+        return ResultNames(self.name.removesuffix(f"_{ENSEMBLE}"), METHOD)
 
 
 @dataclass(frozen=True)
@@ -50,11 +66,13 @@ class CaseSearch:
         cases: in order of their names.
         without_mask: number of scans of the wanted contrasts that have no mask.
         problems: a sentence for each mask that could not be used.
+        scans: all scans of the wanted contrasts, with a mask or without.
     """
 
     cases: tuple[EvaluationCase, ...]
-    without_mask: int
-    problems: tuple[str, ...]
+    without_mask: int = 0
+    problems: tuple[str, ...] = ()
+    scans: tuple[Path, ...] = ()
 
 
 def find_cases(
@@ -96,7 +114,8 @@ def find_cases(
         for mask in search.masks_alone
         if mask not in used
     )
-    return CaseSearch(as_cases(wanted), len(alone - {pair.image for pair in wanted}), problems)
+    images = {pair.image for pair in wanted}
+    return CaseSearch(as_cases(wanted), len(alone - images), problems, tuple(sorted(images | alone)))
 
 
 def as_cases(pairs: Sequence[LesionPair]) -> tuple[EvaluationCase, ...]:
@@ -107,6 +126,37 @@ def as_cases(pairs: Sequence[LesionPair]) -> tuple[EvaluationCase, ...]:
         for name, pair in zip(names, pairs, strict=True)
     ]
     return tuple(sorted(cases, key=lambda case: case.name))
+
+
+def ensemble_cases(cases: Sequence[EvaluationCase], scans: Sequence[Path]) -> tuple[EvaluationCase, ...]:
+    """Return a case for each session of the cases: all its sequences, scored against one mask of it.
+
+    The mask is that of the first scan, by name, on whose grid it lies: the one that it was drawn on.
+
+    Args:
+        cases: scans with masks, among them those of the sessions.
+        scans: all scans whose sequences may be predicted together.
+    """
+    by_image = {absolute_path(case.image): case for case in cases if case.image is not None}
+    found = []
+    for session in group_sessions([*scans, *by_image]):
+        own = [by_image[scan] for scan in session if scan in by_image]
+        if not own:
+            continue
+        case = next((one for one in own if _is_on_its_grid(one)), own[0])
+        others = tuple(scan for scan in session if by_image.get(scan) is not case)
+        found.append(
+            replace(case, name=f"{case.name}_{ENSEMBLE}", group=ENSEMBLE, predictions={}, others=others)
+        )
+    return tuple(found)
+
+
+def _is_on_its_grid(case: EvaluationCase) -> bool:
+    """Return whether the mask of a case has the voxels of its scan; false where one of them cannot be read."""
+    try:
+        return case.image is not None and is_same_grid(read_grid(case.reference), read_grid(case.image))
+    except ImageError:
+        return False
 
 
 def suffix_of(image: Path) -> str:

@@ -37,11 +37,17 @@ def evaluate_cases(
     Raises:
         OutputError: the table cannot be written.
     """
-    for case in cases:
-        for method in methods:
-            result = _evaluate(case, method, table, progress)
-            table.add(result)
-            yield result
+    for case, method in scored_pairs(cases, methods):
+        result = _evaluate(case, method, table, progress)
+        table.add(result)
+        yield result
+
+
+def scored_pairs(
+    cases: Sequence[EvaluationCase], methods: Sequence[Method]
+) -> list[tuple[EvaluationCase, Method]]:
+    """Return which case is scored with which method, case by case."""
+    return [(case, method) for case in cases for method in methods if method.takes(case)]
 
 
 def compare(case: EvaluationCase, method: Method, prediction: Path) -> ComparedMasks:
@@ -69,7 +75,7 @@ def _evaluate(case: EvaluationCase, method: Method, table: ResultTable, progress
             result,
             status="done",
             metrics=masks.metrics(),
-            reason="; ".join(masks.notes),
+            reason="; ".join([*masks.notes, *method.notes(case, prediction)]),
             prediction=str(prediction.resolve()),
             fingerprint=fingerprint,
         )

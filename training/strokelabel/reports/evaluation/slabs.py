@@ -9,8 +9,6 @@ import nibabel as nib
 import numpy as np
 
 from strokelabel.geometry import CanonicalGrid, CropBox
-from strokelabel.inference.device import voxels_that_fit
-from strokelabel.inference.engine import Engine
 from strokelabel.inference.head import centered_box, triple
 from strokelabel.inference.network_input import (
     OnProgress,
@@ -75,8 +73,7 @@ def slab_scores(
     sides = _sides(volume.shape, normal, spec, predictor.multiple)
     middle = np.take(volume, [volume.shape[normal] // 2], axis=normal)
     slab = np.repeat(middle, sides[normal], axis=normal)
-    max_voxels = options.max_voxels or voxels_that_fit(predictor.device)
-    engine = Engine(predictor.network, predictor.device, predictor.multiple, max_voxels, options.overlap)
+    engine = predictor.engine(options)
     box = centered_box(triple(slab.shape), (np.array(slab.shape) - 1) / 2, sides)
     shown = ShownScan(canonical, box, box.crop(slab), engine, spec)
     flips = trained_flips(spec) if options.tta else ()

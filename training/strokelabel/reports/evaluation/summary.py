@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from strokelabel.metrics.statistics import bonferroni, paired_test, summarize
+from strokelabel.reports.evaluation.cases import ENSEMBLE
 from strokelabel.reports.evaluation.results import CaseResult
 from strokelabel.reports.evaluation.tables import COLUMNS, Cell, Table
 
@@ -55,7 +56,7 @@ def score_table(results: Sequence[CaseResult]) -> pd.DataFrame:
     """Return a row for each case and method that was scored: case, group, method, and the metrics.
 
     Groups and methods are in the order of the results. Where there are several groups, all rows come once more in
-    the group "all".
+    the group "all", but for ensembles: they are of the same patients as their sequences.
     """
     groups, methods = (list(dict.fromkeys(getattr(r, name) for r in results)) for name in ("group", "method"))
     ordered = sorted(results, key=lambda r: (groups.index(r.group), methods.index(r.method)))
@@ -66,9 +67,10 @@ def score_table(results: Sequence[CaseResult]) -> pd.DataFrame:
     ]
     columns = ["case", "group", "method", *(column.key for column in COLUMNS), "reference_ml"]
     scores = pd.DataFrame(rows, columns=columns)
-    if scores["group"].nunique() < 2:
+    scans = scores[scores["group"] != ENSEMBLE]
+    if scans["group"].nunique() < 2:
         return scores
-    return pd.concat([scores, scores.assign(group=ALL)], ignore_index=True)
+    return pd.concat([scores, scans.assign(group=ALL)], ignore_index=True)
 
 
 def summary_table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from strokelabel.errors import LabelMapError
+from strokelabel.geometry.rigid_registration import matrix_of, on_index_grid
 from strokelabel.labels import BRAIN_GROUPS, LabelTable
 from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Affine
@@ -97,7 +98,7 @@ def _optimise(painted: NDArray[np.float32], brain: NDArray[np.bool_], affine: Af
     start.SetCenter(icbm_centre.tolist())
     start.SetTranslation(shift.tolist())
     fixed_image = _on_diagonal_grid(fixed, fixed_affine)
-    moving_image, to_moving = _on_index_grid(moving, moving_affine)
+    moving_image, to_moving = on_index_grid(moving, moving_affine)
     _register(fixed_image, moving_image, to_moving, start, shrink=(2, 1))
 
     general = SimpleITK.AffineTransform(3)
@@ -105,7 +106,7 @@ def _optimise(painted: NDArray[np.float32], brain: NDArray[np.bool_], affine: Af
     general.SetMatrix(start.GetMatrix())
     general.SetTranslation(start.GetTranslation())
     similarity = _register(fixed_image, moving_image, to_moving, general, shrink=(2,))
-    return _matrix(general), similarity
+    return matrix_of(general), similarity
 
 
 def _register(
@@ -155,31 +156,6 @@ def _on_diagonal_grid(volume: NDArray[np.float32], affine: Affine) -> SimpleITK.
     image.SetSpacing(np.diag(affine)[:3].tolist())
     image.SetOrigin(affine[:3, 3].tolist())
     return image
-
-
-def _on_index_grid(
-    volume: NDArray[np.float32], affine: Affine
-) -> tuple[SimpleITK.Image, SimpleITK.AffineTransform]:
-    """Return a SimpleITK image in index space and the map from RAS mm to it.
-
-    ITK only knows rotated grids; with a separate affine, sheared ones are right as well.
-    """
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.transpose(2, 1, 0)))
-    inverse = np.linalg.inv(affine)
-    transform = SimpleITK.AffineTransform(3)
-    transform.SetMatrix(inverse[:3, :3].ravel().tolist())
-    transform.SetTranslation(inverse[:3, 3].tolist())
-    return image, transform
-
-
-def _matrix(transform: SimpleITK.AffineTransform) -> Affine:
-    """Return the 4 × 4 matrix of an ITK transform with a centre: y = A (x - c) + c + t."""
-    linear = np.array(transform.GetMatrix()).reshape(3, 3)
-    centre = np.array(transform.GetCenter())
-    matrix = np.eye(4)
-    matrix[:3, :3] = linear
-    matrix[:3, 3] = np.array(transform.GetTranslation()) + centre - linear @ centre
-    return matrix
 
 
 def _centre_of_mass(mask: NDArray[np.bool_], affine: Affine) -> NDArray[np.float64]:
