@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from strokelabel.cli.scans import follow_scans, report_scan, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
+    from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate.batch import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow
@@ -25,6 +26,13 @@ class ViewChoice(StrEnum):
 
     BRAIN = "brain"
     HEAD = "head"
+
+
+class AdaptChoice(StrEnum):
+    """Aim of an adaptation."""
+
+    TENT = "tent"
+    DAE = "dae"
 
 
 Inputs = Annotated[
@@ -69,6 +77,20 @@ View = Annotated[
     ViewChoice,
     typer.Option(help="Show the network its field of view around the brain, or the whole head."),
 ]
+Adapt = Annotated[
+    AdaptChoice | None,
+    typer.Option(
+        help="Adapt the model to each scan: tent makes it more certain, dae more like a brain. Takes minutes; the "
+        "plain result is kept where the adapted one is suspicious."
+    ),
+]
+AdaptIterations = Annotated[
+    int | None, typer.Option(min=0, help="Iterations of the adaptation; default: 100.")
+]
+Denoiser = Annotated[
+    str | None,
+    typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -87,6 +109,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     keep_outside_brain: KeepOutsideBrain = False,
     ct: Ct = False,
     view: View = ViewChoice.BRAIN,
+    adapt: Adapt = None,
+    adapt_iterations: AdaptIterations = None,
+    denoiser: Denoiser = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -115,17 +140,40 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         view=view.value,
     )
     choice = OutputChoice(probabilities, tissues, dicom_seg)
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice)
+        _refuse_lesion_options(options, choice, adaptation)
         failed = _parcellate(model, device, options, search, output, overwrite)
     else:
-        failed = _segment(model, device, options, search, output, choice, overwrite)
+        failed = _segment(model, device, options, search, output, choice, overwrite, adaptation)
     if failed:
         raise typer.Exit(1)
 
 
-def _segment(
+def _adaptation(
+    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+) -> AdaptationOptions | None:
+    """Return the options of an adaptation; None where there is to be none.
+
+    Raises:
+        OptionError: parts of an adaptation without the rest.
+    """
+    if method is None:
+        given = {"--adapt-iterations": iterations is not None, "--denoiser": denoiser is not None}
+        if any(given.values()):
+            names = " and ".join(name for name, is_given in given.items() if is_given)
+            raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
+        return None
+    if denoiser is not None and method is not AdaptChoice.DAE:
+        raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
+    from strokelabel.adaptation.options import AdaptationOptions
+
+    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
+    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+
+
+def _segment(  # noqa: PLR0913, PLR0917
     model: str,
     device: str,
     options: PredictionOptions,
@@ -133,6 +181,7 @@ def _segment(
     folder: Path,
     choice: OutputChoice,
     overwrite: bool,
+    adaptation: AdaptationOptions | None = None,
 ) -> int:
     """Find the lesions of scans; return how many failed."""
     # Torch is imported only once the arguments are known to make sense.
@@ -140,6 +189,10 @@ def _segment(
     from strokelabel.inference.segment.predictor import Predictor
 
     predictor = Predictor.from_model(model, device, options)
+    if adaptation is not None:
+        from strokelabel.adaptation.predictor import AdaptingPredictor
+
+        predictor = AdaptingPredictor(predictor, adaptation)
     return follow_scans(
         lambda progress: predict_scans(
             predictor, search.images, folder, choice, overwrite, progress, search.problems
@@ -166,7 +219,9 @@ def _parcellate(
     )
 
 
-def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> None:
+def _refuse_lesion_options(
+    options: PredictionOptions, choice: OutputChoice, adaptation: AdaptationOptions | None
+) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
     Raises:
@@ -180,6 +235,7 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice) -> 
         "--probabilities": choice.probabilities,
         "--tissues": choice.tissues,
         "--dicom-seg": choice.dicom_seg,
+        "--adapt": adaptation is not None,
     }
     if any(given.values()):
         raise OptionError(

@@ -17,6 +17,8 @@ from strokelabel.networks.subpixel import FOLD
 from strokelabel.networks.unet import UNetConfig, build_network
 from strokelabel.types import LogitsBatch
 
+_FEWEST_LEVELS = 3
+
 _DOUBT = 0.01
 """Added to every share: no class is ruled out by the map that is to be corrected."""
 
@@ -41,7 +43,8 @@ class DenoiserConfig(BaseModel):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         """Refuse level counts that do not fit together."""
-        self.unet  # noqa: B018 - its own rules are these
+        if len(self.unet.channels) < _FEWEST_LEVELS:  # the U-Net has rules of its own
+            raise ValueError(f"expected at least {_FEWEST_LEVELS} levels of channels, got {self.channels}")
         return self
 
     @property
@@ -82,6 +85,9 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__()
         self.unet = build_network(config.unet)
+        *_, last = (layer for layer in self.unet.modules() if isinstance(layer, nn.Conv3d))
+        for values in last.parameters():  # an untrained network has no corrections
+            nn.init.zeros_(values)
 
     def forward(self, maps: LogitsBatch) -> LogitsBatch:
         """Return logits of the corrected classes.

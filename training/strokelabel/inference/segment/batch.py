@@ -93,7 +93,8 @@ class _SegmentTask:
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
-        known = known_sidecar(mask, scan, provenance(self._predictor.spec, self._options))
+        made_by = {**provenance(self._predictor.spec, self._options), **self._predictor.settings}
+        known = known_sidecar(mask, scan, made_by)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
             return None

@@ -117,6 +117,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "outside_brain_ml": prediction.outside_brain_ml,
         "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
+        **prediction.record,
     }
 
 
