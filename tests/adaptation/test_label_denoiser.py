@@ -45,7 +45,7 @@ def test_a_denoiser_is_read_from_a_file_and_a_segmenter_is_none(tmp_path: Path) 
 
 
 def test_a_missing_denoiser_says_how_to_make_one() -> None:
-    with pytest.raises(UnknownModelError, match="needs a denoising autoencoder.*strokelabel train denoiser"):
+    with pytest.raises(UnknownModelError, match=r"needs a denoising autoencoder.*strokelabel train denoiser"):
         LabelDenoiser.load("nowhere", make_spec(), CPU)
 
 
@@ -100,4 +100,4 @@ def test_windows_lie_within_the_box_and_about_the_brain(alignment: int) -> None:
     assert len(corners) > 3
     for corner in corners:
         assert all(first % alignment == 0 for first in corner)
-        assert all(0 <= a and a + n <= m for a, n, m in zip(corner, windows.shape, (48, 64, 40), strict=True))
+        assert all(a >= 0 and a + n <= m for a, n, m in zip(corner, windows.shape, (48, 64, 40), strict=True))

@@ -21,7 +21,8 @@ BETTER = replace(PLAIN, entropy=0.1, objective=0.1)
         ({"lesion_ml": 33.0}, "the lesion exploded \\(8.00 to 33.00 ml\\)"),
         ({"objective": 0.2}, "the entropy did not fall"),
         ({"objective": float("nan")}, "not finite"),
-        ({"brain_ml": 500.0}, "the brain collapsed"),
+        ({"brain_ml": 500.0}, "the brain collapsed \\(1200 to 500 ml\\)"),
+        ({"brain_ml": 2500.0}, "the brain spread"),
     ],
 )
 def test_a_suspicious_result_is_not_kept(changes: dict[str, float], reason: str) -> None:

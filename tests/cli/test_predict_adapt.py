@@ -61,7 +61,16 @@ def test_every_scan_of_a_folder_is_adapted_to_and_reported_on(
         write_scan(tmp_path / "scans" / name)
     more = ("--denoiser", denoiser) if method == "dae" else ()
     code = predict(
-        tmp_path / "scans", "-o", out, "--model", bright_model, "--adapt", method, "--adapt-iterations", 3, *more
+        tmp_path / "scans",
+        "-o",
+        out,
+        "--model",
+        bright_model,
+        "--adapt",
+        method,
+        "--adapt-iterations",
+        3,
+        *more,
     )
     assert code == 0
     assert [row["status"] for row in rows(out)] == ["done", "done"]
@@ -88,9 +97,7 @@ def test_without_iterations_the_mask_is_the_plain_one(bright_model: Path, tmp_pa
         "--adapt", "tent", "--adapt-iterations", 0,
     )  # fmt: skip
     for name in (ResultNames("one").mask, ResultNames("one").probability):
-        plain, adapted = (
-            np.asarray(nib.load(out / run / name).dataobj) for run in ("plain", "adapted")
-        )
+        plain, adapted = (np.asarray(nib.load(out / run / name).dataobj) for run in ("plain", "adapted"))
         np.testing.assert_array_equal(plain, adapted)
 
 
@@ -148,9 +155,7 @@ def test_a_denoiser_of_other_classes_is_refused(
     assert "expected a denoiser of the model's classes" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_parcellation_is_not_adapted(
-    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_parcellation_is_not_adapted(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_sided_model(tmp_path / "sided.safetensors")
     scan = write_scan(tmp_path / "one.nii.gz")
     assert predict(scan, "-o", out, "--model", model, "--adapt", "tent") == 2

@@ -30,7 +30,9 @@ def run(*args: object) -> int:
     return stop.value.code or 0
 
 
-def test_the_shipped_recipe_trains_and_is_exported_with_its_task(prepared_folder: Path, tmp_path: Path) -> None:
+def test_the_shipped_recipe_trains_and_is_exported_with_its_task(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
     folder, weights = tmp_path / "run", tmp_path / "denoiser" / "model.safetensors"
     weights.parent.mkdir()
     trained = run(
@@ -43,7 +45,9 @@ def test_the_shipped_recipe_trains_and_is_exported_with_its_task(prepared_folder
     assert (spec.task, spec.class_names[-1], len(spec.class_names)) == (DENOISING, "lesion", 6)
 
 
-def test_validation_compares_the_given_maps_with_the_corrected_ones(prepared_folder: Path, tmp_path: Path) -> None:
+def test_validation_compares_the_given_maps_with_the_corrected_ones(
+    prepared_folder: Path, tmp_path: Path
+) -> None:
     recipe = shrink(load_recipe("denoiser"))
     streams = make_streams(recipe, PreparedData.load(prepared_folder), "cpu", tmp_path)
     objective = make_objective(recipe)
@@ -56,7 +60,9 @@ def test_validation_compares_the_given_maps_with_the_corrected_ones(prepared_fol
         )
         for batch in batches
     ]
-    joined = [{name: torch.cat([s[name] for s in scores]) for name in scores[0]} for scores in (unchanged, perfect)]
+    joined = [
+        {name: torch.cat([s[name] for s in scores]) for name in scores[0]} for scores in (unchanged, perfect)
+    ]
     same, right = (objective.summarize(scores) for scores in joined)
     assert (same["dice_gain"], same["dice_loss"]) == (0, 0)
     assert right["dice_mean"] == 1 and right["dice_gain"] > 0 and right["dice_loss"] == 0

@@ -13,10 +13,11 @@ from strokelabel.registry import DENOISING
 from support.tiny_denoiser import idle_denoiser, save_denoiser
 
 
-def test_without_corrections_the_output_is_the_input() -> None:
+def test_an_untrained_network_changes_next_to_nothing() -> None:
     maps = torch.softmax(torch.randn(2, 6, 4, 6, 8, generator=torch.Generator().manual_seed(1)), dim=1)
     corrected = torch.softmax(idle_denoiser()(maps), dim=1)
     torch.testing.assert_close(corrected, maps, atol=0.06, rtol=0)
+    assert torch.equal(corrected.argmax(dim=1), maps.argmax(dim=1))
 
 
 def test_weights_are_stored_and_loaded_with_their_task(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def test_cubes_are_copied_from_the_map_as_it_was_and_lie_within_it() -> None:
     torch.testing.assert_close(changed[:, :3, :3, :3], maps[:, 5:, 6:, 7:])
     torch.testing.assert_close(changed[:, 5:, 6:, 7:], maps[:, :3, :3, :3])
     assert (changed != maps).sum() == 2 * 2 * 27
-    drawn = sample_jigsaw(Sampler(1), LabelNoiseConfig(half_side_voxels=(1, 10), cubes=(300, 300)), (8, 9, 30))
+    drawn = sample_jigsaw(
+        Sampler(1), LabelNoiseConfig(half_side_voxels=(1, 10), cubes=(300, 300)), (8, 9, 30)
+    )
     sides = 2 * drawn.half_sides[:, None] + 1
     assert drawn.half_sides.min() == 1 and drawn.half_sides.max() == 3
     for corners in (drawn.targets, drawn.sources):

@@ -52,7 +52,7 @@ class AdaptedPrediction:
     report: AdaptationReport
 
 
-def adapt(  # noqa: PLR0913, PLR0917 - as many as a prediction takes, and two
+def adapt(
     predictor: Predictor,
     image: Image,
     adaptation: AdaptationOptions,
@@ -178,4 +178,3 @@ class _Case:
 
     def _passes(self, start: float, stop: float) -> OnPass:
         return lambda done, total: self._report("predicting", start + (stop - start) * done / total)
-

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.objective import Corner
+from strokelabel.adaptation.objective import Corner, window
 
 _SMOOTHING = 1e-5
 
@@ -53,12 +53,10 @@ class AgreementObjective:
             raise ValueError("expected a call of `renew` first")
         factor = self._denoiser.factor
         # The end of a window may hold a part of a coarse voxel, which is left out.
-        x, y, z = (side // factor * factor for side in probabilities.shape[2:])
-        found = self._denoiser.coarse(probabilities[..., :x, :y, :z])
-        part = tuple(
-            slice(first // factor, first // factor + side)
-            for first, side in zip(corner, found.shape[2:], strict=True)
-        )
+        i, j, k = (side // factor * factor for side in probabilities.shape[2:])
+        found = self._denoiser.coarse(probabilities[..., :i, :j, :k])
+        x, y, z = (first // factor for first in corner)
+        part = window((x, y, z), found.shape[2:])
         return disagreement(found, self._target[(..., *part)])
 
     def value(self, probabilities: Tensor) -> float:

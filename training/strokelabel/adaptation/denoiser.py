@@ -52,8 +52,9 @@ class LabelDenoiser:
         made = self.factor * model.spacing_mm
         if abs(made - spec.spacing_mm) > _SPACING_TOLERANCE * spec.spacing_mm:
             raise WeightsError(
-                f"expected a denoiser whose voxels are made of whole voxels of the model ({model.spacing_mm:g} mm), its "
-                f"own are {spec.spacing_mm:g} mm; train one at another voxel size, or adapt with tent",
+                "expected a denoiser whose voxels are made of whole voxels of the model "
+                f"({model.spacing_mm:g} mm), its own are {spec.spacing_mm:g} mm; train one at another voxel size, "
+                "or adapt with tent",
                 source=spec.path,
             )
         self.spec = spec

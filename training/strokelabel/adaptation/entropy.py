@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from strokelabel.adaptation.objective import Corner
+from strokelabel.adaptation.objective import Corner, window
 
 
 def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
@@ -41,10 +41,7 @@ class EntropyObjective:
 
     def loss(self, probabilities: Tensor, corner: Corner) -> Tensor:
         """Return the mean entropy in a window."""
-        part = tuple(
-            slice(first, first + side)
-            for first, side in zip(corner, probabilities.shape[2:], strict=True)
-        )
+        part = window(corner, probabilities.shape[2:])
         return mean_entropy(probabilities[0], self._head[part])
 
     def value(self, probabilities: Tensor) -> float:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
 
 Corner = tuple[int, int, int]
 """First voxel of a window in the shown box."""
+
+
+def window(corner: Corner, shape: Sequence[int]) -> tuple[slice, slice, slice]:
+    """Return the voxels (x, y, z) of a window of a shape that begins at a corner."""
+    x, y, z = (slice(first, first + side) for first, side in zip(corner, shape, strict=True))
+    return x, y, z
 
 
 class AdaptationObjective(Protocol):
@@ -22,9 +29,9 @@ class AdaptationObjective(Protocol):
     alignment: int
 
     def renew(self, probabilities: Tensor) -> None:
-        """Take note of the present output for the whole box, (classes, x, y, z); called every `REFRESH_EVERY` iterations.
+        """Make the target from the present output for the whole box, (classes, x, y, z).
 
-        An objective that has no use for it is not slowed down: see `needs_output`.
+        Called every `REFRESH_EVERY` iterations, but not for an objective without `needs_output`.
         """
         ...
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from strokelabel.adaptation.normaliser import Normaliser
-from strokelabel.adaptation.objective import AdaptationObjective, Corner
+from strokelabel.adaptation.objective import AdaptationObjective, Corner, window
 from strokelabel.adaptation.options import REFRESH_EVERY, AdaptationOptions
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.fit.loop.devices import fastest_precision
@@ -44,7 +44,11 @@ class NormaliserTraining:
         )
 
     def run(
-        self, windows: WindowSampler, plain: Tensor, present: Callable[[Tensor], Tensor], on_iteration: OnIteration
+        self,
+        windows: WindowSampler,
+        plain: Tensor,
+        present: Callable[[Tensor], Tensor],
+        on_iteration: OnIteration,
     ) -> Normaliser:
         """Do all iterations.
 
@@ -79,7 +83,7 @@ class NormaliserTraining:
     @torch.enable_grad()
     def _gradients(self, corner: Corner, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
         """Return the gradient of each weight of the normaliser."""
-        part = tuple(slice(first, first + side) for first, side in zip(corner, shape, strict=True))
+        part = window(corner, shape)
         with torch.autocast(self._item.device.type, torch.bfloat16, enabled=self._half):
             logits = self._network(self.normaliser(self._item[(..., *part)]))
         loss = self._objective.loss(torch.softmax(logits.float(), dim=1), corner)

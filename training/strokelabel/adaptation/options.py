@@ -19,9 +19,9 @@ REFRESH_EVERY = 25
 MOST_WINDOW_VOXELS = 700_000
 """Largest window of an iteration, in voxels of the model.
 
-At 1.5 mm, where the shown box has 1.8 million voxels, windows have 80 x 104 x 80: 120 x 156 x 120 mm about a random voxel
-of the brain. An iteration on the whole box takes four times as long, most of it in the normaliser, which works at full
-resolution.
+At 1.5 mm, where the shown box has 1.8 million voxels, windows have 80 x 104 x 80: 120 x 156 x 120 mm about a random
+voxel of the brain. An iteration on the whole box takes four times as long, most of it in the normaliser, which works at
+full resolution.
 """
 
 

@@ -17,8 +17,8 @@ EXPLOSION = 4.0
 EXPLOSION_ML = 5.0
 """A lesion has exploded that is larger than `EXPLOSION` times the plain one, and than this."""
 
-BRAIN_COLLAPSE = 0.5
-"""So has the brain collapsed; its volume hardly changes otherwise."""
+BRAIN_CHANGE = 2.0
+"""A brain that is smaller or larger than the plain one by more than this factor has collapsed or spread."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def _objection(plain: OutputSummary, adapted: OutputSummary, objective: str) -> 
         return f"the lesion collapsed ({volumes})"
     if adapted.lesion_ml > max(EXPLOSION * plain.lesion_ml, EXPLOSION_ML):
         return f"the lesion exploded ({volumes})"
-    if adapted.brain_ml < BRAIN_COLLAPSE * plain.brain_ml:
-        return f"the brain collapsed ({plain.brain_ml:.0f} to {adapted.brain_ml:.0f} ml)"
-    return ""
+    brains = f"{plain.brain_ml:.0f} to {adapted.brain_ml:.0f} ml"
+    if adapted.brain_ml * BRAIN_CHANGE < plain.brain_ml:
+        return f"the brain collapsed ({brains})"
+    return f"the brain spread ({brains})" if adapted.brain_ml > BRAIN_CHANGE * plain.brain_ml else ""

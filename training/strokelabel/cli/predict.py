@@ -173,7 +173,7 @@ def _adaptation(
     return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
 
 
-def _segment(  # noqa: PLR0913, PLR0917
+def _segment(
     model: str,
     device: str,
     options: PredictionOptions,

@@ -77,7 +77,7 @@ class Recipe(Section):
     physics_fraction: float = Field(0.0, ge=0, lt=1)
     """Of the synthetic images that are made by the physics model; see `physics_synthesis`."""
     network: NetworkConfig = UNetConfig()
-    """Of the task: `networks.unet.UNetConfig`, `networks.estimator.EstimatorConfig`, `networks.denoiser.DenoiserConfig`."""
+    """Of the task: `UNetConfig`, `EstimatorConfig` or `DenoiserConfig`, each in its module of `networks`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     validation: ValidationConfig = ValidationConfig()
     estimation: EstimationConfig | None = None
@@ -137,9 +137,7 @@ class Recipe(Section):
         expected = (classes if self.task == "denoising" else 1, classes)
         if channels != expected:
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
-            raise ValueError(
-                f"expected a network with {ins} and {classes} output channels, got {channels}"
-            )
+            raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
         return self
 
     @model_validator(mode="after")

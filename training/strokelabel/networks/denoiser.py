@@ -1,7 +1,7 @@
 """Network that corrects label maps: a denoising autoencoder (Karani et al. 2021, section 3.2).
 
-A U-Net on the shares of the classes. Its output is added to the logarithm of what it is given, so that a network that
-says nothing changes nothing, and the copying of what is right need not be learnt.
+A U-Net on the shares of the classes. It says for each voxel how far it is to be replaced, and by which classes: what is
+right is copied, which need not be learnt.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from strokelabel.types import LogitsBatch
 
 _FEWEST_LEVELS = 3
 
-_DOUBT = 0.01
-"""Added to every share: no class is ruled out by the map that is to be corrected."""
+_START = -3.0
+"""Logit of the share by which an untrained network replaces a voxel: 5 in 100, by any class."""
+
+_FLOOR = 1e-4
+"""Added to probabilities before their logarithm."""
 
 
 class DenoiserConfig(BaseModel):
@@ -49,11 +52,11 @@ class DenoiserConfig(BaseModel):
 
     @property
     def unet(self) -> UNetConfig:
-        """The network that finds the corrections."""
+        """The network that finds what to replace, by one channel, and by which classes, by the others."""
         return UNetConfig(
             architecture="subpixel",
             in_channels=self.classes,
-            out_channels=self.classes,
+            out_channels=self.classes + 1,
             channels=self.channels,
             strides=self.strides,
             dropout=self.dropout,
@@ -86,7 +89,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.unet = build_network(config.unet)
         *_, last = (layer for layer in self.unet.modules() if isinstance(layer, nn.Conv3d))
-        for values in last.parameters():  # an untrained network has no corrections
+        for values in last.parameters():  # an untrained network leaves the likeliest class of each voxel as it is
             nn.init.zeros_(values)
 
     def forward(self, maps: LogitsBatch) -> LogitsBatch:
@@ -95,4 +98,9 @@ class Denoiser(nn.Module):
         Args:
             maps: (batch, classes, x, y, z) shares of the classes, summing to one; sides as the configuration asks.
         """
-        return torch.log(maps + _DOUBT) + self.unet(maps)
+        output = self.unet(maps)
+        with torch.autocast(maps.device.type, enabled=False):
+            replaced, classes = output[:, :1].float(), output[:, 1:].float()
+            share = torch.sigmoid(replaced + _START)
+            mixed = torch.lerp(maps.float(), torch.softmax(classes, dim=1), share)
+            return torch.log(mixed + _FLOOR)

@@ -117,7 +117,8 @@ class LabelNoiseGenerator:
         lesions = anatomy.place([p.lesions for p in parameters], self.lesions, cut=True)
         found = [p.lesions if p.lesion_errors is None else p.lesion_errors.found for p in parameters]
         same = all(
-            len(one.draws) == p.lesions.count and all(a is b for a, b in zip(one.draws, p.lesions.draws, strict=True))
+            len(one.draws) == p.lesions.count
+            and all(a is b for a, b in zip(one.draws, p.lesions.draws, strict=True))
             for one, p in zip(found, parameters, strict=True)
         )
         given = lesions if same else anatomy.place(found, self.lesions, cut=True)
