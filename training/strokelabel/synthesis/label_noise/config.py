@@ -10,8 +10,7 @@ from strokelabel.synthesis.config_sections import Range, Section
 class LabelNoiseConfig(Section):
     """Errors of label maps.
 
-    The numbers of cubes are those of Karani et al. 2021, and their half-sides up to 6 voxels of 3 mm instead of up to
-    10 of 0.7 mm: with 10 voxels of 3 mm, two hundred cubes would leave nothing of a head.
+    Number and size of the cubes are those of Karani et al. 2021 in voxels; of 3 mm, they are as large as a lobe.
     """
 
     correct_probability: float = Field(0.15, ge=0, le=1)
@@ -22,7 +21,7 @@ class LabelNoiseConfig(Section):
     """Share of the label maps with errors in which cubes are replaced."""
     cubes: tuple[int, int] = (1, 200)
     """Number of cubes."""
-    half_side_voxels: tuple[int, int] = (1, 6)
+    half_side_voxels: tuple[int, int] = (1, 10)
     """Half the side of a cube, the voxel in its middle left out."""
     dropped_probability: float = Field(0.15, ge=0, le=1)
     """Probability that a lesion is missing."""
