@@ -34,6 +34,9 @@ PARCELLATION = "parcellation"
 ESTIMATION = "estimation"
 """Task of a model that has a quantitative map for each output channel."""
 
+DENOISING = "denoising"
+"""Task of a model that corrects label maps: a class for each input and each output channel."""
+
 _LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
 
@@ -58,7 +61,7 @@ class ModelSpec:
         training_step: optimiser steps behind the weights.
         license: of the weights, as an SPDX identifier.
         task: "segmentation"; "parcellation" for a network that names structures; "estimation" for one that gives
-            quantitative maps.
+            quantitative maps; "denoising" for one that corrects label maps.
         class_ids: of a parcellation, FreeSurfer's number of each output channel; else empty.
         temperature: by which the logits are divided before anything is made of them (Guo et al. 2017, "On calibration
             of modern neural networks"), so that probabilities are frequencies; fitted after training, 1 for none.

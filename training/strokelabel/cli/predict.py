@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +12,11 @@ from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, 
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
+    from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate.batch import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
+    from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.uncertainty import Passes
     from strokelabel.io.file_search import ImageSearch
 
@@ -39,6 +41,13 @@ class UncertaintyMethod(StrEnum):
 
     FLIPS = "flips"
     DROPOUT = "dropout"
+
+
+class AdaptChoice(StrEnum):
+    """Aim of an adaptation."""
+
+    TENT = "tent"
+    DAE = "dae"
 
 
 Inputs = Annotated[
@@ -106,6 +115,20 @@ MethodOption = Annotated[
         "features at random, in models that were trained so. [flips]",
     ),
 ]
+Adapt = Annotated[
+    AdaptChoice | None,
+    typer.Option(
+        help="Adapt the model to each scan: tent makes it more certain, dae more like a brain. Takes minutes; the "
+        "plain result is kept where the adapted one is suspicious."
+    ),
+]
+AdaptIterations = Annotated[
+    int | None, typer.Option(min=0, help="Iterations of the adaptation; default: 100.")
+]
+Denoiser = Annotated[
+    str | None,
+    typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -128,6 +151,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     uncertainty: UncertaintyMaps = None,
     passes: PassCount = None,
     uncertainty_method: MethodOption = None,
+    adapt: Adapt = None,
+    adapt_iterations: AdaptIterations = None,
+    denoiser: Denoiser = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -164,12 +190,15 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         tuple(dict.fromkeys(kind.value for kind in uncertainty or ())),
         _passes(uncertainty, passes, uncertainty_method, tta),
     )
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
+    _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble)
+        _refuse_lesion_options(options, choice, ensemble, adaptation)
         failed = _parcellate(model, device, options, search, output, overwrite)
     else:
-        failed = _segment(model, device, options, search, output, choice, overwrite, ensemble)
+        predictor = _predictor(model, device, options, adaptation)
+        failed = _segment(predictor, search, output, choice, overwrite, ensemble)
     if failed:
         raise typer.Exit(1)
 
@@ -197,10 +226,59 @@ def _passes(
     return Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count)
 
 
+def _adaptation(
+    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+) -> AdaptationOptions | None:
+    """Return the options of an adaptation; None where there is to be none.
+
+    Raises:
+        OptionError: parts of an adaptation without the rest.
+    """
+    if method is None:
+        given = {"--adapt-iterations": iterations is not None, "--denoiser": denoiser is not None}
+        if any(given.values()):
+            names = " and ".join(name for name, is_given in given.items() if is_given)
+            raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
+        return None
+    if denoiser is not None and method is not AdaptChoice.DAE:
+        raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
+    from strokelabel.adaptation.options import AdaptationOptions
+
+    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
+    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+
+
+def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:
+    """Refuse an adaptation of several passes or sequences.
+
+    Raises:
+        OptionError: what an adaptation does not go with.
+    """
+    given = {"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}
+    if adaptation is not None and any(given.values()):
+        names = " and ".join(name for name, is_given in given.items() if is_given)
+        raise OptionError(
+            f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
+        )
+
+
+def _predictor(
+    model: str, device: str, options: PredictionOptions, adaptation: AdaptationOptions | None
+) -> Predictor:
+    """Return the model, or the model that is adapted to each scan."""
+    # Torch is imported only once the arguments are known to make sense.
+    from strokelabel.inference.segment.predictor import Predictor
+
+    predictor = Predictor.from_model(model, device, options)
+    if adaptation is None:
+        return predictor
+    from strokelabel.adaptation.predictor import AdaptingPredictor
+
+    return AdaptingPredictor(predictor, adaptation)
+
+
 def _segment(
-    model: str,
-    device: str,
-    options: PredictionOptions,
+    predictor: Predictor,
     search: ImageSearch,
     folder: Path,
     choice: OutputChoice,
@@ -208,12 +286,9 @@ def _segment(
     ensemble: bool,
 ) -> int:
     """Find the lesions of scans; return how many failed."""
-    # Torch is imported only once the arguments are known to make sense.
     from strokelabel.inference.segment.batch import predict_scans
-    from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.session_batch import predict_sessions
 
-    predictor = Predictor.from_model(model, device, options)
     predict = predict_sessions if ensemble else predict_scans
     return follow_scans(
         lambda progress: predict(
@@ -241,7 +316,9 @@ def _parcellate(
     )
 
 
-def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice, ensemble: bool) -> None:
+def _refuse_lesion_options(
+    options: PredictionOptions, choice: OutputChoice, ensemble: bool, adaptation: AdaptationOptions | None
+) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
     Raises:
@@ -257,6 +334,7 @@ def _refuse_lesion_options(options: PredictionOptions, choice: OutputChoice, ens
         "--dicom-seg": choice.dicom_seg,
         "--ensemble": ensemble,
         "--uncertainty": bool(choice.uncertainty),
+        "--adapt": adaptation is not None,
     }
     if any(given.values()):
         raise OptionError(

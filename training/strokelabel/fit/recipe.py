@@ -6,7 +6,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from strokelabel.errors import RecipeError
@@ -14,15 +13,25 @@ from strokelabel.fit.config import EstimationConfig, MapsConfig, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
+from strokelabel.fit.recipe_files import find_recipe, read_content
 from strokelabel.labels import CLASS_NAMES
+from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
+from strokelabel.networks.weights import NetworkConfig
 from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import Section
+from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""
+
+
+_NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
+    "estimation": EstimatorConfig,
+    "denoising": DenoiserConfig,
+}
 
 
 class BrainSplit(Section):
@@ -45,8 +54,8 @@ class Recipe(Section):
     name: str
     description: str = ""
     seed: int = 0
-    task: Literal["segmentation", "estimation"] = "segmentation"
-    """Classes of voxels, or quantitative maps."""
+    task: Literal["segmentation", "estimation", "denoising"] = "segmentation"
+    """Classes of voxels, quantitative maps, or correct label maps for wrong ones."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     lesion_target: Literal["class", "underlying"] = "class"
@@ -67,19 +76,21 @@ class Recipe(Section):
     """Real scans with lesions painted in, among the volumes; None for none."""
     physics_fraction: float = Field(0.0, ge=0, lt=1)
     """Of the synthetic images that are made by the physics model; see `physics_synthesis`."""
-    network: UNetConfig | EstimatorConfig = UNetConfig()
-    """Of the task: `networks.unet.UNetConfig`, or `networks.estimator.EstimatorConfig`."""
+    network: NetworkConfig = UNetConfig()
+    """Of the task: `UNetConfig`, `EstimatorConfig` or `DenoiserConfig`, each in its module of `networks`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     validation: ValidationConfig = ValidationConfig()
     estimation: EstimationConfig | None = None
-    """Loss and simulated scans of an estimator; None for the other task."""
+    """Loss and simulated scans of an estimator; None for the other tasks."""
+    label_noise: LabelNoiseConfig | None = None
+    """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
     training: TrainingConfig
 
     @field_validator("network", mode="before")
     @classmethod
-    def _network_of_task(cls, value: Any, info: ValidationInfo) -> UNetConfig | EstimatorConfig:  # noqa: ANN401
+    def _network_of_task(cls, value: Any, info: ValidationInfo) -> NetworkConfig:  # noqa: ANN401
         """Read the network's settings as those of the task's network."""
-        kind = EstimatorConfig if info.data.get("task") == "estimation" else UNetConfig
+        kind = _NETWORK_OF_TASK.get(info.data.get("task", ""), UNetConfig)
         return kind.model_validate(value)
 
     @model_validator(mode="after")
@@ -103,6 +114,17 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _denoising_is_whole(self) -> Self:
+        """Refuse half a description of a denoiser."""
+        is_task = self.task == "denoising"
+        if {is_task, isinstance(self.network, DenoiserConfig), self.label_noise is not None} != {is_task}:
+            raise ValueError(
+                "expected the sections `network` and `label_noise` with `task: denoising`, and no section "
+                f"`label_noise` with any other task; got the task {self.task!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _network_fits_images(self) -> Self:
         """Refuse images that the network cannot take, or whose classes it cannot distinguish."""
         shape, multiple = self.synthesis.shape, self.network.multiple
@@ -111,11 +133,11 @@ class Recipe(Section):
                 f"expected a synthesis.shape of multiples of {multiple} (the product of network.strides), "
                 f"not all of them {multiple}, got {shape}"
             )
-        channels = (self.network.in_channels, self.network.out_channels)
-        if channels != (1, len(self.class_names)):
-            raise ValueError(
-                f"expected a network with 1 input channel and {len(self.class_names)} output channels, got {channels}"
-            )
+        channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
+        expected = (classes if self.task == "denoising" else 1, classes)
+        if channels != expected:
+            ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
+            raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
         return self
 
     @model_validator(mode="after")
@@ -247,7 +269,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         RecipeError: no such recipe, not YAML, or a value out of range; says which.
     """
     path = find_recipe(name_or_path)
-    content = _read_content(path, ())
+    content = read_content(path)
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
@@ -255,41 +277,6 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()
         )
         raise RecipeError(f"{path}: {problems}") from error
-
-
-def _read_content(path: Path, extended_by: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the content of a recipe file, merged into that of the recipe that it extends."""
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: expected a recipe in YAML, {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(
-            f"{path}: expected a recipe in YAML with name, brains and training, got {content!r:.80}"
-        )
-    if "extends" not in content:
-        return content
-    extended = str(content.pop("extends"))
-    beside = path.parent / extended
-    base = (beside if beside.is_file() else find_recipe(extended)).resolve()
-    chain = (*extended_by, path.resolve())
-    if base in chain:
-        raise RecipeError(
-            f"{path}: expected `extends` to end at a recipe without it, it comes back to {base}"
-        )
-    return _merge(_read_content(base, chain), content)
-
-
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge mappings key by key; other values are replaced."""
-    merged = dict(base)
-    for key, value in changes.items():
-        before = merged.get(key)
-        if isinstance(before, dict) and isinstance(value, dict):
-            merged[key] = _merge(before, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def with_folders(recipe: Recipe, real: Path | None = None, pseudo_labels: Path | None = None) -> Recipe:
@@ -330,27 +317,6 @@ def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int 
     asked = {"generators": generators, "gpu_generators": gpu_generators}
     update = {name: count for name, count in asked.items() if count is not None}
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
-
-
-def find_recipe(name_or_path: str | Path) -> Path:
-    """Return the file of a recipe.
-
-    Raises:
-        RecipeError: naming the recipes that exist.
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    shipped = {p.stem: p for folder in _recipe_folders() for p in sorted(folder.glob("*.yaml"))}
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    raise RecipeError(f"No recipe {str(name_or_path)!r}: expected a YAML file or one of {sorted(shipped)}")
-
-
-def _recipe_folders() -> list[Path]:
-    """Return the folders of shipped recipes: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    return [folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir()]
 
 
 def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:

@@ -20,6 +20,7 @@ from strokelabel.fit.data.recipe_streams import (
     part_brains,
     split_lesions,
 )
+from strokelabel.fit.denoising.objective import DenoisingObjective
 from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.fit.loop.devices import process_count, resolve_device
 from strokelabel.fit.loop.objective import Objective
@@ -35,13 +36,15 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
 def make_objective(recipe: Recipe) -> Objective[Any]:
-    """Make the objective of a recipe's network: quantitative maps, or classes.
+    """Make the objective of a recipe's network: quantitative maps, correct label maps, or classes.
 
     Raises:
         UnknownModelError, WeightsError: the model that a perceptual loss looks with is not there.
     """
     if recipe.estimation is not None:
         return recipe.estimation.objective()
+    if recipe.label_noise is not None:
+        return DenoisingObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
     return SegmentationObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
 
 

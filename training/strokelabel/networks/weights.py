@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import ValidationError
@@ -14,18 +14,27 @@ from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
-from strokelabel.registry import ESTIMATION, ModelSpec, find_model, read_header
+from strokelabel.registry import DENOISING, ESTIMATION, ModelSpec, find_model, read_header
 from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."
 
+NetworkConfig: TypeAlias = UNetConfig | EstimatorConfig | DenoiserConfig
+"""Configuration of the network of any task."""
+
+_CONFIG_OF_TASK: dict[str, type[EstimatorConfig] | type[DenoiserConfig]] = {
+    ESTIMATION: EstimatorConfig,
+    DENOISING: DenoiserConfig,
+}
+"""Of the tasks whose network is not that of `UNetConfig`."""
+
 
 def multiple_of(spec: ModelSpec) -> int:
     """Return the number of voxels that the sides of a model's inputs must be multiples of."""
-    config = EstimatorConfig if spec.task == ESTIMATION else UNetConfig
-    return config(**spec.network).multiple
+    return network_config(spec).multiple
 
 
 def save_weights(
@@ -157,24 +166,26 @@ def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
     return network
 
 
-def network_config(spec: ModelSpec) -> UNetConfig | EstimatorConfig:
+def network_config(spec: ModelSpec) -> NetworkConfig:
     """Return the network configuration of a model's task.
 
     Raises:
         ValidationError, TypeError: the description does not fit the task's network.
     """
-    return EstimatorConfig(**spec.network) if spec.task == ESTIMATION else UNetConfig(**spec.network)
+    return _CONFIG_OF_TASK.get(spec.task, UNetConfig)(**spec.network)
 
 
-def _empty_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
+def _empty_network(config: NetworkConfig) -> nn.Module:
     """Return a network whose weights are yet to be assigned; costs neither time nor random numbers."""
     with torch.device("meta"):
         return make_network(config)
 
 
-def make_network(config: UNetConfig | EstimatorConfig) -> nn.Module:
+def make_network(config: NetworkConfig) -> nn.Module:
     """Build the network of any task with freshly initialised weights."""
-    return build_estimator(config) if isinstance(config, EstimatorConfig) else build_network(config)
+    if isinstance(config, EstimatorConfig):
+        return build_estimator(config)
+    return Denoiser(config) if isinstance(config, DenoiserConfig) else build_network(config)
 
 
 def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

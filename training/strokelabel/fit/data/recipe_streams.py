@@ -17,6 +17,7 @@ from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.generation.source import ImageSource, LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.label_noise_streams import LabelNoiseStream, LabelNoiseValidation
 from strokelabel.fit.data.real_images.mixture import with_real_images
 from strokelabel.fit.data.stream import (
     ItemStream,
@@ -48,6 +49,8 @@ from strokelabel.synthesis.benchmark import (
 )
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
 from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
@@ -89,6 +92,8 @@ def make_streams(
     """
     if recipe.estimation is not None:
         return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
+    if recipe.label_noise is not None:
+        return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -224,10 +229,7 @@ def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
     """Return streams of simulated scans with their maps; validation differs only in its brains and lesions."""
-    if generator_places(recipe.training, device):
-        raise RecipeError(
-            "training.generators: expected 0 for the task estimation, which makes its own scans"
-        )
+    _refuse_generators(recipe, device)
     check_unseen(data, recipe)
     seen, unseen = (
         EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)
@@ -237,6 +239,34 @@ def _estimation_streams(
         EstimatorStream(seen, recipe.training.batch_size, recipe.seed),
         EstimatorValidation(unseen, recipe.validation.per_family),
     )
+
+
+def _label_noise_streams(
+    recipe: Recipe, config: LabelNoiseConfig, data: PreparedData, device: torch.device | str
+) -> Streams:
+    """Return streams of label maps with errors; validation has other brains and lesions, and half its maps correct."""
+    _refuse_generators(recipe, device)
+    check_unseen(data, recipe)
+    seen, unseen = (
+        LabelNoiseGenerator(
+            load_heads(data, part_brains(data, recipe, part), recipe.synthesis.spacing_mm),
+            split_lesions(data, part, recipe.synthesis.lesion.minimum_volume_ml),
+            recipe.synthesis,
+            config,
+        )
+        for part in ("train", "validation")
+    )
+    return Streams(
+        LabelNoiseStream(seen, recipe.training.batch_size, recipe.seed),
+        LabelNoiseValidation(unseen, recipe.validation.per_family * len(VALIDATION_FAMILIES)),
+    )
+
+
+def _refuse_generators(recipe: Recipe, device: torch.device | str) -> None:
+    if generator_places(recipe.training, device):
+        raise RecipeError(
+            f"training.generators: expected 0 for the task {recipe.task}, whose trainer makes all of its data"
+        )
 
 
 def _needed(data: PreparedData | None) -> PreparedData:

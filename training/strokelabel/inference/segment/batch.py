@@ -112,7 +112,8 @@ class _SegmentTask:
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
-        made_by = provenance(self._predictor.spec, self._options) | self._choice.provenance()
+        made_by = provenance(self._predictor.spec, self._options)
+        made_by |= self._choice.provenance() | self._predictor.settings
         known = known_sidecar(mask, scan, made_by)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
@@ -284,6 +285,7 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "outside_brain_ml": prediction.outside_brain_ml,
         "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
+        **prediction.record,
     }
 
 

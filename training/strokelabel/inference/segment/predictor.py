@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,9 @@ from strokelabel.types import ChannelVolume
 __all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
 
 LESION = "lesion"
+
+SETTINGS_KEY = "adaptation_options"
+"""Key of a sidecar that holds how a model was adapted to the scan; missing where it was not."""
 
 
 class Predictor(ScanModel):
@@ -58,6 +62,11 @@ class Predictor(ScanModel):
         if LESION not in spec.class_names:
             raise WeightsError(f"{spec.path}: expected a class named {LESION!r}, found {spec.class_names}")
         self.lesion = spec.class_names.index(LESION)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that decide a prediction besides the model and its options, as the sidecar holds it."""
+        return {SETTINGS_KEY: None}
 
     def predict(
         self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None

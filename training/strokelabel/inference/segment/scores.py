@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Prediction:
         seconds: time that prediction took.
         notes: what a user should know about the scan or the result.
         outside_brain_ml: volume of the lesions that were dropped because they lie outside the brain.
+        record: what else the sidecar says about how it was made, as JSON would hold it.
     """
 
     lesion_mask: LabelVolume
@@ -49,6 +51,7 @@ class Prediction:
     seconds: float
     notes: tuple[str, ...] = ()
     outside_brain_ml: float = 0.0
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def volume_ml(self) -> float:

@@ -1,0 +1,48 @@
+"""The plain prediction is kept where the adapted one is suspicious, and the reason is given."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from strokelabel.adaptation.safety import OutputSummary, choose
+
+PLAIN = OutputSummary(entropy=0.2, objective=0.2, lesion_ml=8.0, brain_ml=1200.0)
+BETTER = replace(PLAIN, entropy=0.1, objective=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"lesion_ml": 1.9}, "the lesion collapsed \\(8.00 to 1.90 ml\\)"),
+        ({"lesion_ml": 0.0}, "the lesion collapsed"),
+        ({"lesion_ml": 33.0}, "the lesion exploded \\(8.00 to 33.00 ml\\)"),
+        ({"objective": 0.2}, "the entropy did not fall"),
+        ({"objective": float("nan")}, "not finite"),
+        ({"brain_ml": 500.0}, "the brain collapsed \\(1200 to 500 ml\\)"),
+        ({"brain_ml": 2500.0}, "the brain spread"),
+    ],
+)
+def test_a_suspicious_result_is_not_kept(changes: dict[str, float], reason: str) -> None:
+    choice = choose(PLAIN, replace(BETTER, **changes), "entropy", 100)
+    assert choice.kept == "plain"
+    assert re.search(reason, choice.reason)
+
+
+@pytest.mark.parametrize("lesion_ml", [2.0, 8.0, 32.0])
+def test_a_lesion_may_change_to_a_quarter_or_to_four_times_its_volume(lesion_ml: float) -> None:
+    choice = choose(PLAIN, replace(BETTER, lesion_ml=lesion_ml), "entropy", 100)
+    assert choice.kept == "adapted" and "fell from 0.2000 to 0.1000" in choice.reason
+
+
+def test_a_few_millilitres_are_no_explosion() -> None:
+    small = replace(PLAIN, lesion_ml=0.0)
+    assert choose(small, replace(BETTER, lesion_ml=4.9), "entropy", 100).kept == "adapted"
+    assert choose(small, replace(BETTER, lesion_ml=5.1), "entropy", 100).kept == "plain"
+
+
+def test_without_iterations_the_plain_prediction_is_kept() -> None:
+    choice = choose(PLAIN, BETTER, "entropy", 0)
+    assert (choice.kept, choice.reason) == ("plain", "no iterations were done")

@@ -1,0 +1,34 @@
+"""A denoiser starts from the map that it is given, and is stored as a task of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
+from strokelabel.networks.weights import load_weights, multiple_of
+from strokelabel.registry import DENOISING
+from support.tiny_denoiser import idle_denoiser, save_denoiser
+
+
+def test_an_untrained_network_changes_next_to_nothing() -> None:
+    maps = torch.softmax(torch.randn(2, 6, 4, 6, 8, generator=torch.Generator().manual_seed(1)), dim=1)
+    corrected = torch.softmax(idle_denoiser()(maps), dim=1)
+    torch.testing.assert_close(corrected, maps, atol=0.06, rtol=0)
+    assert torch.equal(corrected.argmax(dim=1), maps.argmax(dim=1))
+
+
+def test_weights_are_stored_and_loaded_with_their_task(tmp_path: Path) -> None:
+    network, spec = load_weights(save_denoiser(tmp_path / "idle.safetensors"))
+    assert isinstance(network, Denoiser)
+    assert (spec.task, multiple_of(spec)) == (DENOISING, 2)
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [((4, 4, 4, 4), "one stride fewer"), ((4, 4), "at least 3 levels")]
+)
+def test_levels_must_fit_together(channels: tuple[int, ...], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        DenoiserConfig(channels=channels, strides=(2,) * min(2, len(channels) - 1))

@@ -1,0 +1,180 @@
+"""Adaptation of a model to one scan: a normaliser in front of the frozen network, as Chalcroft et al. 2025 do it.
+
+Section 2.1 there, after Karani et al. 2021 and Wang et al. 2021.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strokelabel.adaptation.agreement import AgreementObjective
+from strokelabel.adaptation.denoiser import LabelDenoiser
+from strokelabel.adaptation.entropy import EntropyObjective, mean_entropy
+from strokelabel.adaptation.objective import AdaptationObjective
+from strokelabel.adaptation.optimise import NormaliserTraining
+from strokelabel.adaptation.options import AdaptationOptions
+from strokelabel.adaptation.report import AdaptationReport
+from strokelabel.adaptation.safety import OutputSummary, choose
+from strokelabel.adaptation.windows import WindowSampler
+from strokelabel.geometry.crop import foreground_mask
+from strokelabel.inference.engine import OnPass
+from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
+from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.scores import Prediction, Scores, decide
+from strokelabel.io import Image
+
+_PLAIN_AT, _ITERATIONS_AT, _ADAPTED_AT, _WRITING_AT = 0.02, 0.08, 0.86, 0.92
+"""Fractions of the whole time at which each part begins, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedPrediction:
+    """Prediction of an adapted model, or the plain one where that is safer.
+
+    Attributes:
+        prediction: the one that is kept, with a note where it is the plain one.
+        scores: what it was decided from.
+        plain: the prediction without adaptation; without the probabilities of all classes.
+        adapted: the prediction with it, likewise.
+        report: what was kept, and why.
+    """
+
+    prediction: Prediction
+    scores: Scores
+    plain: Prediction
+    adapted: Prediction
+    report: AdaptationReport
+
+
+def adapt(
+    predictor: Predictor,
+    image: Image,
+    adaptation: AdaptationOptions,
+    options: PredictionOptions | None = None,
+    progress: OnProgress | None = None,
+    denoiser: LabelDenoiser | None = None,
+) -> AdaptedPrediction:
+    """Adapt a model to one scan, predict it, and keep the better of the adapted and the plain prediction.
+
+    The predictor's network is the same before and after, also where an error ends the adaptation.
+
+    Args:
+        predictor: the model.
+        image: from `read_image`.
+        adaptation: method and iterations.
+        options: instead of the predictor's own.
+        progress: told after every iteration; what it raises ends the adaptation, which is how it is cancelled.
+        denoiser: for the method "dae", the one to use; the one that `adaptation` names if None.
+
+    Raises:
+        ImageError: the scan cannot be segmented; see `strokelabel.errors`.
+        UnknownModelError, WeightsError: there is no denoiser, or it does not suit the model.
+    """
+    began = time.perf_counter()
+    options, report = options or predictor.options, progress or silent
+    if adaptation.method == "dae" and denoiser is None:
+        denoiser = LabelDenoiser.load(adaptation.denoiser, predictor.spec, predictor.device)
+    scan = predictor.show(image, options, report)
+    case = _Case(predictor, scan, options, report)
+    plain = case.output(case.item, _PLAIN_AT, _ITERATIONS_AT)
+    objective = case.objective(denoiser)
+    started = time.perf_counter()
+    adapted_item = case.adapted_item(plain, objective, adaptation)
+    seconds = time.perf_counter() - started
+    adapted = case.output(adapted_item, _ADAPTED_AT, _WRITING_AT)
+    report("writing to the scan's grid", _WRITING_AT)
+    results = [case.decided(probabilities, image, keep=False) for probabilities in (plain, adapted)]
+    before, after = (
+        case.summary(probabilities, objective, result[1])
+        for probabilities, result in zip((plain, adapted), results, strict=True)
+    )
+    choice = choose(before, after, objective.name, adaptation.iterations)
+    described = AdaptationReport(
+        adaptation.method, adaptation.iterations, objective.name, before, after, choice, seconds
+    )
+    is_adapted = choice.kept == "adapted"
+    scores, prediction = results[is_adapted]
+    if options.keep_probabilities:
+        scores, prediction = case.decided(adapted if is_adapted else plain, image, keep=True)
+    if not is_adapted:
+        note = f"the prediction is not adapted ({adaptation.method}): {choice.reason}"
+        scores = replace(scores, notes=(*scores.notes, note))
+        prediction = replace(prediction, notes=(*prediction.notes, note))
+    report("done", 1.0)
+    prediction = replace(prediction, seconds=time.perf_counter() - began)
+    return AdaptedPrediction(prediction, scores, results[0][1], results[1][1], described)
+
+
+class _Case:
+    """A scan in adaptation.
+
+    Args:
+        predictor: the model.
+        scan: as the network is shown it.
+        options: of the prediction.
+        report: told how far it is.
+    """
+
+    def __init__(
+        self, predictor: Predictor, scan: ShownScan, options: PredictionOptions, report: OnProgress
+    ) -> None:
+        self._predictor, self._scan, self._options, self._report = predictor, scan, options, report
+        self.item = scan.item().to(predictor.device)
+        self._head = torch.from_numpy(np.ascontiguousarray(foreground_mask(scan.volume)))
+
+    def output(self, item: Tensor, start: float, stop: float) -> Tensor:
+        """Return the probabilities (classes, x, y, z) for an input of the network, as a plain prediction makes them."""
+        flips = trained_flips(self._predictor.spec) if self._options.tta else ()
+        return self._scan.engine.probabilities(item, flips, self._passes(start, stop))
+
+    def objective(self, denoiser: LabelDenoiser | None) -> AdaptationObjective:
+        """Return what is lowered: the disagreement with a denoiser, or the entropy if there is none."""
+        device = self._predictor.device
+        if denoiser is not None:
+            return AgreementObjective(denoiser, device)
+        return EntropyObjective(self._head.to(device))
+
+    def adapted_item(
+        self, plain: Tensor, objective: AdaptationObjective, adaptation: AdaptationOptions
+    ) -> Tensor:
+        """Return the input of the network that a trained normaliser gives, (1, 1, x, y, z)."""
+        windows = WindowSampler(
+            plain, self._predictor.multiple, objective.alignment, adaptation.window_voxels, adaptation.seed
+        )
+        training = NormaliserTraining(self._predictor.network, self.item, objective, adaptation)
+        share = (_ADAPTED_AT - _ITERATIONS_AT) / max(1, adaptation.iterations)
+        training.run(
+            windows,
+            plain,
+            self._scan.engine.probabilities,
+            lambda done: self._report("adapting", _ITERATIONS_AT + share * done),
+        )
+        return training.normalised()
+
+    def decided(self, probabilities: Tensor, image: Image, *, keep: bool) -> tuple[Scores, Prediction]:
+        """Return the scores on the scan's own grid, and what the options make of them."""
+        options = replace(self._options, keep_probabilities=keep)
+        scores = self._predictor.on_scan(probabilities.numpy(), self._scan, image, options)
+        prediction = decide(scores, image.grid.voxel_volume_ml, self._predictor.spec, self._options)
+        return scores, prediction
+
+    def summary(
+        self, probabilities: Tensor, objective: AdaptationObjective, prediction: Prediction
+    ) -> OutputSummary:
+        """Return what is compared of an output."""
+        voxel_ml = self._predictor.spec.spacing_mm**3 / 1000
+        return OutputSummary(
+            entropy=float(mean_entropy(probabilities, self._head)),
+            objective=objective.value(probabilities),
+            lesion_ml=prediction.volume_ml,
+            brain_ml=float((probabilities.argmax(dim=0) > 0).sum()) * voxel_ml,
+        )
+
+    def _passes(self, start: float, stop: float) -> OnPass:
+        return lambda done, total: self._report("predicting", start + (stop - start) * done / total)

@@ -1,0 +1,83 @@
+"""Choice between a plain and an adapted prediction: a user must not be worse off for having asked for the second.
+
+Without labels, what can be recognised is what goes wrong when an output is only made more certain, or more like an
+atlas: a lesion, or the brain, disappears or spreads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+COLLAPSE = 0.25
+"""A lesion that is smaller than this fraction of the plain one has collapsed."""
+
+EXPLOSION = 4.0
+EXPLOSION_ML = 5.0
+"""A lesion has exploded that is larger than `EXPLOSION` times the plain one, and than this."""
+
+BRAIN_CHANGE = 2.0
+"""A brain that is smaller or larger than the plain one by more than this factor has collapsed or spread."""
+
+
+@dataclass(frozen=True)
+class OutputSummary:
+    """What is compared of a prediction.
+
+    Attributes:
+        entropy: mean over the head, nats.
+        objective: what the adaptation lowers.
+        lesion_ml: volume of the lesion on the scan's own grid.
+        brain_ml: volume of all that is not background.
+    """
+
+    entropy: float
+    objective: float
+    lesion_ml: float
+    brain_ml: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Prediction that is kept.
+
+    Attributes:
+        kept: which.
+        reason: why, for users.
+    """
+
+    kept: Literal["adapted", "plain"]
+    reason: str
+
+
+def choose(plain: OutputSummary, adapted: OutputSummary, objective: str, iterations: int) -> Choice:
+    """Choose the adapted prediction unless something speaks against it.
+
+    Args:
+        plain: before the adaptation.
+        adapted: after it.
+        objective: name of what was lowered.
+        iterations: that were done.
+    """
+    against = "no iterations were done" if iterations == 0 else _objection(plain, adapted, objective)
+    if against:
+        return Choice("plain", against)
+    return Choice("adapted", f"the {objective} fell from {plain.objective:.4f} to {adapted.objective:.4f}")
+
+
+def _objection(plain: OutputSummary, adapted: OutputSummary, objective: str) -> str:
+    """Return what speaks against the adapted prediction; "" for nothing."""
+    if not (math.isfinite(adapted.objective) and math.isfinite(adapted.entropy)):
+        return "the adapted output is not finite"
+    if adapted.objective >= plain.objective:
+        return f"the {objective} did not fall ({plain.objective:.4f} to {adapted.objective:.4f})"
+    volumes = f"{plain.lesion_ml:.2f} to {adapted.lesion_ml:.2f} ml"
+    if plain.lesion_ml > 0 and adapted.lesion_ml < COLLAPSE * plain.lesion_ml:
+        return f"the lesion collapsed ({volumes})"
+    if adapted.lesion_ml > max(EXPLOSION * plain.lesion_ml, EXPLOSION_ML):
+        return f"the lesion exploded ({volumes})"
+    brains = f"{plain.brain_ml:.0f} to {adapted.brain_ml:.0f} ml"
+    if adapted.brain_ml * BRAIN_CHANGE < plain.brain_ml:
+        return f"the brain collapsed ({brains})"
+    return f"the brain spread ({brains})" if adapted.brain_ml > BRAIN_CHANGE * plain.brain_ml else ""

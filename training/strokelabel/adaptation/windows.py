@@ -1,0 +1,48 @@
+"""Windows that the iterations of an adaptation look at."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from strokelabel.adaptation.objective import Corner
+from strokelabel.inference.engine import window_shape
+
+
+class WindowSampler:
+    """Source of windows about random voxels of the brain.
+
+    A window's own statistics take the place of the whole box's in instance normalisation, which is why windows are as
+    large as time allows, and why the result is judged on the whole box.
+
+    Args:
+        probabilities: (classes, x, y, z) plain output in the shown box; windows are about what is not background.
+        multiple: divisor of the sides of what the network takes.
+        alignment: corners are multiples of this.
+        max_voxels: of a window.
+        seed: decides the windows.
+
+    Attributes:
+        shape: of every window.
+    """
+
+    def __init__(
+        self, probabilities: Tensor, multiple: int, alignment: int, max_voxels: int, seed: int
+    ) -> None:
+        x, y, z = probabilities.shape[1:]
+        self._box = (x, y, z)
+        self.shape = window_shape(self._box, multiple, max_voxels)
+        self._alignment = alignment
+        brain = probabilities.argmax(dim=0) > 0
+        self._voxels = (brain if bool(brain.any()) else torch.ones_like(brain)).nonzero()
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def corner(self) -> Corner:
+        """Return the first voxel of the next window, which lies within the box."""
+        chosen = torch.randint(len(self._voxels), (), generator=self._generator)
+        middle = self._voxels[chosen].tolist()
+        x, y, z = (
+            min(max(0, voxel - side // 2), size - side) // self._alignment * self._alignment
+            for voxel, side, size in zip(middle, self.shape, self._box, strict=True)
+        )
+        return x, y, z

@@ -1,0 +1,1 @@
+"""Correction of label maps as a task of training: a denoising autoencoder."""

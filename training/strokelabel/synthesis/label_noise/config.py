@@ -1,0 +1,41 @@
+"""Settings of the errors in label maps."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from strokelabel.synthesis.config_sections import Range, Section
+
+
+class LabelNoiseConfig(Section):
+    """Errors of label maps.
+
+    Number and size of the cubes are those of Karani et al. 2021 in voxels; of 3 mm, they are as large as a lobe.
+    """
+
+    correct_probability: float = Field(0.15, ge=0, le=1)
+    """Share of label maps without errors, so that correct ones are left as they are."""
+    hard_probability: float = Field(0.5, ge=0, le=1)
+    """Share of label maps with the most likely class alone in every voxel; the others have partial volumes."""
+    jigsaw_probability: float = Field(0.8, ge=0, le=1)
+    """Share of the label maps with errors in which cubes are replaced."""
+    cubes: tuple[int, int] = (1, 200)
+    """Number of cubes."""
+    half_side_voxels: tuple[int, int] = (1, 10)
+    """Half the side of a cube, the voxel in its middle left out."""
+    dropped_probability: float = Field(0.15, ge=0, le=1)
+    """Probability that a lesion is missing."""
+    moved_probability: float = Field(0.15, ge=0, le=1)
+    """Probability that a lesion that is there lies at another place."""
+    moved_mm: Range = (5.0, 40.0)
+    """Distance by which it is moved, in a random direction."""
+    resized_probability: float = Field(0.3, ge=0, le=1)
+    """Probability that a lesion that is not moved is too large, or as often too small."""
+    resized_mm: tuple[int, int] = (1, 5)
+    """By how much, on each side."""
+    invented_probability: float = Field(0.4, ge=0, le=1)
+    """Share of the label maps with errors that have lesions where there are none."""
+    invented_count: tuple[int, int] = (1, 6)
+    """Number of invented lesions."""
+    invented_ml: Range = (0.1, 40.0)
+    """Volume of an invented lesion; its logarithm is uniform."""
