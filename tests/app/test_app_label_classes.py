@@ -13,7 +13,7 @@ from fastapi import HTTPException
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.label_meaning import classes_of
 from lib.training.fine_tune_task import submitted_labels
-from strokelabel.fit.fine_tuning.cases import read_submitted
+from strokelabel.fit.fine_tuning.cases import prepare_cases, read_submitted
 from strokelabel.labels import CLASS_NAMES
 from support.app_scans import head, lesion, oblique_affine, save
 from support.label_data import write_segmentation
@@ -160,6 +160,27 @@ def test_names_that_cannot_be_understood_are_refused_instead_of_passed_over(
     with pytest.raises(HTTPException, match=r"label_info: expected .* found") as refused:
         submit(store, save(tmp_path / "x.nii.gz", halves(1)), **info)
     assert refused.value.status_code == 400
+
+
+def test_several_values_without_names_put_there_by_hand_are_left_out_of_training_by_name(
+    store: StudiesDatastore, tmp_path: Path
+) -> None:
+    save(tmp_path / "studies/b.nii.gz", head(1))
+    save(tmp_path / "studies/labels/final/a.nii.gz", halves(1, 2).astype(np.uint8))
+    save(tmp_path / "studies/labels/final/b.nii.gz", halves(3).astype(np.uint8))
+    store.refresh()
+    cases, refused = prepare_cases(submitted_labels(store), 6.0, tmp_path / "cache")
+    assert [case.submitted.name for case in cases] == ["b"]
+    assert "found 1, 2 without names; submit it with label_info" in refused["a"]
+
+
+def test_a_label_put_there_by_hand_for_no_scan_is_named(store: StudiesDatastore, tmp_path: Path) -> None:
+    save(tmp_path / "studies/labels/final/ghost.nii.gz", halves(1, 2).astype(np.uint8))
+    store.refresh()
+    (sentence,) = [text for text in store.status()["left_out"] if "ghost" in text]
+    assert (
+        sentence == "labels/final/ghost.nii.gz: no scan in the studies folder has this name; it is not used"
+    )
 
 
 def test_an_empty_or_missing_list_of_names_is_none() -> None:

@@ -84,7 +84,8 @@ def predicted(
     affine = centred_affine(matrix, shape)
     affine[2, 3] -= 12  # more room below, for the face
     head = classes(points_of(shape, affine), lesion, face, brain) > 0
-    image = Image(head.astype(np.float32) * 100, affine, source="phantom")
+    values = head * np.linspace(90, 110, head.shape[2], dtype=np.float32)
+    image = Image(values, affine, source="phantom")
     chosen = PredictionOptions(view="head", **options)  # type: ignore[arg-type]
     predictor = Predictor(make_spec(spacing_mm=spacing_mm), BrightNetwork(), torch.device("cpu"), chosen)
     scan = predictor.show(image, chosen)
@@ -206,7 +207,8 @@ def test_lobes_that_lie_apart_in_a_stack_through_the_skull_base_are_all_brain() 
 def test_a_model_without_tissues_drops_nothing() -> None:
     names = ("background", "lesion")
     predictor = Predictor(make_spec(class_names=names, spacing_mm=3.0), BrightNetwork(), torch.device("cpu"))
-    image = Image(np.pad(np.ones((30, 34, 28), np.float32), 6), np.diag([3.0, 3.0, 3.0, 1.0]), source="head")
+    values = np.ones((30, 34, 28), np.float32) * np.linspace(0.9, 1.1, 28, dtype=np.float32)
+    image = Image(np.pad(values, 6), np.diag([3.0, 3.0, 3.0, 1.0]), source="head")
     scan = predictor.show(image, predictor.options)
     lesion = np.zeros(scan.box.shape, np.float32)
     lesion[3:6, 3:6, 3:6] = 1
@@ -266,3 +268,9 @@ def test_the_midsagittal_plane_is_found_in_a_tilted_head_with_a_defect(tilt: tup
     assert (image & head).sum() > 0.9 * head.sum()
     there = points.reshape(-1, 3)
     np.testing.assert_allclose(plane.reflect(plane.reflect(there)), there, atol=1e-9)
+
+
+def test_an_image_with_two_values_is_noted_as_a_possible_mask() -> None:
+    predictor = Predictor(make_spec(spacing_mm=3.0), BrightNetwork(), torch.device("cpu"))
+    image = Image(np.pad(np.ones((30, 34, 28), np.float32), 6), np.diag([3.0, 3.0, 3.0, 1.0]), source="mask")
+    assert "there are only two values, as in a mask" in predictor.predict(image).notes[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class FoundLabels:
         self._studies, self._labels = studies, labels
         self._refused: dict[Path, tuple[tuple[_Stamp, _Stamp], str]] = {}
         self._unread: list[str] = []
+        self._strays: list[str] = []
 
     def files(self) -> dict[str, dict[str, str]]:
         """Return the suffix of the label files, by image id and tag; the suffix that comes first in `LABEL_SUFFIXES`
@@ -95,7 +96,22 @@ class FoundLabels:
             for file, ((stamp, _), reason) in list(self._refused.items())
             if _stamp(file) == stamp
         ]
-        return [*self._unread, *sorted(refused)]
+        return [*self._unread, *sorted(refused), *self._strays]
+
+    def note_strays(self, files: Mapping[str, Mapping[str, str]], scans: Container[str]) -> None:
+        """Take down the label files of no scan.
+
+        Args:
+            files: see `files`.
+            scans: ids of the scans that are there.
+        """
+        self._strays = [
+            f"{self._name(self._labels / tag / (stem + suffix))}: no scan in the studies folder has this name; it is "
+            "not used"
+            for stem, tags in sorted(files.items())
+            if stem not in scans
+            for tag, suffix in sorted(tags.items())
+        ]
 
     def _name(self, file: Path) -> str:
         return f"labels/{file.relative_to(self._labels).as_posix()}"
@@ -146,6 +162,7 @@ def reconcile(
         if image_id not in objects:
             objects[image_id] = new_image(image_id, split_suffix(path.name, IMAGE_SUFFIXES)[1], {})
     files = found.files()
+    found.note_strays(files, objects)
     for image_id, entry in objects.items():
         for tag in [
             tag for tag, label in entry.labels.items() if not _is_there(labels, tag, image_id, label.ext)
@@ -163,7 +180,9 @@ def differs(table: LocalDatastoreModel, paths: Mapping[str, Path], labels: Path,
     objects = table.objects
     if objects.keys() != paths.keys():
         return True
-    for image_id, tags in found.files().items():
+    files = found.files()
+    found.note_strays(files, objects)
+    for image_id, tags in files.items():
         for tag, suffix in tags.items() if image_id in objects else ():
             file = labels / tag / f"{image_id}{suffix}"
             if tag not in objects[image_id].labels and found.is_new(file, paths[image_id]):

@@ -38,8 +38,8 @@ _QUIET_S = 0.2
 _SHORTEST_S, _REST = 1.0, 20
 """A folder that must be looked through to notice a change is so every second, or at 1/20 of a processor's time."""
 
-_LONGEST_S = 300.0
-"""Longest interval between searches of other folders: the system drops events when very many come at once."""
+_FIRST_S, _LONGEST_S = 5.0, 300.0
+"""Longest intervals between searches of other folders: the system drops events when very many come at once."""
 
 
 class _StudyEvents(FileSystemEventHandler):
@@ -93,8 +93,8 @@ def _follow(
     logging.getLogger("watchdog").setLevel(logging.ERROR)  # warns by all paths that it watches
     events = _StudyEvents()
     told = [_is_observed(folder, events) for folder in folders]
-    _guarded(look)  # what came before the system was asked to tell of it
-    pause = _SHORTEST_S if _guarded(must_look) or not all(told) else _LONGEST_S
+    pause = _FIRST_S  # for what came before the system was asked to tell of it; later, since a start has much to do
+    steady = _SHORTEST_S if _guarded(must_look) or not all(told) else _LONGEST_S
     while True:
         if events.arrived.wait(pause):
             time.sleep(_QUIET_S)
@@ -103,8 +103,7 @@ def _follow(
         else:
             began = time.monotonic()
             _guarded(look)
-            if pause != _LONGEST_S:
-                pause = max(_SHORTEST_S, _REST * (time.monotonic() - began))
+            pause = max(steady, _REST * (time.monotonic() - began))
 
 
 def _is_observed(folder: Path, events: _StudyEvents) -> bool:

@@ -15,6 +15,7 @@ from strokelabel.inference.engine import Engine
 from strokelabel.inference.network_input import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.io import Image, check_volume
+from strokelabel.io.checks import has_two_values
 from strokelabel.networks.weights import load_weights, multiple_of
 from strokelabel.registry import ModelSpec
 from strokelabel.types import PathLike, Volume
@@ -114,8 +115,11 @@ class ScanModel:
         return "choose another model; `strokelabel info` lists them"
 
 
-def ct_notes(image: Image, options: PredictionOptions) -> tuple[str, ...]:
-    """Return a note where a scan looks like a CT and is not treated as one."""
+def image_notes(image: Image, options: PredictionOptions) -> tuple[str, ...]:
+    """Return notes where a scan looks like a CT and is not treated as one, or like a mask."""
+    notes = []
     if options.ct_window is None and looks_like_ct(image.data):
-        return ("the values look like Hounsfield units: use the CT option for a CT",)
-    return ()
+        notes.append("the values look like Hounsfield units: use the CT option for a CT")
+    if has_two_values(image.data):
+        notes.append("there are only two values, as in a mask: check that this is the scan itself")
+    return tuple(notes)

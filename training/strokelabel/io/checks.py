@@ -141,6 +141,11 @@ def check_number_type(dtype: np.dtype, source: str) -> None:
         )
 
 
+def has_two_values(data: np.ndarray) -> bool:
+    """Return whether an image (i, j, k) has no values between the least and the greatest, as a mask has."""
+    return not ((data > data.min()) & (data < data.max())).any()
+
+
 def check_volume(data: np.ndarray, affine: Affine, source: str) -> None:
     """Check an array and its affine as strictly as a file: what `read_image` promises, promised for both.
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.fit.data.annotated_scans.scans import RealScan, canonical_pair, store_scan
 from strokelabel.geometry import bring_to_grid
@@ -130,7 +132,7 @@ def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
 
     Raises:
         ImageError: a file cannot be read, or the label is not on the scan's grid (`GeometryError`).
-        LabelMapError: the label holds several layers.
+        LabelMapError: the label holds several values without names, or is no label map.
     """
     image = read_image(label.image)
     names = None if label.lesion_value is None else {LESION_NAME: label.lesion_value}
@@ -143,7 +145,15 @@ def read_submitted(label: SubmittedLabel) -> tuple[Image, Mask]:
         "its scan",
         may_be_part=file.may_be_cropped,
     )
-    return image, labels > 0 if label.lesion_value is None else labels == label.lesion_value
+    if label.lesion_value is not None:
+        return image, labels == label.lesion_value
+    found = np.unique(labels[labels > 0])
+    if len(found) > 1:
+        raise LabelMapError(
+            f"label of {label.name}: expected one value above 0, found {', '.join(map(str, found[:8]))} without names; "
+            "submit it with label_info, which says which of them is the lesion"
+        )
+    return image, labels > 0
 
 
 def _prepare(label: SubmittedLabel, spacing_mm: float, cache: Path) -> FineTuneCase:

@@ -14,7 +14,7 @@ from torch import nn
 from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.inference.network_input import OnProgress, on_source_grid, shown_probabilities, silent
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.scan_model import ScanModel, ct_notes
+from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.io import Image
 from strokelabel.metrics.lesions import CONNECTIVITY
 from strokelabel.registry import PARCELLATION, ModelSpec
@@ -123,7 +123,7 @@ class Parcellator(ScanModel):
         return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
 
     def _notes(self, image: Image, intracranial_ml: float) -> tuple[str, ...]:
-        notes = [*ct_notes(image, self.options)]
+        notes = [*image_notes(image, self.options)]
         if intracranial_ml < _LITTLE_BRAIN_ML:
             notes.append(
                 f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture"

@@ -21,7 +21,7 @@ from strokelabel.inference.network_input import (
     trained_flips,
 )
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.scan_model import ScanModel, ct_notes
+from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.inference.segment.scores import Prediction, Scores, decide, gather_scores
 from strokelabel.io import Image
 from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
@@ -121,7 +121,7 @@ class Predictor(ScanModel):
         """Return the probabilities (classes, x, y, z) in the shown box as scores on the scan's own grid."""
         channels = on_source_grid(probabilities, scan.box, scan.canonical)
         keep = len(self.spec.class_names) if options.keep_probabilities else 0
-        notes = (*image.notes, *ct_notes(image, options), *scan.engine.notes)
+        notes = (*image.notes, *image_notes(image, options), *scan.engine.notes)
         brain = brain_on_source_grid(probabilities, scan)
         return gather_scores(channels, image.grid.shape, self.lesion, keep, notes, brain)
 
