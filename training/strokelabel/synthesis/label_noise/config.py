@@ -13,6 +13,8 @@ class LabelNoiseConfig(Section):
     Number and size of the cubes are those of Karani et al. 2021 in voxels; of 3 mm, they are as large as a lobe.
     """
 
+    variations: int = Field(4, ge=1)
+    """Label maps with different errors of each anatomy in training: the anatomy takes most of the time to make."""
     correct_probability: float = Field(0.15, ge=0, le=1)
     """Share of label maps without errors, so that correct ones are left as they are."""
     hard_probability: float = Field(0.5, ge=0, le=1)
