@@ -94,7 +94,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.unet = build_network(config.unet)
         *_, last = (layer for layer in self.unet.modules() if isinstance(layer, nn.Conv3d))
-        for values in last.parameters():  # an untrained network leaves the likeliest class of each voxel as it is
+        # An untrained network leaves the likeliest class of each voxel as it is.
+        for values in last.parameters():
             nn.init.zeros_(values)
 
     def forward(self, maps: LogitsBatch) -> LogitsBatch:
