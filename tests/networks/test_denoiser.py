@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
+from strokelabel.networks.denoiser import Denoiser, DenoiserConfig, positions
 from strokelabel.networks.weights import load_weights, multiple_of
 from strokelabel.registry import DENOISING
 from support.tiny_denoiser import idle_denoiser, save_denoiser
@@ -32,3 +32,14 @@ def test_weights_are_stored_and_loaded_with_their_task(tmp_path: Path) -> None:
 def test_levels_must_fit_together(channels: tuple[int, ...], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         DenoiserConfig(channels=channels, strides=(2,) * min(2, len(channels) - 1))
+
+
+def test_positions_go_with_the_head_wherever_it_lies_in_the_volume() -> None:
+    maps = torch.zeros(2, 3, 12, 16, 10)
+    maps[0, 1, 2:5, 4:9, 1:4] = 1
+    maps[1, 1, 7:10, 8:13, 5:8] = 1
+    maps[:, 0] = 1 - maps[:, 1]
+    first, second = positions(maps)
+    torch.testing.assert_close(first[:, 2:5, 4:9, 1:4], second[:, 7:10, 8:13, 5:8])
+    torch.testing.assert_close(first[:, 3, 6, 2], torch.zeros(3))
+    torch.testing.assert_close(first[:, 4, 6, 2], torch.tensor([0.05, 0.0, 0.0]))

@@ -114,6 +114,16 @@ def test_cubes_are_copied_from_the_map_as_it_was_and_lie_within_it() -> None:
         assert (corners + sides == torch.tensor([8, 9, 30])).any(dim=0).all()
 
 
+def test_maps_with_different_errors_of_one_anatomy_have_the_same_target(data: PreparedData) -> None:
+    maker = generator(data, 1, jigsaw_probability=1.0, dropped_probability=0.5)
+    anatomy, other = maker.sample_anatomy(3), maker.sample_anatomy(4)
+    drawn = [maker.sample(seed, anatomy=one) for seed, one in ((1, anatomy), (2, anatomy), (1, other))]
+    made, alone = maker.apply(drawn), maker.apply(drawn[1:2])
+    assert torch.equal(made.target[0], made.target[1]) and not torch.equal(made.target[0], made.target[2])
+    assert not torch.equal(made.maps[0], made.maps[1])
+    torch.testing.assert_close(made.maps[1], alone.maps[0])
+
+
 def test_no_heads_is_an_error(data: PreparedData) -> None:
     with pytest.raises(DataError, match="at least one label map"):
         LabelNoiseGenerator([], data.lesions, SynthesisConfig(), LabelNoiseConfig())

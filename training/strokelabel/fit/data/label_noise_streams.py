@@ -27,8 +27,18 @@ class LabelNoiseStream:
     def batch(self, step: int) -> Batch:
         """Return the batch of a step; a pure function of the step and the stream's seed."""
         first = step * self.batch_size
+        items, variations = range(first, first + self.batch_size), self.generator.noise.variations
+        anatomies = {
+            number: self.generator.sample_anatomy(stream_seed(self.seed, number, "anatomy"))
+            for number in sorted({item // variations for item in items})
+        }
         return _as_batch(
-            self.generator.generate([stream_seed(self.seed, first + item) for item in range(self.batch_size)])
+            self.generator.apply(
+                [
+                    self.generator.sample(stream_seed(self.seed, item), anatomy=anatomies[item // variations])
+                    for item in items
+                ]
+            )
         )
 
 

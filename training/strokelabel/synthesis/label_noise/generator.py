@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -26,12 +26,14 @@ from strokelabel.synthesis.label_noise.jigsaw import JigsawParameters, apply_jig
 from strokelabel.synthesis.label_noise.lesion_errors import LesionErrors, sample_lesion_errors
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
-from strokelabel.synthesis.sampling import Sampler
+from strokelabel.synthesis.sampling import Sampler, derived_sampler
+
+_NO_LESIONS = LesionParameters((), (0.0, 0.0, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
-class LabelNoiseParameters:
-    """Parameters of one label map.
+class LabelMapParameters:
+    """Parameters of a correct label map.
 
     Attributes:
         seed: all others are drawn from it.
@@ -39,9 +41,6 @@ class LabelNoiseParameters:
         deformation: of the head.
         lesions: the true ones.
         skull_strip: classes outside this mask are background.
-        hard: whether every voxel has one class alone.
-        lesion_errors: None for lesions as they are.
-        jigsaw: None for no replaced cubes.
     """
 
     seed: int
@@ -49,6 +48,22 @@ class LabelNoiseParameters:
     deformation: DeformationParameters
     lesions: LesionParameters
     skull_strip: SkullStripParameters
+
+
+@dataclass(frozen=True)
+class LabelNoiseParameters:
+    """Parameters of one label map with errors.
+
+    Attributes:
+        seed: the errors are drawn from it.
+        correct: the map behind it.
+        hard: whether every voxel has one class alone.
+        lesion_errors: None for lesions as they are.
+        jigsaw: None for no replaced cubes.
+    """
+
+    seed: int
+    correct: LabelMapParameters
     hard: bool
     lesion_errors: LesionErrors | None
     jigsaw: JigsawParameters | None
@@ -90,53 +105,82 @@ class LabelNoiseGenerator:
         self.heads, self.lesions = heads, lesions
         self.config, self.noise = config, noise
 
-    def sample(self, seed: int, correct: bool | None = None) -> LabelNoiseParameters:
+    def sample(
+        self, seed: int, correct: bool | None = None, anatomy: LabelMapParameters | None = None
+    ) -> LabelNoiseParameters:
         """Draw the parameters of one label map; the same seed gives the same parameters.
 
         Args:
             seed: any number.
             correct: whether it is without errors; None to draw that, too. The anatomy is the same either way.
+            anatomy: from `sample_anatomy`, to make errors in; None to draw one from the same seed.
         """
-        sampler, config, noise = Sampler(seed), self.config, self.noise
-        lesions = sample_lesions(sampler, config.lesion, len(self.lesions))
-        deformation = sample_deformation(sampler, config.deformation, config.field_of_view_mm)
-        head = sampler.integer(0, len(self.heads) - 1)
-        skull_strip = sample_skull_strip(sampler, config.skull_strip)
-        hard, drawn = sampler.flip(noise.hard_probability), sampler.flip(noise.correct_probability)
+        noise, own = self.noise, derived_sampler(seed, "label noise")
+        anatomy = anatomy or self.sample_anatomy(seed)
+        hard, drawn = own.flip(noise.hard_probability), own.flip(noise.correct_probability)
         right = drawn if correct is None else correct
-        errors = None if right else sample_lesion_errors(sampler, noise, lesions, self.lesions)
+        errors = None if right else sample_lesion_errors(own, noise, anatomy.lesions, self.lesions)
         jigsaw = None
-        if not right and sampler.flip(noise.jigsaw_probability):
-            jigsaw = sample_jigsaw(sampler, noise, config.shape)
-        return LabelNoiseParameters(seed, head, deformation, lesions, skull_strip, hard, errors, jigsaw)
+        if not right and own.flip(noise.jigsaw_probability):
+            jigsaw = sample_jigsaw(own, noise, self.config.shape)
+        return LabelNoiseParameters(seed, anatomy, hard, errors, jigsaw)
+
+    def sample_anatomy(self, seed: int) -> LabelMapParameters:
+        """Draw the parameters of one correct label map."""
+        sampler, config = Sampler(seed), self.config
+        return LabelMapParameters(
+            seed=seed,
+            head=sampler.integer(0, len(self.heads) - 1),
+            deformation=sample_deformation(sampler, config.deformation, config.field_of_view_mm),
+            lesions=sample_lesions(sampler, config.lesion, len(self.lesions)),
+            skull_strip=sample_skull_strip(sampler, config.skull_strip),
+        )
 
     @torch.no_grad()
     def apply(self, parameters: list[LabelNoiseParameters]) -> NoisyLabels:
-        """Compute the label maps that these parameters describe, in one batch."""
-        anatomy = self._anatomy(parameters)
-        lesions = anatomy.place([p.lesions for p in parameters], self.lesions, cut=True)
-        found = [p.lesions if p.lesion_errors is None else p.lesion_errors.found for p in parameters]
-        same = all(
-            len(one.draws) == p.lesions.count
-            and all(a is b for a, b in zip(one.draws, p.lesions.draws, strict=True))
-            for one, p in zip(found, parameters, strict=True)
-        )
-        given = lesions if same else anatomy.place(found, self.lesions, cut=True)
-        false = [p.lesion_errors.false for p in parameters if p.lesion_errors is not None]
-        if any(one.count for one in false):
-            empty = LesionParameters((), (0.0, 0.0, 0.0), 1.0)
-            everywhere = [empty if p.lesion_errors is None else p.lesion_errors.false for p in parameters]
-            given = torch.maximum(given, anatomy.place(everywhere, self.lesions, cut=False))
-        target = _likeliest(_with_lesion(anatomy.tissues, lesions, anatomy.mask))
+        """Compute the label maps that these parameters describe, in one batch.
+
+        An anatomy that several of them share is computed once.
+        """
+        different = list({id(p.correct): p.correct for p in parameters}.values())
+        place = {id(anatomy): index for index, anatomy in enumerate(different)}
+        index = torch.tensor([place[id(p.correct)] for p in parameters])
+        anatomy = self._anatomy(different)
+        lesions = anatomy.place([p.lesions for p in different], self.lesions, cut=True)
+        target = _likeliest(_with_lesion(anatomy.tissues, lesions, anatomy.mask))[index]
+        anatomy = anatomy.of(index)
+        given = self._given_lesions(parameters, anatomy, lesions[index])
         maps = _with_lesion(anatomy.tissues, given, anatomy.mask)
         noisy = [_with_errors(item, p) for item, p in zip(maps, parameters, strict=True)]
         return NoisyLabels(torch.stack(noisy), target, tuple(parameters))
+
+    def _given_lesions(
+        self, parameters: list[LabelNoiseParameters], anatomy: _Anatomy, lesions: Tensor
+    ) -> Tensor:
+        """Return the soft masks (batch, 1, x, y, z) of the lesions as the maps have them.
+
+        Args:
+            parameters: of the maps.
+            anatomy: theirs.
+            lesions: the true soft masks.
+        """
+        errors = [p.lesion_errors for p in parameters]
+        given = lesions
+        if any(one is not None and not one.is_complete for one in errors):
+            found = [
+                p.correct.lesions if e is None else e.found for p, e in zip(parameters, errors, strict=True)
+            ]
+            given = anatomy.place(found, self.lesions, cut=True)
+        if any(one is not None and one.false.count for one in errors):
+            false = [_NO_LESIONS if one is None else one.false for one in errors]
+            given = torch.maximum(given, anatomy.place(false, self.lesions, cut=False))
+        return given
 
     def generate(self, seeds: list[int]) -> NoisyLabels:
         """Draw and compute one label map per seed."""
         return self.apply([self.sample(seed) for seed in seeds])
 
-    def _anatomy(self, parameters: list[LabelNoiseParameters]) -> _Anatomy:
+    def _anatomy(self, parameters: list[LabelMapParameters]) -> _Anatomy:
         """Return the tissues, deformed."""
         head = stack_heads([self.heads[p.head] for p in parameters])
         deformations = [p.deformation for p in parameters]
@@ -167,6 +211,10 @@ class _Anatomy:
     mask: Tensor
     coordinates: Tensor
     to_icbm: Tensor
+
+    def of(self, index: Tensor) -> _Anatomy:
+        """Return the heads at these positions, as a batch."""
+        return _Anatomy(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def place(self, lesions: list[LesionParameters], bank: LesionBank, *, cut: bool) -> Tensor:
         """Return the soft masks (batch, 1, x, y, z) of lesions; cut off where none may be, if requested."""

@@ -24,10 +24,12 @@ class LesionErrors:
     Attributes:
         found: those that are there in truth, some of them resized.
         false: lesions at a wrong place: moved and invented ones.
+        is_complete: whether all true lesions are found, and none resized.
     """
 
     found: LesionParameters
     false: LesionParameters
+    is_complete: bool
 
 
 def sample_lesion_errors(
@@ -55,8 +57,11 @@ def sample_lesion_errors(
     if sampler.flip(config.invented_probability):
         count = sampler.integer(*config.invented_count)
         false += [_invented(sampler, config, bank) for _ in range(count)]
+    same = len(found) == len(lesions.draws) and all(
+        one is draw for one, draw in zip(found, lesions.draws, strict=True)
+    )
     return LesionErrors(
-        replace(lesions, draws=tuple(found)), replace(lesions, draws=(), fragments=tuple(false))
+        replace(lesions, draws=tuple(found)), replace(lesions, draws=(), fragments=tuple(false)), same
     )
 
 
