@@ -1,9 +1,10 @@
-"""A model is trained on its own pseudo-labels of a cohort: on the reliable ones, resumably, and never at its expense."""
+"""A model is trained on its own pseudo-labels of a cohort: on the reliable ones, resumably, and reversibly."""
 
 from __future__ import annotations
 
 import json
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
@@ -95,7 +96,7 @@ def test_each_condition_keeps_fewer_voxels_and_all_keep_what_the_model_says(
         assert torch.equal(scan.target[kept].long(), labels[kept])
         assert int(kept.sum()) == scan.kept.kept > 0
         assert scan.kept.lesion_kept == int((scan.target == 5).sum())
-    for before, after in zip(scans, scans[1:], strict=False):
+    for before, after in pairwise(scans):
         assert not ((after.target != IGNORED) & (before.target == IGNORED)).any()
     assert scans[1].kept.certain is not None and scans[1].kept.certain < scans[1].kept.confident
     assert scans[0].kept.certain is None and scans[1].kept.agreeing is None

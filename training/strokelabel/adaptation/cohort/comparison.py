@@ -30,7 +30,7 @@ class ScanChange:
 
     @property
     def objection(self) -> str:
-        """What speaks against the adapted output; "" for nothing."""
+        """Objection to the adapted output; "" for none."""
         return spoiled(self.plain, self.adapted)
 
     def as_json(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class KeptVoxels:
 
     Attributes:
         voxels: of the box.
-        confident, certain, agreeing: kept by one condition after the other; None where it was not asked for.
+        confident, certain, agreeing: kept by one condition after the other; None where it does not apply.
         lesion: of the pseudo-label, before any condition.
         lesion_kept: of the lesion, after all conditions.
     """
@@ -184,7 +184,7 @@ def _with_dropout(predictor: Predictor, options: CohortOptions) -> Predictor:
     """Return the model with dropout at the rate asked for; its weights are the same at any rate.
 
     Raises:
-        OptionError: no rate was asked for, and the network has none.
+        OptionError: no rate is given, and the network has none.
     """
     if options.dropout is not None:
         spec = predictor.spec

@@ -52,7 +52,7 @@ def row_of(source: str, labelled: LabelledScan, seconds: float, was_known: bool)
 
 @dataclass(frozen=True)
 class CohortReport:
-    """What an adaptation did.
+    """Outcome of an adaptation to a cohort.
 
     Attributes:
         strokelabel_version: of the program.

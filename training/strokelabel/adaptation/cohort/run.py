@@ -22,6 +22,7 @@ from strokelabel.adaptation.cohort.training import PseudoObjective, PseudoStream
 from strokelabel.adaptation.summary import summarise
 from strokelabel.errors import DataError, OutputError, StrokeLabelError
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.fine_tuning.adapted import PROVENANCE
 from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.loop.devices import fastest_precision
 from strokelabel.fit.loop.progress import TrainingProgress
@@ -55,7 +56,7 @@ class _Scan:
 class CohortAdaptation:
     """Adaptation of a model to a cohort in a folder; call `label`, `train` and `finish`, in this order.
 
-    Everything is kept in the folder as it is made: the same adaptation, begun again after a stop of any kind, goes on
+    Everything is kept in the folder as it is made: the same adaptation, begun again after a stop of any kind, continues
     where it was. The model that it begins with, its file and the network in memory, stays as it is.
 
     Args:
@@ -138,7 +139,7 @@ class CohortAdaptation:
         if not self._labelled:
             raise DataError(
                 "expected scans with voxels to train on, found none: all scans failed, or no voxel is as confident, "
-                "certain and alike as was asked for; lower the confidence",
+                "certain and alike as required; lower the confidence",
                 source=self._folder,
             )
         if self._options.steps == 0:
@@ -243,7 +244,7 @@ class CohortAdaptation:
             spec,
             version=f"{spec.version}+{options.method}",
             description=f"{spec.description}; adapted to {len(self._labelled)} scans ({options.method})",
-            recipe={**spec.recipe, "adaptation": summary},
+            recipe={**spec.recipe, PROVENANCE: summary},
         )
         weights = load_checkpoint(self._result.checkpoint).weights
         dtypes = {about.get("dtype") for name, about in read_header(spec.path).items() if name[:2] != "__"}
