@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.infers.caches import SMALLEST, ResultCache, ScanSource, StoredResult, content_of
+from lib.infers.caches import SMALLEST, ResultCache, ScanSource, StoredResult
 from lib.infers.segmenter import Found, Segmenter
 from lib.model import ServedModel
 from lib.refusals import BusyError
+from strokelabel.hashing import content_of
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores, decide

@@ -21,7 +21,6 @@ import numpy as np
 
 from lib.studies.scan_list import read_scan
 from strokelabel.errors import OutputError
-from strokelabel.hashing import sha256_of_file
 from strokelabel.inference.segment.scores import Scores
 from strokelabel.inference.several_passes import UncertaintyMaps
 from strokelabel.io.atomic import atomic_path
@@ -71,24 +70,6 @@ class RecentScans:
             while len(self._scans) > _RECENT:
                 self._scans.popitem(last=False)
         return image
-
-
-def content_of(path: str) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of a folder's files; "" if something
-    cannot be read.
-    """
-    place = Path(path)
-    try:
-        if place.is_file():
-            return sha256_of_file(place)
-        digest = hashlib.sha256()
-        for file in sorted(p for p in place.rglob("*") if p.is_file()):
-            digest.update(
-                f"{file.relative_to(place)}\0{sha256_of_file(file)}\0".encode("utf-8", "surrogatepass")
-            )
-        return digest.hexdigest() if place.is_dir() else ""
-    except OSError:
-        return ""
 
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 import strokelabel
-from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult, content_of
+from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult
 from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
 from lib.model import ServedModel
 from lib.studies.scan_list import read_scan
 from strokelabel.errors import StrokeLabelError
+from strokelabel.hashing import content_of
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.predictor import Predictor

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from strokelabel.adaptation.agreement import AgreementObjective
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.entropy import EntropyObjective, mean_entropy
+from strokelabel.adaptation.entropy import EntropyObjective
 from strokelabel.adaptation.objective import AdaptationObjective
 from strokelabel.adaptation.optimise import NormaliserTraining
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.adaptation.report import AdaptationReport
 from strokelabel.adaptation.safety import OutputSummary, choose
+from strokelabel.adaptation.summary import summarise
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.geometry.crop import foreground_mask
 from strokelabel.inference.engine import OnPass
@@ -168,13 +169,8 @@ class _Case:
         self, probabilities: Tensor, objective: AdaptationObjective, prediction: Prediction
     ) -> OutputSummary:
         """Return what is compared of an output."""
-        voxel_ml = self._predictor.spec.spacing_mm**3 / 1000
-        return OutputSummary(
-            entropy=float(mean_entropy(probabilities, self._head)),
-            objective=objective.value(probabilities),
-            lesion_ml=prediction.volume_ml,
-            brain_ml=float((probabilities.argmax(dim=0) > 0).sum()) * voxel_ml,
-        )
+        value = objective.value(probabilities)
+        return summarise(probabilities, self._head, self._predictor.spec, value, prediction.volume_ml)
 
     def _passes(self, start: float, stop: float) -> OnPass:
         return lambda done, total: self._report("predicting", start + (stop - start) * done / total)

@@ -28,7 +28,7 @@ class OutputSummary:
     Attributes:
         entropy: mean over the head, nats.
         objective: what the adaptation lowers.
-        lesion_ml: volume of the lesion on the scan's own grid.
+        lesion_ml: volume of the lesion: on the scan's own grid, or in the box that the network is shown.
         brain_ml: volume of all that is not background.
     """
 
@@ -68,10 +68,15 @@ def choose(plain: OutputSummary, adapted: OutputSummary, objective: str, iterati
 
 def _objection(plain: OutputSummary, adapted: OutputSummary, objective: str) -> str:
     """Return what speaks against the adapted prediction; "" for nothing."""
-    if not (math.isfinite(adapted.objective) and math.isfinite(adapted.entropy)):
-        return "the adapted output is not finite"
     if adapted.objective >= plain.objective:
         return f"the {objective} did not fall ({plain.objective:.4f} to {adapted.objective:.4f})"
+    return spoiled(plain, adapted)
+
+
+def spoiled(plain: OutputSummary, adapted: OutputSummary) -> str:
+    """Return what collapsed or spread in the adapted output, for users; "" for nothing."""
+    if not (math.isfinite(adapted.objective) and math.isfinite(adapted.entropy)):
+        return "the adapted output is not finite"
     volumes = f"{plain.lesion_ml:.2f} to {adapted.lesion_ml:.2f} ml"
     if plain.lesion_ml > 0 and adapted.lesion_ml < COLLAPSE * plain.lesion_ml:
         return f"the lesion collapsed ({volumes})"

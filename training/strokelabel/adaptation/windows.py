@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,8 +43,22 @@ class WindowSampler:
         """Return the first voxel of the next window, which lies within the box."""
         chosen = torch.randint(len(self._voxels), (), generator=self._generator)
         middle = self._voxels[chosen].tolist()
-        x, y, z = (
-            min(max(0, voxel - side // 2), size - side) // self._alignment * self._alignment
-            for voxel, side, size in zip(middle, self.shape, self._box, strict=True)
-        )
-        return x, y, z
+        return corner_about(middle, self.shape, self._box, self._alignment)
+
+
+def corner_about(
+    middle: Sequence[int], shape: Sequence[int], box: Sequence[int], alignment: int = 1
+) -> Corner:
+    """Return the first voxel of a window about a voxel, moved so that it lies within the box.
+
+    Args:
+        middle: the voxel.
+        shape: of the window.
+        box: sides of the box, none shorter than the window's.
+        alignment: corners are multiples of this.
+    """
+    x, y, z = (
+        min(max(0, voxel - side // 2), size - side) // alignment * alignment
+        for voxel, side, size in zip(middle, shape, box, strict=True)
+    )
+    return x, y, z

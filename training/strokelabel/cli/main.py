@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.pseudo_label",
         "Predict lesion masks for an unlabelled cohort, for training.",
     ),
+    "adapt": ("strokelabel.cli.adapt", "Adapt a model to an unlabelled cohort."),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
     "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),

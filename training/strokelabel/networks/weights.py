@@ -97,12 +97,15 @@ def save_with_temperature(model: ModelSpec | PathLike, path: PathLike, temperatu
     return spec
 
 
-def load_weights(model: ModelSpec | PathLike, device: str = "cpu") -> tuple[nn.Module, ModelSpec]:
+def load_weights(
+    model: ModelSpec | PathLike, device: str = "cpu", *, dropout: float | None = None
+) -> tuple[nn.Module, ModelSpec]:
     """Load a model.
 
     Args:
         model: a description, the name of a registered model, or the path of a safetensors file.
         device: where to put it.
+        dropout: rate of the network's dropout in place of the described one; weights are the same at any rate.
 
     Returns:
         The network, float32 and in evaluation mode, and its description.
@@ -113,7 +116,8 @@ def load_weights(model: ModelSpec | PathLike, device: str = "cpu") -> tuple[nn.M
     """
     spec = model if isinstance(model, ModelSpec) else find_model(model)
     state = _read_tensors(spec.path)
-    network = _described_network(spec, state)
+    described = spec if dropout is None else replace(spec, network={**spec.network, "dropout": dropout})
+    network = _described_network(described, state)
     network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     return network.to(device).eval(), spec
 

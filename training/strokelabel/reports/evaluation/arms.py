@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from strokelabel.errors import OptionError
 from strokelabel.inference.network_input import OnProgress
@@ -51,7 +51,30 @@ class Arm:
         return f"{model}+{self.title}" if self.title else model
 
 
-ARMS = {arm.name: arm for arm in (Arm("none"), Arm("tta", "TTA", {"tta": True}))}
+def _adapted(method: Literal["tent", "dae"]) -> Scorer:
+    """Return what scores a scan by a model that is adapted to it, where that is safe."""
+
+    def scores(
+        predictor: Predictor, image: Image, options: PredictionOptions, progress: OnProgress
+    ) -> Scores:
+        from strokelabel.adaptation.options import AdaptationOptions
+        from strokelabel.adaptation.predictor import AdaptingPredictor
+
+        return AdaptingPredictor(predictor, AdaptationOptions(method)).scores(image, options, progress)
+
+    return scores
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("none"),
+        Arm("tta", "TTA", {"tta": True}),
+        Arm("tent", "TENT", scores=_adapted("tent")),
+        Arm("dae", "DAE", scores=_adapted("dae")),
+    )
+}
+"""Models that PL, UPL and DPL made are models like others: they need no arm."""
 
 
 def parse_arms(text: str | None) -> tuple[list[Arm], bool]:
