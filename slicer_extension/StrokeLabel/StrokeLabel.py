@@ -246,8 +246,9 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
     def _commit_threshold(self) -> None:
         self.presenter.segmentation.set_threshold(self.ui.thresholdSlider.value)
 
-    def _choose_model(self, name: str) -> None:
-        self.presenter.settings.model = name or self.presenter.settings.model
+    def _choose_model(self, _title: str) -> None:
+        settings = self.presenter.settings
+        settings.model = self.ui.modelCombo.currentData or settings.model
 
     def _choose_operation(self, _index: int) -> None:
         defaults = OPERATIONS[self.ui.operationCombo.currentData].defaults

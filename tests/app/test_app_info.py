@@ -22,7 +22,7 @@ def test_info_has_the_entries_that_viewers_read_and_not_the_one_that_old_servers
     info = server.get("/info/").json()
     assert info["name"] == "StrokeLabel"
     assert info["labels"] == ["lesion", *CLASS_NAMES[1:5]]
-    assert set(info["models"]) == {*TASKS, *CORRECTIONS}
+    assert set(info["models"]) == {*TASKS, "segment_adapted", *CORRECTIONS}
     assert set(info["trainers"]) == {"segment"} and info["train_stats"] == {"segment": {}}
     assert set(info["strategies"]) == {"random", "first", "uncertainty", "diversity"}
     assert set(info["datastore"]) == {"total", "completed", "label_tags", "left_out", "left_out_total"}
@@ -42,7 +42,7 @@ def test_each_model_names_its_labels_and_their_values_and_colours(server: Server
         }
 
 
-@pytest.mark.parametrize("task", [*TASKS, *CORRECTIONS])
+@pytest.mark.parametrize("task", [*TASKS, "segment_adapted", *CORRECTIONS])
 def test_options_are_of_the_types_that_viewers_can_show(server: Server, task: str) -> None:
     for value in server.get("/info/").json()["models"][task]["config"].values():
         if isinstance(value, list):

@@ -131,3 +131,11 @@ def test_the_package_imports_neither_trame_nor_slicer() -> None:
         "assert not {'trame', 'slicer', 'vtk', 'torch'} & set(sys.modules), sorted(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_list_of_models_says_how_long_one_takes() -> None:
+    models = (ModelInfo("segment"), ModelInfo("segment_adapted", seconds=150.0))
+    assert as_page_state(ViewState(models=models))["models"] == [
+        {"title": "segment", "value": "segment"},
+        {"title": "segment_adapted (about 2 min)", "value": "segment_adapted"},
+    ]

@@ -253,3 +253,46 @@ def test_settings_are_kept_and_damage_is_survived(tmp_path: Path) -> None:
         path.write_text(damaged)
         assert load_settings(path).server == Settings().server
     assert load_settings(tmp_path / "missing.json").client_id
+
+
+def test_a_cancelled_job_closes_its_connection_so_that_the_server_can_stop() -> None:
+    listener, left = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    asked = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            while connection.recv(65536):
+                asked.set()
+        left.set()
+
+    threading.Thread(target=serve, daemon=True).start()
+    job, failed = Job("Segmenting"), threading.Event()
+
+    def ask() -> None:
+        with pytest.raises(CancelledError):
+            transport(f"http://127.0.0.1:{listener.getsockname()[1]}", read_s=20).post_form(
+                "/", {}, {}, {}, job
+            )
+        failed.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert asked.wait(10) and not left.is_set()
+    job.cancel()
+    assert left.wait(2) and failed.wait(2)
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ({}, "segment_adapted"),
+        ({"seconds": 170.4}, "segment_adapted (about 3 min)"),
+        ({"seconds": 12}, "segment_adapted (about 12 s)"),
+        ({"seconds": "soon"}, "segment_adapted"),
+    ],
+)
+def test_a_task_that_takes_long_says_so_in_lists(said: dict[str, object], title: str) -> None:
+    info = read_info({"models": {"segment_adapted": {"type": "segmentation", **said}}})
+    assert info.models["segment_adapted"].title == title

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +18,10 @@ import strokelabel
 from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult
 from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
 from lib.model import ServedModel
+from lib.refusals import BusyError
 from lib.studies.scan_list import read_scan
+from strokelabel.adaptation.adapt import adapt
+from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
 from strokelabel.hashing import content_of
 from strokelabel.inference.options import PredictionOptions
@@ -25,7 +30,9 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
-from strokelabel.registry import ModelSpec
+from strokelabel.registry import ModelSpec, find_model
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["plain", "views"]
 """Kind of scores: from one pass (or over flips, by `tta`), or from several views for maps of uncertainty."""
@@ -52,6 +59,7 @@ class Question:
         device: "cpu", "cuda" or "cuda:<n>".
         kind: see `Kind`.
         ensemble: whether it is asked of the sequences together, be they one or many.
+        adaptation: of the model to the scan; None for the model as it is.
     """
 
     sources: tuple[ScanSource, ...]
@@ -60,6 +68,7 @@ class Question:
     device: str
     kind: Kind
     ensemble: bool
+    adaptation: AdaptationOptions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,9 @@ class Found:
 class Segmenter:
     """Scores of scans by the served model.
 
+    Attributes:
+        adaptation_seconds: time that the last adaptation took, prediction included; None before the first.
+
     Args:
         model: the model.
         cache: where results are kept.
@@ -87,6 +99,7 @@ class Segmenter:
         self._recent = RecentScans()
         self._devices: dict[str, InferenceQueue] = {}
         self._files = InferenceQueue(most_waiting, "requests")
+        self.adaptation_seconds: float | None = None
 
     @staticmethod
     def ask(
@@ -95,10 +108,11 @@ class Segmenter:
         device: str,
         kind: Kind = "plain",
         ensemble: bool = False,
+        adaptation: AdaptationOptions | None = None,
     ) -> Question:
         """Return a question about a scan and, for an ensemble, other sequences."""
         contents = tuple(content_of(source.path) for source in sources)
-        return Question(tuple(sources), contents, options, device, kind, ensemble)
+        return Question(tuple(sources), contents, options, device, kind, ensemble, adaptation)
 
     @contextmanager
     def answering(self, question: Question) -> Iterator[Found]:
@@ -138,7 +152,10 @@ class Segmenter:
             stored = self._stored(question, predictor.spec, image)  # another one may have asked meanwhile
             if stored is not None:
                 return Found(image, stored, cached=True)
+            began = time.perf_counter()
             stored = _ask_network(predictor, question, image)
+            if question.adaptation is not None:
+                self.adaptation_seconds = time.perf_counter() - began
             self._cache.put(_key(question, predictor.spec), stored)
             return Found(image, stored, cached=False)
 
@@ -166,8 +183,19 @@ def _key(question: Question, spec: ModelSpec) -> str:
         "options": options,
         "kind": question.kind,
         "ensemble": question.ensemble,
+        **_adaptation_key(question.adaptation),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _adaptation_key(adaptation: AdaptationOptions | None) -> dict[str, Any]:
+    """Return what decides an adapted answer besides the rest; nothing for the model as it is."""
+    if adaptation is None:
+        return {}
+    key: dict[str, Any] = {"adaptation": asdict(adaptation)}
+    if adaptation.method == "dae":
+        key["denoiser"] = find_model(adaptation.denoiser).sha256
+    return key
 
 
 def _ask_network(predictor: Predictor, question: Question, image: Image) -> StoredResult:
@@ -193,10 +221,35 @@ def _ask_network(predictor: Predictor, question: Question, image: Image) -> Stor
 def _one(
     predictor: Predictor, question: Question, image: Image
 ) -> tuple[Scores | Uncertainty, dict[str, Any]]:
+    if question.adaptation is not None:
+        return _adapted(predictor, question.adaptation, question.options, image)
     if question.kind == "plain":
         return predictor.scores(image, question.options), {}
     found = estimate_uncertainty(predictor, image, question.options)
     return found, {"passes": found.passes, "method": found.method}
+
+
+def _adapted(
+    predictor: Predictor, adaptation: AdaptationOptions, options: PredictionOptions, image: Image
+) -> tuple[Scores, dict[str, Any]]:
+    """Return the scores that an adaptation keeps, and its report.
+
+    Raises:
+        BusyError: the client has left meanwhile.
+    """
+    said = -1
+
+    def report(stage: str, fraction: float) -> None:
+        nonlocal said
+        if client_gave_up():
+            logger.info(f"Adaptation ({adaptation.method}) stopped: its client closed the connection")
+            raise BusyError("The client closed the connection: the adaptation was stopped.")
+        if int(10 * fraction) > said:
+            said = int(10 * fraction)
+            logger.info(f"Adaptation ({adaptation.method}), {stage}: {fraction:.0%}")
+
+    found = adapt(predictor, image, adaptation, options, report)
+    return found.scores, {"adaptation": found.report.as_json()}
 
 
 def _ensemble(predictor: Predictor, question: Question, image: Image) -> tuple[Uncertainty, dict[str, Any]]:

@@ -113,7 +113,7 @@ class PredictionTask(InferTask):
         return {name: list(CLASS_COLORS[name]) for name in self.labels if name in CLASS_COLORS}
 
     def _answer(self, prediction: Prediction, found: Found, options: InferOptions) -> dict[str, Any]:
-        known = ("model", "passes", "method", "sequences")
+        known = ("model", "passes", "method", "sequences", "adaptation")
         return {
             "label_names": self.labels,
             "label_colors": self._colors(),

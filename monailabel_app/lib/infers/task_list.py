@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from lib.infers.adapted_task import SegmentAdapted
 from lib.infers.caches import DEFAULT_MEGABYTES, ResultCache
 from lib.infers.device_queue import MOST_WAITING
 from lib.infers.refine import RefineLesion
@@ -36,6 +37,7 @@ def make_infers(
         "segment_accurate": SegmentLesionAccurately(segmenter),
         "segment_tissues": SegmentTissues(segmenter),
         "segment_ensemble": SegmentEnsemble(segmenter),
+        "segment_adapted": SegmentAdapted(segmenter),
         "refine": RefineLesion(segmenter),
         "refine_scribbles": RefineLesion(segmenter, InferType.SCRIBBLES),
     }

@@ -111,7 +111,7 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
         "completed": state.completed,
         "total": state.total,
         "sequences": list(state.sequences),
-        "models": [{"title": m.name, "value": m.name} for m in state.models],
+        "models": [{"title": m.title, "value": m.name} for m in state.models],
         "model": state.model,
         "has_threshold": state.threshold is not None,
         "volume": f"{measured.volume_ml:.2f}" if measured.volume_ml < 10 else f"{measured.volume_ml:.1f}",

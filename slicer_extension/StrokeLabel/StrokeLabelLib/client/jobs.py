@@ -15,8 +15,8 @@ UNEXPECTED = "Something unexpected went wrong ({}); nothing painted is lost. Ple
 class Job:
     """One piece of work.
 
-    Work calls `check()` between its steps. A job that was cancelled never delivers its result, even if the
-    request that it waits for cannot be interrupted.
+    Work calls `check()` between its steps. A job that was cancelled never delivers its result, even if what it waits
+    for cannot be interrupted; requests are: their connection is closed.
 
     Attributes:
         message: the current step, for users.
@@ -25,10 +25,23 @@ class Job:
     def __init__(self, message: str) -> None:
         self.message = message
         self._cancelled = threading.Event()
+        self._when_cancelled: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
         """Drop the result, and stop at the next step."""
         self._cancelled.set()
+        for act in list(self._when_cancelled):
+            act()
+
+    def when_cancelled(self, act: Callable[[], None]) -> None:
+        """Call a function when the job is cancelled, on the thread that cancels it; now if it was already.
+
+        Args:
+            act: returns at once and raises nothing.
+        """
+        self._when_cancelled.append(act)
+        if self.cancelled:
+            act()
 
     @property
     def cancelled(self) -> bool:

@@ -12,6 +12,8 @@ from ..volume import Volume
 FINAL, ORIGINAL = "final", "original"
 """Tags of labels: an annotator's, and a model's."""
 
+_MINUTE_S = 60.0
+
 
 @dataclass(frozen=True)
 class LabelEntry:
@@ -84,6 +86,7 @@ class ModelInfo:
         labels: name -> value in the answer's image.
         description: for users.
         options: option -> default, or list of choices.
+        seconds: that an answer takes, about; None where the server does not say.
     """
 
     name: str
@@ -91,6 +94,16 @@ class ModelInfo:
     labels: Mapping[str, int] = field(default_factory=dict)
     description: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Name in lists, with the time that an answer takes where it is known."""
+        if self.seconds is None:
+            return self.name
+        minutes = self.seconds / _MINUTE_S
+        duration = f"{minutes:.0f} min" if minutes >= 1 else f"{self.seconds:.0f} s"
+        return f"{self.name} (about {duration})"
 
 
 @dataclass(frozen=True)
@@ -215,7 +228,9 @@ def _read_model(name: str, model: Mapping[str, Any]) -> ModelInfo:
     labels = model.get("labels")
     values = {str(n): _whole(v) for n, v in labels.items()} if isinstance(labels, Mapping) else {}
     kind, description = str(model.get("type", "")), str(model.get("description", ""))
-    return ModelInfo(name, kind, values, description, _mapping(model.get("config")))
+    seconds = model.get("seconds")
+    known = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None
+    return ModelInfo(name, kind, values, description, _mapping(model.get("config")), known)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - whatever JSON holds

@@ -20,6 +20,7 @@ from ..errors import (
     ServerTimeoutError,
     ServerUnavailableError,
 )
+from .connections import ClosableAdapter
 from .jobs import Job
 
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
@@ -142,15 +143,24 @@ class Transport:
             if job is not None:
                 job.check()
             try:
-                return self._once(method, path, read_s or self._read_s, arguments)
+                return self._once(method, path, read_s or self._read_s, arguments, job)
             except (ServerUnavailableError, ServerBusyError) as error:
+                if job is not None:
+                    job.check()
                 if attempt == attempts or isinstance(error, ServerTimeoutError):
                     raise
                 self._sleep(_wait(attempt, error))
         raise AssertionError("unreachable")
 
-    def _once(self, method: str, path: str, read_s: float, arguments: Mapping[str, Any]) -> requests.Response:
+    def _once(
+        self, method: str, path: str, read_s: float, arguments: Mapping[str, Any], job: Job | None
+    ) -> requests.Response:
         with requests.Session() as session:
+            if job is not None:  # a server stops working for a client that has left
+                adapter = ClosableAdapter()
+                for scheme in ("http://", "https://"):
+                    session.mount(scheme, adapter)
+                job.when_cancelled(adapter.shut)
             session.trust_env = urlsplit(self._url).hostname not in _LOCAL  # no proxy to this computer
             try:
                 answer = session.request(

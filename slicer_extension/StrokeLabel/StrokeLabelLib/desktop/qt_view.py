@@ -170,9 +170,11 @@ class QtView:
             self._models = state.models
             blocked = ui.modelCombo.blockSignals(True)
             ui.modelCombo.clear()
-            ui.modelCombo.addItems([model.name for model in state.models])
+            for model in state.models:
+                ui.modelCombo.addItem(model.title, model.name)
             ui.modelCombo.blockSignals(blocked)
-        ui.modelCombo.currentText = state.model
+        titles = {model.name: model.title for model in state.models}
+        ui.modelCombo.currentText = titles.get(state.model, state.model)
         listed = (state.images, state.open_image)
         if listed == self._listed:
             return

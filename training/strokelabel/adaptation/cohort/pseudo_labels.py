@@ -181,7 +181,7 @@ class PseudoLabeler:
 
 
 def _with_dropout(predictor: Predictor, options: CohortOptions) -> Predictor:
-    """Return the model with dropout at the rate asked for; its weights are the same at any rate.
+    """Return the model with dropout at the rate given; its weights are the same at any rate.
 
     Raises:
         OptionError: no rate is given, and the network has none.
