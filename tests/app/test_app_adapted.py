@@ -71,7 +71,7 @@ def test_the_uncertainty_is_that_of_the_plain_model_and_said_to_be(server: Serve
 def test_the_list_of_tasks_has_an_estimate_that_follows_what_was_measured(server: Server) -> None:
     multipart(server.infer(TASK, BIDS_SCAN, adapt_iterations=3))
     model = server.get("/info/").json()["models"][TASK]
-    assert 0 < model["seconds"] < 180
+    assert 0 < model["seconds"] < 300
     assert model["config"]["adapt"] == ["tent"]  # no denoiser is installed here
     assert model["config"]["adapt_iterations"] == 100
 

@@ -56,7 +56,7 @@ def test_an_unknown_image_is_not_found(server: Server) -> None:
 
 def test_an_unknown_model_is_not_found_and_the_models_are_named(server: Server) -> None:
     status, detail = refusal(server, server.infer("deepgrow", BIDS_SCAN))
-    assert status == 404 and "segment, segment_accurate, segment_ensemble" in detail
+    assert status == 404 and "segment, segment_accurate, segment_adapted, segment_ensemble" in detail
 
 
 def test_an_unknown_session_is_not_found(server: Server) -> None:

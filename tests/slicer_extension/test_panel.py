@@ -6,11 +6,13 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from StrokeLabelLib.client.models import ModelInfo
 from StrokeLabelLib.mrml.segments import show_mask
 from StrokeLabelLib.mrml.volumes import add_volume
 from StrokeLabelLib.volume import Volume, onto_grid
@@ -129,6 +131,17 @@ def test_a_case_goes_through_the_panel_from_next_to_submit(panel: Panel, store: 
     assert panel.ui.casesBar.value == 1
     panel.click("submitNextButton")
     assert panel.state.open_image == FLAIR
+
+
+def test_the_list_of_models_has_titles_and_the_chosen_one_is_asked(panel: Panel) -> None:
+    open_first(panel)
+    slow = ModelInfo("segment_tissues", "segmentation", seconds=170.0)
+    state = replace(panel.state, models=(ModelInfo("segment"), slow), model="segment")
+    panel.widget.view.render(state)
+    assert panel.ui.modelCombo.currentText == "segment"
+    panel.ui.modelCombo.currentText = "segment_tissues (about 3 min)"
+    panel.ui.modelCombo.emit("currentTextChanged(QString)", "segment_tissues (about 3 min)")
+    assert panel.widget.presenter.settings.model == "segment_tissues"
 
 
 def test_the_slider_previews_and_takes_one_step(panel: Panel) -> None:

@@ -24,8 +24,12 @@ ITERATIONS = 100
 
 MOST_ITERATIONS = 10_000
 
-FIRST_ESTIMATE_S = 180.0
-"""Seconds that /info/ names before the first adaptation: 100 iterations of a head with `base` on two CPU cores."""
+FIRST_ESTIMATE_S = 300.0
+"""Seconds that /info/ names before the first adaptation.
+
+With `base` on one core beside other work, 10 iterations of a DWI took 29 s, the rest 11 s; measure again by
+`training/benchmarks/adaptation.py`.
+"""
 
 
 class SegmentAdapted(PredictionTask):

@@ -18,7 +18,7 @@ def window(corner: Corner, shape: Sequence[int]) -> tuple[slice, slice, slice]:
 
 
 class AdaptationObjective(Protocol):
-    """What is lowered, window by window, and judged on the whole box.
+    """Number that is lowered, window by window, and judged on the whole box.
 
     Attributes:
         name: of what is lowered, for messages.

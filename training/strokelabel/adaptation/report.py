@@ -12,7 +12,7 @@ _DIGITS = 5
 
 @dataclass(frozen=True)
 class AdaptationReport:
-    """What an adaptation did to one scan.
+    """Outcome of an adaptation to one scan.
 
     Attributes:
         method: "tent" or "dae".

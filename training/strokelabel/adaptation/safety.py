@@ -1,4 +1,4 @@
-"""Choice between a plain and an adapted prediction: a user must not be worse off for having asked for the second.
+"""Choice between a plain and an adapted prediction: a user must not be worse off for having chosen the second.
 
 Without labels, what can be recognised is what goes wrong when an output is only made more certain, or more like an
 atlas: a lesion, or the brain, disappears or spreads.
@@ -23,7 +23,7 @@ BRAIN_CHANGE = 2.0
 
 @dataclass(frozen=True)
 class OutputSummary:
-    """What is compared of a prediction.
+    """Numbers by which two predictions are compared.
 
     Attributes:
         entropy: mean over the head, nats.
