@@ -15,6 +15,7 @@ from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.pseudo_labels.record import read_pseudo_labels
 from support.template_cohort import LESION_MM, moved, write_template_cohort
 
+
 @pytest.fixture(autouse=True)
 def _keep_thread_count() -> Iterator[None]:
     threads = torch.get_num_threads()

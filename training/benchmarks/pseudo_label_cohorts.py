@@ -19,8 +19,8 @@ import torch
 
 from strokelabel.fit.data.recipe_streams import part_brains
 from strokelabel.fit.recipe import load_recipe
-from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io import Image
+from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.bids import dataset_description, derivative_name
 from strokelabel.io.write import write_nifti
 from strokelabel.labels import BRAIN_GROUPS, TissueClass
@@ -124,7 +124,9 @@ def _lesions(data: PreparedData, part: str, least_ml: float, count: int, seed: i
     """Draw lesions of one part of the stable split, each once."""
     bank = data.lesions
     usable = [
-        i for i, name in enumerate(bank.names) if stable_split(name) == part and bank.volumes_ml[i] >= least_ml
+        i
+        for i, name in enumerate(bank.names)
+        if stable_split(name) == part and bank.volumes_ml[i] >= least_ml
     ]
     if len(usable) < count:
         raise ValueError(
@@ -148,7 +150,9 @@ class Simulator:
         self.heads = load_heads(data, list(brains), sizes.spacing_mm)
         self._inside = torch.tensor([label.group in BRAIN_GROUPS for label in data.table.labels])
 
-    def scans(self, lesion: int, suffixes: Sequence[str], seed: int) -> Iterator[tuple[str, SampleParameters]]:
+    def scans(
+        self, lesion: int, suffixes: Sequence[str], seed: int
+    ) -> Iterator[tuple[str, SampleParameters]]:
         """Yield the parameters of one subject's scans, by their suffix: the same head, lesion and tissue values."""
         subject = self._synthesizer(lesion).sample(seed)
         subject = replace(subject, head=seed % len(self.heads))

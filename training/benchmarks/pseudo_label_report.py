@@ -12,10 +12,12 @@ from scipy import stats
 
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.reports.evaluation.plots import Interval, save_forest_plot
+from strokelabel.reports.evaluation.slabs import SLAB_MM
+from strokelabel.reports.real_validation.scores import LEAST_CM2
 
 PICTURE = "pseudo-labels.png"
 _BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
-_LEAST_CM2, _SLAB_CM = 0.5, 4.8
+_SLAB_CM = SLAB_MM / 10
 _SLICES = "real FLAIR slices"
 _GROUPS = ("simulated", "T1w", "T2w", "FLAIR", _SLICES)
 
@@ -50,7 +52,9 @@ def write_report(folders: list[Path], plan: dict[str, Any], output: Path, about:
         if "difference" in row
     }
     if drawn:
-        save_forest_plot(drawn, "Lesion Dice with less without pseudo-labels (mean, 95 % interval)", output / PICTURE)
+        save_forest_plot(
+            drawn, "Lesion Dice with less without pseudo-labels (mean, 95 % interval)", output / PICTURE
+        )
     return text
 
 
@@ -78,12 +82,9 @@ def table_rows(scores: pd.DataFrame, plan: dict[str, Any]) -> list[dict[str, Any
 def per_unit(scores: pd.DataFrame, arm: str, group: str) -> pd.DataFrame:
     """Return the mean Dice of each subject (rows) in each seed (columns); of slices, those that show lesion."""
     own = scores[(scores["arm"] == arm) & (scores["reference_ml"] > 0)]
-    if group == "simulated":
-        own = own[own["group"] != _SLICES]
-    else:
-        own = own[own["group"] == group]
+    own = own[own["group"] != _SLICES] if group == "simulated" else own[own["group"] == group]
     if group == _SLICES:
-        own = own[own["reference_ml"] / _SLAB_CM >= _LEAST_CM2]
+        own = own[own["reference_ml"] / _SLAB_CM >= LEAST_CM2]
     return own.groupby(["unit", "seed"])["dice"].mean().unstack("seed")
 
 
@@ -93,8 +94,8 @@ def crossed_interval(values: np.ndarray) -> Interval:
     Args:
         values: (cases, seeds), every case scored in every seed.
 
-    The variance is that of a two-way layout with random cases and random seeds, (MS cases + MS seeds - MS rest) / n, and
-    the degrees of freedom are Satterthwaite's. With one seed, the interval is over the cases.
+    The variance of the mean is that of a two-way layout with random cases and random seeds, (MS cases + MS seeds -
+    MS rest) / n, with Satterthwaite's degrees of freedom. With one seed, the interval is over the cases.
     """
     cases, seeds = values.shape
     mean = float(values.mean())
@@ -106,7 +107,9 @@ def crossed_interval(values: np.ndarray) -> Interval:
     parts = seeds * by_case.var(ddof=1), cases * by_seed.var(ddof=1), -rest
     freedoms = cases - 1, seeds - 1, (cases - 1) * (seeds - 1)
     total = max(sum(parts), rest)
-    freedom = total**2 / sum(part**2 / f for part, f in zip(parts, freedoms, strict=True)) if total > 0 else 1.0
+    freedom = (
+        total**2 / sum(part**2 / f for part, f in zip(parts, freedoms, strict=True)) if total > 0 else 1.0
+    )
     half = float(stats.t.ppf(0.975, max(freedom, 1.0)) * np.sqrt(total / (cases * seeds)))
     return Interval(mean, mean - half, mean + half)
 
@@ -142,7 +145,8 @@ def false_lesion(scores: pd.DataFrame, plan: dict[str, Any]) -> str:
         return ""
     areas = (empty["found_ml"] / _SLAB_CM).groupby(empty["arm"]).median()
     listed = ", ".join(f"{arm} {areas[arm]:.1f}" for arm in plan["arms"] if arm in areas)
-    return f"False lesion in the {empty['case'].nunique()} slices without one, median in cm² over slices and seeds: {listed}."
+    count = empty["case"].nunique()
+    return f"False lesion in the {count} slices without one, median in cm² over slices and seeds: {listed}."
 
 
 def put_into_document(text: str, output: Path, document: Path) -> None:

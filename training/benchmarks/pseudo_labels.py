@@ -118,7 +118,7 @@ class Benchmark:
         tissues: model whose tissues align scans with ICBM space.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         plan: dict[str, Any],
         data: PreparedData,
@@ -157,7 +157,11 @@ class Benchmark:
         result = train_recipe(recipe, self.data, run.folder, device="cpu", cache=self.folder / "real-cache")
         atomic_write_json(
             run.folder / "training.json",
-            {"steps": result.steps, "cpu_seconds": time.process_time() - began, "wall_seconds": result.seconds},
+            {
+                "steps": result.steps,
+                "cpu_seconds": time.process_time() - began,
+                "wall_seconds": result.seconds,
+            },
         )
         spec = describe_model(recipe, run.weights, "0", "CC0-1.0")
         export_weights(run.folder, spec, run.weights, which="newest")
@@ -233,19 +237,21 @@ class Benchmark:
         """Return sentences on the trainings and on the pseudo-labels, for the head of the table."""
         trained = [json.loads((run.folder / "training.json").read_text(encoding="utf-8")) for run in runs]
         times = pd.DataFrame(trained).assign(arm=[run.arm for run in runs])
-        steps = ", ".join(f"{arm} {int(own['steps'].iloc[0])}" for arm, own in times.groupby("arm", sort=False))
+        steps = ", ".join(
+            f"{arm} {int(own['steps'].iloc[0])}" for arm, own in times.groupby("arm", sort=False)
+        )
         sizes, seeds = CohortSizes(**self.plan["cohorts"]), {run.seed for run in runs}
         tables = [self.folder / f"seed-{seed}" / "pseudo-labels.csv" for seed in sorted(seeds)]
         labels = pd.concat([pd.read_csv(path) for path in tables])
         taken = labels[labels["accepted"]]
         counts = " / ".join(str(int(n)) for n in labels.groupby("seed")["accepted"].sum())
+        cpu, wall = times["cpu_seconds"], times["wall_seconds"]
         return (
-            f"{len(runs)} of {len(list(self.runs()))} runs; CPU time of a training {times['cpu_seconds'].mean():.0f} s "
-            f"({times['cpu_seconds'].min():.0f} to {times['cpu_seconds'].max():.0f}), {times['wall_seconds'].mean():.0f} s "
-            f"of the clock on one thread of {_processor()}. Steps: {steps}. {sizes.annotated} annotated subjects, "
-            f"{sizes.unlabelled} unlabelled ones. Accepted pseudo-labels by seed: {counts}; their Dice with the "
-            f"simulated truth is {taken['dice'].mean():.2f} in the mean, that of the others "
-            f"{labels[~labels['accepted']]['dice'].mean():.2f}."
+            f"{len(runs)} of {len(list(self.runs()))} runs; a training took {cpu.mean():.0f} s of CPU time "
+            f"({cpu.min():.0f} to {cpu.max():.0f}), {wall.mean():.0f} s of the clock, on one thread of {_processor()}. "
+            f"Steps: {steps}. {sizes.annotated} annotated subjects, {sizes.unlabelled} unlabelled ones. Accepted "
+            f"pseudo-labels by seed: {counts}; their mean Dice with the simulated truth is {taken['dice'].mean():.2f}, "
+            f"that of the others {labels[~labels['accepted']]['dice'].mean():.2f}."
         )
 
     def with_pseudo_labels(self, seed: int) -> Path:
@@ -341,7 +347,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("plan", type=Path, help="YAML: arms, pairs, cohorts, gate, seeds")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
-    parser.add_argument("--material", type=Path, help="folder with slices/ and scans/, for real validation slices")
+    parser.add_argument(
+        "--material", type=Path, help="folder with slices/ and scans/, for real validation slices"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/pseudo-labels"))
     parser.add_argument("--seconds", type=float, default=120.0, help="CPU time of each training")
     parser.add_argument("--seeds", type=int, help="other number of seeds than the plan's")

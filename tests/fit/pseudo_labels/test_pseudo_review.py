@@ -65,9 +65,15 @@ def test_the_decisions_of_a_table_go_into_the_records_and_empty_ones_leave_the_g
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mask,verdict\nsub-1_mask.nii.gz,accepted\n", "expected the columns mask and review, found no review"),
+        (
+            "mask,verdict\nsub-1_mask.nii.gz,accepted\n",
+            "expected the columns mask and review, found no review",
+        ),
         ("mask,review\nsub-1_mask.nii.gz,rejected\nsub-2_mask.nii.gz,good\n", "line 3: expected a status of"),
-        ("mask,review\nsub-1_mask.nii.gz,rejected\nsub-9_mask.nii.gz,accepted\n", "line 3: expected a mask of"),
+        (
+            "mask,review\nsub-1_mask.nii.gz,rejected\nsub-9_mask.nii.gz,accepted\n",
+            "line 3: expected a mask of",
+        ),
     ],
 )
 def test_a_table_with_a_mistake_is_refused_and_changes_no_record(folder: Path, text: str, message: str):
