@@ -34,8 +34,10 @@ from pseudo_label_cohorts import Cohorts, CohortSizes, make_cohorts, mask_path
 from pseudo_label_report import put_into_document, write_report
 
 from strokelabel.fit.export import export_weights
+from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
+from strokelabel.fit.pseudo_labels.lesions import align_with_icbm
 from strokelabel.fit.pseudo_labels.record import PseudoLabel, QualityGate, read_pseudo_labels
 from strokelabel.fit.recipe import Recipe, load_recipe, with_folders
 from strokelabel.fit.train import describe_model, train_recipe
@@ -93,13 +95,15 @@ class OnceAligned(PseudoLabeler):
         self, predictor: Predictor, folder: Path, gate: QualityGate, tissues: Predictor, path: Path
     ) -> None:
         super().__init__(predictor, folder, gate, tissues)
+        self.tissues = tissues
         self.path = path
 
     def align(self, image: Image, prediction: Prediction) -> Registration | None:
         """Return the alignment from the file, or make it."""
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
         if image.source not in known:
-            made = super().align(image, prediction)
+            # Not by the labeller, even if it knows tissues: it was trained for minutes.
+            made = align_with_icbm(self.tissues.predict(image).labels, image.grid)
             known[image.source] = made and {"to_icbm": made.to_icbm.tolist(), "similarity": made.similarity}
             atomic_write_json(self.path, known)
         kept = known[image.source]
@@ -136,8 +140,7 @@ class Benchmark:
     def runs(self) -> Iterator[Run]:
         """Yield every arm once per seed, the seeds in turn, the labelling arm first."""
         for seed in range(1, self.plan["seeds"] + 1):
-            arms = sorted(self.plan["arms"], key=lambda arm: arm != self.plan["labeller"])
-            for arm in arms:
+            for arm in sorted(self.plan["arms"], key=lambda arm: arm != self.plan["labeller"]):
                 yield Run(arm, seed, self.folder / f"seed-{seed}" / arm.lower().replace(" ", ""))
 
     def finish(self, run: Run) -> None:
@@ -145,40 +148,53 @@ class Benchmark:
         if run.scores.exists():
             return
         if not run.weights.exists():
-            self._train(run)
-        if run.arm == self.plan["labeller"]:
-            self.pseudo_labels(run.seed)
+            self._train(run, self.plan["arms"][run.arm], self.steps(run.arm), self.start())
         scores = score(run, self.cases)
         atomic_write_text(run.scores, scores.to_csv(index=False))
 
-    def _train(self, run: Run) -> None:
-        recipe = self.recipe(run, self.steps(run.arm))
-        began = time.process_time()
-        result = train_recipe(recipe, self.data, run.folder, device="cpu", cache=self.folder / "real-cache")
-        atomic_write_json(
-            run.folder / "training.json",
-            {
-                "steps": result.steps,
-                "cpu_seconds": time.process_time() - began,
-                "wall_seconds": result.seconds,
-            },
+    def start(self) -> str:
+        """Return the file of the weights that all arms begin with, trained if they are not there yet."""
+        run, own = Run("start", 0, self.folder / "start"), dict(self.plan["start"])
+        seconds = own.pop("seconds")
+        if not run.weights.exists():
+            pace = self._pace("start", own, None)
+            self._train(run, own, max(2, round(seconds / pace)), None)
+        return str(run.weights)
+
+    def _train(self, run: Run, own: dict[str, Any], steps: int, weights: str | None) -> None:
+        """Train and export, going on from where an earlier call was stopped.
+
+        Raises:
+            KeyboardInterrupt: the training was stopped on request.
+        """
+        recipe = self.recipe(run, own, steps)
+        whole, began = not list_checkpoints(run.folder), time.process_time()
+        result = train_recipe(
+            recipe, self.data, run.folder, device="cpu", cache=self.folder / "real-cache", weights=weights
         )
+        if not result.finished:
+            raise KeyboardInterrupt
+        # The CPU time of a training that was interrupted is not known.
+        cpu_seconds = time.process_time() - began if whole else None
+        seconds = {"cpu_seconds": cpu_seconds, "wall_seconds": result.seconds}
+        atomic_write_json(run.folder / "training.json", {"steps": result.steps, **seconds})
         spec = describe_model(recipe, run.weights, "0", "CC0-1.0")
         export_weights(run.folder, spec, run.weights, which="newest")
 
-    def recipe(self, run: Run, steps: int) -> Recipe:
-        """Return the recipe of an arm: the one that it extends, with what all arms share and with its own changes."""
-        own = dict(self.plan["arms"][run.arm])
-        pseudo = own.pop("trains_on", None) == "pseudo-labels"
-        training = {"steps": steps, "seed": run.seed}
-        own |= {"name": run.arm, "seed": run.seed, "training": own.get("training", {}) | training}
-        shared = {"extends": own.pop("extends"), **self.plan["common"]}
-        atomic_write_text(run.folder / "common.yaml", yaml.safe_dump(shared))
-        atomic_write_text(run.folder / "arm.yaml", yaml.safe_dump({"extends": "common.yaml", **own}))
-        recipe = load_recipe(run.folder / "arm.yaml")
+    def recipe(self, run: Run, own: dict[str, Any], steps: int) -> Recipe:
+        """Return the recipe of an arm: the one that it extends, with what all share, its parts and its own changes."""
+        own = dict(own)
+        masks_for_truth = own.pop("masks_for_truth", False)
+        parts = [self.plan["parts"][name] for name in own.pop("parts", [])]
+        layers = [{"extends": own.pop("extends"), **self.plan["common"]}, *parts, own]
+        layers.append({"name": run.arm, "seed": run.seed, "training": {"steps": steps, "seed": run.seed}})
+        for number, layer in enumerate(layers):
+            below = {"extends": f"layer-{number - 1}.yaml"} if number else {}
+            atomic_write_text(run.folder / f"layer-{number}.yaml", yaml.safe_dump(below | layer))
+        recipe = load_recipe(run.folder / f"layer-{len(layers) - 1}.yaml")
         real, labels = None, None
         if recipe.real is not None:
-            real = self.with_pseudo_labels(run.seed) if pseudo else self.cohorts.annotated
+            real = self.with_pseudo_labels(run.seed) if masks_for_truth else self.cohorts.annotated
         if recipe.pseudo_labels is not None:
             labels = self.pseudo_labels(run.seed)
             if not any(label.trains() for label in read_pseudo_labels(labels)):
@@ -187,41 +203,47 @@ class Benchmark:
         return _with_parts(with_folders(recipe, real, labels))
 
     def steps(self, arm: str) -> int:
-        """Return how many optimiser steps of an arm take `seconds` of CPU time: measured once, and kept.
+        """Return how many optimiser steps of an arm take `seconds` of CPU time.
 
         An arm with pseudo-labels takes as many as its partner.
         """
         partner = self.plan["pairs"].get(arm, arm)
+        return max(2, round(self.seconds / self._pace(partner, self.plan["arms"][partner], self.start())))
+
+    def _pace(self, name: str, own: dict[str, Any], weights: str | None) -> float:
+        """Return the CPU time of an optimiser step in seconds, images included: measured once, and kept."""
         path = self.folder / "pace.json"
         paces = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if partner not in paces:
-            paces[partner] = self._seconds_per_step(partner)
+        if name not in paces:
+            folder = self.folder / "pace" / name.lower().replace(" ", "")
+            recipe = self.recipe(Run(name, 0, folder), own, _UNTIMED_STEPS + _TIMED_STEPS)
+            times: list[float] = []
+
+            def note(_: TrainingProgress) -> None:
+                times.append(time.process_time())
+
+            cache = self.folder / "real-cache"
+            train_recipe(
+                recipe, self.data, folder, device="cpu", cache=cache, weights=weights, on_progress=note
+            )
+            shutil.rmtree(folder)
+            paces[name] = (times[-1] - times[_UNTIMED_STEPS - 1]) / (len(times) - _UNTIMED_STEPS)
             atomic_write_json(path, paces)
-        return max(2, round(self.seconds / paces[partner]))
-
-    def _seconds_per_step(self, arm: str) -> float:
-        """Measure the CPU time of an optimiser step, images included."""
-        folder = self.folder / "pace" / arm.lower().replace(" ", "")
-        recipe = self.recipe(Run(arm, 0, folder), _UNTIMED_STEPS + _TIMED_STEPS)
-        times: list[float] = []
-
-        def note(_: TrainingProgress) -> None:
-            times.append(time.process_time())
-
-        cache = self.folder / "real-cache"
-        train_recipe(recipe, self.data, folder, device="cpu", cache=cache, on_progress=note)
-        shutil.rmtree(folder)
-        return (times[-1] - times[_UNTIMED_STEPS - 1]) / (len(times) - _UNTIMED_STEPS)
+        return float(paces[name])
 
     def pseudo_labels(self, seed: int) -> Path:
-        """Return the folder of a seed's pseudo-labels, drawn by its labelling arm if they are not there yet."""
-        folder = self.folder / f"seed-{seed}" / "pseudo-labels"
-        table = self.folder / f"seed-{seed}" / "pseudo-labels.csv"
+        """Return the folder of a seed's pseudo-labels, drawn if they are not there yet: by an arm or a known model."""
+        name = self.plan["labeller"]
+        by_arm = name in self.plan["arms"]
+        place = self.folder / f"seed-{seed}" if by_arm else self.folder
+        folder, table = place / "pseudo-labels", place / "pseudo-labels.csv"
         if table.exists():
             return folder
-        labeller = next(run for run in self.runs() if (run.arm, run.seed) == (self.plan["labeller"], seed))
+        model = (
+            str(next(r for r in self.runs() if (r.arm, r.seed) == (name, seed)).weights) if by_arm else name
+        )
         options = PredictionOptions(tta=True, keep_probabilities=False)
-        predictor = Predictor.from_model(labeller.weights, "cpu", options)
+        predictor = Predictor.from_model(model, "cpu", options)
         tissues = Predictor.from_model(self.tissues, "cpu", PredictionOptions(keep_probabilities=False))
         gate = QualityGate(**self.plan["gate"])
         scans = search_images([str(self.cohorts.unlabelled)]).images
@@ -229,7 +251,7 @@ class Benchmark:
         for row in labeler.label_scans(scans):
             verdict = "failed" if row.label is None else "; ".join(row.label.reasons) or "accepted"
             print(f"  pseudo-label of {Path(row.source).name}: {verdict}", flush=True)
-        rows = [_judge(label, folder, self.cohorts.truth, seed) for label in read_pseudo_labels(folder)]
+        rows = [_judge(label, folder, self.cohorts.truth) for label in read_pseudo_labels(folder)]
         atomic_write_text(table, pd.DataFrame(rows).to_csv(index=False))
         return folder
 
@@ -241,17 +263,18 @@ class Benchmark:
             f"{arm} {int(own['steps'].iloc[0])}" for arm, own in times.groupby("arm", sort=False)
         )
         sizes, seeds = CohortSizes(**self.plan["cohorts"]), {run.seed for run in runs}
-        tables = [self.folder / f"seed-{seed}" / "pseudo-labels.csv" for seed in sorted(seeds)]
-        labels = pd.concat([pd.read_csv(path) for path in tables])
+        folders = dict.fromkeys(self.pseudo_labels(seed) for seed in sorted(seeds))
+        tables = [pd.read_csv(folder.with_suffix(".csv")) for folder in folders]
+        labels = pd.concat(tables)
         taken = labels[labels["accepted"]]
-        counts = " / ".join(str(int(n)) for n in labels.groupby("seed")["accepted"].sum())
+        counts = " / ".join(str(int(table["accepted"].sum())) for table in tables)
         cpu, wall = times["cpu_seconds"], times["wall_seconds"]
         return (
             f"{len(runs)} of {len(list(self.runs()))} runs; a training took {cpu.mean():.0f} s of CPU time "
             f"({cpu.min():.0f} to {cpu.max():.0f}), {wall.mean():.0f} s of the clock, on one thread of {_processor()}. "
             f"Steps: {steps}. {sizes.annotated} annotated subjects, {sizes.unlabelled} unlabelled ones. Accepted "
-            f"pseudo-labels by seed: {counts}; their mean Dice with the simulated truth is {taken['dice'].mean():.2f}, "
-            f"that of the others {labels[~labels['accepted']]['dice'].mean():.2f}."
+            f"pseudo-labels of {self.plan['labeller']}: {counts}; their mean Dice with the simulated truth is "
+            f"{taken['dice'].mean():.2f}, that of the others {labels[~labels['accepted']]['dice'].mean():.2f}."
         )
 
     def with_pseudo_labels(self, seed: int) -> Path:
@@ -287,13 +310,12 @@ def _add_as_truth(label: PseudoLabel, labels: Path, folder: Path) -> None:
         shutil.copyfile(source, copy)
 
 
-def _judge(label: PseudoLabel, folder: Path, truth: Path, seed: int) -> dict[str, Any]:
+def _judge(label: PseudoLabel, folder: Path, truth: Path) -> dict[str, Any]:
     """Return how good a pseudo-label is, which only a simulated cohort can tell."""
     subject = _subject(Path(label.source))
     known = read_label_image(mask_path(truth, subject)).data > 0
     drawn = read_label_image(folder / label.mask).data > 0
     return {
-        "seed": seed,
         "subject": subject,
         "accepted": label.accepted,
         "dice": dice(known, drawn),
