@@ -13,9 +13,7 @@ import torch
 from strokelabel.cli import main as cli
 from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.pseudo_labels.record import read_pseudo_labels
-from strokelabel.synthesis.prepared.icbm import icbm_template
-
-LESION_MM, LESION_RADII_MM = np.array([-38.0, -20.0, 22.0]), np.array([14.0, 18.0, 14.0])
+from support.template_cohort import LESION_MM, moved, write_template_cohort
 
 
 @pytest.fixture(autouse=True)
@@ -31,29 +29,10 @@ def run(*arguments: object) -> int:
     return stop.value.code or 0
 
 
-def moved() -> np.ndarray:
-    """From ICBM space to where the scan lies."""
-    angle = np.deg2rad(6)
-    matrix = np.eye(4)
-    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    matrix[:3, 3] = (8, -12, 5)
-    return matrix
-
-
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ICBM template with a dark lesion, turned and moved, as the only scan of a data set."""
-    template = icbm_template()
-    affine = template.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
-    image = template.image[::2, ::2, ::2].copy()
-    index = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij"), -1)
-    points = index @ affine[:3, :3].T + affine[:3, 3]
-    image[(((points - LESION_MM) / LESION_RADII_MM) ** 2).sum(-1) < 1] = 0.22
-    noise = np.random.default_rng(0).normal(0, 0.01, image.shape)
-    path = tmp_path_factory.mktemp("cohort") / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
-    path.parent.mkdir(parents=True)
-    nib.Nifti1Image(np.clip(image + noise, 0, None).astype(np.float32), moved() @ affine).to_filename(path)
-    return path.parents[2]
+    return write_template_cohort(tmp_path_factory.mktemp("cohort"))
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ NOT_CHECKED = {
     "tensorboard": "another project's program; an address of its own is all that is told to it",
     "pip": "needs a package index",
     "printf": "the shell's own",
+    "cp": "the shell's own",
     "for": "the shell's own",
     "done": "the shell's own",
     "bash": "runs a script that the command before it writes; tests/fit/offline_training runs it",

@@ -31,6 +31,23 @@ MinimumSimilarity = Annotated[
     float, typer.Option(min=0, max=1, help="Smallest correlation with the ICBM template after alignment.")
 ]
 Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over flips, as the paper does.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Least lesion probability of a voxel of a mask; default: the most likely class."
+    ),
+]
+MinSizeMl = Annotated[float, typer.Option(min=0, help="Drop lesions smaller than this from a mask, in ml.")]
+ReviewOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        help="Table with the columns mask and review (accepted, corrected or rejected): take over its decisions first.",
+    ),
+]
+Sheets = Annotated[
+    bool, typer.Option("--sheets", help="Write review-01.png, ... with every mask on its scan.")
+]
 Overwrite = Annotated[
     bool,
     typer.Option(
@@ -47,7 +64,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     minimum_confidence: MinimumConfidence = 0.7,
     minimum_ml: MinimumMl = 1.0,
     minimum_similarity: MinimumSimilarity = 0.8,
+    threshold: Threshold = None,
+    min_size_ml: MinSizeMl = 0.0,
     tta: Tta = True,
+    review: ReviewOption = None,
+    sheets: Sheets = False,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -55,9 +76,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Predict lesion masks for an unlabelled cohort, and accept those that are good enough for training.
 
     Each scan gets a mask (a BIDS derivative) with a record of weights, options, confidence, volume, alignment with
-    ICBM space, and whether the gate accepted it or why not; pseudo-labels.csv lists them all. If it is
-    interrupted, run the same command to continue; with another gate it only applies that gate. Exit code 0 when all
-    scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
+    ICBM space, and whether the gate accepted it or why not; pseudo-labels.csv lists them all. A person who looks at
+    the masks (--sheets) has the last word: fill in the column review in a copy of that table, and name it with
+    --review. If it is interrupted, run the same command to continue; with another gate it only applies that gate.
+    Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.io import search_images
 
@@ -65,12 +87,16 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
     from strokelabel.fit.pseudo_labels.lesions import has_tissues
-    from strokelabel.fit.pseudo_labels.record import QualityGate
+    from strokelabel.fit.pseudo_labels.record import QualityGate, write_reviews
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor
 
     set_threads(threads)
-    options = PredictionOptions(tta=tta, keep_probabilities=False)
+    if review is not None:
+        typer.echo(f"{review}: {write_reviews(review, output)} reviews taken over", err=True)
+    options = PredictionOptions(
+        tta=tta, threshold=threshold, min_size_ml=min_size_ml, keep_probabilities=False
+    )
     gate = QualityGate(minimum_confidence, minimum_ml, minimum_similarity)
     predictor = Predictor.from_model(model, device, options)
     second = None
@@ -81,7 +107,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     def report(row: PseudoRow) -> None:
         nonlocal accepted
-        accepted += row.label is not None and row.label.accepted
+        accepted += row.label is not None and row.label.trains()
         _report(row)
 
     count = len(search.images) + len(search.problems)
@@ -90,8 +116,18 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         f"{output}: {count} scans, {accepted} masks accepted, {count - accepted - failed} rejected, {failed} failed",
         err=True,
     )
+    if sheets:
+        _write_sheets(output)
     if failed:
         raise typer.Exit(1)
+
+
+def _write_sheets(output: Path) -> None:
+    """Write the sheets for a review, and say where."""
+    from strokelabel.reports.pseudo_labels import write_review_sheets
+
+    for path in write_review_sheets(output):
+        typer.echo(f"written: {path}", err=True)
 
 
 def _report(row: PseudoRow) -> None:
@@ -102,6 +138,8 @@ def _report(row: PseudoRow) -> None:
         return
     measures, earlier = row.label.measures, " (kept from an earlier run)" if row.status == "kept" else ""
     verdict = "accepted" if row.label.accepted else f"rejected: {'; '.join(row.label.reasons)}"
+    if row.label.status != "pseudo":
+        verdict = f"{row.label.status} by the reviewer"
     typer.echo(
         f"{name}: {measures.volume_ml:.1f} ml, confidence {measures.mean_confidence:.2f}, "
         f"{row.seconds:.1f} s{earlier}: {verdict}"

@@ -33,6 +33,7 @@ from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_write_json, write_nifti
 from strokelabel.io.bids import dataset_description, datatype_of, session_folders, sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.synthesis.prepared.registration import Registration
 
 TABLE_NAME = "pseudo-labels.csv"
 
@@ -170,17 +171,23 @@ class PseudoLabeler:
         if not lesion.any():
             return PseudoMeasures(0.0, 0.0, None, None), None
         confidence = float(prediction.lesion_probability[lesion].mean())
-        registration = align_with_icbm(self._tissue_labels(prediction, image), image.grid)
+        registration = self.align(image, prediction)
         if registration is None:
             return PseudoMeasures(prediction.volume_ml, confidence, None, None), None
         inside = fraction_inside(lesion, registration.to_icbm @ image.affine)
         measures = PseudoMeasures(prediction.volume_ml, confidence, registration.similarity, inside)
         return measures, tuple(tuple(float(cell) for cell in row) for row in registration.to_icbm)
 
-    def _tissue_labels(self, prediction: Prediction, image: Image) -> np.ndarray:
-        if self._tissues is self.predictor or self._tissues is None:
-            return prediction.labels
-        return self._tissues.predict(image).labels
+    def align(self, image: Image, prediction: Prediction) -> Registration | None:
+        """Return how a scan lies in ICBM space, by its tissues; None where next to no brain was found.
+
+        Args:
+            image: the scan.
+            prediction: of the model that draws the lesions; another one is made where it knows no tissues.
+        """
+        if self._tissues is not self.predictor and self._tissues is not None:
+            prediction = self._tissues.predict(image)
+        return align_with_icbm(prediction.labels, image.grid)
 
     def _earlier(self, scan: Path, mask: Path) -> PseudoLabel | None:
         """Return the record of an existing mask that would come out the same; judged again by another gate."""

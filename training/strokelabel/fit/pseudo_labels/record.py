@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 from strokelabel.errors import DataError, OptionError
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.bids import sidecar_path
+from strokelabel.io.tables import read_table
 
 KEY = "pseudo_label"
 """Key of a mask's sidecar that holds the record."""
@@ -217,6 +218,43 @@ def write_review(mask: Path, folder: Path, status: Review) -> PseudoLabel:
     content = json.loads(path.read_text(encoding="utf-8"))
     atomic_write_json(path, content | {KEY: label.to_json()})
     return label
+
+
+def write_reviews(table: Path, folder: Path) -> int:
+    """Write the decisions of a table into the records of a folder.
+
+    Args:
+        table: with the columns `mask` (its path inside the folder) and `review`; rows without a review are left alone.
+            A copy of `pseudo-labels.csv` will do. See `io.tables` for formats.
+        folder: of the pseudo-labels.
+
+    Returns:
+        The number of reviews in the table.
+
+    Raises:
+        DataError: not such a table, a status that is none, or a mask without a record; then no record is changed.
+    """
+    content = read_table(table)
+    if missing := {"mask", "review"} - set(content.columns):
+        raise DataError(
+            f"expected the columns mask and review, found no {' and no '.join(sorted(missing))}", source=table
+        )
+    decisions: dict[Path, Review] = {}
+    for line, row in zip(content.lines, content.rows, strict=True):
+        if not row["review"]:
+            continue
+        mask = folder / row["mask"]
+        try:
+            decisions[mask] = _checked_status(row["review"])
+        except ValueError as error:
+            raise DataError(f"line {line}: {error}", source=table) from error
+        if not row["mask"] or read_pseudo_label(sidecar_path(mask), folder) is None:
+            raise DataError(
+                f"line {line}: expected a mask of {folder} with a record, found {row['mask']!r}", source=table
+            )
+    for mask, status in decisions.items():
+        write_review(mask, folder, status)
+    return len(decisions)
 
 
 def _checked_status(value: Any) -> Review:  # noqa: ANN401 - from JSON
