@@ -171,8 +171,6 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     search = search_images(inputs)
 
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-    from strokelabel.inference.segment.batch import OutputChoice
-    from strokelabel.registry import PARCELLATION, find_model
 
     options = PredictionOptions(
         tta=tta,
@@ -183,17 +181,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
-    choice = OutputChoice(
-        probabilities,
-        tissues,
-        dicom_seg,
-        tuple(dict.fromkeys(kind.value for kind in uncertainty or ())),
-        _passes(uncertainty, passes, uncertainty_method, tta),
-    )
+    several = _passes(uncertainty, passes, uncertainty_method, tta)
+    choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, several)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
-    if find_model(model).task == PARCELLATION:
+    if _is_parcellation(model):
         _refuse_lesion_options(options, choice, ensemble, adaptation)
         failed = _parcellate(model, device, options, search, output, overwrite)
     else:
@@ -201,6 +194,26 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         failed = _segment(predictor, search, output, choice, overwrite, ensemble)
     if failed:
         raise typer.Exit(1)
+
+
+def _is_parcellation(model: str) -> bool:
+    from strokelabel.registry import PARCELLATION, find_model
+
+    return find_model(model).task == PARCELLATION
+
+
+def _output_choice(
+    probabilities: bool,
+    tissues: bool,
+    dicom_seg: bool,
+    maps: list[UncertaintyChoice] | None,
+    passes: Passes | None,
+) -> OutputChoice:
+    """Return the files to write for each scan, maps of uncertainty once each."""
+    from strokelabel.inference.segment.batch import OutputChoice
+
+    kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
+    return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
 
 
 def _passes(

@@ -11,6 +11,7 @@ from strokelabel.cli.options import Device, Threads, follow_scans, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoRow
+    from strokelabel.inference.segment.predictor import Predictor
 
 
 Inputs = Annotated[
@@ -86,7 +87,6 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     search = search_images(inputs)
 
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
-    from strokelabel.fit.pseudo_labels.lesions import has_tissues
     from strokelabel.fit.pseudo_labels.record import QualityGate, write_reviews
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor
@@ -99,10 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     )
     gate = QualityGate(minimum_confidence, minimum_ml, minimum_similarity)
     predictor = Predictor.from_model(model, device, options)
-    second = None
-    if not has_tissues(predictor.spec.class_names):
-        second = Predictor.from_model(tissues, device, PredictionOptions(keep_probabilities=False))
-    labeler = PseudoLabeler(predictor, output, gate, second, overwrite)
+    labeler = PseudoLabeler(predictor, output, gate, _tissue_model(predictor, tissues, device), overwrite)
     accepted = 0
 
     def report(row: PseudoRow) -> None:
@@ -120,6 +117,16 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         _write_sheets(output)
     if failed:
         raise typer.Exit(1)
+
+
+def _tissue_model(predictor: Predictor, tissues: str, device: str) -> Predictor | None:
+    """Return a second model where the first knows no tissues, which the gate needs."""
+    from strokelabel.fit.pseudo_labels.lesions import has_tissues
+    from strokelabel.inference.options import PredictionOptions
+
+    if has_tissues(predictor.spec.class_names):
+        return None
+    return type(predictor).from_model(tissues, device, PredictionOptions(keep_probabilities=False))
 
 
 def _write_sheets(output: Path) -> None:
