@@ -161,15 +161,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
-    a row in parcellations.csv. With --ensemble, the sequences of each session are averaged, and the rows are in
-    ensembles.csv. With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with
-    the same model and options are kept. Exit code 0 when all scans are done, 1 when any failed, 2 for wrong usage,
-    130 when interrupted.
+    a row in parcellations.csv. With --ensemble, the sequences of each session are averaged; rows are in ensembles.csv.
+    With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with the same model
+    and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.io import search_images
 
     search = search_images(inputs)
-
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
     options = PredictionOptions(
@@ -181,8 +179,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         ct_window=CT_WINDOW_HU if ct else None,
         view=view.value,
     )
-    several = _passes(uncertainty, passes, uncertainty_method, tta)
-    choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, several)
+    shown = _passes(uncertainty, passes, uncertainty_method, tta)
+    choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, shown)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
