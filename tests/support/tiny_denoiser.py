@@ -12,7 +12,7 @@ from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.weights import save_weights
 from strokelabel.registry import DENOISING, ModelSpec
 
-CONFIG = DenoiserConfig(channels=(2, 2, 2), strides=(1, 1))
+CONFIG = DenoiserConfig(channels=(2, 2, 2), strides=(1, 1), atlas_voxels=(8, 10, 8))
 
 
 def denoiser_spec(**changes: Any) -> ModelSpec:

@@ -1,8 +1,8 @@
 """Network that corrects label maps: a denoising autoencoder (Karani et al. 2021, section 3.2).
 
-A U-Net on the shares of the classes. It says for each voxel how far it is to be replaced, and by which classes: what is
-right is copied, which need not be learnt. It also sees where a voxel lies from the middle of the head, since in a map
-that is wrong in most places, place is what is left to go by.
+A U-Net on the shares of the classes. It says for each voxel how far it is to be replaced, and by which classes: what
+is right is copied, which need not be learnt. An atlas of the classes about the middle of the head, learnt with it, is
+what it compares a map with, and goes by where most of a map is wrong.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from math import prod
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -19,12 +20,16 @@ from strokelabel.types import LogitsBatch
 
 _FEWEST_LEVELS = 3
 
-_START = -3.0
-"""Logit of the share by which an untrained network replaces a voxel: 5 in 100, by any class."""
+_START = -1.0
+"""Logit of the share by which an untrained network replaces a voxel: 27 in 100, by any class, which changes no voxel's
+likeliest one."""
 
 _AXES = 3
-_POSITION_UNIT_VOXELS = 20.0
-"""Positions are divided by this, so that they are about as large as other features."""
+_ATLAS_STEP = 2
+"""Voxels between two nodes of the atlas."""
+
+_ATLAS_GAIN = 10.0
+"""Factor of the atlas's weights, whose steps are as small as all others' while their range is that of logits."""
 
 _FLOOR = 1e-4
 """Added to probabilities before their logarithm."""
@@ -38,6 +43,7 @@ class DenoiserConfig(BaseModel):
         channels: feature channels of each level, finest first; blocks of 2 x 2 x 2 voxels are folded into channels.
         strides: downsampling factor between a level and the next, along every axis.
         dropout: probability of dropping a single feature value while training.
+        atlas_voxels: extent of the atlas along x, y and z; beyond, it continues as at its border.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +52,7 @@ class DenoiserConfig(BaseModel):
     channels: tuple[int, ...] = (16, 64, 128)
     strides: tuple[int, ...] = (2, 2)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    atlas_voxels: tuple[int, int, int] = (56, 72, 56)
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
@@ -59,7 +66,7 @@ class DenoiserConfig(BaseModel):
         """The network that finds what to replace, by one channel, and by which classes, by the others."""
         return UNetConfig(
             architecture="subpixel",
-            in_channels=self.classes + _AXES,
+            in_channels=2 * self.classes,
             out_channels=self.classes + 1,
             channels=self.channels,
             strides=self.strides,
@@ -96,6 +103,9 @@ class Denoiser(nn.Module):
         # An untrained network leaves the likeliest class of each voxel as it is.
         for values in last.parameters():
             nn.init.zeros_(values)
+        x, y, z = (max(2, side // _ATLAS_STEP) for side in config.atlas_voxels)
+        self.atlas = nn.Parameter(torch.zeros(1, config.classes, x, y, z))
+        self._extent = config.atlas_voxels
 
     def forward(self, maps: LogitsBatch) -> LogitsBatch:
         """Return logits of the corrected classes.
@@ -103,12 +113,23 @@ class Denoiser(nn.Module):
         Args:
             maps: (batch, classes, x, y, z) shares of the classes, summing to one; sides as the configuration asks.
         """
-        output = self.unet(torch.cat([maps, positions(maps)], dim=1))
         with torch.autocast(maps.device.type, enabled=False):
-            replaced, classes = output[:, :1].float(), output[:, 1:].float()
+            prior = _ATLAS_GAIN * self._atlas_at(positions(maps))
+        output = self.unet(torch.cat([maps, torch.softmax(prior, dim=1).to(maps.dtype)], dim=1))
+        with torch.autocast(maps.device.type, enabled=False):
+            replaced, classes = output[:, :1].float(), output[:, 1:].float() + prior
             share = torch.sigmoid(replaced + _START)
             mixed = torch.lerp(maps.float(), torch.softmax(classes, dim=1), share)
             return torch.log(mixed + _FLOOR)
+
+    def _atlas_at(self, places: Tensor) -> Tensor:
+        """Return the atlas (batch, classes, x, y, z) at positions from the middle of the head (batch, 3, x, y, z)."""
+        half = (
+            torch.tensor(self._extent, dtype=torch.float32, device=places.device).view(1, _AXES, 1, 1, 1) / 2
+        )
+        grid = (places / half).permute(0, 2, 3, 4, 1).flip(-1)
+        atlas = self.atlas.expand(len(places), -1, -1, -1, -1).float()
+        return F.grid_sample(atlas, grid, padding_mode="border", align_corners=True)
 
 
 def positions(maps: Tensor) -> Tensor:
@@ -118,7 +139,7 @@ def positions(maps: Tensor) -> Tensor:
         maps: (batch, classes, x, y, z), background first.
 
     Returns:
-        (batch, 3, x, y, z), in units of 20 voxels; the same for a head that is moved within the volume.
+        (batch, 3, x, y, z) float32, voxels; the same for a head that is moved within the volume.
     """
     mass = 1 - maps[:, 0].float()
     total = mass.sum(dim=(1, 2, 3)).clamp_min(1.0)
@@ -128,6 +149,6 @@ def positions(maps: Tensor) -> Tensor:
         index = torch.arange(mass.shape[axis + 1], dtype=torch.float32, device=maps.device)
         center = (mass.sum(dim=others) * index).sum(dim=1) / total
         shape = [len(index) if dim == axis else 1 for dim in range(_AXES)]
-        offset = (index[None] - center[:, None]) / _POSITION_UNIT_VOXELS
+        offset = index[None] - center[:, None]
         found.append(offset.view(len(maps), *shape).expand_as(mass))
-    return torch.stack(found, dim=1).to(maps.dtype)
+    return torch.stack(found, dim=1)
