@@ -10,17 +10,10 @@ from strokelabel.synthesis.config_sections import Range, Section
 class LabelNoiseConfig(Section):
     """Errors of label maps.
 
-    <<<<<<< HEAD
-        The sides of the cubes, 9 to 21 mm at 3 mm, are about those of Karani et al. 2021 within a slice (2 to 15 mm);
-        there, up to 200 of up to 21 x 21 x 21 voxels fall on 4 million voxels of 0.7 x 0.7 x 2.8 mm. The same numbers on
-        the 226 thousand voxels of a head at 3 mm would replace three quarters of it by cubes as large as a lobe, whose
-        inside looks right. Smaller and more of them lie in mostly right surroundings, from which a network can learn.
-    =======
-        The sides of the cubes, 9 to 21 mm at 3 mm, are about those of Karani et al. 2021 within a slice (2 to 15 mm).
-        There, up to 200 of up to 21 x 21 x 21 voxels fall on 4 million voxels of 0.7 x 0.7 x 2.8 mm; the same numbers on
-        the 226 thousand voxels of a head at 3 mm would replace three quarters of it by cubes as large as a lobe, whose
-        inside looks right. Smaller and more of them lie in surroundings that are mostly right, from which a network learns.
-    >>>>>>> adaptation
+    The sides of the cubes, 9 to 21 mm at 3 mm, are about those of Karani et al. 2021 within a slice (2 to 15 mm).
+    There, up to 200 of up to 21 x 21 x 21 voxels fall on 4 million voxels of 0.7 x 0.7 x 2.8 mm; the same numbers on
+    the 226 thousand voxels of a head at 3 mm would replace three quarters of it by cubes as large as a lobe, whose
+    inside looks right. Smaller and more of them lie in mostly right surroundings, from which a network learns.
     """
 
     variations: int = Field(4, ge=1)
