@@ -333,9 +333,11 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
-    network = recipe.network.model_copy(update={"channels": tuple(4 for _ in recipe.network.channels)})
     # Instance normalisation needs more than one voxel at the coarsest level.
     side = 2 * recipe.network.multiple
+    atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
+    channels = tuple(4 for _ in recipe.network.channels)
+    network = recipe.network.model_copy(update={"channels": channels, **atlas})
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )
