@@ -129,7 +129,8 @@ def test_shrinking_a_recipe_changes_its_size_only(path):
     changed = {key for key in before | after if before.get(key) != after.get(key)}
 
     assert changed <= {
-        "name", "network.channels", "synthesis.shape", "synthesis.spacing_mm", "validation.per_family",
+        "name", "network.channels", "network.atlas_voxels",
+        "synthesis.shape", "synthesis.spacing_mm", "validation.per_family",
         "training.steps", "training.validate_every", "training.checkpoint_every", "training.warmup_steps",
         "training.precision", "training.compile", "estimation.mse_steps",
             "slabs.count", "slabs.thickness_voxels", "scans.count",
