@@ -23,6 +23,7 @@ from strokelabel.adaptation.safety import OutputSummary, choose
 from strokelabel.adaptation.summary import summarise
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.geometry.crop import foreground_mask
+from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import OnPass
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
 from strokelabel.inference.options import PredictionOptions
@@ -32,6 +33,9 @@ from strokelabel.io import Image
 
 _PLAIN_AT, _ITERATIONS_AT, _ADAPTED_AT, _WRITING_AT = 0.02, 0.08, 0.86, 0.92
 """Fractions of the whole time at which each part begins, about."""
+
+_GRADIENT_MEMORY = 3
+"""Memory of a pass with its gradient, relative to one without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +149,8 @@ class _Case:
         self, plain: Tensor, objective: AdaptationObjective, adaptation: AdaptationOptions
     ) -> Tensor:
         """Return the input of the network that a trained normaliser gives, (1, 1, x, y, z)."""
-        windows = WindowSampler(
-            plain, self._predictor.multiple, objective.alignment, adaptation.window_voxels, adaptation.seed
-        )
+        most = self._options.max_voxels or voxels_that_fit(self._predictor.device) // _GRADIENT_MEMORY
+        windows = WindowSampler(plain, self._predictor.multiple, objective.alignment, most, adaptation.seed)
         training = NormaliserTraining(self._predictor.network, self.item, objective, adaptation)
         share = (_ADAPTED_AT - _ITERATIONS_AT) / max(1, adaptation.iterations)
         training.run(

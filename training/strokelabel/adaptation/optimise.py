@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,12 @@ from strokelabel.adaptation.objective import AdaptationObjective, Corner, window
 from strokelabel.adaptation.options import REFRESH_EVERY, AdaptationOptions
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.fit.loop.devices import fastest_precision
+
+_THINNEST_SLAB = 8
+"""Voxels; the three convolutions reach three voxels beyond each."""
+
+_EARLY_LOOKS = (5, 10)
+"""Iterations after which the whole box is predicted, besides every `REFRESH_EVERY`: the first steps are the largest."""
 
 OnIteration = Callable[[int], None]
 """Called with the number of iterations that are done; may raise, which ends the adaptation."""
@@ -38,6 +45,8 @@ class NormaliserTraining:
         self._network, self._item, self._objective = network, item, objective
         self._options = options
         self._half = fastest_precision(item.device) == "bf16-mixed"
+        self._generator = torch.Generator().manual_seed(options.seed)
+        self._best: tuple[float, dict[str, Tensor]] | None = None
         self._weights = list(self.normaliser.parameters())
         self._optimizer = torch.optim.AdamW(
             self._weights, lr=options.learning_rate, weight_decay=options.weight_decay
@@ -50,7 +59,9 @@ class NormaliserTraining:
         present: Callable[[Tensor], Tensor],
         on_iteration: OnIteration,
     ) -> Normaliser:
-        """Do all iterations.
+        """Do all iterations; the weights with the lowest objective on the whole box are kept, of those looked at.
+
+        They are looked at early on, every `REFRESH_EVERY` iterations and after the last, as in Karani et al. 2021.
 
         Args:
             windows: where.
@@ -58,12 +69,25 @@ class NormaliserTraining:
             present: returns the output (classes, x, y, z) for an input (1, 1, x, y, z), without gradients.
             on_iteration: told after every iteration.
         """
-        for iteration in range(self._options.iterations):
-            if self._objective.needs_output and iteration % REFRESH_EVERY == 0:
-                self._objective.renew(present(self.normalised()) if iteration else plain)
+        if self._objective.needs_output:
+            self._objective.renew(plain)
+        for iteration in range(1, self._options.iterations + 1):
             self._step(windows.corner(), windows.shape)
-            on_iteration(iteration + 1)
+            renews = iteration % REFRESH_EVERY == 0
+            if renews or iteration in _EARLY_LOOKS or iteration == self._options.iterations:
+                self._look(present(self.normalised()), renews=renews)
+            on_iteration(iteration)
+        if self._best is not None:
+            self.normaliser.load_state_dict(self._best[1])
         return self.normaliser
+
+    def _look(self, probabilities: Tensor, *, renews: bool) -> None:
+        """Judge the present output on the whole box, and keep the weights if they are the best so far."""
+        value = self._objective.value(probabilities)
+        if math.isfinite(value) and (self._best is None or value < self._best[0]):
+            self._best = (value, deepcopy(self.normaliser.state_dict()))
+        if renews and self._objective.needs_output:
+            self._objective.renew(probabilities)
 
     @torch.no_grad()
     def normalised(self) -> Tensor:
@@ -71,8 +95,8 @@ class NormaliserTraining:
         return self.normaliser(self._item)
 
     def _step(self, corner: Corner, shape: tuple[int, ...]) -> None:
-        """Do one step on one window; without finite gradients, which bfloat16 gives now and then, none."""
-        gradients = self._gradients(corner, shape)
+        """Do one step; without finite gradients, which bfloat16 gives now and then, none."""
+        gradients = self._gradients(self._item[(..., *window(corner, shape))], corner)
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
         if not math.isfinite(norm):
             return
@@ -81,10 +105,39 @@ class NormaliserTraining:
         self._optimizer.step()
 
     @torch.enable_grad()
-    def _gradients(self, corner: Corner, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
-        """Return the gradient of each weight of the normaliser."""
-        part = window(corner, shape)
-        with torch.autocast(self._item.device.type, torch.bfloat16, enabled=self._half):
-            logits = self._network(self.normaliser(self._item[(..., *part)]))
+    def _gradients(self, item: Tensor, corner: Corner) -> tuple[Tensor, ...]:
+        """Return the gradient of each weight of the normaliser, over a random part of what the network is shown.
+
+        Args:
+            item: (1, 1, x, y, z) what the network is shown.
+            corner: of it in the box.
+        """
+        with self._arithmetic():
+            with torch.no_grad():
+                shown = self.normaliser(item)
+            logits = self._network(shown.requires_grad_())
         loss = self._objective.loss(torch.softmax(logits.float(), dim=1), corner)
-        return torch.autograd.grad(loss, self._weights)
+        (sensitivity,) = torch.autograd.grad(loss, shown)
+        del logits, loss
+        part = (..., *self._random_slab(item))
+        with self._arithmetic():
+            again = self.normaliser(item[part])
+        return torch.autograd.grad(again, self._weights, sensitivity[part])
+
+    def _random_slab(self, item: Tensor) -> tuple[slice, slice, slice]:
+        """Return the next slab that the normaliser's gradient is taken over: the network's is over all it is shown.
+
+        A slab across the head, along a random axis, has air, skull and brain in about their proportions; with cubes,
+        the entropy of some scans rises.
+        """
+        shape = list(item.shape[2:])
+        axis = int(torch.randint(3, (), generator=self._generator))
+        area = math.prod(shape) // shape[axis]
+        thickness = min(shape[axis], max(_THINNEST_SLAB, self._options.slab_voxels // area))
+        first = int(torch.randint(shape[axis] - thickness + 1, (), generator=self._generator))
+        slab = [slice(None)] * 3
+        slab[axis] = slice(first, first + thickness)
+        return slab[0], slab[1], slab[2]
+
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self._item.device.type, torch.bfloat16, enabled=self._half)

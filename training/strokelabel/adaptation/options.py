@@ -16,12 +16,12 @@ DENOISER = "denoiser"
 REFRESH_EVERY = 25
 """Iterations after which the denoised target is made again (Karani et al. 2021)."""
 
-MOST_WINDOW_VOXELS = 700_000
-"""Largest window of an iteration, in voxels of the model.
+SLAB_VOXELS = 350_000
+"""Part of what the network is shown that the normaliser's gradient is taken over, in voxels of the model.
 
-At 1.5 mm, where the shown box has 1.8 million voxels, windows have 80 x 104 x 80: 120 x 156 x 120 mm about a random
-voxel of the brain. An iteration on the whole box takes four times as long, most of it in the normaliser, which works at
-full resolution.
+The network's gradient with respect to its input is taken over the whole box, so that instance normalisation sees what
+it sees in prediction. The normaliser works at full resolution with 16 channels, and its own gradient over the 1.8
+million voxels of a head at 1.5 mm would cost nearly twice the network's.
 """
 
 
@@ -35,9 +35,9 @@ class AdaptationOptions:
         iterations: optimiser steps; 0 gives the plain prediction.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        seed: decides the initial normaliser and the windows.
+        seed: decides the initial normaliser and the slabs.
         denoiser: name or file of the autoencoder, for "dae" alone.
-        window_voxels: largest window of an iteration, in voxels of the model.
+        slab_voxels: slab that the normaliser's gradient is taken over, in voxels of the model.
 
     Raises:
         OptionError: a value out of range.
@@ -49,7 +49,7 @@ class AdaptationOptions:
     weight_decay: float = 0.01
     seed: int = 0
     denoiser: str = DENOISER
-    window_voxels: int = MOST_WINDOW_VOXELS
+    slab_voxels: int = SLAB_VOXELS
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -61,5 +61,5 @@ class AdaptationOptions:
                 "Expected a learning rate above 0 and a weight decay of 0 or more, got "
                 f"{self.learning_rate} and {self.weight_decay}."
             )
-        if self.window_voxels < 1:
-            raise OptionError(f"Expected a window of at least one voxel, got {self.window_voxels}.")
+        if self.slab_voxels < 1:
+            raise OptionError(f"Expected a slab of at least one voxel, got {self.slab_voxels}.")

@@ -1,4 +1,4 @@
-"""Windows that the iterations of an adaptation look at."""
+"""Windows of the box that the iterations of an adaptation look at, where memory does not allow the whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class WindowSampler:
     """Source of windows about random voxels of the brain.
 
     A window's own statistics take the place of the whole box's in instance normalisation, which is why windows are as
-    large as time allows, and why the result is judged on the whole box.
+    large as memory allows: as a rule, the whole box.
 
     Args:
         probabilities: (classes, x, y, z) plain output in the shown box; windows are about what is not background.

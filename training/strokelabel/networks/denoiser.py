@@ -20,9 +20,12 @@ from strokelabel.types import LogitsBatch
 
 _FEWEST_LEVELS = 3
 
-_START = -1.0
-"""Logit of the share by which an untrained network replaces a voxel: 27 in 100, by any class, which changes no voxel's
-likeliest one."""
+_START = -3.0
+"""Logit of the share of a voxel that is replaced where the atlas is sure of the class that is given."""
+
+_LEAST_EXPECTED = 0.02
+"""Added to the atlas's probability of the class that is given. The odds of a replacement are inverse to it, by Bayes'
+rule: what does not belong there is more likely to be wrong."""
 
 _AXES = 3
 _ATLAS_STEP = 2
@@ -118,7 +121,8 @@ class Denoiser(nn.Module):
         output = self.unet(torch.cat([maps, torch.softmax(prior, dim=1).to(maps.dtype)], dim=1))
         with torch.autocast(maps.device.type, enabled=False):
             replaced, classes = output[:, :1].float(), output[:, 1:].float() + prior
-            share = torch.sigmoid(replaced + _START)
+            expected = (maps.float() * torch.softmax(prior, dim=1)).sum(dim=1, keepdim=True)
+            share = torch.sigmoid(replaced - torch.log(expected + _LEAST_EXPECTED) + _START)
             mixed = torch.lerp(maps.float(), torch.softmax(classes, dim=1), share)
             return torch.log(mixed + _FLOOR)
 

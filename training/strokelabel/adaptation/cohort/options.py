@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from strokelabel.adaptation.options import MOST_WINDOW_VOXELS
 from strokelabel.errors import OptionError
 
 CohortMethod = Literal["pl", "upl", "dpl"]
 
 UNCERTAINTY = 0.05
 """Standard deviation of the probability from which on a voxel is uncertain (Chen et al. 2021)."""
+
+MOST_WINDOW_VOXELS = 700_000
+"""Largest window of a step, in voxels of the model: a step on a whole head takes several times as long."""
 
 
 @dataclass(frozen=True)

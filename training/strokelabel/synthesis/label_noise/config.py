@@ -16,15 +16,17 @@ class LabelNoiseConfig(Section):
     inside looks right. Smaller and more of them lie in mostly right surroundings, from which a network learns.
     """
 
-    variations: int = Field(4, ge=1)
-    """Label maps with different errors of each anatomy in training: the anatomy takes most of the time to make."""
+    variations: int = Field(1, ge=1)
+    """Label maps with different errors of each anatomy in training; saves time in batches of several, since the anatomy
+    takes most of it.
+    """
     correct_probability: float = Field(0.15, ge=0, le=1)
     """Share of label maps without errors, so that correct ones are left as they are."""
     hard_probability: float = Field(0.5, ge=0, le=1)
     """Share of label maps with the most likely class alone in every voxel; the others have partial volumes."""
     jigsaw_probability: float = Field(0.8, ge=0, le=1)
     """Share of the label maps with errors in which cubes are replaced."""
-    cubes: tuple[int, int] = (1, 1000)
+    cubes: tuple[int, int] = (200, 2500)
     """Number of cubes."""
     half_side_voxels: tuple[int, int] = (1, 3)
     """Half the side of a cube, the voxel in its middle left out."""
