@@ -57,7 +57,7 @@ def denoiser() -> LabelDenoiser:
 
 
 def options(method: Method, iterations: int = 3) -> AdaptationOptions:
-    return AdaptationOptions(method, iterations=iterations, slab_voxels=12_000)
+    return AdaptationOptions(method, iterations=iterations)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -147,7 +147,7 @@ def test_progress_never_goes_back_and_is_told_of_every_iteration(scan: Image) ->
 
 
 def test_a_suspicious_result_leaves_the_plain_prediction_and_a_note(scan: Image) -> None:
-    eager = AdaptationOptions("tent", iterations=25, learning_rate=1.0, slab_voxels=12_000)
+    eager = AdaptationOptions("tent", iterations=25, learning_rate=1.0)
     found = adapt(bright(), scan, eager)
     assert found.report.choice.kept == "plain"
     np.testing.assert_array_equal(found.prediction.lesion_mask, bright().predict(scan).lesion_mask)
@@ -170,7 +170,6 @@ def test_a_model_of_lesions_alone_can_be_adapted_too(scan: Image) -> None:
         ({"method": "best"}, "'tent' or 'dae', got 'best'"),
         ({"iterations": -1}, "0 or more iterations"),
         ({"learning_rate": 0.0}, "learning rate above 0"),
-        ({"slab_voxels": 0}, "at least one voxel"),
     ],
 )
 def test_impossible_options_are_refused(changes: dict[str, object], expected: str) -> None:

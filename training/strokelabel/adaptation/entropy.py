@@ -46,4 +46,4 @@ class EntropyObjective:
 
     def value(self, probabilities: Tensor) -> float:
         """Return the mean entropy of the whole head."""
-        return float(mean_entropy(probabilities, self._head.cpu()))
+        return float(mean_entropy(probabilities, self._head.to(probabilities.device)))

@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from strokelabel.types import ChannelBatch, ImageBatch
 
@@ -30,8 +31,33 @@ class GaussianActivation(nn.Module):
 
     def forward(self, features: ChannelBatch) -> ChannelBatch:
         """Return values in (0, 1], (batch, channels, x, y, z)."""
-        square = self.sigma.square().clamp_min(_SMALLEST_SIGMA**2).to(features.dtype)
-        return torch.exp(-features.square() / square.view(1, -1, 1, 1, 1))
+        return _Gaussian.apply(features, self.sigma)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Gaussian(torch.autograd.Function):
+    """exp(-x² / σ²) of all channels at once: half the time and memory of its parts, which a head at 1.5 mm feels."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features: Tensor, sigma: Tensor) -> Tensor:
+        """Return the values; see `GaussianActivation`."""
+        values = features.square().mul_(_inverse_square(sigma, features)).neg_().exp_()
+        ctx.save_for_backward(features, values, sigma)
+        return values
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradients for features and σ; that of a σ below the smallest is zero."""
+        features, values, sigma = ctx.saved_tensors  # type: ignore[attr-defined]
+        of_features = (gradient * values).mul_(features).mul_(_inverse_square(sigma, features)).mul_(-2)
+        total = (of_features * features).sum(dim=(0, 2, 3, 4), dtype=sigma.dtype)
+        free = sigma.abs() >= _SMALLEST_SIGMA
+        return of_features, torch.where(free, -total / sigma, 0.0)
+
+
+def _inverse_square(sigma: Tensor, like: Tensor) -> Tensor:
+    """Return 1 / σ² for each channel, in the arithmetic of the features."""
+    square = sigma.square().clamp_min(_SMALLEST_SIGMA**2)
+    return square.reciprocal().to(like.dtype).view(1, -1, 1, 1, 1)
 
 
 class Normaliser(nn.Module):
@@ -53,7 +79,7 @@ class Normaliser(nn.Module):
                 GaussianActivation(_CHANNELS),
                 nn.Conv3d(_CHANNELS, 1, _KERNEL, padding="same"),
             )
-        self.layers = layers.to_empty(device="cpu")
+        self.layers = layers.to_empty(device="cpu").to(memory_format=torch.channels_last_3d)
         self._start(torch.Generator().manual_seed(seed))
 
     @torch.no_grad()
@@ -72,5 +98,5 @@ class Normaliser(nn.Module):
 
     def forward(self, images: ImageBatch) -> ImageBatch:
         """Return images (batch, 1, x, y, z) with other intensities, float32."""
-        change: Tensor = self.layers(images)
+        change: Tensor = self.layers(images.contiguous(memory_format=torch.channels_last_3d))
         return images + change.float()

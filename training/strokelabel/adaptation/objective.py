@@ -50,5 +50,5 @@ class AdaptationObjective(Protocol):
         ...
 
     def value(self, probabilities: Tensor) -> float:
-        """Return the number to be lowered for the output in the whole box, (classes, x, y, z), on the CPU."""
+        """Return the number to be lowered for the output in the whole box, (classes, x, y, z)."""
         ...
