@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from support.new_contrast import small_model
-from support.tiny_denoiser import save_denoiser
 
 from strokelabel.registry import read_spec
 from strokelabel.synthesis.prepared.dataset import PreparedData
+from support.new_contrast import small_model
+from support.tiny_denoiser import save_denoiser
 
 BENCHMARKS = Path(__file__).parents[2] / "training" / "benchmarks"
 METHODS = ("none", "tta", "tent", "dae", "pl")
