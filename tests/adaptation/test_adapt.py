@@ -11,6 +11,7 @@ import torch
 
 from strokelabel.adaptation.adapt import adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
+from strokelabel.adaptation.entropy import EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions, Method
 from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import OptionError
@@ -175,3 +176,10 @@ def test_a_model_of_lesions_alone_can_be_adapted_too(scan: Image) -> None:
 def test_impossible_options_are_refused(changes: dict[str, object], expected: str) -> None:
     with pytest.raises(OptionError, match=expected):
         AdaptationOptions(**({"method": "tent"} | changes))
+
+
+def test_a_class_that_is_ruled_out_does_not_stop_the_adaptation() -> None:
+    logits = torch.tensor([200.0, 0.0, -200.0]).view(1, 3, 1, 1, 1).requires_grad_()
+    head = torch.ones(1, 1, 1, dtype=torch.bool)
+    EntropyObjective(head).loss(torch.softmax(logits, dim=1), (0, 0, 0)).backward()
+    assert logits.grad is not None and logits.grad.isfinite().all()

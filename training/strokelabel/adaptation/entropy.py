@@ -8,6 +8,10 @@ from torch import Tensor
 from strokelabel.adaptation.objective import Corner, window
 
 
+_LEAST = 1e-12
+"""The gradient of the entropy at a probability of zero is infinite; below this, it is taken as zero."""
+
+
 def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
     """Return the Shannon entropy over the classes in nats, averaged over the voxels of a head.
 
@@ -18,7 +22,7 @@ def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
     Returns:
         Scalar; zero where there is no head.
     """
-    entropy = torch.special.entr(probabilities).sum(dim=0)
+    entropy = torch.special.entr(probabilities.clamp_min(_LEAST)).sum(dim=0)
     return (entropy * head).sum() / head.sum().clamp_min(1)
 
 
