@@ -44,7 +44,7 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 values = {_IMAGES}
 
 [dictionaries.names]
-values = ["segment", "segment_tissues", "refine", "refine_scribbles", "random", "first", "dice"]
+values = ["segment", "segment_tissues", "segment_adapted", "refine", "refine_scribbles", "random", "first", "dice"]
 
 [dictionaries.tags]
 values = ["final", "original", "../../outside"]
