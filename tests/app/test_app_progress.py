@@ -39,7 +39,7 @@ def test_the_remaining_time_follows_the_pace_that_was_measured_in_the_present_st
     progress.report("adapting", 0.1)
     assert progress.as_json()["remaining_s"] is None
     clock.now = 104.0
-    progress.report("adapting", 0.12)
+    progress.report("adapting", 0.11)
     assert progress.as_json()["remaining_s"] is None  # too little to tell
     clock.now = 113.0
     progress.report("adapting", 0.2)

@@ -323,9 +323,7 @@ def test_the_progress_of_a_request_is_shown_while_it_is_waited_for(
     told = {"state": "running", "ahead": 0, "stage": "adapting", "fraction": 0.427, "remaining_s": 131.2}
     store.progress = told
     presenter.tick()
-    pump_until(
-        runner, lambda: view.state.busy_text == f"Segmenting {SCAN}: adapting, 43 %, about 2 min left"
-    )
+    pump_until(runner, lambda: view.state.busy_text == f"Segmenting {SCAN}: adapting, 43 %, about 2 min left")
     assert view.state.progress is not None and view.state.progress.fraction == 0.427
     assert store.asked_about == store.requested * 2 and len(store.requested[0]) == 32
     store.hold.set()

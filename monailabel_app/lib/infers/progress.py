@@ -13,15 +13,15 @@ from typing import Any
 from lib.refusals import InvalidRequestError
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
-"""Long enough that nobody guesses another client's."""
+"""Long enough not to be guessed by another client."""
 
-_ENOUGH = 0.03
+_ENOUGH = 0.02
 """Share of the work after which its pace counts as measured."""
 
 
 @dataclass
 class RequestProgress:
-    """How far a request is.
+    """Progress of a request.
 
     Args:
         task: its name.

@@ -213,7 +213,9 @@ def _ask_network(predictor: Predictor, question: Question, image: Image) -> Stor
     try:
         with interruptible(predictor.network, _unless_the_client_left()):
             found, about = (
-                _ensemble(predictor, question, image) if question.ensemble else _one(predictor, question, image)
+                _ensemble(predictor, question, image)
+                if question.ensemble
+                else _one(predictor, question, image)
             )
     except MemoryError as error:
         raise StrokeLabelError(

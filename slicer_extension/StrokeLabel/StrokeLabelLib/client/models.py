@@ -145,7 +145,7 @@ class InferResult:
 
 @dataclass(frozen=True)
 class InferProgress:
-    """How far a request to a model is.
+    """Progress of a request to a model.
 
     Attributes:
         stage: what the server does, in its words; "" while the request waits for its turn.

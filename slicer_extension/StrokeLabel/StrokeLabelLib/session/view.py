@@ -82,7 +82,7 @@ class ViewState:
 
     @property
     def busy_text(self) -> str:
-        """What is going on and how far it is, for users; "" if nothing."""
+        """Current work and its progress, for users; "" if nothing is going on."""
         said = self.progress.text if self.busy and self.progress else ""
         return f"{self.busy}: {said}" if said else self.busy
 
