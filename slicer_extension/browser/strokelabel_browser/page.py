@@ -138,7 +138,8 @@ def _banners() -> None:
         with html.Div(classes="banner busy", v_if=("ui.busy || uploading",)):
             v3.VProgressCircular(indeterminate=True, size=16, width=2, color="primary")
             with html.Div(classes="grow"):
-                html.Div("{{ ui.busy || uploading }}{{ ui.percent === null ? ' …' : '' }}", raw_attrs=['data-test="busy"'])
+                more = "{{ ui.percent === null ? ' …' : '' }}"
+                html.Div(f"{{{{ ui.busy || uploading }}}}{more}", raw_attrs=['data-test="busy"'])
                 v3.VProgressLinear(
                     v_if=("ui.percent !== null",),
                     model_value=("ui.percent",),
