@@ -15,6 +15,7 @@ from strokelabel.adaptation.entropy import EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions, Method
 from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import OptionError
+from strokelabel.inference.interruption import interruptible
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
@@ -105,6 +106,25 @@ def test_the_network_is_the_same_after_success_and_after_a_cancellation(
     assert [parameter.requires_grad for parameter in network.parameters()] == flags
     assert all(parameter.grad is None for parameter in network.parameters())
     assert not any(module.training for module in network.modules())
+
+
+def test_a_cancellation_need_not_wait_for_the_end_of_an_iteration(predictor: Predictor, scan: Image) -> None:
+    iterations: list[float] = []
+    checks_within_iterations = 0
+
+    def told(stage: str, fraction: float) -> None:
+        if stage == "adapting":
+            iterations.append(fraction)
+
+    def check() -> None:
+        nonlocal checks_within_iterations
+        checks_within_iterations += len(iterations) == 1
+        if checks_within_iterations == 20:
+            raise CancelledError
+
+    with pytest.raises(CancelledError), interruptible(predictor.network, check):
+        adapt(predictor, scan, options("tent"), progress=told)
+    assert len(iterations) == 1
 
 
 def test_tent_lowers_the_entropy_and_keeps_the_adapted_prediction(scan: Image) -> None:

@@ -14,6 +14,7 @@ from strokelabel.adaptation.objective import AdaptationObjective, Corner, window
 from strokelabel.adaptation.options import REFRESH_EVERY, AdaptationOptions
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.fit.loop.devices import fastest_precision
+from strokelabel.inference.interruption import add_checks
 
 OnIteration = Callable[[int], None]
 """Called with the number of iterations that are done; may raise, which ends the adaptation."""
@@ -36,6 +37,7 @@ class NormaliserTraining:
         self, network: nn.Module, item: Tensor, objective: AdaptationObjective, options: AdaptationOptions
     ) -> None:
         self.normaliser = Normaliser(options.seed).to(item.device)
+        add_checks(self.normaliser)
         self._network, self._item, self._objective = network, item, objective
         self._options = options
         self._half = fastest_precision(item.device) == "bf16-mixed"
