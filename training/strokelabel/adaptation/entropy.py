@@ -7,7 +7,6 @@ from torch import Tensor
 
 from strokelabel.adaptation.objective import Corner, window
 
-
 _LEAST = 1e-12
 """The gradient of the entropy at a probability of zero is infinite; below this, it is taken as zero."""
 
