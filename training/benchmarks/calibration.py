@@ -71,7 +71,7 @@ class Compared:
     lesion: np.ndarray
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--real", type=Path, required=True, help="folder of real slices and scans")
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--tta", action="store_true", help="average over flips")
     parser.add_argument("--write", type=Path, help="write the model with its temperature here, if that helps")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/calibration"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     options = PredictionOptions(tta=arguments.tta)
     predictor = Predictor.from_model(arguments.model, "cpu", options)
     cases = slice_cases(arguments.real, arguments.output / "dataset", arguments.subjects)

@@ -20,7 +20,7 @@ from strokelabel.fit.fine_tuning.versions import ORIGIN, ModelVersions, Scores
 from strokelabel.fit.fine_tuning.weights import SHARES, freeze
 from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.networks.unet import UNetConfig, build_network
-from strokelabel.networks.weights import load_weights
+from strokelabel.networks.weights import load_weights, save_with_temperature
 from strokelabel.registry import ModelSpec, read_spec
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from support.new_contrast import small_model
@@ -94,6 +94,15 @@ def test_a_part_of_the_way_is_activated_where_the_whole_of_it_forgets(
     began = load_weights(tuning.versions.origin)[0].state_dict()
     assert sum(float((kept[name] - began[name]).norm()) for name in kept) == pytest.approx(far[2], rel=1e-6)
     assert "70%" in str(result)
+
+
+def test_the_temperature_of_a_model_is_not_that_of_what_is_made_from_it(
+    prepared_folder: Path, labels: list[SubmittedLabel], tmp_path: Path
+) -> None:
+    warm = save_with_temperature(small_model(), tmp_path / "warm.safetensors", 1.7)
+    tuning = FineTuning(ModelVersions(tmp_path / "versions", warm), tmp_path / "work", prepared_folder, "cpu")
+    tuning.run(labels, options(margin=1.0))
+    assert tuning.versions.origin.temperature == 1.7 and tuning.versions.spec("0001").temperature == 1
 
 
 def test_a_stopped_session_goes_on_and_ends_like_one_that_was_not_stopped(
