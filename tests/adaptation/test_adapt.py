@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.adaptation.adapt import adapt
+from strokelabel.adaptation.adapt import AdaptingPredictor, adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.options import AdaptationOptions, Method
-from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import OptionError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from strokelabel.adaptation.adapt import AdaptingPredictor
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import UnknownModelError
 from strokelabel.inference.network_input import silent
 from strokelabel.inference.options import PredictionOptions

@@ -283,7 +283,7 @@ def _predictor(
     predictor = Predictor.from_model(model, device, options)
     if adaptation is None:
         return predictor
-    from strokelabel.adaptation.predictor import AdaptingPredictor
+    from strokelabel.adaptation.adapt import AdaptingPredictor
 
     return AdaptingPredictor(predictor, adaptation)
 

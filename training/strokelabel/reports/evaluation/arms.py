@@ -57,8 +57,8 @@ def _adapted(method: Literal["tent", "dae"]) -> Scorer:
     def scores(
         predictor: Predictor, image: Image, options: PredictionOptions, progress: OnProgress
     ) -> Scores:
+        from strokelabel.adaptation.adapt import AdaptingPredictor
         from strokelabel.adaptation.options import AdaptationOptions
-        from strokelabel.adaptation.predictor import AdaptingPredictor
 
         return AdaptingPredictor(predictor, AdaptationOptions(method)).scores(image, options, progress)
 
