@@ -11,8 +11,7 @@ import numpy as np
 
 from lib.infers.infer_options import InferOptions
 from strokelabel.geometry import LPS_TO_RAS
-from strokelabel.io.images import Image
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import Image, write_nifti
 
 if TYPE_CHECKING:
     from strokelabel.inference.segment.scores import Prediction

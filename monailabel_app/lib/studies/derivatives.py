@@ -25,9 +25,8 @@ from strokelabel.io.bids import (
     session_folders,
     sidecar_path,
 )
-from strokelabel.io.images import Image
+from strokelabel.io.images import Image, write_nifti
 from strokelabel.io.label_files import lesion_mask
-from strokelabel.io.write import write_nifti
 
 logger = logging.getLogger(__name__)
 

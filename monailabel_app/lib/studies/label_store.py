@@ -18,8 +18,8 @@ from lib.studies.review import FINAL
 from lib.studies.table import new_label
 from strokelabel.errors import ImageError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.io.images import write_nifti
 from strokelabel.io.label_files import lesion_mask
-from strokelabel.io.write import write_nifti
 
 SUFFIX = ".nii.gz"
 """Of every label that is kept, whatever it came as."""
