@@ -1,4 +1,4 @@
-"""Middleware of every request: address and token, limits, admission, the log.
+"""Middleware of every request: address and token, and limits.
 
-Endpoints are in `server.endpoints`.
+The log of requests is in `server.logs`, endpoints are in `server.endpoints`.
 """
