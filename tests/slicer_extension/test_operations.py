@@ -19,7 +19,7 @@ from StrokeLabelLib.ops.islands import (
 from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
 from StrokeLabelLib.ops.shape import change_margin, fill_between_slices, fill_holes, smooth
 from StrokeLabelLib.ops.strokes import LesionMask, PackedMask, limit_to_intensities, usual_intensities
-from StrokeLabelLib.session.history import MOST_STEPS, MaskHistory
+from StrokeLabelLib.session.case import MOST_STEPS, MaskHistory
 from StrokeLabelLib.volume import Volume
 
 from support.bright_network import centred_affine, rotation

@@ -8,8 +8,7 @@ import numpy as np
 import slicer
 import vtk
 from scipy import ndimage
-from StrokeLabelLib.mrml.overlays import add_overlay
-from StrokeLabelLib.mrml.prompts import add_prompt_lists, show_prompts
+from StrokeLabelLib.mrml.overlays import add_overlay, add_prompt_lists, show_prompts
 from StrokeLabelLib.mrml.segments import LESION_ID, add_segmentation, mask_of, show_mask
 from StrokeLabelLib.mrml.volumes import add_volume, remove, right_handed, to_image, to_matrix
 from StrokeLabelLib.session.case import Case

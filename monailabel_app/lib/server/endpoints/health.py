@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from lib.server.middleware.limits import Admission
+from lib.server.middleware import Admission
 from lib.server.server_options import ServedApp
 
 

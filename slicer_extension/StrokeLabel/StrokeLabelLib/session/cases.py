@@ -16,8 +16,7 @@ from ..errors import FileFormatError, GeometryError, NotFoundError, OperationErr
 from ..ops.islands import volume_ml
 from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
-from .case import Case, Provenance, Sequence, WorkingCopy
-from .history import MaskHistory
+from .case import Case, MaskHistory, Provenance, Sequence, WorkingCopy
 from .segmentation import Segmentation
 from .session import Session
 from .view import Question

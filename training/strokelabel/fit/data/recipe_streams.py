@@ -13,9 +13,9 @@ from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import RealConfig
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
+from strokelabel.fit.data.generation.pool import ImageSource, LocalSource
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
-from strokelabel.fit.data.generation.source import ImageSource, LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.real_images.mixture import with_real_images
 from strokelabel.fit.data.stream import (

@@ -17,10 +17,9 @@ from strokelabel.errors import DataError, OptionError
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.provenance import provenance, sidecar_of
+from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, provenance, sidecar_of
 from strokelabel.inference.segment.batch import OutputChoice, write_outputs
 from strokelabel.inference.segment.session_batch import describe_ensemble
-from strokelabel.inference.sessions import MADE_TOGETHER, is_made_from
 from strokelabel.io import Image, read_image
 from strokelabel.registry import ModelSpec
 from strokelabel.reports.evaluation.cases import EvaluationCase

@@ -1,4 +1,0 @@
-"""Middleware of every request: address and token, and limits.
-
-The log of requests is in `server.logs`, endpoints are in `server.endpoints`.
-"""
