@@ -17,7 +17,8 @@ from lib.infers.batch import PseudoLabelBatch
 from lib.infers.task_list import make_infers
 from lib.model import ServedModel
 from lib.places import is_web_address, versions_folder
-from lib.scoring.method_list import make_scoring_methods
+from lib.scoring.dice import DiceScoring
+from lib.scoring.uncertainty import UncertaintyScoring
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.table import labels_folder
@@ -71,4 +72,4 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Return the scoring methods: uncertainty of the model, and changes by annotators."""
-        return make_scoring_methods(self._model)
+        return {"uncertainty": UncertaintyScoring(self._model), "dice": DiceScoring()}
