@@ -14,6 +14,7 @@ import requests
 from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
+from lib.infers.progress import followed
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.request_values import as_flag
 from lib.scoring.method import QueuedScoring
@@ -118,7 +119,8 @@ class CheckedApp(QueuedScoring):
 
         Args:
             request: "model", "image" (an id; or a path that the server itself made for an upload or a
-                session), "save_label", "label_tag", and the options of the task.
+                session), "save_label", "label_tag", "request_id" (by which the client asks for progress), and the
+                options of the task.
             datastore: where ids are looked up and labels kept; the app's own by default.
 
         Returns:
@@ -141,7 +143,8 @@ class CheckedApp(QueuedScoring):
                 "stored_label": partial(_label, image, store),
                 "sequences": partial(_sequences, image, store),
             }
-            file, params = task({**request, **known})
+            with followed(request.get("request_id"), request["model"], image.name):
+                file, params = task({**request, **known})
         label = file
         if keep:
             info = {"model": request["model"], "params": params, "status": PSEUDO}

@@ -11,8 +11,10 @@ import torch
 
 from strokelabel.adaptation.adapt import AdaptingPredictor, adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
+from strokelabel.adaptation.objective import EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions, Method
 from strokelabel.errors import OptionError
+from strokelabel.inference.interruption import interruptible
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
@@ -56,7 +58,7 @@ def denoiser() -> LabelDenoiser:
 
 
 def options(method: Method, iterations: int = 3) -> AdaptationOptions:
-    return AdaptationOptions(method, iterations=iterations, slab_voxels=12_000)
+    return AdaptationOptions(method, iterations=iterations)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -105,6 +107,25 @@ def test_the_network_is_the_same_after_success_and_after_a_cancellation(
     assert not any(module.training for module in network.modules())
 
 
+def test_a_cancellation_need_not_wait_for_the_end_of_an_iteration(predictor: Predictor, scan: Image) -> None:
+    iterations: list[float] = []
+    checks_within_iterations = 0
+
+    def told(stage: str, fraction: float) -> None:
+        if stage == "adapting":
+            iterations.append(fraction)
+
+    def check() -> None:
+        nonlocal checks_within_iterations
+        checks_within_iterations += len(iterations) == 1
+        if checks_within_iterations == 20:
+            raise CancelledError
+
+    with pytest.raises(CancelledError), interruptible(predictor.network, check):
+        adapt(predictor, scan, options("tent"), progress=told)
+    assert len(iterations) == 1
+
+
 def test_tent_lowers_the_entropy_and_keeps_the_adapted_prediction(scan: Image) -> None:
     found = adapt(bright(), scan, replace(options("tent", 10), learning_rate=2e-4))
     report = found.report
@@ -146,7 +167,7 @@ def test_progress_never_goes_back_and_is_told_of_every_iteration(scan: Image) ->
 
 
 def test_a_suspicious_result_leaves_the_plain_prediction_and_a_note(scan: Image) -> None:
-    eager = AdaptationOptions("tent", iterations=25, learning_rate=1.0, slab_voxels=12_000)
+    eager = AdaptationOptions("tent", iterations=25, learning_rate=1.0)
     found = adapt(bright(), scan, eager)
     assert found.report.choice.kept == "plain"
     np.testing.assert_array_equal(found.prediction.lesion_mask, bright().predict(scan).lesion_mask)
@@ -169,9 +190,15 @@ def test_a_model_of_lesions_alone_can_be_adapted_too(scan: Image) -> None:
         ({"method": "best"}, "'tent' or 'dae', got 'best'"),
         ({"iterations": -1}, "0 or more iterations"),
         ({"learning_rate": 0.0}, "learning rate above 0"),
-        ({"slab_voxels": 0}, "at least one voxel"),
     ],
 )
 def test_impossible_options_are_refused(changes: dict[str, object], expected: str) -> None:
     with pytest.raises(OptionError, match=expected):
         AdaptationOptions(**({"method": "tent"} | changes))
+
+
+def test_a_class_that_is_ruled_out_does_not_stop_the_adaptation() -> None:
+    logits = torch.tensor([200.0, 0.0, -200.0]).view(1, 3, 1, 1, 1).requires_grad_()
+    head = torch.ones(1, 1, 1, dtype=torch.bool)
+    EntropyObjective(head).loss(torch.softmax(logits, dim=1), (0, 0, 0)).backward()
+    assert logits.grad is not None and logits.grad.isfinite().all()

@@ -45,3 +45,12 @@ def test_the_activation_is_finite_whatever_becomes_of_sigma() -> None:
     result.sum().backward()
     assert torch.equal(result, torch.ones_like(result))
     assert features.grad is not None and features.grad.isfinite().all()
+
+
+def test_the_activation_has_the_gradients_of_its_formula() -> None:
+    generator = torch.Generator().manual_seed(4)
+    activation = GaussianActivation(2).double()
+    with torch.no_grad():
+        activation.sigma.copy_(torch.tensor([0.3, -0.7]))
+    features = torch.randn(1, 2, 3, 4, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, _: activation(x), (features, activation.sigma))

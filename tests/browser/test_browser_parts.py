@@ -13,7 +13,7 @@ from strokelabel_browser.commands import Commands
 from strokelabel_browser.routes import image_id_for
 from strokelabel_browser.shortcuts import SHORTCUTS
 from strokelabel_browser.view import as_page_state, train_options
-from StrokeLabelLib.client.models import ImageEntry, LabelEntry, ModelInfo
+from StrokeLabelLib.client.models import ImageEntry, InferProgress, LabelEntry, ModelInfo
 from StrokeLabelLib.session.availability import COMMANDS
 from StrokeLabelLib.session.view import Measurements, ViewState
 
@@ -83,6 +83,21 @@ def test_every_blocked_command_of_the_presenter_reaches_the_page() -> None:
 @pytest.mark.parametrize(("volume_ml", "text"), [(0.0, "0.00"), (0.054, "0.05"), (79.5, "79.5")])
 def test_small_volumes_are_shown_finer_than_large_ones(volume_ml: float, text: str) -> None:
     assert as_page_state(ViewState(measurements=Measurements(volume_ml=volume_ml)))["volume"] == text
+
+
+@pytest.mark.parametrize(
+    ("progress", "shown", "percent"),
+    [
+        (None, "Segmenting", None),
+        (InferProgress(ahead=2), "Segmenting: waiting for 2 other requests", None),
+        (InferProgress("adapting", 0.125, 0, 90.0), "Segmenting: adapting, 12 %, about 2 min left", 12),
+    ],
+)
+def test_the_banner_says_how_far_a_request_is(
+    progress: InferProgress | None, shown: str, percent: int | None
+) -> None:
+    state = as_page_state(ViewState(busy="Segmenting", progress=progress))
+    assert (state["busy"], state["percent"]) == (shown, percent)
 
 
 def test_the_list_says_what_each_scan_waits_for() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from StrokeLabelLib.client.api import Client, image_id_of
 from StrokeLabelLib.client.jobs import Job, SyncRunner, ThreadRunner
-from StrokeLabelLib.client.models import read_image, read_info, read_train_status
+from StrokeLabelLib.client.models import read_image, read_info, read_progress, read_train_status
 from StrokeLabelLib.client.transport import Transport, parts_of
 from StrokeLabelLib.errors import (
     CancelledError,
@@ -184,6 +184,40 @@ def test_threads_deliver_on_the_thread_that_pumps() -> None:
     while not runner.pump():
         pass
     assert threads[0] != threads[1] == threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"state": "waiting", "ahead": 0}, ""),
+        ({"state": "waiting", "ahead": 1}, "waiting for 1 other request"),
+        ({"state": "running", "stage": "preparing", "fraction": 0}, "preparing, 0 %"),
+        (
+            {"state": "running", "stage": "adapting", "fraction": 0.5, "remaining_s": 42.4},
+            "adapting, 50 %, about 42 s left",
+        ),
+        (
+            {"state": "running", "stage": "adapting", "fraction": 7, "remaining_s": "soon"},
+            "adapting, 100 %",
+        ),
+    ],
+)
+def test_progress_is_one_line(answer: dict[str, object], text: str) -> None:
+    progress = read_progress(answer)
+    assert progress is not None and progress.text == text
+
+
+@pytest.mark.parametrize("answer", [{"state": "unknown"}, {}, {"state": "other", "fraction": 0.5}])
+def test_what_the_server_does_not_know_is_no_progress(answer: dict[str, object]) -> None:
+    assert read_progress(answer) is None
+
+
+@pytest.mark.parametrize("status", ["404 No", "405 Method Not Allowed", "422 Bad"])
+def test_a_server_without_progress_is_asked_once(status: str) -> None:
+    with answering(http(status)) as (url, received):
+        client = Client(url)
+        assert client.progress("a" * 32) is None and client.progress("a" * 32) is None
+    assert len(received) == 1 and b"/infer/progress?request_id=aaaa" in received[0]
 
 
 def test_names_of_scans_tell_subject_session_and_sequence() -> None:

@@ -298,6 +298,68 @@ def test_cancel_returns_at_once_and_painting_goes_on_meanwhile(
     assert view.state.undo_name == "Segment" and not view.errors
 
 
+@pytest.fixture
+def waiting(url: str, store: Store, tmp_path: Path) -> Iterator[tuple[Presenter, FakeView, ThreadRunner]]:
+    """A scan is open, and a model takes its time."""
+    runner, view, store.hold = ThreadRunner(), FakeView(), threading.Event()
+    presenter = Presenter(view, runner, Settings(), tmp_path, make_client=Client)
+    presenter.connection.connect(url)
+    pump_until(runner, lambda: view.state.connected)
+    presenter.cases.open(SCAN)
+    pump_until(runner, lambda: view.state.open_image == SCAN)
+    presenter.segmentation.segment()
+    pump_until(runner, lambda: store.requested)
+    yield presenter, view, runner
+    store.hold.set()
+
+
+def test_the_progress_of_a_request_is_shown_while_it_is_waited_for(
+    waiting: tuple[Presenter, FakeView, ThreadRunner], store: Store
+) -> None:
+    presenter, view, runner = waiting
+    store.progress = {"state": "waiting", "ahead": 2, "stage": "", "fraction": 0.0, "remaining_s": None}
+    presenter.tick()
+    pump_until(runner, lambda: view.state.busy_text == f"Segmenting {SCAN}: waiting for 2 other requests")
+    told = {"state": "running", "ahead": 0, "stage": "adapting", "fraction": 0.427, "remaining_s": 131.2}
+    store.progress = told
+    presenter.tick()
+    pump_until(runner, lambda: view.state.busy_text == f"Segmenting {SCAN}: adapting, 43 %, about 2 min left")
+    assert view.state.progress is not None and view.state.progress.fraction == 0.427
+    assert store.asked_about == store.requested * 2 and len(store.requested[0]) == 32
+    store.hold.set()
+    pump_until(runner, lambda: view.state.can("threshold") and not view.state.busy)
+    assert view.state.progress is None and view.state.busy_text == "" and not view.errors
+
+
+def test_progress_is_gone_at_once_after_cancel_and_is_not_asked_for_any_more(
+    waiting: tuple[Presenter, FakeView, ThreadRunner], store: Store
+) -> None:
+    presenter, view, runner = waiting
+    store.progress = {"state": "running", "stage": "predicting", "fraction": 0.5}
+    presenter.tick()
+    pump_until(runner, lambda: view.state.progress is not None)
+    presenter.cancel()
+    assert view.state.progress is None and view.state.busy_text == "" and view.state.can("segment")
+    presenter.tick()
+    runner.pump()
+    assert len(store.asked_about) == 1
+
+
+def test_a_server_that_tells_no_progress_is_asked_once_and_all_else_is_as_before(
+    waiting: tuple[Presenter, FakeView, ThreadRunner], store: Store
+) -> None:
+    presenter, view, runner = waiting
+    presenter.tick()
+    pump_until(runner, lambda: not presenter.segmentation._asking)
+    presenter.tick()
+    pump_until(runner, lambda: not presenter.segmentation._asking)
+    assert len(store.asked_about) == 1
+    assert view.state.busy_text == f"Segmenting {SCAN}" and view.state.progress is None
+    store.hold.set()
+    pump_until(runner, lambda: view.state.undo_name == "Segment" and not view.state.busy)
+    assert not view.errors
+
+
 def test_an_answer_for_a_case_that_was_left_is_dropped(url: str, store: Store, tmp_path: Path) -> None:
     runner, view = ThreadRunner(), FakeView()
     presenter = Presenter(view, runner, Settings(), tmp_path, make_client=Client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -100,6 +101,22 @@ def test_the_empty_panel_says_what_to_do_and_why_buttons_are_off(panel: Panel) -
     )
     assert panel.ui.connectButton.enabled and panel.ui.serverLabel.text == "Not connected"
     assert [text for text, _ in panel.ui.overlayCombo.items][:2] == ["", "probability"]
+
+
+def test_the_bar_fills_as_far_as_the_server_tells_and_has_no_end_else(panel: Panel, store: Store) -> None:
+    open_first(panel)
+    store.hold = threading.Event()
+    panel.ui.segmentButton.emit("clicked()")
+    assert panel.ui.busyBar.visible and panel.ui.busyBar.maximum == 0
+    panel.wait(lambda: bool(store.requested))
+    store.progress = {"state": "running", "stage": "adapting", "fraction": 0.25, "remaining_s": 200}
+    panel.widget.presenter.tick()
+    panel.wait(lambda: panel.ui.busyBar.value == 25)
+    assert panel.ui.busyBar.maximum == 100
+    assert panel.ui.statusLabel.text.endswith(": adapting, 25 %, about 3 min left")
+    store.hold.set()
+    panel.wait(lambda: not panel.state.busy)
+    assert not panel.ui.busyBar.visible
 
 
 def test_a_server_is_tested_and_the_command_that_starts_one_is_shown(panel: Panel) -> None:

@@ -51,6 +51,7 @@ values = ["final", "original", "../../outside"]
 
 [dictionaries.texts]
 values = ["{{}}", '{{"label_info": [{{"name": "Segment_1", "idx": 1}}, {{"name": "b", "idx": "x"}}]}}',
+    '{{"adapt_iterations": 2, "request_id": "0123456789abcdef"}}',
     '{{"label_tag": "../x"}}', '{{"device": "cpu", "save_label": true}}', '{{"x": NaN}}', "[1]", "{{"]
 
 [parameters]
@@ -65,6 +66,9 @@ params = {{ dictionary = "texts", probability = 0.7 }}
 info = {{ dictionary = "texts", probability = 0.7 }}
 wsi = {{ dictionary = "texts", probability = 0.7 }}
 """
+
+SLOW_TASKS_FROM_S = 120
+"""Seconds of fuzzing from which on tasks that take as long as a hundred others are asked too."""
 
 
 @dataclass
@@ -131,7 +135,10 @@ def _run_schemathesis(
     server: Server, root: Path, seconds: int, seed: int
 ) -> subprocess.CompletedProcess[str]:
     config = root / "schemathesis.toml"
-    config.write_text(CONFIG, encoding="utf-8")
+    text = (
+        CONFIG if seconds < SLOW_TASKS_FROM_S else CONFIG.replace('"refine",', '"refine", "segment_adapted",')
+    )
+    config.write_text(text, encoding="utf-8")
     command = [
         sys.executable,
         "-m",

@@ -37,6 +37,9 @@ class Store:
         seen: method and path of all requests.
         bodies: JSON bodies by path.
         left_out: files that it does not serve, a sentence each.
+        hold: answers of models wait for it.
+        progress: what GET /infer/progress says; None for a server that lacks it.
+        requested, asked_about: ids of requests to models, and of those whose progress was asked for.
     """
 
     scans: dict[str, Volume] = field(default_factory=dict)
@@ -50,6 +53,9 @@ class Store:
     bodies: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     hold: threading.Event | None = None
+    progress: dict[str, Any] | None = None
+    requested: list[str] = field(default_factory=list)
+    asked_about: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -120,7 +126,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         kind = self.headers.get("Content-Type", "")
+        if path == "/infer/progress":
+            store = self.held
+            store.asked_about.append(query["request_id"])
+            lacks_it = store.progress is None
+            return _json(405, {"detail": "Method Not Allowed"}) if lacks_it else _json(200, store.progress)
         if path.startswith("/infer/"):
+            self.held.requested.append(json.loads(_form(kind, body)["params"]).get("request_id", ""))
             if self.held.hold is not None:
                 self.held.hold.wait(20)
             return self._infer(path.rpartition("/")[2], query["image"], _form(kind, body))

@@ -109,14 +109,19 @@ def _parameters(synthesizer: Synthesizer, kind: str, number: int, seed: int) -> 
     family: ContrastFamily = {"ct-like": "t1", "low-field": "flair"}.get(kind, kind)  # type: ignore[assignment]
     drawn = case_parameters(synthesizer, ValidationCase(number, family, None, seed))
     drawn = replace(drawn, head=seed % len(synthesizer.heads))
-    if kind == "ct-like":  # with its skull, which is what a CT looks like
-        whole = replace(drawn.skull_strip, strip=False, remove_labels=False)
-        return replace(drawn, contrast=_ct_contrast(synthesizer, drawn, seed), skull_strip=whole)
-    return _low_field(drawn, seed) if kind == "low-field" else drawn
+    if kind == "ct-like":
+        return ct_contrast(synthesizer, drawn, seed)
+    return low_field(drawn, seed) if kind == "low-field" else drawn
 
 
-def _ct_contrast(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -> ContrastParameters:
-    """Return the means of a windowed CT for each label of the table, with a little variation between scans."""
+def ct_contrast(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -> SampleParameters:
+    """Return the settings of a windowed CT: a mean for each label, varying a little between scans, and the skull."""
+    whole = replace(drawn.skull_strip, strip=False, remove_labels=False)
+    return replace(drawn, contrast=_ct_means(synthesizer, drawn, seed), skull_strip=whole)
+
+
+def _ct_means(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -> ContrastParameters:
+    """Return the means of the labels in a windowed CT."""
     sampler = Sampler(seed)
     shift = {group: sampler.normal(0, 0.01) for group in sorted(_CT_MEANS)}
     means = [_CT_MEANS[label.group] + shift[label.group] for label in synthesizer.table.labels]
@@ -129,7 +134,7 @@ def _ct_contrast(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -
     )
 
 
-def _low_field(drawn: SampleParameters, seed: int) -> SampleParameters:
+def low_field(drawn: SampleParameters, seed: int) -> SampleParameters:
     """Return the settings of a low-field scan: slices of 8 mm, blur and much noise."""
     sampler = Sampler(seed)
     slices = (0.0, 0.0, 8.0)

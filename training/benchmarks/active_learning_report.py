@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from documents import put_into_document as put_text
 from matplotlib.figure import Figure
 
 from strokelabel.io.atomic import atomic_path, atomic_write_text
@@ -18,7 +19,6 @@ from strokelabel.metrics.statistics import Summary, paired_test, summarize
 PICTURE = "active-learning.png"
 
 _REFERENCE = "random"
-_BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 _COLOURS = {"random": "tab:gray", "uncertainty": "tab:blue", "diversity": "tab:orange"}
 _PARTS = {"all": "all test scans", "new": "new contrasts", "known": "known contrasts"}
 
@@ -46,19 +46,10 @@ def write_report(rows: list[dict[str, Any]], plan: dict[str, Any], folder: Path)
 
 
 def put_into_document(summary: str, picture: Path, document: Path) -> None:
-    """Replace what a document says between its two marks of results, and copy the picture beside it.
-
-    Raises:
-        ValueError: the marks are not there.
-    """
-    before, mark, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not mark or not end:
-        raise ValueError(f"{document}: expected the lines {_BEGIN} and {_END}, found none")
+    """Put the summary and the picture into a page of the documentation; see `documents.put_into_document`."""
     shutil.copyfile(picture, document.with_name(picture.name))
     image = f"![Dice over submitted labels, by strategy]({picture.name})"
-    text = f"{before}{_BEGIN}\n{summary}\n{image}\n\nThin lines are seeds, thick ones their means.\n{_END}{after}"
-    atomic_write_text(document, text)
+    put_text(f"{summary}\n{image}\n\nThin lines are seeds, thick ones their means.", document)
 
 
 def per_seed(table: pd.DataFrame, strategy: str, number: int, part: str) -> pd.Series[float]:

@@ -15,7 +15,7 @@ import time
 import torch
 
 from strokelabel.adaptation.adapt import adapt
-from strokelabel.adaptation.options import SLAB_VOXELS, AdaptationOptions
+from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import read_image
@@ -31,7 +31,6 @@ def main() -> None:
     parser.add_argument("--method", choices=["tent", "dae"], default="tent")
     parser.add_argument("--denoiser", default="denoiser")
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--slab-voxels", type=int, default=SLAB_VOXELS)
     parser.add_argument("--threads", type=int, nargs="+", default=[torch.get_num_threads()])
     arguments = parser.parse_args()
     predictor = Predictor.from_model(arguments.model, "cpu", OPTIONS)
@@ -39,7 +38,6 @@ def main() -> None:
         arguments.method,
         iterations=arguments.iterations,
         denoiser=arguments.denoiser,
-        slab_voxels=arguments.slab_voxels,
     )
     print(
         "| scan | threads | plain (s) | iteration (s) | adapted (s) | adapted / plain |\n|---|---|---|---|---|---|"

@@ -94,8 +94,8 @@ def make_cohorts(data: PreparedData, sizes: CohortSizes, seed: int, folder: Path
         ValueError: there are fewer lesions than subjects.
     """
     cohorts = Cohorts(*(folder / name for name in ("annotated", "unlabelled", "truth", "test", "prepared")))
-    train = _lesions(data, "train", sizes.least_ml, sizes.annotated + sizes.unlabelled, seed)
-    test = _lesions(data, "test", sizes.least_ml, sizes.test, seed)
+    train = draw_lesions(data, "train", sizes.least_ml, sizes.annotated + sizes.unlabelled, seed)
+    test = draw_lesions(data, "test", sizes.least_ml, sizes.test, seed)
     brains = part_brains(data, load_recipe("synth"), "train")
     unseen = part_brains(data, load_recipe("synth"), "validation")
     own, others = brains[::2], brains[1::2] or brains
@@ -120,7 +120,7 @@ def scan_path(folder: Path, subject: str, suffix: str = "T1w") -> Path:
     return folder / subject / "anat" / f"{subject}_{suffix}.nii.gz"
 
 
-def _lesions(data: PreparedData, part: str, least_ml: float, count: int, seed: int) -> list[int]:
+def draw_lesions(data: PreparedData, part: str, least_ml: float, count: int, seed: int) -> list[int]:
     """Draw lesions of one part of the stable split, each once."""
     bank = data.lesions
     usable = [

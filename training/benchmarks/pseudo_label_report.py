@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from documents import put_into_document as put_text
 from scipy import stats
 
 from strokelabel.io.atomic import atomic_write_text
@@ -16,7 +17,6 @@ from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.real_validation.scores import LEAST_CM2
 
 PICTURE = "pseudo-labels.png"
-_BEGIN, _END = "<!-- results -->", "<!-- end of results -->"
 _SLAB_CM = SLAB_MM / 10
 _SLICES = "real FLAIR slices"
 _GROUPS = ("simulated", "T1w", "T2w", "FLAIR", _SLICES)
@@ -150,15 +150,7 @@ def false_lesion(scores: pd.DataFrame, plan: dict[str, Any]) -> str:
 
 
 def put_into_document(text: str, output: Path, document: Path) -> None:
-    """Replace what a document says between its two marks of results, and copy the picture beside it.
-
-    Raises:
-        ValueError: the marks are not there.
-    """
-    before, mark, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not mark or not end:
-        raise ValueError(f"{document}: expected the lines {_BEGIN} and {_END}, found none")
+    """Put the table and the picture into a page of the documentation; see `documents.put_into_document`."""
     shutil.copyfile(output / PICTURE, document.parent / "images" / PICTURE)
     image = f"![Paired differences in lesion Dice, with less without pseudo-labels](images/{PICTURE})"
-    atomic_write_text(document, f"{before}{_BEGIN}\n{text}\n\n{image}\n{_END}{after}")
+    put_text(f"{text}\n\n{image}", document)

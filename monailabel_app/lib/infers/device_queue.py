@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from anyio import from_thread
 from starlette.requests import Request
 
+from lib.infers.progress import report_waiting
 from lib.refusals import BusyError
 
 _client: ContextVar[Request | None] = ContextVar("client", default=None)
@@ -90,6 +91,7 @@ class InferenceQueue:
             self._line.append(place)
         try:
             while not self._is_next(place):
+                report_waiting(self._ahead(place))
                 self._give_up_if(gave_up())
             self._give_up_if(gave_up())
         except BaseException:
@@ -107,6 +109,11 @@ class InferenceQueue:
             if free:
                 self._owner = threading.get_ident()
             return free
+
+    def _ahead(self, place: object) -> int:
+        """Return how many are served before a place in the line."""
+        with self._changed:
+            return self._line.index(place) + (self._owner is not None)
 
     def _leave(self, place: object) -> None:
         with self._changed:

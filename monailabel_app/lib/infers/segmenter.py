@@ -17,6 +17,7 @@ import numpy as np
 import strokelabel
 from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult
 from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
+from lib.infers.progress import report
 from lib.model import ServedModel
 from lib.refusals import BusyError
 from lib.studies.scan_list import read_scan
@@ -24,6 +25,7 @@ from strokelabel.adaptation.adapt import adapt
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
 from strokelabel.hashing import content_of
+from strokelabel.inference.interruption import Check, interruptible
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.predictor import Predictor
@@ -46,6 +48,9 @@ _DECIDED_LATER = (
     "max_voxels",
 )
 """Options that do not change what the network says."""
+
+_ASK_EVERY_S = 0.2
+"""While the network computes, whether the client is still there."""
 
 
 @dataclass(frozen=True)
@@ -203,11 +208,15 @@ def _ask_network(predictor: Predictor, question: Question, image: Image) -> Stor
 
     Raises:
         StrokeLabelError: there is not enough memory.
+        BusyError: the client has left meanwhile.
     """
     try:
-        found, about = (
-            _ensemble(predictor, question, image) if question.ensemble else _one(predictor, question, image)
-        )
+        with interruptible(predictor.network, _unless_the_client_left()):
+            found, about = (
+                _ensemble(predictor, question, image)
+                if question.ensemble
+                else _one(predictor, question, image)
+            )
     except MemoryError as error:
         raise StrokeLabelError(
             "The server has not enough memory for a scan of this size; resample it, or ask for another device."
@@ -224,36 +233,46 @@ def _one(
     if question.adaptation is not None:
         return _adapted(predictor, question.adaptation, question.options, image)
     if question.kind == "plain":
-        return predictor.scores(image, question.options), {}
-    found = estimate_uncertainty(predictor, image, question.options)
+        return predictor.scores(image, question.options, report), {}
+    found = estimate_uncertainty(predictor, image, question.options, progress=report)
     return found, {"passes": found.passes, "method": found.method}
 
 
 def _adapted(
     predictor: Predictor, adaptation: AdaptationOptions, options: PredictionOptions, image: Image
 ) -> tuple[Scores, dict[str, Any]]:
-    """Return the scores that an adaptation keeps, and its report.
-
-    Raises:
-        BusyError: the client has left meanwhile.
-    """
+    """Return the scores that an adaptation keeps, and its report."""
     said = -1
 
-    def report(stage: str, fraction: float) -> None:
+    def told(stage: str, fraction: float) -> None:
         nonlocal said
-        if client_gave_up():
-            logger.info(f"Adaptation ({adaptation.method}) stopped: its client closed the connection")
-            raise BusyError("The client closed the connection: the adaptation was stopped.")
+        report(stage, fraction)
         if int(10 * fraction) > said:
             said = int(10 * fraction)
             logger.info(f"Adaptation ({adaptation.method}), {stage}: {fraction:.0%}")
 
-    found = adapt(predictor, image, adaptation, options, report)
+    found = adapt(predictor, image, adaptation, options, told)
     return found.scores, {"adaptation": found.report.as_json()}
 
 
 def _ensemble(predictor: Predictor, question: Question, image: Image) -> tuple[Uncertainty, dict[str, Any]]:
     others = [OtherSequence(one.name, partial(read_scan, one.path, one.name)) for one in question.sources[1:]]
     passes = Passes() if question.kind == "views" else None
-    together = predict_ensemble(predictor, image, others, question.options, passes)
+    together = predict_ensemble(predictor, image, others, question.options, passes, report)
     return together.found, {"passes": together.found.passes, "sequences": list(together.used)}
+
+
+def _unless_the_client_left() -> Check:
+    """Return a check that ends a computation whose client has closed the connection; it asks now and then."""
+    asked = time.monotonic()
+
+    def check() -> None:
+        nonlocal asked
+        if time.monotonic() - asked < _ASK_EVERY_S:
+            return
+        asked = time.monotonic()
+        if client_gave_up():
+            logger.info("An inference was stopped: its client closed the connection")
+            raise BusyError("The client closed the connection: the inference was stopped.")
+
+    return check

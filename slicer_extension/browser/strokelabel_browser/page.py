@@ -141,7 +141,18 @@ def _banners() -> None:
             )
         with html.Div(classes="banner busy", v_if=("ui.busy || uploading",)):
             v3.VProgressCircular(indeterminate=True, size=16, width=2, color="primary")
-            html.Span("{{ ui.busy || uploading }} …", classes="grow")
+            with html.Div(classes="grow"):
+                more = "{{ ui.percent === null ? ' …' : '' }}"
+                html.Div(f"{{{{ ui.busy || uploading }}}}{more}", raw_attrs=['data-test="busy"'])
+                v3.VProgressLinear(
+                    v_if=("ui.percent !== null",),
+                    model_value=("ui.percent",),
+                    color="primary",
+                    height=4,
+                    rounded=True,
+                    classes="busy-bar",
+                    raw_attrs=['data-test="progress"'],
+                )
             with html.Button(
                 v_if=("ui.can_cancel",), click=run("cancel"), title="Cancel (Esc)", classes="link"
             ):

@@ -100,6 +100,7 @@ class Routes:
                 "redo": case.history.redo_name if case else "",
                 "dirty": bool(case and case.dirty),
                 "busy": session.job.message if session.job else "",
+                "progress": session.job.progress.fraction if session.job and session.job.progress else None,
                 "status": session.status,
                 "overlay": session.overlay,
                 "training": {"running": session.training.running, "epoch": session.training.epoch},

@@ -103,7 +103,8 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
         "server": state.server,
         "server_text": state.server_text,
         "connected": state.connected,
-        "busy": state.busy,
+        "busy": state.busy_text,
+        "percent": _percent(state),
         "can_cancel": state.can_cancel,
         "status": state.status,
         "blocked": dict(state.blocked),
@@ -132,6 +133,12 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
             "message": training.message,
         },
     }
+
+
+def _percent(state: ViewState) -> int | None:
+    """Return how far the running request is; None where that is not known."""
+    progress = state.progress
+    return round(100 * progress.fraction) if progress is not None and progress.stage else None
 
 
 def train_options(trainer: ModelInfo) -> list[dict[str, Any]]:

@@ -57,8 +57,12 @@ class AdaptationObjective(Protocol):
         ...
 
     def value(self, probabilities: Tensor) -> float:
-        """Return the number to be lowered for the output in the whole box, (classes, x, y, z), on the CPU."""
+        """Return the number to be lowered for the output in the whole box, (classes, x, y, z)."""
         ...
+
+
+_LEAST = 1e-12
+"""The gradient of the entropy at a probability of zero is infinite; below this, it is taken as zero."""
 
 
 def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
@@ -71,7 +75,7 @@ def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
     Returns:
         Scalar; zero where there is no head.
     """
-    entropy = torch.special.entr(probabilities).sum(dim=0)
+    entropy = torch.special.entr(probabilities.clamp_min(_LEAST)).sum(dim=0)
     return (entropy * head).sum() / head.sum().clamp_min(1)
 
 
@@ -99,7 +103,7 @@ class EntropyObjective:
 
     def value(self, probabilities: Tensor) -> float:
         """Return the mean entropy of the whole head."""
-        return float(mean_entropy(probabilities, self._head.cpu()))
+        return float(mean_entropy(probabilities, self._head.to(probabilities.device)))
 
 
 _SMOOTHING = 10.0

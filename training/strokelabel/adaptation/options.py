@@ -16,14 +16,6 @@ DENOISER = "denoiser"
 REFRESH_EVERY = 25
 """Iterations after which the denoised target is made again (Karani et al. 2021)."""
 
-SLAB_VOXELS = 350_000
-"""Part of what the network is shown that the normaliser's gradient is taken over, in voxels of the model.
-
-The network's gradient with respect to its input is taken over the whole box, so that instance normalisation sees what
-it sees in prediction. The normaliser works at full resolution with 16 channels, and its own gradient over the 1.8
-million voxels of a head at 1.5 mm would cost nearly twice the network's.
-"""
-
 
 @dataclass(frozen=True)
 class AdaptationOptions:
@@ -35,9 +27,8 @@ class AdaptationOptions:
         iterations: optimiser steps; 0 gives the plain prediction.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        seed: decides the initial normaliser and the slabs.
+        seed: decides the initial normaliser, and the windows where memory does not allow the whole box.
         denoiser: name or file of the autoencoder, for "dae" alone.
-        slab_voxels: slab that the normaliser's gradient is taken over, in voxels of the model.
 
     Raises:
         OptionError: a value out of range.
@@ -49,7 +40,6 @@ class AdaptationOptions:
     weight_decay: float = 0.01
     seed: int = 0
     denoiser: str = DENOISER
-    slab_voxels: int = SLAB_VOXELS
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -61,5 +51,3 @@ class AdaptationOptions:
                 "Expected a learning rate above 0 and a weight decay of 0 or more, got "
                 f"{self.learning_rate} and {self.weight_decay}."
             )
-        if self.slab_voxels < 1:
-            raise OptionError(f"Expected a slab of at least one voxel, got {self.slab_voxels}.")

@@ -17,6 +17,7 @@ from strokelabel.errors import ConstantImageError
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.engine import Engine, OnPass
 from strokelabel.inference.head import Triple, centered_box, head_box, triple
+from strokelabel.inference.interruption import check_interruption
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import brain_region
 from strokelabel.labels import PARENCHYMA_NAMES
@@ -244,6 +245,7 @@ def trained_flips(spec: ModelSpec) -> tuple[int, ...]:
 def on_source_grid(probabilities: ChannelVolume, box: CropBox, canonical: CanonicalGrid) -> Iterator[Volume]:
     """Yield each class's probability (i, j, k) on the scan's grid; outside the box it is certainly background."""
     for index, channel in enumerate(probabilities):
+        check_interruption()
         yield canonical.inverse_of_box(*box.within(channel), fill=1.0 if index == BACKGROUND else 0.0)
 
 

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
-from ..errors import NotFoundError, ServerFailureError
+from ..errors import NotFoundError, RefusedError, ServerFailureError
 from ..nifti import decode_nifti, encode_nifti
 from ..volume import Volume
 from .jobs import Job
 from .models import (
     FINAL,
     ImageEntry,
+    InferProgress,
     InferResult,
     ServerInfo,
     TrainStatus,
     read_image,
     read_info,
+    read_progress,
     read_train_status,
 )
 from .transport import Transport, parts_of
@@ -44,6 +47,7 @@ class Client:
         self.client_id = client_id
         self._compress = urlsplit(self.url).hostname not in LOOPBACK
         self._transport = Transport(self.url, token, **transport)
+        self._tells_progress = True
 
     def info(self, job: Job | None = None) -> ServerInfo:
         """Return the server's version and offers."""
@@ -99,10 +103,12 @@ class Client:
                 "refine" also the clicks: "foreground", "background", "add_region", "remove_island", each a list
                 of voxels [i, j, k].
             mask: the current mask, for tasks that correct one.
-            job: may be cancelled.
+            job: may be cancelled; gets the id by which `progress` asks about the request.
         """
         suffix = ".nii.gz" if self._compress else ".nii"
         params = {"result_extension": suffix, "client_id": self.client_id, **(options or {})}
+        if job is not None:
+            job.request_id = params["request_id"] = uuid4().hex
         files = {}
         if mask is not None:
             files["label"] = (f"label{suffix}", encode_nifti(mask, compress=self._compress))
@@ -115,6 +121,22 @@ class Client:
         return InferResult(
             decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
         )
+
+    def progress(self, request_id: str, job: Job | None = None) -> InferProgress | None:
+        """Return how far a request to a model is, by `Job.request_id`.
+
+        Returns:
+            None where the server does not know the request, or, as others than ours, tells no progress; such a server
+            is not asked again.
+        """
+        if not self._tells_progress:
+            return None
+        try:
+            answer = self._transport.get_json("/infer/progress", {"request_id": request_id}, job)
+        except (NotFoundError, RefusedError):
+            self._tells_progress = False
+            return None
+        return read_progress(answer)
 
     def save_label(
         self, image_id: str, mask: Volume, info: Mapping[str, Any], tag: str = FINAL, job: Job | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..errors import CancelledError, StrokeLabelLibError
+from .models import InferProgress
 
 UNEXPECTED = "Something unexpected went wrong ({}); nothing painted is lost. Please report it with the log."
 
@@ -20,10 +21,14 @@ class Job:
 
     Attributes:
         message: the current step, for users.
+        request_id: of the request to a model that it waits for, by which the server tells its progress; "" if none.
+        progress: of that request, as far as the server told.
     """
 
     def __init__(self, message: str) -> None:
         self.message = message
+        self.request_id = ""
+        self.progress: InferProgress | None = None
         self._cancelled = threading.Event()
         self._when_cancelled: list[Callable[[], None]] = []
 

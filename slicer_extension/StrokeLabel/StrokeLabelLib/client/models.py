@@ -101,9 +101,7 @@ class ModelInfo:
         """Name in lists, with the time that an answer takes where it is known."""
         if self.seconds is None:
             return self.name
-        minutes = self.seconds / _MINUTE_S
-        duration = f"{minutes:.0f} min" if minutes >= 1 else f"{self.seconds:.0f} s"
-        return f"{self.name} (about {duration})"
+        return f"{self.name} (about {_duration(self.seconds)})"
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,32 @@ class InferResult:
 
     volume: Volume
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InferProgress:
+    """Progress of a request to a model.
+
+    Attributes:
+        stage: what the server does, in its words; "" while the request waits for its turn.
+        fraction: of the work that is done, from 0 to 1.
+        ahead: requests that are served before it.
+        remaining_s: seconds until the answer, about; None where the server cannot tell yet.
+    """
+
+    stage: str = ""
+    fraction: float = 0.0
+    ahead: int = 0
+    remaining_s: float | None = None
+
+    @property
+    def text(self) -> str:
+        """For users: "adapting, 43 %, about 2 min left"; "" if there is nothing to say."""
+        if not self.stage:
+            others = "1 other request" if self.ahead == 1 else f"{self.ahead} other requests"
+            return f"waiting for {others}" if self.ahead else ""
+        left = "" if self.remaining_s is None else f", about {_duration(self.remaining_s)} left"
+        return f"{self.stage}, {100 * self.fraction:.0f} %{left}"
 
 
 @dataclass(frozen=True)
@@ -215,6 +239,24 @@ def read_train_status(answer: Mapping[str, Any], stats: Mapping[str, Any]) -> Tr
         best_metric=_number(stats.get("best_metric")),
         message=said[-1] if said else "",
     )
+
+
+def read_progress(answer: Mapping[str, Any]) -> InferProgress | None:
+    """Read the answer of GET /infer/progress; None where the server does not know the request."""
+    if answer.get("state") not in ("waiting", "running"):
+        return None
+    left = answer.get("remaining_s")
+    return InferProgress(
+        stage=str(answer.get("stage", "")),
+        fraction=min(max(_number(answer.get("fraction")), 0.0), 1.0),
+        ahead=_whole(answer.get("ahead")),
+        remaining_s=_number(left) if isinstance(left, (int, float)) else None,
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / _MINUTE_S
+    return f"{minutes:.0f} min" if minutes >= 1 else f"{seconds:.0f} s"
 
 
 def _read_label(tag: str, label: Mapping[str, Any]) -> LabelEntry:

@@ -71,8 +71,8 @@ class QtView:
             widget = getattr(ui, name)
             widget.enabled = state.can(command)
             widget.toolTip = state.blocked.get(command) or self._tips[name]
-        ui.statusLabel.text = state.busy or state.status
-        ui.busyBar.visible = bool(state.busy)
+        ui.statusLabel.text = state.busy_text or state.status
+        self._render_busy(state)
         ui.serverLabel.text = state.server_text if state.connected else "Not connected"
         ui.casesBar.maximum, ui.casesBar.value = max(state.total, 1), state.completed
         ui.undoButton.text = f"Undo {state.undo_name}".strip()
@@ -157,6 +157,13 @@ class QtView:
         blocked = ui.thresholdSlider.blockSignals(True)
         ui.thresholdSlider.value = 0.5 if state.threshold is None else state.threshold
         ui.thresholdSlider.blockSignals(blocked)
+
+    def _render_busy(self, state: ViewState) -> None:
+        """Show how far it is, or a bar without end where that is not known."""
+        bar, known = self._ui.busyBar, state.progress is not None and bool(state.progress.stage)
+        bar.visible = bool(state.busy)
+        bar.maximum = 100 if known else 0
+        bar.value = round(100 * state.progress.fraction) if state.progress else 0
 
     def _render_training(self, state: ViewState) -> None:
         ui, training = self._ui, state.training

@@ -45,7 +45,7 @@ class Presenter:
     Attributes:
         connection: test, connect.
         cases: refresh, open, next, upload, close.
-        segmentation: segment, drag_threshold, set_threshold, add_prompt, refine, clear_prompts.
+        segmentation: segment, drag_threshold, set_threshold, add_prompt, refine, clear_prompts, poll.
         editing: mask_edited, apply, undo, redo.
         overlays: show, next_uncertain_region.
         submission: submit, accept, reject, export.
@@ -97,12 +97,13 @@ class Presenter:
         self.session.cancel()
 
     def tick(self) -> None:
-        """Call about every second: saves the working copy, asks how training goes."""
+        """Call about every second: saves the working copy, asks how training and a request to a model go."""
         now = self.session.clock()
         if now - self._saved_at >= AUTOSAVE_S:
             self._saved_at = now
             self.session.keep_working_copy()
         self.training.poll()
+        self.segmentation.poll()
 
     def shut_down(self) -> None:
         """Call before the view goes away: cancels, and saves what was not submitted."""

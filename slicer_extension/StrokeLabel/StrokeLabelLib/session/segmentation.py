@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..client.jobs import Job
-from ..client.models import InferResult
+from ..client.models import InferProgress, InferResult
 from ..errors import GeometryError
 from ..ops.islands import middle_of_largest
 from ..volume import Grid, Volume, onto_grid
@@ -35,6 +35,7 @@ class Segmentation:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._asking = False
 
     def segment(self, model: str = "", options: Mapping[str, Any] | None = None) -> None:
         """Segment the open scan; strokes that were painted before stay on top.
@@ -117,6 +118,24 @@ class Segmentation:
         if prompts:
             several = f"Refine by {len(prompts)} clicks"
             self._send(prompts, "Refine by a click" if len(prompts) == 1 else several)
+
+    def poll(self) -> None:
+        """Ask how far the request is that is waited for; called by `Presenter.tick`."""
+        session, client, waiting = self._session, self._session.client, self._session.job
+        if client is None or waiting is None or not waiting.request_id or self._asking:
+            return
+        self._asking = True
+
+        def work(job: Job) -> InferProgress | None:
+            try:
+                return client.progress(waiting.request_id, job)
+            finally:
+                self._asking = False
+
+        def done(progress: InferProgress | None) -> None:
+            waiting.progress = progress
+
+        session.run("Asking how far it is", work, done, quietly=True)
 
     def _send(self, prompts: tuple[Prompt, ...], step: str) -> None:
         """Have the server correct the mask by clicks, as a step of the history."""

@@ -142,6 +142,7 @@ class Session:
             server_text=f"{info.name} {info.version}".strip(),
             busy=self.job.message if self.job else "",
             can_cancel=self.job is not None,
+            progress=self.job.progress if self.job else None,
             status=self.status,
             blocked=blocked_commands(self),
             images=self.images,

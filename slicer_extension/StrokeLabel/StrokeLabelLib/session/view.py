@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..client.models import ImageEntry, ModelInfo, TrainStatus
+from ..client.models import ImageEntry, InferProgress, ModelInfo, TrainStatus
 from ..volume import Volume
 from .case import Case
 
@@ -38,6 +38,7 @@ class ViewState:
     Attributes:
         server: its address; connected: whether it answered; server_text: what it is, for users.
         busy: what is going on, "" if nothing; can_cancel: whether Cancel stops it.
+        progress: of what is going on; None where it is not known.
         status: the last thing that happened, for users.
         blocked: command -> why it cannot be used now, for its tooltip; commands that are not in it can be used.
         images: the cases, in the server's order; open_image: id of the one that is open, "" if none.
@@ -59,6 +60,7 @@ class ViewState:
     server_text: str = ""
     busy: str = ""
     can_cancel: bool = False
+    progress: InferProgress | None = None
     status: str = ""
     blocked: Mapping[str, str] = field(default_factory=dict)
     images: tuple[ImageEntry, ...] = ()
@@ -77,6 +79,12 @@ class ViewState:
     overlay: str = ""
     trainer: ModelInfo = field(default_factory=lambda: ModelInfo(""))
     training: TrainStatus = field(default_factory=TrainStatus)
+
+    @property
+    def busy_text(self) -> str:
+        """Current work and its progress, for users; "" if nothing is going on."""
+        said = self.progress.text if self.busy and self.progress else ""
+        return f"{self.busy}: {said}" if said else self.busy
 
     def can(self, command: str) -> bool:
         """Return whether a command can be used now."""
