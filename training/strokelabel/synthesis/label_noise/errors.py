@@ -40,9 +40,9 @@ class LabelNoiseConfig(Section):
     """Share of label maps with the most likely class alone in every voxel; the others have partial volumes."""
     jigsaw_probability: float = Field(0.8, ge=0, le=1)
     """Share of the label maps with errors in which cubes are replaced."""
-    cubes: tuple[int, int] = (200, 2500)
+    cubes: tuple[int, int] = (200, 4000)
     """Number of cubes."""
-    half_side_voxels: tuple[int, int] = (1, 3)
+    half_side_voxels: tuple[int, int] = (1, 2)
     """Half the side of a cube, the voxel in its middle left out."""
     dropped_probability: float = Field(0.15, ge=0, le=1)
     """Probability that a lesion is missing."""
