@@ -5,7 +5,7 @@ from __future__ import annotations
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
-from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
@@ -13,11 +13,18 @@ from monailabel.interfaces.tasks.train import TrainTask
 import strokelabel
 from lib.app import CheckedApp
 from lib.dicomweb.connect import is_dicomweb, open_dicomweb
+from lib.infers.adapted_task import SegmentAdapted
 from lib.infers.batch import PseudoLabelBatch
-from lib.infers.task_list import make_infers
+from lib.infers.caches import DEFAULT_MEGABYTES, ResultCache
+from lib.infers.device_queue import MOST_WAITING
+from lib.infers.refine import RefineLesion
+from lib.infers.segment_tasks import SegmentEnsemble, SegmentLesion, SegmentLesionAccurately, SegmentTissues
+from lib.infers.segmenter import Segmenter
 from lib.model import ServedModel
-from lib.places import is_web_address, versions_folder
-from lib.scoring.method_list import make_scoring_methods
+from lib.places import cache_folder, is_web_address, versions_folder
+from lib.request_values import as_number
+from lib.scoring.dice import DiceScoring
+from lib.scoring.uncertainty import UncertaintyScoring
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.table import labels_folder
@@ -53,9 +60,27 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the infer tasks: lesion and tissues, fast or accurate, from one sequence or all, and corrections by
-        prompts.
+        prompts, around one model, one cache and one queue per device.
+
+        `--conf cache_mb N` bounds the results that are kept on disk, in megabytes (0: none); `--conf queue N` the
+        requests that may wait.
+
+        Raises:
+            InvalidRequestError: one of these is not a number.
         """
-        return make_infers(self._model, self.app_dir, self.labels_folder, self.conf)
+        megabytes = as_number(self.conf.get("cache_mb"), "--conf cache_mb", DEFAULT_MEGABYTES)
+        most_waiting = int(as_number(self.conf.get("queue"), "--conf queue", MOST_WAITING))
+        cache = ResultCache(cache_folder(self.app_dir, self.labels_folder), int(megabytes * 10**6))
+        segmenter = Segmenter(self._model, cache, max(0, most_waiting))
+        return {
+            "segment": SegmentLesion(segmenter),
+            "segment_accurate": SegmentLesionAccurately(segmenter),
+            "segment_tissues": SegmentTissues(segmenter),
+            "segment_ensemble": SegmentEnsemble(segmenter),
+            "segment_adapted": SegmentAdapted(segmenter),
+            "refine": RefineLesion(segmenter),
+            "refine_scribbles": RefineLesion(segmenter, InferType.SCRIBBLES),
+        }
 
     def init_batch_infer(self) -> PseudoLabelBatch:
         """Return the batch task: a model's labels for many scans."""
@@ -71,4 +96,4 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Return the scoring methods: uncertainty of the model, and changes by annotators."""
-        return make_scoring_methods(self._model)
+        return {"uncertainty": UncertaintyScoring(self._model), "dice": DiceScoring()}

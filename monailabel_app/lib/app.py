@@ -17,7 +17,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from lib.infers.progress import followed
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.request_values import as_flag
-from lib.scoring.job_queue import QueuedScoring
+from lib.scoring.method import QueuedScoring
 from lib.server.server_options import ServerOptions
 from lib.studies.review import PSEUDO
 from lib.studies.scan_list import IMAGE_SUFFIXES, check_name, session_sequences, split_suffix

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.adaptation.adapt import adapt
+from strokelabel.adaptation.adapt import AdaptingPredictor, adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.entropy import EntropyObjective
+from strokelabel.adaptation.objective import EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions, Method
-from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import OptionError
 from strokelabel.inference.interruption import interruptible
 from strokelabel.inference.options import PredictionOptions

@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.adaptation.cohort.comparison import ScanChange, objections
-from strokelabel.adaptation.cohort.features import DecoderFeatures, class_prototypes, nearest_class
 from strokelabel.adaptation.cohort.options import UNCERTAINTY, CohortOptions
-from strokelabel.adaptation.cohort.pseudo_labels import IGNORED, LabelledScan, PseudoLabeler
+from strokelabel.adaptation.cohort.pseudo_labels import (
+    IGNORED,
+    DecoderFeatures,
+    LabelledScan,
+    PseudoLabeler,
+    class_prototypes,
+    nearest_class,
+)
+from strokelabel.adaptation.cohort.report import ScanChange, objections
 from strokelabel.adaptation.cohort.run import MODEL, RECORD, CohortAdaptation, adapt_to_cohort
 from strokelabel.adaptation.cohort.training import PseudoBatch, PseudoObjective, PseudoStream, class_weights
 from strokelabel.adaptation.safety import OutputSummary

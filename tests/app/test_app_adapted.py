@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import requests
 
+from strokelabel.adaptation.adapt import AdaptingPredictor
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import read_image
 from support.app_scans import BIDS_SCAN

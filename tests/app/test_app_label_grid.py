@@ -11,7 +11,7 @@ import pytest
 
 from lib.refusals import InvalidRequestError
 from lib.studies.label_grid import QFORM_NOTE, check_label, read_on_grid, read_reference
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import write_nifti
 from support.app_scans import SHAPE, head, lesion, oblique_affine, save
 from support.label_data import write_nrrd, write_segmentation
 from support.turned_grids import ORIENTATION_IDS, ORIENTATIONS, reordered, shifted

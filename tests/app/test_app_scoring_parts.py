@@ -11,8 +11,8 @@ from fastapi import HTTPException
 
 from lib.model import ServedModel
 from lib.refusals import UnknownNameError
-from lib.scoring import job_queue as queue
-from lib.scoring.job_queue import QueuedScoring, queue_scoring
+from lib.scoring import method as queue
+from lib.scoring.method import QueuedScoring, queue_scoring
 from lib.scoring.uncertainty import UncertaintyScoring, read_record
 from lib.studies.datastore import StudiesDatastore
 from strokelabel.fit.fine_tuning.versions import ORIGIN, VersionRecord

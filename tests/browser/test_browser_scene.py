@@ -10,8 +10,7 @@ import pytest
 from strokelabel_browser.scene import Scene
 from StrokeLabelLib.client.models import ImageEntry
 from StrokeLabelLib.ops.strokes import LesionMask
-from StrokeLabelLib.session.case import Case, Sequence
-from StrokeLabelLib.session.history import MaskHistory
+from StrokeLabelLib.session.case import Case, MaskHistory, Sequence
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Grid, Volume
 from trame_slicer.core import SlicerApp

@@ -15,7 +15,7 @@ from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.loop.record import read_metrics
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import describe_model
-from strokelabel.inference.parcellate.predictor import Parcellator
+from strokelabel.inference.parcellate import Parcellator
 from support.tiny_prepared import tiny_recipe
 
 

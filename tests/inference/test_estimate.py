@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from strokelabel.errors import WeightsError
-from strokelabel.inference.estimate.batch import write_estimate
-from strokelabel.inference.estimate.predictor import QuantitativeEstimator
+from strokelabel.inference.estimate import QuantitativeEstimator, write_estimate
 from strokelabel.io import read_image
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.weights import load_weights

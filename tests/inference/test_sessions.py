@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from strokelabel.errors import OptionError
+from strokelabel.inference.naming import group_sessions
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment import ensemble
 from strokelabel.inference.segment.batch import OutputChoice
@@ -20,7 +21,6 @@ from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemb
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.session_batch import EnsembleRow, predict_sessions
 from strokelabel.inference.segment.uncertainty import Passes
-from strokelabel.inference.sessions import group_sessions
 from strokelabel.io import read_image
 from strokelabel.metrics import dice
 from support.bright_network import BrightNetwork, make_spec, save_bright_model

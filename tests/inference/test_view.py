@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from strokelabel.geometry import CropBox
-from strokelabel.inference.field_of_view import brain_view, head_view
 from strokelabel.inference.head import block_means, centered_box, head_box
+from strokelabel.inference.network_input import brain_view, head_view
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from strokelabel.errors import DataError
-from strokelabel.inference.estimate.batch import map_file_name
+from strokelabel.inference.estimate import map_file_name
 from strokelabel.inference.naming import ResultNames
 from strokelabel.io.map_files import find_map_files, is_map_file
 from strokelabel.networks.estimator import ESTIMATED_MAPS

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 from strokelabel.cli.main import app
 from strokelabel.errors import DataError, GeometryError, LabelMapError
 from strokelabel.io.label_files import lesion_value
-from strokelabel.reports.annotations.changes import LesionLabel, compare
 from strokelabel.reports.annotations.page import report_page, write_report
-from strokelabel.reports.annotations.report import annotation_rows, version_rows
+from strokelabel.reports.annotations.report import LesionLabel, annotation_rows, compare, version_rows
 
 SHAPE = (11, 14, 8)
 VOXEL_ML = 1.5 * 2.0 * 4.0 / 1000

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from strokelabel.adaptation.adapt import AdaptingPredictor
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.predictor import AdaptingPredictor
 from strokelabel.errors import UnknownModelError
 from strokelabel.inference.network_input import silent
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.reports.evaluation.arms import ARMS, parse_arms
+from strokelabel.reports.evaluation.models import ARMS, parse_arms
 from support.bright_network import centred_affine, phantom
 from support.tiny_denoiser import save_denoiser
 

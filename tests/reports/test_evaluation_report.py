@@ -14,8 +14,8 @@ from scipy import stats
 from strokelabel.io import Image
 from strokelabel.metrics.case import CaseMetrics, bring_together
 from strokelabel.reports.evaluation.plots import grid_slice, worst_results, write_box_plots
+from strokelabel.reports.evaluation.report import paired_tests, score_table, summary_table
 from strokelabel.reports.evaluation.results import CaseResult
-from strokelabel.reports.evaluation.summary import comparison_table, score_table, summary_table
 from strokelabel.reports.evaluation.tables import MAIN_COLUMNS, main_table, metric_table
 from strokelabel.reports.evaluation.tables import comparison_table as comparisons
 from support.bright_network import centred_affine, phantom
@@ -61,7 +61,7 @@ def test_tests_pair_the_cases_that_both_methods_scored_and_correct_for_their_num
 ) -> None:
     rows = results(rng, ("a", "b", "c"))
     rows[0] = replace(rows[0], status="failed", metrics=None)
-    tests = comparison_table(score_table(rows)).set_index(["metric", "group", "first", "second"])
+    tests = paired_tests(score_table(rows)).set_index(["metric", "group", "first", "second"])
     row = tests.loc[("dice", "T1w", "a", "b")]
     assert row["n"] == 11
     scores = {
@@ -103,7 +103,7 @@ def test_an_undefined_score_is_a_dash() -> None:
 
 def test_latex_escapes_names_and_has_as_many_columns_as_titles(rng: np.random.Generator) -> None:
     scores = score_table(results(rng, ("base", "my_model & 50%")))
-    for table in (main_table(summary_table(scores)), comparisons(comparison_table(scores))):
+    for table in (main_table(summary_table(scores)), comparisons(paired_tests(scores))):
         latex = table.latex()
         assert r"my\_model \& 50\%" in latex
         rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
@@ -114,7 +114,7 @@ def test_latex_escapes_names_and_has_as_many_columns_as_titles(rng: np.random.Ge
 def test_nothing_scored_makes_empty_tables() -> None:
     scores = score_table([CaseResult("a", "T1w", "m", "failed")])
     assert main_table(summary_table(scores)).rows == ()
-    assert isinstance(comparison_table(scores), pd.DataFrame)
+    assert isinstance(paired_tests(scores), pd.DataFrame)
 
 
 def test_a_box_plot_is_written_for_every_metric(rng: np.random.Generator, tmp_path: Path) -> None:

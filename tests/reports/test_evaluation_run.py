@@ -17,8 +17,7 @@ from strokelabel.registry import find_model
 from strokelabel.reports.evaluation.cases import EvaluationCase, find_cases
 from strokelabel.reports.evaluation.methods import FolderMethod, Method, TableMethod
 from strokelabel.reports.evaluation.models import ModelMethod, ScoringModel
-from strokelabel.reports.evaluation.results import CaseResult, ResultTable, read_results
-from strokelabel.reports.evaluation.run import evaluate_cases
+from strokelabel.reports.evaluation.results import CaseResult, ResultTable, evaluate_cases, read_results
 from support.evaluation_data import write_dataset, write_mask, write_predictions
 
 

@@ -8,8 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import slicer
-from StrokeLabelLib.mrml.overlays import add_overlay, show_in_slices
-from StrokeLabelLib.mrml.prompts import add_prompt_lists, last_point, show_prompts
+from StrokeLabelLib.mrml.overlays import (
+    add_overlay,
+    add_prompt_lists,
+    last_point,
+    show_in_slices,
+    show_prompts,
+)
 from StrokeLabelLib.mrml.segments import (
     add_segmentation,
     infarct_entry,

@@ -7,15 +7,19 @@ import pytest
 from StrokeLabelLib.errors import OperationError
 from StrokeLabelLib.ops.islands import (
     bounding_box,
+    count_islands,
+    dice,
+    island_volumes_ml,
     keep_largest,
     label_islands,
     remove_small,
+    uncertain_regions,
+    volume_ml,
 )
 from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
 from StrokeLabelLib.ops.shape import change_margin, fill_between_slices, fill_holes, smooth
-from StrokeLabelLib.ops.statistics import count_islands, dice, island_volumes_ml, uncertain_regions, volume_ml
 from StrokeLabelLib.ops.strokes import LesionMask, PackedMask, limit_to_intensities, usual_intensities
-from StrokeLabelLib.session.history import MOST_STEPS, MaskHistory
+from StrokeLabelLib.session.case import MOST_STEPS, MaskHistory
 from StrokeLabelLib.volume import Volume
 
 from support.bright_network import centred_affine, rotation

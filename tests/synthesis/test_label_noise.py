@@ -11,9 +11,13 @@ from strokelabel.errors import DataError
 from strokelabel.labels import TissueClass
 from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.errors import (
+    JigsawParameters,
+    LabelNoiseConfig,
+    apply_jigsaw,
+    sample_jigsaw,
+)
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
-from strokelabel.synthesis.label_noise.jigsaw import JigsawParameters, apply_jigsaw, sample_jigsaw
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.sampling import Sampler
 

@@ -13,9 +13,8 @@ from scipy import ndimage
 
 from strokelabel.synthesis.config import LesionConfig
 from strokelabel.synthesis.lesions.bank import BLOB, LesionBank, blob
-from strokelabel.synthesis.lesions.embolic import LesionArranger
+from strokelabel.synthesis.lesions.embolic import BalancedSelection, LesionArranger, SpatialPrior
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
-from strokelabel.synthesis.lesions.prior import BalancedSelection, SpatialPrior
 from strokelabel.synthesis.sampling import Sampler
 from support.head_phantom import ball_bank
 

@@ -9,8 +9,11 @@ from strokelabel.errors import DataError, GeometryError, ImageError
 from strokelabel.io.map_files import find_map_files
 from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.synthesis.prepared.icbm import icbm_template
-from strokelabel.synthesis.quantitative.files import make_quantitative_head, read_map_volumes
-from strokelabel.synthesis.quantitative.head_cache import load_quantitative_heads
+from strokelabel.synthesis.quantitative.files import (
+    load_quantitative_heads,
+    make_quantitative_head,
+    read_map_volumes,
+)
 from support.map_phantoms import template_maps, world_from_icbm, write_maps
 
 SPACING_MM = 4.0

@@ -14,7 +14,7 @@ import torch
 from strokelabel.fit.data.recipe_streams import split_lesions
 from strokelabel.fit.fine_tuning.synthetic import SyntheticPart
 from strokelabel.io.atomic import atomic_write_json
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import write_nifti
 from strokelabel.labels import TissueClass
 from strokelabel.reports.validation import as_scan
 from strokelabel.synthesis.anatomy.head import load_heads

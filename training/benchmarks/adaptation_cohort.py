@@ -21,7 +21,7 @@ from strokelabel.fit.recipe import load_recipe
 from strokelabel.io import Image
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.bids import dataset_description
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import write_nifti
 from strokelabel.labels import TissueClass
 from strokelabel.reports.validation import as_scan
 from strokelabel.synthesis.benchmark import validation_config

@@ -25,7 +25,7 @@ from strokelabel.fit.segmentation import foreground_dice, mask_dice
 from strokelabel.labels import TissueClass
 from strokelabel.networks.weights import load_weights
 from strokelabel.synthesis.anatomy.head import load_heads
-from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator, NoisyLabels
 from strokelabel.synthesis.prepared.dataset import PreparedData
 

@@ -24,7 +24,7 @@ from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.estimation import relative_maps
 from strokelabel.fit.recipe import Recipe
 from strokelabel.geometry import CanonicalGrid
-from strokelabel.inference.estimate.predictor import QuantitativeEstimator
+from strokelabel.inference.estimate import QuantitativeEstimator
 from strokelabel.io import read_image
 from strokelabel.io.map_files import MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.labels import CLASS_NAMES, TissueClass

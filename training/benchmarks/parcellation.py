@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.recipe import Recipe
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate.predictor import Parcellator
+from strokelabel.inference.parcellate import Parcellator
 from strokelabel.io.atomic import atomic_path
 from strokelabel.metrics import dice
 from strokelabel.reports.validation import as_scan

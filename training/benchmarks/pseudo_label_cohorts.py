@@ -22,7 +22,7 @@ from strokelabel.fit.recipe import load_recipe
 from strokelabel.io import Image
 from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.bids import dataset_description, derivative_name
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import write_nifti
 from strokelabel.labels import BRAIN_GROUPS, TissueClass
 from strokelabel.physics.maps import QuantitativeMaps
 from strokelabel.physics.presets import CLINICAL, draw_acquisition

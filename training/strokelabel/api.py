@@ -15,9 +15,9 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import DimensionError, LabelMapError
-from strokelabel.inference.estimate.predictor import QuantitativeEstimator
+from strokelabel.inference.estimate import QuantitativeEstimator
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate.predictor import Parcellation, Parcellator
+from strokelabel.inference.parcellate import Parcellation, Parcellator
 from strokelabel.inference.scan_model import ScanModel
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction

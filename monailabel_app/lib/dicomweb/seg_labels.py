@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lib.refusals import InvalidRequestError, UnsupportedFileError
-from lib.studies.label_files import read_label_file
-from lib.studies.label_grid import bring_to_grid
+from lib.studies.label_grid import bring_to_grid, read_label_file
 from lib.studies.label_meaning import classes_of, with_meaning
 from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
 from strokelabel.io import write_nifti

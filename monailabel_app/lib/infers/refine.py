@@ -15,8 +15,8 @@ from monailabel.utils.others.generic import device_list
 
 from lib.infers.caches import ScanSource
 from lib.infers.infer_options import InferOptions
-from lib.infers.result import write_result
 from lib.infers.segmenter import Segmenter
+from lib.infers.task import write_result
 from lib.refusals import InvalidRequestError
 from lib.request_values import as_choice, as_number
 from lib.studies.label_grid import read_on_grid

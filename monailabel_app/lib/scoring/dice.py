@@ -66,7 +66,7 @@ class DiceScoring(StoredScoring):
 
 def _details(datastore: Datastore, image: str) -> dict[str, Any]:
     """Return Dice, volumes in ml and labels' state, or a reason, for JSON."""
-    from strokelabel.reports.annotations.changes import compare, read_lesion
+    from strokelabel.reports.annotations.report import compare, read_lesion
 
     stamp = _stamp(datastore, image)
     paths = [datastore.get_label_uri(image, tag) for tag in (_PREDICTED, _SUBMITTED)]

@@ -15,11 +15,16 @@ from lib.places import log_folder
 from lib.server.endpoints.health import health_routes, progress_routes
 from lib.server.endpoints.replaced_routes import replace_routes, sign_in_routes
 from lib.server.errors import answer_errors
-from lib.server.logs import write_logs
-from lib.server.middleware.access_log import AccessLog
-from lib.server.middleware.admission import SPARE_THREADS, UPLOADS_AT_ONCE, Admission, long_at_once
-from lib.server.middleware.guard import AddressGuard, TokenGuard
-from lib.server.middleware.limits import BodyLimit
+from lib.server.logs import AccessLog, write_logs
+from lib.server.middleware import (
+    SPARE_THREADS,
+    UPLOADS_AT_ONCE,
+    AddressGuard,
+    Admission,
+    BodyLimit,
+    TokenGuard,
+    long_at_once,
+)
 from lib.server.server_options import ServedApp, ServerOptions
 from lib.server.tasks import end_tasks_with_the_server, report_processes_that_do_not_start
 

@@ -10,8 +10,7 @@ from typing import Any
 from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.refusals import InvalidRequestError
-from lib.studies.label_files import read_label_segments
-from lib.studies.label_grid import check_label_grid, read_reference
+from lib.studies.label_grid import check_label_grid, read_label_segments, read_reference
 from lib.studies.label_history import LabelHistory
 from lib.studies.label_meaning import check_lesion
 from lib.studies.scan_list import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix

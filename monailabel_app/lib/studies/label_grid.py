@@ -1,8 +1,12 @@
-"""Grid of a submitted label: the check against its scan before it is stored, and the way onto the scan's grid."""
+"""Label files of requests, and their grid: the check against the scan, and the way onto the scan's grid.
+
+Files are read as the package does, and refused without the server's paths.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,14 +15,52 @@ import nibabel as nib
 import numpy as np
 
 from lib.refusals import InvalidRequestError
-from lib.studies.label_files import read_label_file, read_label_grid
 from lib.studies.label_meaning import classes_of, with_meaning
-from strokelabel.errors import GeometryError, ImageError, UnreadableImageError
+from strokelabel.errors import GeometryError, ImageError, LabelMapError, UnreadableImageError
 from strokelabel.geometry import Grid, check_same_grid
 from strokelabel.geometry import bring_to_grid as bring_to_same_grid
+from strokelabel.io import label_files
 from strokelabel.io.checks import check_grid, check_shape
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.label_files import LabelFile
+from strokelabel.io.label_files import LabelFile, Segment
+
+
+def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> LabelFile:
+    """Read labels; see `strokelabel.io.label_files.read_label_file`.
+
+    Raises:
+        InvalidRequestError: not readable, not 3-D, or not whole numbers.
+    """
+    with _refused():
+        return label_files.read_label_file(path, names)
+
+
+def read_label_grid(path: Path) -> tuple[Grid, bool]:
+    """Return the grid of a label file by its header alone, and whether it may cover a part of its scan only.
+
+    Raises:
+        InvalidRequestError: not a label file, or not 3-D.
+    """
+    with _refused():
+        return label_files.read_label_grid(path)
+
+
+def read_label_segments(path: Path) -> list[Segment]:
+    """Return the segments that a label file names, by its header alone; [] for other files than NRRD.
+
+    Raises:
+        InvalidRequestError: not a label file.
+    """
+    with _refused():
+        return label_files.read_label_segments(path)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except (LabelMapError, ImageError) as error:
+        raise InvalidRequestError(error.message, source="the label file") from error
 
 
 @dataclass(frozen=True, eq=False)

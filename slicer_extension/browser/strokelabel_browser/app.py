@@ -25,7 +25,7 @@ from trame_slicer.core import LayoutManager, SlicerApp
 from trame_slicer.rca_view import register_rca_factories
 from trame_slicer.views import Layout, LayoutDirection
 
-from . import gutters, page, state
+from . import page, state
 from .commands import Commands
 from .routes import Routes
 from .scene import AXIAL, CORONAL, SAGITTAL, THREED, Scene, view_definitions
@@ -53,8 +53,8 @@ class PageApp:
         register_rca_factories(
             slicer_app.view_manager,
             self.server,
-            slice_view_ui_f=gutters.slice_view,
-            three_d_view_ui_f=gutters.threed_view,
+            slice_view_ui_f=page.slice_view,
+            three_d_view_ui_f=page.threed_view,
             interactive_quality=70,
             blur_fps=30.0,
         )

@@ -1,4 +1,4 @@
-"""Layout of the page: cases on the left, four views, the tools on the right."""
+"""Layout of the page: cases on the left, four views with their frames, the tools on the right."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_server import Server
+from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
+from trame_slicer.app.ui.slider import Slider
 from trame_slicer.core import LayoutManager
+from trame_slicer.views import AbstractView
 
 from . import dialogs, panels
+from .scene import AXIAL, CORONAL, SAGITTAL, THREED
 from .widgets import button, run
 
 STATIC = Path(__file__).parent / "static"
@@ -155,3 +159,39 @@ def _banners() -> None:
                 html.Span("Cancel")
     with html.Div(classes="dropzone"):
         html.Div("Drop to upload: a NIfTI file, or a folder of DICOM files")
+
+
+SIDES = {AXIAL: ("R", "L", "A"), CORONAL: ("R", "L", "S"), SAGITTAL: ("A", "P", "S")}
+"""Letters at the left edge, at the right edge, and at the top."""
+
+TITLES = {AXIAL: "Axial", CORONAL: "Coronal", SAGITTAL: "Sagittal", THREED: "3D"}
+KEYS = {AXIAL: 1, CORONAL: 2, SAGITTAL: 3, THREED: 4}
+
+
+def slice_view(server: Server, _view_id: str, view: AbstractView) -> None:
+    """Lay out the frame of a slice view."""
+    name = view.get_singleton_tag()
+    _name(name)
+    for place, side in zip(("left", "right", "top"), SIDES[name], strict=True):
+        html.Div(side, classes=f"view-mark {place}")
+    with html.Div(classes="view-slider"):
+        state = connect_slice_view_slider_to_state(server, view)
+        Slider(
+            typed_state=state,
+            density="compact",
+            track_size=2,
+            thumb_size=11,
+            color="primary",
+            title="Slice (wheel)",
+        )
+
+
+def threed_view(_server: Server, _view_id: str, view: AbstractView) -> None:
+    """Lay out the frame of the 3D view."""
+    _name(view.get_singleton_tag())
+
+
+def _name(name: str) -> None:
+    html.Div(TITLES[name], classes="view-name")
+    with html.Div(classes="view-max"):
+        button("layout", "mdi-fullscreen", f"This view alone, or all four ({KEYS[name]})", args=[name])

@@ -1,4 +1,4 @@
-"""MRML scene of one case in four views: scans, mask, overlay, clicks. It has no logic of its own."""
+"""MRML scene of one case in four views: scans, mask, overlay, clicks, head. It has no logic of its own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import slicer
-from StrokeLabelLib.mrml.overlays import add_overlay
-from StrokeLabelLib.mrml.prompts import add_prompt_lists, show_prompts
+import vtk
+from scipy import ndimage
+from StrokeLabelLib.mrml.overlays import add_overlay, add_prompt_lists, show_prompts
 from StrokeLabelLib.mrml.segments import LESION_ID, add_segmentation, mask_of, show_mask
-from StrokeLabelLib.mrml.volumes import add_volume, remove
+from StrokeLabelLib.mrml.volumes import add_volume, remove, right_handed, to_image, to_matrix
 from StrokeLabelLib.session.case import Case
 from StrokeLabelLib.session.view import Overlay, Prompt
 from StrokeLabelLib.volume import Grid, Volume
 from trame_slicer.core import SlicerApp
 from trame_slicer.views import AbstractView, ViewLayoutDefinition
 
-from . import head
 from .tools import Tools
 
 REST_S = 0.25
@@ -93,7 +93,7 @@ class Scene:
         self._scans = [add_volume(scene, s.volume, s.image.image_id) for s in case.sequences]
         self.show_sequence(0)  # before the mask, which is blended with what was added to the views before it
         self._segmentation = self._make_segmentation(self._scans[0])
-        self._head = head.surface(scene, case.scan)
+        self._head = head_surface(scene, case.scan)
         self.fit()
 
     def show_sequence(self, index: int) -> None:
@@ -228,3 +228,57 @@ def _locked(
         node.SetLocked(True)
         node.GetDisplayNode().SetGlyphScale(1.6)
     return lists
+
+
+_HEAD_STEP_MM = 3.0
+
+
+def head_surface(scene: slicer.vtkMRMLScene, scan: Volume) -> slicer.vtkMRMLModelNode:
+    """Add a glassy surface of the head, what is not air, so that the lesion in 3D can be seen in its place.
+
+    Args:
+        scene: where to add it.
+        scan: (i, j, k), any contrast.
+    """
+    grid = scan.grid
+    step = np.maximum(np.rint(_HEAD_STEP_MM / grid.spacing_mm), 1).astype(int)
+    small = np.asarray(scan.data[tuple(slice(None, None, s) for s in step)], np.float32)
+    mask = np.pad(_not_air(small), 1)
+    affine = grid.affine @ np.diag([*step, 1.0])
+    affine[:3, 3] -= affine[:3, :3] @ np.ones(3)
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), 1.0)
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", "head")
+    model.SetAndObservePolyData(_polygons(Volume(smooth, affine)))
+    model.CreateDefaultDisplayNodes()
+    display = model.GetDisplayNode()
+    display.SetScalarVisibility(False)
+    display.SetColor(0.75, 0.8, 0.85)
+    display.SetOpacity(0.18)
+    display.SetVisibility2D(False)
+    model.SetSelectable(False)
+    return model
+
+
+def _not_air(values: np.ndarray) -> np.ndarray:
+    finite = np.nan_to_num(values)
+    level = np.percentile(finite, 99) * 0.12
+    mask = ndimage.binary_fill_holes(ndimage.binary_opening(finite > level))
+    labels, count = ndimage.label(mask)
+    if not count:
+        return mask
+    return labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+
+
+def _polygons(volume: Volume) -> vtk.vtkPolyData:
+    placed = right_handed(volume)
+    edges = vtk.vtkFlyingEdges3D()
+    edges.SetInputData(to_image(placed.data))
+    edges.SetValue(0, 0.5)
+    edges.ComputeScalarsOff()
+    to_ras = vtk.vtkTransform()
+    to_ras.SetMatrix(to_matrix(placed.affine))
+    result = vtk.vtkTransformPolyDataFilter()
+    result.SetInputConnection(edges.GetOutputPort())
+    result.SetTransform(to_ras)
+    result.Update()
+    return result.GetOutput()

@@ -1,6 +1,6 @@
 import math
 
-from strokelabel.fit.loop.validation import BestValidation
+from strokelabel.fit.loop.objective import BestValidation
 
 
 def test_the_first_number_is_the_best_until_a_higher_one_comes():

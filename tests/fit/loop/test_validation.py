@@ -4,7 +4,7 @@ from lightning_fabric import Fabric
 
 from strokelabel.errors import TrainingError
 from strokelabel.fit.data.stream import Batch
-from strokelabel.fit.loop.validation import validate
+from strokelabel.fit.loop.objective import validate
 from strokelabel.fit.segmentation import SegmentationObjective, foreground_dice, mask_dice
 from support.tiny_run import SHAPE, CubeStream, tiny_network
 

@@ -1,33 +1,30 @@
-"""Adaptation of a model to one scan: a normaliser in front of the frozen network, as Chalcroft et al. 2025 do it.
+"""Adaptation of a model to one scan, and a predictor that adapts its model to every scan.
 
-Section 2.1 there, after Karani et al. 2021 and Wang et al. 2021.
+A normaliser in front of the frozen network is adapted, as Chalcroft et al. 2025 do it (section 2.1 there, after
+Karani et al. 2021 and Wang et al. 2021).
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from strokelabel.adaptation.agreement import AgreementObjective
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.entropy import EntropyObjective
-from strokelabel.adaptation.objective import AdaptationObjective
-from strokelabel.adaptation.optimise import NormaliserTraining
+from strokelabel.adaptation.objective import AdaptationObjective, AgreementObjective, EntropyObjective
+from strokelabel.adaptation.optimise import NormaliserTraining, WindowSampler
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.report import AdaptationReport
-from strokelabel.adaptation.safety import OutputSummary, choose
-from strokelabel.adaptation.summary import summarise
-from strokelabel.adaptation.windows import WindowSampler
+from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise
 from strokelabel.geometry.crop import foreground_mask
 from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import OnPass
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.predictor import SETTINGS_KEY, Predictor
 from strokelabel.inference.segment.scores import Prediction, Scores, decide
 from strokelabel.io import Image
 
@@ -177,3 +174,50 @@ class _Case:
 
     def _passes(self, start: float, stop: float) -> OnPass:
         return lambda done, total: self._report("predicting", start + (stop - start) * done / total)
+
+
+class AdaptingPredictor(Predictor):
+    """A predictor whose predictions are adapted, each to its scan, where that is safe; see `adapt`.
+
+    Args:
+        predictor: the model; it is shared, and does not change.
+        adaptation: method and iterations.
+
+    Raises:
+        UnknownModelError, WeightsError: the method needs a denoiser, and there is none that suits the model.
+    """
+
+    def __init__(self, predictor: Predictor, adaptation: AdaptationOptions) -> None:
+        super().__init__(predictor.spec, predictor.network, predictor.device, predictor.options)
+        self.adaptation = adaptation
+        self._denoiser = None
+        if adaptation.method == "dae":
+            self._denoiser = LabelDenoiser.load(adaptation.denoiser, predictor.spec, predictor.device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides an adaptation."""
+        kept = asdict(self.adaptation)
+        name = kept.pop("denoiser")
+        if self._denoiser is not None:
+            kept |= {"denoiser": name, "denoiser_sha256": self._denoiser.spec.sha256}
+        return {SETTINGS_KEY: kept}
+
+    def predict(
+        self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
+    ) -> Prediction:
+        """Predict one scan by a model that is adapted to it; the report is in the prediction's record."""
+        found = self.adapted(image, options, progress)
+        return replace(found.prediction, record={**self.settings, "adaptation": found.report.as_json()})
+
+    def scores(
+        self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
+    ) -> Scores:
+        """Return the scores of the prediction that is kept."""
+        return self.adapted(image, options, progress).scores
+
+    def adapted(
+        self, image: Image, options: PredictionOptions | None = None, progress: OnProgress | None = None
+    ) -> AdaptedPrediction:
+        """Return both predictions of a scan, and the report."""
+        return adapt(self, image, self.adaptation, options, progress, self._denoiser)

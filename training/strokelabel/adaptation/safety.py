@@ -1,14 +1,20 @@
 """Choice between a plain and an adapted prediction: a user must not be worse off for having chosen the second.
 
 Without labels, what can be recognised is what goes wrong when an output is only made more certain, or more like an
-atlas: a lesion, or the brain, disappears or spreads.
+atlas: a lesion, or the brain, disappears or spreads. The report says what was compared, and what was chosen.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from torch import Tensor
+
+from strokelabel.adaptation.objective import mean_entropy
+from strokelabel.inference.segment.predictor import LESION
+from strokelabel.registry import ModelSpec
 
 COLLAPSE = 0.25
 """A lesion that is smaller than this fraction of the plain one has collapsed."""
@@ -86,3 +92,80 @@ def spoiled(plain: OutputSummary, adapted: OutputSummary) -> str:
     if adapted.brain_ml * BRAIN_CHANGE < plain.brain_ml:
         return f"the brain collapsed ({brains})"
     return f"the brain spread ({brains})" if adapted.brain_ml > BRAIN_CHANGE * plain.brain_ml else ""
+
+
+def summarise(
+    probabilities: Tensor,
+    head: Tensor,
+    spec: ModelSpec,
+    objective: float | None = None,
+    lesion_ml: float | None = None,
+) -> OutputSummary:
+    """Return what is compared of an output.
+
+    Args:
+        probabilities: (classes, x, y, z) in the shown box.
+        head: (x, y, z) bool.
+        spec: the model.
+        objective: what the adaptation lowers; None for the entropy.
+        lesion_ml: volume of the lesion on the scan's own grid; None for that in the box.
+    """
+    entropy = float(mean_entropy(probabilities, head))
+    voxel_ml = spec.spacing_mm**3 / 1000
+    labels = probabilities.argmax(dim=0)
+    lesion = spec.class_names.index(LESION)
+    return OutputSummary(
+        entropy=entropy,
+        objective=entropy if objective is None else objective,
+        lesion_ml=float((labels == lesion).sum()) * voxel_ml if lesion_ml is None else lesion_ml,
+        brain_ml=float((labels > 0).sum()) * voxel_ml,
+    )
+
+
+_DIGITS = 5
+
+
+@dataclass(frozen=True)
+class AdaptationReport:
+    """Outcome of an adaptation to one scan.
+
+    Attributes:
+        method: "tent" or "dae".
+        iterations: that were done.
+        objective: name of what was lowered.
+        plain: summary of the plain prediction.
+        adapted: summary of the adapted one.
+        choice: which was kept, and why.
+        seconds: time that the iterations took.
+    """
+
+    method: str
+    iterations: int
+    objective: str
+    plain: OutputSummary
+    adapted: OutputSummary
+    choice: Choice
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object; entropies in nats, volumes in ml."""
+        before, after = self.plain, self.adapted
+        numbers = {
+            "entropy_before": before.entropy,
+            "entropy_after": after.entropy,
+            "objective_before": before.objective,
+            "objective_after": after.objective,
+            "volume_before_ml": before.lesion_ml,
+            "volume_after_ml": after.lesion_ml,
+            "brain_before_ml": before.brain_ml,
+            "brain_after_ml": after.brain_ml,
+            "seconds": self.seconds,
+        }
+        return {
+            "method": self.method,
+            "iterations": self.iterations,
+            "kept": self.choice.kept,
+            "reason": self.choice.reason,
+            "objective": self.objective,
+            **{name: round(number, _DIGITS) for name, number in numbers.items()},
+        }

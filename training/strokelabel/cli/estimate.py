@@ -13,7 +13,7 @@ from strokelabel.io.file_search import absolute_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from strokelabel.inference.estimate.batch import EstimateRow
+    from strokelabel.inference.estimate import EstimateRow
     from strokelabel.inference.network_input import OnProgress
 
 
@@ -46,8 +46,7 @@ def run(
     Each scan gets four maps on its own grid, with their units in a sidecar (JSON), and a picture. What a network
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
-    from strokelabel.inference.estimate.batch import estimate_scans
-    from strokelabel.inference.estimate.predictor import Estimate, QuantitativeEstimator
+    from strokelabel.inference.estimate import Estimate, QuantitativeEstimator, estimate_scans
     from strokelabel.io import Image, search_images
     from strokelabel.io.map_files import is_map_file
     from strokelabel.reports.estimates import save_estimate_picture

@@ -14,9 +14,9 @@ from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.reports.evaluation.arms import Arm
     from strokelabel.reports.evaluation.cases import CaseSearch, EvaluationCase
     from strokelabel.reports.evaluation.methods import Method
+    from strokelabel.reports.evaluation.models import Arm
     from strokelabel.reports.evaluation.results import CaseResult, ResultTable
 
 _NAMED = re.compile(r"([\w.+-]+)=(.+)")
@@ -98,8 +98,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-    from strokelabel.reports.evaluation.arms import parse_arms
     from strokelabel.reports.evaluation.cases import parse_part, take_part
+    from strokelabel.reports.evaluation.models import parse_arms
     from strokelabel.reports.evaluation.results import ResultTable
 
     which = parse_part(part)
@@ -228,7 +228,7 @@ def score_all(
     cases: Sequence[EvaluationCase], methods: Sequence[Method], table: ResultTable
 ) -> list[CaseResult]:
     """Score cases with a progress bar and a line for each result."""
-    from strokelabel.reports.evaluation.run import evaluate_cases, scored_pairs
+    from strokelabel.reports.evaluation.results import evaluate_cases, scored_pairs
 
     results: list[CaseResult] = []
     total = len(scored_pairs(cases, methods))

@@ -14,7 +14,7 @@ from strokelabel.errors import OptionError
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate.batch import ParcellationRow
+    from strokelabel.inference.parcellate import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.uncertainty import Passes
@@ -283,7 +283,7 @@ def _predictor(
     predictor = Predictor.from_model(model, device, options)
     if adaptation is None:
         return predictor
-    from strokelabel.adaptation.predictor import AdaptingPredictor
+    from strokelabel.adaptation.adapt import AdaptingPredictor
 
     return AdaptingPredictor(predictor, adaptation)
 
@@ -314,8 +314,7 @@ def _parcellate(
     model: str, device: str, options: PredictionOptions, search: ImageSearch, folder: Path, overwrite: bool
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate.batch import parcellate_scans
-    from strokelabel.inference.parcellate.predictor import Parcellator
+    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
 
     parcellator = Parcellator.from_model(model, device, options)
     return follow_scans(

@@ -224,8 +224,7 @@ def _draw_table(
     subject: Subject, what: _Input, path: Path, sequence: str, parameters: dict[str, Any], sweep: str | None
 ) -> None:
     """Draw all contrasts, or one sequence at several values; a row for each kind of lesion if none is chosen."""
-    from strokelabel.physics.label_maps import draw_tissues, insert_tissue
-    from strokelabel.physics.subject import read_mask
+    from strokelabel.physics.subject import draw_tissues, insert_tissue, read_mask
     from strokelabel.reports.simulation import Cell, axial_slice, save_table
 
     mask = read_mask(what.lesion, subject) if what.lesion else None

@@ -215,8 +215,7 @@ def score_real(
 
     from strokelabel.inference.network_input import silent
     from strokelabel.reports.evaluation.cases import read_pairs, take_part
-    from strokelabel.reports.evaluation.results import ResultTable
-    from strokelabel.reports.evaluation.run import evaluate_cases
+    from strokelabel.reports.evaluation.results import ResultTable, evaluate_cases
     from strokelabel.reports.real_validation.dataset import RealGroup, write_real_validation
     from strokelabel.reports.real_validation.scores import card_table, real_scores, write_real_pictures
 

@@ -22,7 +22,7 @@ from strokelabel.networks.weights import NetworkConfig
 from strokelabel.structures import Structure, parcellation_structures
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import Section
-from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""

@@ -20,7 +20,7 @@ from strokelabel.fit.data.recipe_streams import (
     part_brains,
     split_lesions,
 )
-from strokelabel.fit.denoising.objective import DenoisingObjective
+from strokelabel.fit.denoising import DenoisingObjective
 from strokelabel.fit.loop.checkpoint import list_checkpoints
 from strokelabel.fit.loop.devices import process_count, resolve_device
 from strokelabel.fit.loop.objective import Objective

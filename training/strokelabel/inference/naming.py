@@ -1,4 +1,4 @@
-"""Names of result files: BIDS derivatives for BIDS names, plain ones for all others.
+"""Names of result files: BIDS derivatives for BIDS names, plain ones for all others; and the sessions that names tell.
 
 The mask of `sub-01_ses-1_T2w.nii.gz` is `sub-01_ses-1_space-orig_label-L_desc-T2wlesion_mask.nii.gz`: the
 suffix goes into `desc`, or masks of two contrasts of a session would share a name. `label-L` is BIDS's own
@@ -9,13 +9,17 @@ abbreviation for lesion, `space-orig` says that the grid is the scan's. The mask
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-from strokelabel.io.bids import derivative_name, image_stem, is_bids_name
+from strokelabel.io.bids import dataset_root, derivative_name, image_stem, is_bids_name, session_of
 from strokelabel.io.file_search import absolute_path
+
+ENSEMBLE_METHOD: Final = "ensemble"
+"""`method` of what is made from all scans of a session, so that its files lie beside those of each scan by itself."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,16 @@ def _numbered(stems: Sequence[str]) -> list[str]:
         seen.add(name.lower())
         numbered.append(name)
     return numbered
+
+
+def group_sessions(scans: Iterable[Path]) -> list[tuple[Path, ...]]:
+    """Group scans by data set, subject, session and space, as BIDS names them (`io.bids.session_of`).
+
+    Returns:
+        The scans of each session as absolute paths, each once, by name. A scan whose name tells no session is in none.
+    """
+    groups: dict[Any, list[Path]] = defaultdict(list)
+    for scan in dict.fromkeys(map(absolute_path, scans)):
+        if (session := session_of(image_stem(scan))) is not None:
+            groups[dataset_root(scan), session].append(scan)
+    return [tuple(sorted(group, key=image_stem)) for group in groups.values()]

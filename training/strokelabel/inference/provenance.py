@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from strokelabel import __version__
 from strokelabel.errors import OutputError
@@ -15,6 +16,9 @@ from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.bids import dataset_description, sidecar_path
 from strokelabel.io.file_search import absolute_path
 from strokelabel.registry import ModelSpec
+
+MADE_TOGETHER: Final = {"ensemble": True}
+"""In the sidecars of masks that are made from all scans of a session."""
 
 
 def provenance(spec: ModelSpec, options: PredictionOptions) -> dict[str, Any]:
@@ -92,3 +96,16 @@ def is_source(listed: object, scan: Path) -> bool:
 def is_newer(scan: Path, result: Path) -> bool:
     """Return whether a scan was changed after a result was written; false for a scan that is gone."""
     return scan.exists() and scan.stat().st_mtime > result.stat().st_mtime
+
+
+def is_made_from(known: dict[str, Any], scans: Iterable[Path], mask: Path) -> bool:
+    """Return whether a mask was made from these scans, used or left out, as they are now.
+
+    Args:
+        known: sidecar of the mask.
+        scans: of the session.
+        mask: a file that exists.
+    """
+    paths = list(scans)
+    named = {*known.get("Sources", ()), *known.get("left_out", ())}
+    return named == {str(path) for path in paths} and not any(is_newer(path, mask) for path in paths)

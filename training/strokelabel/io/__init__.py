@@ -3,8 +3,7 @@
 from strokelabel.io.atomic import atomic_path, atomic_write_json, atomic_write_text
 from strokelabel.io.checks import check_volume
 from strokelabel.io.file_search import search_images
-from strokelabel.io.images import Image, read_image, read_label_image
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import Image, read_image, read_label_image, write_nifti
 
 __all__ = [
     "Image",

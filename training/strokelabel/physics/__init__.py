@@ -5,12 +5,9 @@ Times are in seconds, angles in degrees, rates in s^-1, proton density and magne
 
 from strokelabel.physics.acquisition import Acquisition, rician_noise
 from strokelabel.physics.distributions import RandomSource
-from strokelabel.physics.flair import Flair
 from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
-from strokelabel.physics.label_maps import draw_tissues, insert_tissue, label_tissues, maps_from_labels
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
-from strokelabel.physics.mp2rage import Mp2rage
-from strokelabel.physics.mprage import Mprage
+from strokelabel.physics.mprage import Mp2rage, Mprage
 from strokelabel.physics.presets import (
     CLINICAL,
     PAPER,
@@ -23,7 +20,8 @@ from strokelabel.physics.presets import (
     sequence_class,
 )
 from strokelabel.physics.priors import Prior, TissueDraw, TissuePriors, default_priors, read_priors
-from strokelabel.physics.spin_echo import FastSpinEcho
+from strokelabel.physics.spin_echo import FastSpinEcho, Flair
+from strokelabel.physics.subject import draw_tissues, insert_tissue, label_tissues, maps_from_labels
 
 __all__ = [
     "CLINICAL",

@@ -19,11 +19,9 @@ from strokelabel.physics.distributions import (
     Reflected,
     Uniform,
 )
-from strokelabel.physics.flair import Flair
 from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
-from strokelabel.physics.mp2rage import Mp2rage
-from strokelabel.physics.mprage import Mprage
-from strokelabel.physics.spin_echo import FastSpinEcho
+from strokelabel.physics.mprage import Mp2rage, Mprage
+from strokelabel.physics.spin_echo import FastSpinEcho, Flair
 
 SEQUENCES: dict[str, type[Acquisition]] = {
     kind.name: kind for kind in (FastSpinEcho, GradientEcho, SpoiledGradientEcho, Flair, Mprage, Mp2rage)

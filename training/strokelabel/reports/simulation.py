@@ -16,8 +16,7 @@ from PIL import Image as PILImage
 
 from strokelabel import __version__
 from strokelabel.io.atomic import atomic_path, atomic_write_json
-from strokelabel.io.images import Image
-from strokelabel.io.write import write_nifti
+from strokelabel.io.images import Image, write_nifti
 from strokelabel.physics.acquisition import Acquisition
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps
 

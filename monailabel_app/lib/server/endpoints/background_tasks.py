@@ -14,7 +14,7 @@ from monailabel.interfaces.utils.app import app_instance
 
 from lib.infers.batch import check_batch
 from lib.refusals import ForbiddenError, InvalidRequestError, TooLargeError, answered_as_http, named
-from lib.scoring.job_queue import queue_scoring
+from lib.scoring.method import queue_scoring
 from lib.server import tasks
 from lib.studies.scan_list import check_name
 from lib.training.training_options import TrainOptions

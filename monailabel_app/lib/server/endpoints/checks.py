@@ -15,8 +15,8 @@ from monailabel.interfaces.utils.app import app_instance
 
 from lib.infers.device_queue import remember_client
 from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, named
+from lib.request_values import read_object
 from lib.server.endpoints.sessions import check_session_id
-from lib.server.json_text import read_object
 from lib.studies.scan_list import check_name
 from strokelabel.errors import StrokeLabelError
 from strokelabel.io.checks import check_shape

@@ -13,7 +13,7 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.infers.progress import progress_of
-from lib.server.middleware.admission import Admission
+from lib.server.middleware import Admission
 from lib.server.server_options import ServedApp
 
 

@@ -46,7 +46,7 @@ from lib.server.endpoints import background_tasks, files, sessions
 from lib.server.endpoints import proxy as our_proxy
 from lib.server.endpoints.checks import before
 from lib.server.errors import PlainJSONResponse
-from lib.server.middleware.guard import same_secret
+from lib.server.middleware import same_secret
 
 
 def sign_in_routes(token: str) -> APIRouter:

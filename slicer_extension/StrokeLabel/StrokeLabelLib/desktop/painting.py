@@ -9,7 +9,7 @@ import slicer
 
 from ..errors import StrokeLabelLibError
 from ..mrml.case_nodes import CaseNodes
-from ..mrml.prompts import last_point
+from ..mrml.overlays import last_point
 from ..session.presenter import Presenter
 
 

@@ -8,8 +8,7 @@ from ..errors import GeometryError
 from ..session.case import Case
 from ..session.view import Overlay, Prompt
 from ..volume import Volume
-from .overlays import add_overlay, show_in_slices, show_side_by_side
-from .prompts import add_prompt_lists, show_prompts
+from .overlays import add_overlay, add_prompt_lists, show_in_slices, show_prompts, show_side_by_side
 from .segments import add_segmentation, mask_of, show_mask
 from .volumes import add_volume, remove
 

@@ -9,8 +9,7 @@ import slicer
 
 from ..client.models import ImageEntry
 from ..ops.strokes import LesionMask
-from ..session.case import Case, Sequence
-from ..session.history import MaskHistory
+from ..session.case import Case, MaskHistory, Sequence
 from ..volume import Volume
 from .case_nodes import CaseNodes
 from .segments import infarct_entry

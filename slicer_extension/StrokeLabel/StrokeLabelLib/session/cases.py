@@ -13,11 +13,10 @@ from ..client.api import Client, image_id_of
 from ..client.jobs import Job
 from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..errors import FileFormatError, GeometryError, NotFoundError, OperationError, StrokeLabelLibError
-from ..ops.statistics import volume_ml
+from ..ops.islands import volume_ml
 from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
-from .case import Case, Provenance, Sequence, WorkingCopy
-from .history import MaskHistory
+from .case import Case, MaskHistory, Provenance, Sequence, WorkingCopy
 from .segmentation import Segmentation
 from .session import Session
 from .view import Question

@@ -12,8 +12,7 @@ from ..ops.islands import keep_largest, remove_small
 from ..ops.shape import change_margin, fill_between_slices, fill_holes, smooth
 from ..ops.strokes import LesionMask, limit_to_intensities, usual_intensities
 from ..volume import Volume, onto_grid
-from .case import Case
-from .history import Step
+from .case import Case, Step
 from .segmentation import record
 from .session import Session
 

@@ -15,9 +15,9 @@ import pytest
 
 from strokelabel.errors import DataError, RecipeError, TrainingError
 from strokelabel.fit.config import TrainingConfig
+from strokelabel.fit.data.generation.pool import LocalSource
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
-from strokelabel.fit.data.generation.source import LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.recipe_streams import generator_places, make_streams
 from strokelabel.fit.loop.prefetch import PrefetchStream

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from strokelabel.fit.data.generation.pool import LocalSource
 from strokelabel.fit.data.generation.replay import ReplayConfig, ReplayParameters, apply_replay, sample_replay
-from strokelabel.fit.data.generation.source import LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
 from strokelabel.fit.data.recipe_streams import make_streams
 from strokelabel.fit.data.stream import WithoutGaps

@@ -14,12 +14,18 @@ import torch
 from torch import Tensor
 
 from strokelabel import __version__
-from strokelabel.adaptation.cohort.comparison import ScanChange, objections
 from strokelabel.adaptation.cohort.options import CohortOptions
 from strokelabel.adaptation.cohort.pseudo_labels import LabelledScan, OnPart, PseudoLabeler
-from strokelabel.adaptation.cohort.report import CohortReport, CohortRow, read_report, row_of
+from strokelabel.adaptation.cohort.report import (
+    CohortReport,
+    CohortRow,
+    ScanChange,
+    objections,
+    read_report,
+    row_of,
+)
 from strokelabel.adaptation.cohort.training import PseudoObjective, PseudoStream
-from strokelabel.adaptation.summary import summarise
+from strokelabel.adaptation.safety import summarise
 from strokelabel.errors import DataError, OutputError, StrokeLabelError
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.fine_tuning.adapted import PROVENANCE

@@ -13,11 +13,10 @@ from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.config import EstimationConfig, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import RealConfig
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
+from strokelabel.fit.data.generation.pool import ImageSource, LocalSource
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
-from strokelabel.fit.data.generation.source import ImageSource, LocalSource
 from strokelabel.fit.data.generation.stream import ReplayStream
-from strokelabel.fit.data.label_noise_streams import LabelNoiseStream, LabelNoiseValidation
 from strokelabel.fit.data.real_images.mixture import with_real_images
 from strokelabel.fit.data.stream import (
     ItemStream,
@@ -29,6 +28,8 @@ from strokelabel.fit.data.stream import (
 from strokelabel.fit.data.synthetic_streams import (
     EstimatorStream,
     EstimatorValidation,
+    LabelNoiseStream,
+    LabelNoiseValidation,
     QuantitativeStream,
     SyntheticStream,
     SyntheticValidation,
@@ -49,7 +50,7 @@ from strokelabel.synthesis.benchmark import (
 )
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split

@@ -1,4 +1,4 @@
-"""Synthetic images, and quantitative maps with scans made from them, as training and validation streams."""
+"""Synthetic images, quantitative maps with scans made from them, and label maps with errors, as streams."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from strokelabel.synthesis.anatomy.head import Head
 from strokelabel.synthesis.benchmark import ValidationCase, make_case
 from strokelabel.synthesis.config import ContrastConfig, SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer, SyntheticBatch
+from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator, NoisyLabels
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.quantitative.head_cache import load_quantitative_heads
+from strokelabel.synthesis.quantitative.files import load_quantitative_heads
 from strokelabel.synthesis.quantitative.heads import QuantitativeHead, simulate_quantitative_head
 from strokelabel.synthesis.quantitative.samples import EstimationSample, EstimationSynthesizer
 
@@ -212,3 +213,61 @@ class EstimatorValidation:
 
 def _as_batch(sample: EstimationSample) -> EstimatorBatch:
     return EstimatorBatch(sample.image, sample.maps)
+
+
+_MAP_VALIDATION_SEED = 60_000
+"""First seed of the validation; training seeds are hashed and never this small."""
+
+
+class LabelNoiseStream:
+    """An endless stream of label maps with errors, as images, and the correct ones, as targets.
+
+    Args:
+        generator: makes them.
+        batch_size: items per batch.
+        seed: decides every label map of the stream.
+    """
+
+    def __init__(self, generator: LabelNoiseGenerator, batch_size: int, seed: int) -> None:
+        self.generator, self.batch_size, self.seed = generator, batch_size, seed
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; a pure function of the step and the stream's seed."""
+        first = step * self.batch_size
+        items, variations = range(first, first + self.batch_size), self.generator.noise.variations
+        anatomies = {
+            number: self.generator.sample_anatomy(stream_seed(self.seed, number, "anatomy"))
+            for number in sorted({item // variations for item in items})
+        }
+        return _as_map_batch(
+            self.generator.apply(
+                [
+                    self.generator.sample(stream_seed(self.seed, item), anatomy=anatomies[item // variations])
+                    for item in items
+                ]
+            )
+        )
+
+
+class LabelNoiseValidation:
+    """Label maps of unseen heads, the same ones every time, one to a batch: with errors and correct, in turn.
+
+    Args:
+        generator: with heads and lesions that training does not see.
+        count: how many.
+    """
+
+    def __init__(self, generator: LabelNoiseGenerator, count: int) -> None:
+        self.generator, self.count = generator, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, index: int) -> Batch:
+        """Return the label map at this position."""
+        parameters = self.generator.sample(_MAP_VALIDATION_SEED + index // 2, correct=index % 2 == 1)
+        return _as_map_batch(self.generator.apply([parameters]))
+
+
+def _as_map_batch(noisy: NoisyLabels) -> Batch:
+    return Batch(noisy.maps, noisy.target, torch.zeros(len(noisy.maps), dtype=torch.bool))

@@ -31,11 +31,10 @@ from strokelabel.fit.fine_tuning.versions import (
 )
 from strokelabel.fit.fine_tuning.weights import SHARES, blend, freeze
 from strokelabel.fit.loop.devices import make_fabric
-from strokelabel.fit.loop.objective import ScoringStream
+from strokelabel.fit.loop.objective import ScoringStream, validate
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
-from strokelabel.fit.loop.validation import validate
 from strokelabel.fit.segmentation import SegmentationObjective
 from strokelabel.inference.segment.predictor import LESION, Predictor
 from strokelabel.io.atomic import atomic_write_json

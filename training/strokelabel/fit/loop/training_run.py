@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from strokelabel.errors import CheckpointError, TrainingError
 from strokelabel.fit.config import TrainingConfig
 from strokelabel.fit.loop.checkpoint import Checkpoint
-from strokelabel.fit.loop.objective import Objective, ScoringStream, TrainingStream
+from strokelabel.fit.loop.objective import BestValidation, Objective, ScoringStream, TrainingStream, validate
 from strokelabel.fit.loop.optimizer import (
     WeightAverage,
     is_sound,
@@ -24,7 +24,6 @@ from strokelabel.fit.loop.optimizer import (
     update_weights,
 )
 from strokelabel.fit.loop.passes import Passes
-from strokelabel.fit.loop.validation import BestValidation, validate
 from strokelabel.fit.segmentation import SegmentationObjective
 
 _MAX_SKIPPED = 20

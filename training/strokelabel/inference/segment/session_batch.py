@@ -12,15 +12,14 @@ import numpy as np
 
 from strokelabel.errors import DataError
 from strokelabel.inference.batch import ScanTable, run_scans
-from strokelabel.inference.naming import ResultNames
+from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_sessions
 from strokelabel.inference.network_input import OnProgress
-from strokelabel.inference.provenance import known_sidecar, provenance
+from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
 from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import check_passes
-from strokelabel.inference.sessions import MADE_TOGETHER, METHOD, group_sessions, is_made_from
 from strokelabel.io import Image, read_image
 from strokelabel.io.file_search import SearchProblem, absolute_path
 
@@ -95,7 +94,7 @@ class _EnsembleTask:
         session = self._sessions[image.source]
         others = sequences_of(scan for scan in session if str(scan) != image.source)
         together = self._ensemble(session).predict(image, others, progress)
-        prediction, names = together.found.prediction, replace(names, method=METHOD)
+        prediction, names = together.found.prediction, replace(names, method=ENSEMBLE_METHOD)
         found = together.found if self._choice.passes is not None else None
         more = describe_ensemble(together)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
@@ -113,7 +112,7 @@ class _EnsembleTask:
         return EnsembleRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> EnsembleRow | None:
-        session, names = self._sessions.get(str(absolute_path(scan))), replace(names, method=METHOD)
+        session, names = self._sessions.get(str(absolute_path(scan))), replace(names, method=ENSEMBLE_METHOD)
         if session is None:
             raise DataError(
                 "expected a BIDS name of an MR sequence, such as sub-01_ses-1_FLAIR.nii.gz, that says which scans "

@@ -11,8 +11,7 @@ from typing import Final, TypeVar
 
 from strokelabel.errors import DataError, ImageError, OptionError
 from strokelabel.geometry import is_same_grid
-from strokelabel.inference.naming import ResultNames, unique_stems
-from strokelabel.inference.sessions import METHOD, group_sessions
+from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_sessions, unique_stems
 from strokelabel.io.bids import entities_of, image_stem
 from strokelabel.io.file_search import absolute_path
 from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
@@ -55,7 +54,7 @@ class EvaluationCase:
         """Names of the files that a model writes for the case."""
         if self.others is None:
             return ResultNames(self.name)
-        return ResultNames(self.name.removesuffix(f"_{ENSEMBLE}"), METHOD)
+        return ResultNames(self.name.removesuffix(f"_{ENSEMBLE}"), ENSEMBLE_METHOD)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DataError, OptionError
-from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.sessions import METHOD
+from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames
 from strokelabel.io import Image, read_label_image
 from strokelabel.io.bids import image_stem
 from strokelabel.io.file_search import search_files
@@ -179,7 +178,7 @@ class FolderMethod(FileMethod):
     def _known_stems(self, case: EvaluationCase) -> list[str]:
         names = dict.fromkeys((case.name, _stem(case)))
         ours = [image_stem(Path(ResultNames(name).mask)) for name in names]
-        ours += [image_stem(Path(ResultNames(name, METHOD).mask)) for name in names]
+        ours += [image_stem(Path(ResultNames(name, ENSEMBLE_METHOD).mask)) for name in names]
         return [
             *ours,
             *(f"{name}{ending}" for name in names for ending in _ENDINGS),

@@ -160,7 +160,7 @@ def comparison_table(tests: pd.DataFrame) -> Table:
     """Return the paired tests of Dice and HD95 between methods.
 
     Args:
-        tests: from `summary.comparison_table`.
+        tests: from `report.paired_tests`.
     """
     rows = []
     for column in MAIN_COLUMNS:

@@ -13,8 +13,7 @@ from strokelabel.reports.contact_sheet import save_contact_sheet
 from strokelabel.reports.evaluation.cases import EvaluationCase
 from strokelabel.reports.evaluation.methods import Method
 from strokelabel.reports.evaluation.plots import case_panel, worst_false_results, worst_results
-from strokelabel.reports.evaluation.results import CaseResult
-from strokelabel.reports.evaluation.run import compare
+from strokelabel.reports.evaluation.results import CaseResult, compare
 from strokelabel.reports.evaluation.slabs import SLAB_MM
 from strokelabel.reports.evaluation.tables import Cell, Table
 from strokelabel.reports.real_validation.dataset import LESION_FREE, Part, RealGroup

@@ -21,9 +21,14 @@ from strokelabel.synthesis.anatomy.deformation import (
 from strokelabel.synthesis.anatomy.head import Head, stack_heads
 from strokelabel.synthesis.anatomy.skull_strip import SkullStripParameters, brain_masks, sample_skull_strip
 from strokelabel.synthesis.config import SynthesisConfig
-from strokelabel.synthesis.label_noise.config import LabelNoiseConfig
-from strokelabel.synthesis.label_noise.jigsaw import JigsawParameters, apply_jigsaw, sample_jigsaw
-from strokelabel.synthesis.label_noise.lesion_errors import LesionErrors, sample_lesion_errors
+from strokelabel.synthesis.label_noise.errors import (
+    JigsawParameters,
+    LabelNoiseConfig,
+    LesionErrors,
+    apply_jigsaw,
+    sample_jigsaw,
+    sample_lesion_errors,
+)
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
 from strokelabel.synthesis.sampling import Sampler, derived_sampler

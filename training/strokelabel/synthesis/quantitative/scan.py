@@ -10,13 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from strokelabel.physics.distributions import Uniform
-from strokelabel.physics.flair import Flair
 from strokelabel.physics.gradient_echo import GradientEcho, SpoiledGradientEcho
 from strokelabel.physics.maps import QuantitativeMaps
-from strokelabel.physics.mp2rage import Mp2rage
-from strokelabel.physics.mprage import Mprage
+from strokelabel.physics.mprage import Mp2rage, Mprage
 from strokelabel.physics.presets import PRESETS, Protocol, draw_acquisition
-from strokelabel.physics.spin_echo import FastSpinEcho
+from strokelabel.physics.spin_echo import FastSpinEcho, Flair
 from strokelabel.synthesis.config import PhysicsConfig
 from strokelabel.synthesis.config_sections import Range, Section
 from strokelabel.synthesis.fields import evaluate_fields, sample_nodes

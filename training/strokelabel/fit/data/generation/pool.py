@@ -1,4 +1,7 @@
-"""Memory that generator processes and the trainer share, for groups of images on their way."""
+"""Generated images on their way: what makes them in groups, memory that is shared with it, and what was made so far.
+
+Groups are made by the trainer itself here, and by other processes in `strokelabel.fit.data.generation.processes`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,68 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from strokelabel.fit.data.generation.source import ImageSource
-from strokelabel.fit.data.stream import Batch
+from strokelabel.fit.data.stream import Batch, ItemStream
 from strokelabel.fit.loop.prefetch import page_locked
+
+
+class ImageSource(Protocol):
+    """Source of images in groups: group g holds the items g * together to (g + 1) * together - 1 of a stream.
+
+    Groups are made as a whole and always in the same way, so that the values of an image depend neither on who asks
+    for it nor on what is made beside it.
+    """
+
+    @property
+    def ahead(self) -> int:
+        """Groups that are worth asking for before they are needed."""
+        ...
+
+    def submit(self, group: int) -> Future[Batch]:
+        """Ask for a group.
+
+        Returns:
+            Its images in order, on any device, once they are made; or the error that prevented it.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what was begun; nothing may be requested afterwards."""
+        ...
+
+
+class LocalSource:
+    """Source that makes each group synchronously, in the calling thread.
+
+    Args:
+        stream: makes the images.
+        together: images of a group.
+    """
+
+    ahead = 0
+
+    def __init__(self, stream: ItemStream, together: int = 1) -> None:
+        self.stream = stream
+        self.together = together
+
+    def submit(self, group: int) -> Future[Batch]:
+        """Make a group; an error is raised by the future's `result`."""
+        made: Future[Batch] = Future()
+        first = group * self.together
+        try:
+            made.set_result(self.stream.items(range(first, first + self.together)))
+        except Exception as error:  # it is raised where the result is read
+            made.set_exception(error)
+        return made
+
+    def close(self) -> None:
+        """Do nothing: requested groups are finished."""
+
 
 _FLOAT_BYTES = 4
 

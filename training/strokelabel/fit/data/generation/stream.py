@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strokelabel.fit.data.generation.pool import ImagePool, PendingGroups, PooledImage
+from strokelabel.fit.data.generation.pool import ImagePool, ImageSource, PendingGroups, PooledImage
 from strokelabel.fit.data.generation.replay import ReplayConfig, ReplayParameters, apply_replay, sample_replay
-from strokelabel.fit.data.generation.source import ImageSource
 from strokelabel.fit.data.stream import Batch
 from strokelabel.fit.data.synthetic_streams import stream_seed
 

@@ -1,1 +1,0 @@
-"""Correction of label maps as a task of training: a denoising autoencoder."""
