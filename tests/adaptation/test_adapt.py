@@ -202,3 +202,20 @@ def test_a_class_that_is_ruled_out_does_not_stop_the_adaptation() -> None:
     head = torch.ones(1, 1, 1, dtype=torch.bool)
     EntropyObjective(head).loss(torch.softmax(logits, dim=1), (0, 0, 0)).backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
+
+
+def test_the_iterations_see_the_output_at_the_model_s_temperature(
+    scan: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    value = EntropyObjective.value
+
+    def noted(objective: EntropyObjective, probabilities: torch.Tensor) -> float:
+        seen.append(value(objective, probabilities))
+        return seen[-1]
+
+    monkeypatch.setattr(EntropyObjective, "value", noted)
+    warm = Predictor(replace(make_spec(), temperature=3.0), BrightNetwork(), CPU)
+    plain = adapt(warm, scan, options("tent", 1)).report.plain.entropy
+    assert seen[0] == pytest.approx(plain, rel=0.01)
+    assert plain != pytest.approx(adapt(bright(), scan, options("tent", 1)).report.plain.entropy, rel=0.05)

@@ -148,7 +148,8 @@ class _Case:
         """Return the input of the network that a trained normaliser gives, (1, 1, x, y, z)."""
         most = self._options.max_voxels or voxels_that_fit(self._predictor.device) // _GRADIENT_MEMORY
         windows = WindowSampler(plain, self._predictor.multiple, objective.alignment, most, adaptation.seed)
-        training = NormaliserTraining(self._predictor.network, self.item, objective, adaptation)
+        model = self._predictor
+        training = NormaliserTraining(model.network, self.item, objective, adaptation, model.spec.temperature)
         share = (_ADAPTED_AT - _ITERATIONS_AT) / max(1, adaptation.iterations)
         training.run(
             windows,

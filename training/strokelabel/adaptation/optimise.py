@@ -181,15 +181,21 @@ class NormaliserTraining:
         item: (1, 1, x, y, z) normalised input of the network, on its device.
         objective: what is lowered.
         options: see `AdaptationOptions`.
+        temperature: of the model; its logits are divided by it.
     """
 
     def __init__(
-        self, network: nn.Module, item: Tensor, objective: AdaptationObjective, options: AdaptationOptions
+        self,
+        network: nn.Module,
+        item: Tensor,
+        objective: AdaptationObjective,
+        options: AdaptationOptions,
+        temperature: float = 1.0,
     ) -> None:
         self.normaliser = Normaliser(options.seed).to(item.device)
         add_checks(self.normaliser)
         self._network, self._item, self._objective = network, item, objective
-        self._options = options
+        self._options, self._temperature = options, temperature
         self._half = fastest_precision(item.device) == "bf16-mixed"
         self._best: tuple[float, dict[str, Tensor]] | None = None
         self._weights = list(self.normaliser.parameters())
@@ -261,4 +267,4 @@ class NormaliserTraining:
         """Return the probabilities (1, classes, x, y, z) for a part (1, 1, x, y, z) of what the network is shown."""
         with torch.autocast(item.device.type, torch.bfloat16, enabled=self._half):
             logits = self._network(self.normaliser(item))
-        return torch.softmax(logits.float(), dim=1)
+        return torch.softmax(logits.float() / self._temperature, dim=1)
