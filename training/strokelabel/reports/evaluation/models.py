@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from strokelabel.reports.evaluation.methods import Method
 from strokelabel.reports.evaluation.slabs import slab_axis
 
 if TYPE_CHECKING:
+    from strokelabel.adaptation.adapt import AdaptingPredictor
     from strokelabel.inference.segment.ensemble import EnsemblePrediction
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.scores import Prediction, Scores
@@ -70,12 +71,18 @@ def _adapted(method: Literal["tent", "dae"]) -> Scorer:
     def scores(
         predictor: Predictor, image: Image, options: PredictionOptions, progress: OnProgress
     ) -> Scores:
-        from strokelabel.adaptation.adapt import AdaptingPredictor
-        from strokelabel.adaptation.options import AdaptationOptions
-
-        return AdaptingPredictor(predictor, AdaptationOptions(method)).scores(image, options, progress)
+        return _adapting(predictor, method).scores(image, options, progress)
 
     return scores
+
+
+@lru_cache(maxsize=2)
+def _adapting(predictor: Predictor, method: Literal["tent", "dae"]) -> AdaptingPredictor:
+    """Return the model that adapts itself; the same one for all scans, as "dae" reads a second network."""
+    from strokelabel.adaptation.adapt import AdaptingPredictor
+    from strokelabel.adaptation.options import AdaptationOptions
+
+    return AdaptingPredictor(predictor, AdaptationOptions(method))
 
 
 ARMS = {
