@@ -67,8 +67,8 @@ Arms = Annotated[
     typer.Option(
         metavar="none,tta,ensemble",
         help="Ways to use each model, compared: none as it is, tta averaged over flips (NAME+TTA), tent and dae "
-        "adapted to each scan (NAME+TENT, NAME+DAE; minutes each). ensemble adds rows for the sequences of each session "
-        "together. [none]",
+        "adapted to each scan (NAME+TENT, NAME+DAE; minutes each). ensemble adds rows for the sequences of each "
+        "session together. [none]",
     ),
 ]
 Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
