@@ -169,6 +169,29 @@ def find_model(name_or_path: PathLike = "base") -> ModelSpec:
     return replace(read_spec(registered[name_or_path]), name=name_or_path)
 
 
+STRUCTURES_MODEL = "synthseg"
+"""Registered model that finds the structures that lesions touch, where it is installed."""
+
+
+def find_structures_model(name: str | None = None) -> ModelSpec | None:
+    """Return the model that finds the structures that lesions touch; None for none.
+
+    Args:
+        name: of a registered model, or a path; "none" for none; None for `STRUCTURES_MODEL` where it is installed.
+
+    Raises:
+        UnknownModelError, WeightsError: as `find_model`, or a model of another task.
+    """
+    if name == "none" or (name is None and STRUCTURES_MODEL not in _registered()):
+        return None
+    spec = find_model(STRUCTURES_MODEL if name is None else name)
+    if spec.task != PARCELLATION:
+        raise WeightsError(
+            f"{spec.path}: expected a model that parcellates, to find structures, this one is for {spec.task}"
+        )
+    return spec
+
+
 def read_spec(path: Path) -> ModelSpec:
     """Read the description in a weights file from its header, and check that the file is complete.
 

@@ -14,7 +14,7 @@ from strokelabel.errors import OptionError
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationRow
+    from strokelabel.inference.parcellate import ParcellationRow, Parcellator
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.uncertainty import Passes
@@ -129,6 +129,14 @@ Denoiser = Annotated[
     str | None,
     typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
 ]
+Structures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Tables of the structures that each lesion touches, by a model for parcellation: a name, a file, or none. "
+        "[synthseg, where it is installed]",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -154,6 +162,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adapt: Adapt = None,
     adapt_iterations: AdaptIterations = None,
     denoiser: Denoiser = None,
+    structures: Structures = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -162,7 +171,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
     a row in parcellations.csv. With --ensemble, the sequences of each session are averaged; rows are in ensembles.csv.
-    With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with the same model
+    With --uncertainty, the mask is that of the mean of all passes. With --structures, there is a table of the structures
+    that each lesion touches (<name>_lesion_structures.tsv), and one of all scans (lesion_structures.csv). Results of an interrupted run with the same model
     and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.io import search_images
@@ -185,11 +195,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
     if _is_parcellation(model):
-        _refuse_lesion_options(options, choice, ensemble, adaptation)
+        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         failed = _parcellate(model, device, options, search, output, overwrite)
     else:
         predictor = _predictor(model, device, options, adaptation)
-        failed = _segment(predictor, search, output, choice, overwrite, ensemble)
+        parcellator = _parcellator(structures, device, options)
+        failed = _segment(predictor, search, output, choice, overwrite, ensemble, parcellator)
     if failed:
         raise typer.Exit(1)
 
@@ -295,6 +306,7 @@ def _segment(
     choice: OutputChoice,
     overwrite: bool,
     ensemble: bool,
+    parcellator: Parcellator | None,
 ) -> int:
     """Find the lesions of scans; return how many failed."""
     from strokelabel.inference.segment.batch import predict_scans
@@ -303,7 +315,7 @@ def _segment(
     predict = predict_sessions if ensemble else predict_scans
     return follow_scans(
         lambda progress: predict(
-            predictor, search.images, folder, choice, overwrite, progress, search.problems
+            predictor, search.images, folder, choice, overwrite, progress, search.problems, parcellator
         ),
         len(search.images) + len(search.problems),
         _report,
@@ -326,8 +338,24 @@ def _parcellate(
     )
 
 
+def _parcellator(model: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
+    """Return the model that finds the structures that lesions touch; None for none."""
+    from strokelabel.registry import find_structures_model
+
+    spec = find_structures_model(model)
+    if spec is None:
+        return None
+    from strokelabel.inference.parcellate import Parcellator
+
+    return Parcellator.from_model(spec.path, device, options)
+
+
 def _refuse_lesion_options(
-    options: PredictionOptions, choice: OutputChoice, ensemble: bool, adaptation: AdaptationOptions | None
+    options: PredictionOptions,
+    choice: OutputChoice,
+    ensemble: bool,
+    adaptation: AdaptationOptions | None,
+    structures: str | None,
 ) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
@@ -345,6 +373,7 @@ def _refuse_lesion_options(
         "--ensemble": ensemble,
         "--uncertainty": bool(choice.uncertainty),
         "--adapt": adaptation is not None,
+        "--structures": structures is not None,
     }
     if any(given.values()):
         raise OptionError(
@@ -354,11 +383,13 @@ def _refuse_lesion_options(
 
 
 def _report(row: LesionRow) -> None:
-    """Report a scan in one line: its lesion on stdout, or the reason of a failure on stderr."""
+    """Report a scan: its lesion and the structures that it touches on stdout, or the reason of a failure on stderr."""
     lesions = "lesion" if row.lesion_count == 1 else "lesions"
     report_scan(
         row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
     )
+    for line in row.structures:
+        typer.echo(f"    {line}")
 
 
 def _report_parcellation(row: ParcellationRow) -> None:

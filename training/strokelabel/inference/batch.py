@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from filelock import FileLock
 
@@ -23,12 +23,15 @@ Status = Literal["done", "kept", "failed"]
 
 _LAST_COLUMNS = ("seconds", "status", "reason")
 
+NO_COLUMN: Final = {"column": False}
+"""Metadata of a row's field that is not in the table."""
+
 
 @dataclass(frozen=True)
 class ScanRow:
     """Result of one scan. What is unknown is None, and an empty cell in the file; it is never 0.
 
-    Each kind of batch adds its own columns.
+    Each kind of batch adds its own columns; a field with the metadata `NO_COLUMN` is none.
 
     Attributes:
         source: absolute path of the scan, as it was given.
@@ -45,12 +48,14 @@ class ScanRow:
     @classmethod
     def columns(cls) -> tuple[str, ...]:
         """Return the names of the columns: the scan, the columns of this kind of row, and the outcome."""
-        own = [field.name for field in fields(cls) if field.name not in ("source", *_LAST_COLUMNS)]
+        shown = [one.name for one in fields(cls) if one.metadata != NO_COLUMN]
+        own = [name for name in shown if name not in ("source", *_LAST_COLUMNS)]
         return ("source", *own, *_LAST_COLUMNS)
 
     def cells(self) -> dict[str, str]:
         """Return the row as text by column: volumes to 0.1 mm³, times to 10 ms."""
-        return {key: _text(key, value) for key, value in asdict(self).items()}
+        values = asdict(self)
+        return {name: _text(name, values[name]) for name in self.columns()}
 
 
 def _text(column: str, value: object) -> str:

@@ -50,6 +50,11 @@ class ResultNames:
         return self._lesion("probseg")
 
     @property
+    def lesion_structures(self) -> str:
+        """Structures that the lesion touches, a table."""
+        return self._lesion("structures", ".tsv")
+
+    @property
     def tissues(self) -> str:
         """Most likely class of each voxel."""
         return self._tissue("dseg")
@@ -90,10 +95,10 @@ class ResultNames:
         content = f"{self.method}{kind.replace('-', '')}"
         return derivative_name(self.stem, "uncertainty.nii.gz", content)
 
-    def _lesion(self, kind: str) -> str:
+    def _lesion(self, kind: str, suffix: str = ".nii.gz") -> str:
         if not self.is_bids:
-            return f"{self._plain}_lesion_{kind}.nii.gz"
-        return derivative_name(self.stem, f"{kind}.nii.gz", f"{self.method}lesion", label="L")
+            return f"{self._plain}_lesion_{kind}{suffix}"
+        return derivative_name(self.stem, f"{kind}{suffix}", f"{self.method}lesion", label="L")
 
     def _tissue(self, kind: str) -> str:
         if not self.is_bids:

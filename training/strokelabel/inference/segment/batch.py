@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import ImageError, OptionError, OutputError, UnreadableImageError
-from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import NO_COLUMN, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
+from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Prediction
+from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
@@ -26,6 +28,7 @@ from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.labels import CLASS_COLORS
 
 TABLE_NAME = "predictions.csv"
+STRUCTURES_NAME = "lesion_structures.csv"
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class LesionRow(ScanRow):
         mask: name of the lesion mask, in the table's folder.
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
+        structures: lines about the structures that the lesion touches; empty where these were not requested.
     """
 
     mask: str | None = None
     volume_ml: float | None = None
     lesion_count: int | None = None
+    structures: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
 
 
 def predict_scans(
@@ -51,6 +56,7 @@ def predict_scans(
     overwrite: bool = False,
     progress: OnProgress | None = None,
     problems: Sequence[SearchProblem] = (),
+    structures: Parcellator | None = None,
 ) -> Iterator[LesionRow]:
     """Predict scans one by one, write their files and the table, and yield each row as it comes.
 
@@ -65,25 +71,36 @@ def predict_scans(
         overwrite: predict again, whatever is there.
         progress: told how far the current scan is.
         problems: entries that the search for scans could not read.
+        structures: finds the structures that each lesion touches, for tables of their own; None for no such tables.
 
     Raises:
         OutputError: the table cannot be written.
+        WeightsError: `structures` has a class for lesions.
         OptionError: maps of uncertainty, and a model that cannot make the passes for them.
     """
-    task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite)
+    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
+    task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, tables)
     return run_scans(task, scans, problems, progress)
 
 
 class _SegmentTask:
     """Batch task that segments the lesion of each scan."""
 
-    def __init__(self, predictor: Predictor, folder: Path, choice: OutputChoice, overwrite: bool) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: Path,
+        choice: OutputChoice,
+        overwrite: bool,
+        tables: StructureTables | None,
+    ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
+        self._tables = tables
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
 
@@ -96,12 +113,14 @@ class _SegmentTask:
                 self._predictor, image, self._options, passes.method, progress, passes.count
             )
             prediction = found.prediction
-        notes = write_outputs(prediction, image, self._folder, names, self._choice, found)
+        more = {} if self._tables is None else self._tables.write(prediction, image, names, progress)
+        notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return LesionRow(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
+            structures=described_structures(more),
             reason="; ".join([*prediction.notes, *notes]),
         )
 
@@ -116,17 +135,22 @@ class _SegmentTask:
         made_by |= self._choice.provenance() | self._predictor.settings
         known = known_sidecar(mask, scan, made_by)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
-        if known is None or not complete:
+        source = str(absolute_path(scan))
+        if known is None or not complete or not self._has_tables(source, names, known):
             return None
         return LesionRow(
-            source=str(absolute_path(scan)),
+            source=source,
             mask=names.mask,
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
+            structures=described_structures(known) if self._tables is not None else (),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
+
+    def _has_tables(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
+        return self._tables is None or self._tables.known(source, names, sidecar)
 
 
 UNCERTAINTIES = {
@@ -249,13 +273,13 @@ def _write_uncertainty(
     found: Uncertainty, image: Image, folder: Path, names: ResultNames, choice: OutputChoice, about: str
 ) -> None:
     for kind in choice.uncertainty:
-        field, units = UNCERTAINTIES[kind]
+        name, units = UNCERTAINTIES[kind]
         path = folder / names.uncertainty(kind)
         described = {"Sources": [image.source], "Units": units, "uncertainty": kind, **_passes_made(found)}
         atomic_write_json(
             sidecar_path(path), described | provenance(found.prediction.spec, found.prediction.options)
         )
-        write_nifti(path, getattr(found.maps, field), image, np.float32, about)
+        write_nifti(path, getattr(found.maps, name), image, np.float32, about)
 
 
 def _passes_made(found: Uncertainty | None) -> dict[str, Any]:

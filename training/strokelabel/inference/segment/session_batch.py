@@ -14,16 +14,19 @@ from strokelabel.errors import DataError
 from strokelabel.inference.batch import ScanTable, run_scans
 from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_sessions
 from strokelabel.inference.network_input import OnProgress
+from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
 from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
 from strokelabel.inference.segment.uncertainty import check_passes
 from strokelabel.io import Image, read_image
 from strokelabel.io.file_search import SearchProblem, absolute_path
 
 TABLE_NAME = "ensembles.csv"
+STRUCTURES_NAME = "ensemble_structures.csv"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def predict_sessions(
     overwrite: bool = False,
     progress: OnProgress | None = None,
     problems: Sequence[SearchProblem] = (),
+    structures: Parcellator | None = None,
 ) -> Iterator[EnsembleRow]:
     """Predict the sequences of each session together, write a mask on the grid of each, and the table.
 
@@ -64,7 +68,8 @@ def predict_sessions(
     sessions = group_sessions(scans)
     grouped = [scan for session in sessions for scan in session]
     alone = [scan for scan in scans if absolute_path(scan) not in set(grouped)]
-    task = _EnsembleTask(predictor, folder, choice or OutputChoice(), overwrite, sessions)
+    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
+    task = _EnsembleTask(predictor, folder, choice or OutputChoice(), overwrite, sessions, tables)
     return run_scans(task, [*grouped, *alone], problems, progress)
 
 
@@ -78,6 +83,7 @@ class _EnsembleTask:
         choice: OutputChoice,
         overwrite: bool,
         sessions: Sequence[tuple[Path, ...]],
+        tables: StructureTables | None,
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
@@ -87,6 +93,7 @@ class _EnsembleTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
+        self._tables = tables
         self._sessions = {str(scan): session for session in sessions for scan in session}
         self._current: tuple[tuple[Path, ...], SessionEnsemble] | None = None
 
@@ -97,6 +104,8 @@ class _EnsembleTask:
         prediction, names = together.found.prediction, replace(names, method=ENSEMBLE_METHOD)
         found = together.found if self._choice.passes is not None else None
         more = describe_ensemble(together)
+        if self._tables is not None:
+            more |= self._tables.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return EnsembleRow(
             source=image.source,
@@ -105,6 +114,7 @@ class _EnsembleTask:
             lesion_count=prediction.lesion_count,
             sequences=_names(together.used),
             left_out=_names(one.name for one in together.left_out),
+            structures=described_structures(more),
             reason="; ".join([*more["notes"], *notes]),
         )
 
@@ -125,15 +135,19 @@ class _EnsembleTask:
         made_by = provenance(self._predictor.spec, self._options) | self._choice.provenance() | MADE_TOGETHER
         known = known_sidecar(mask, scan, made_by, of_several=True)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
+        source = str(absolute_path(scan))
         if known is None or not complete or not is_made_from(known, session, mask):
             return None
+        if self._tables is not None and not self._tables.known(source, names, known):
+            return None
         return EnsembleRow(
-            source=str(absolute_path(scan)),
+            source=source,
             mask=names.mask,
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
             sequences=_names(known["Sources"]),
             left_out=_names(known["left_out"]),
+            structures=described_structures(known) if self._tables is not None else (),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
