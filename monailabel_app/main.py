@@ -20,6 +20,7 @@ from lib.infers.device_queue import MOST_WAITING
 from lib.infers.refine import RefineLesion
 from lib.infers.segment_tasks import SegmentEnsemble, SegmentLesion, SegmentLesionAccurately, SegmentTissues
 from lib.infers.segmenter import Segmenter
+from lib.infers.structures import StructureFinder
 from lib.model import ServedModel
 from lib.places import cache_folder, is_web_address, versions_folder
 from lib.request_values import as_number
@@ -63,7 +64,8 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         prompts, around one model, one cache and one queue per device.
 
         `--conf cache_mb N` bounds the results that are kept on disk, in megabytes (0: none); `--conf queue N` the
-        requests that may wait.
+        requests that may wait; `--conf structures NAME|PATH|none` the parcellation for tables of structures, which is
+        the model "synthseg" where that is installed.
 
         Raises:
             InvalidRequestError: one of these is not a number.
@@ -71,7 +73,8 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
         megabytes = as_number(self.conf.get("cache_mb"), "--conf cache_mb", DEFAULT_MEGABYTES)
         most_waiting = int(as_number(self.conf.get("queue"), "--conf queue", MOST_WAITING))
         cache = ResultCache(cache_folder(self.app_dir, self.labels_folder), int(megabytes * 10**6))
-        segmenter = Segmenter(self._model, cache, max(0, most_waiting))
+        structures = StructureFinder.configured(self.conf.get("structures"))
+        segmenter = Segmenter(self._model, cache, max(0, most_waiting), structures)
         return {
             "segment": SegmentLesion(segmenter),
             "segment_accurate": SegmentLesionAccurately(segmenter),

@@ -55,7 +55,7 @@ def test_a_table_beside_the_mask_sums_to_the_lesion_and_all_scans_have_a_row(
     table = rows_of(out / f"{STEM}_structures.tsv", "\t")
     (predicted,) = rows_of(out / "predictions.csv")
     (row,) = rows_of(out / "lesion_structures.csv")
-    assert [one["structure"] for one in table][0] == "left thalamus"
+    assert table[0]["structure"] == "left thalamus"
     assert table[0]["side"] == "left" and table[0]["region"] == "subcortical"
     total = sum(float(one["lesion_ml"]) for one in table)
     assert total == pytest.approx(float(predicted["volume_ml"]), abs=1e-3) and total > 1

@@ -49,7 +49,9 @@ def truth_ml(lesion: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("turn", ORIENTATIONS[::5], ids=ORIENTATION_IDS[::5])
-def test_by_a_true_parcellation_every_structure_has_its_ml_and_its_share_on_any_grid(turn: np.ndarray) -> None:
+def test_by_a_true_parcellation_every_structure_has_its_ml_and_its_share_on_any_grid(
+    turn: np.ndarray,
+) -> None:
     labels, lesion = parcellated(), a_lesion()
     expected = truth_ml(lesion, labels)
     turned_labels, affine = reordered(labels, AFFINE, turn)
@@ -143,4 +145,6 @@ def test_no_lesion_is_an_empty_table_with_an_intracranial_volume() -> None:
 
 def test_masks_of_another_grid_are_refused() -> None:
     with pytest.raises(DimensionError, match="same grid"):
-        lesion_structures(np.zeros((3, 4, 5)), np.zeros((3, 4, 6), np.uint8), STRUCTURES, Grid((3, 4, 6), AFFINE))
+        lesion_structures(
+            np.zeros((3, 4, 5)), np.zeros((3, 4, 6), np.uint8), STRUCTURES, Grid((3, 4, 6), AFFINE)
+        )

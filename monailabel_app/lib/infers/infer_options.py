@@ -40,6 +40,7 @@ class InferOptions:
         extension: suffix of the result's file.
         dtype: type of its voxels, if it holds a mask; maps are float32.
         compress: gzip inside a .nrrd (a .nii.gz always is, a .nii never).
+        structures: answer a mask with the structures that the lesion touches, where the server can.
     """
 
     device: str
@@ -49,6 +50,12 @@ class InferOptions:
     extension: str
     dtype: str
     compress: bool
+    structures: bool = True
+
+    @property
+    def with_structures(self) -> bool:
+        """True if the answer has the structures that the lesion touches: maps have none."""
+        return self.structures and self.result == "mask"
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> InferOptions:
@@ -77,6 +84,7 @@ class InferOptions:
             extension=as_choice(request.get("result_extension"), "result_extension", EXTENSIONS),
             dtype=as_choice(request.get("result_dtype"), "result_dtype", DTYPES),
             compress=as_flag(request.get("result_compress"), "result_compress", default=False),
+            structures=as_flag(request.get("structures"), "structures", default=True),
         )
 
 

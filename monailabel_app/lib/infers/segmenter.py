@@ -18,6 +18,7 @@ import strokelabel
 from lib.infers.caches import RecentScans, ResultCache, ScanSource, StoredResult
 from lib.infers.device_queue import MOST_WAITING, InferenceQueue, client_gave_up
 from lib.infers.progress import report
+from lib.infers.structures import StructureFinder
 from lib.model import ServedModel
 from lib.refusals import BusyError
 from lib.studies.scan_list import read_scan
@@ -32,7 +33,9 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.scores import Scores
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
+from strokelabel.metrics.lesion_structures import lesion_structures
 from strokelabel.registry import ModelSpec, find_model
+from strokelabel.types import LabelVolume
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +98,18 @@ class Segmenter:
         model: the model.
         cache: where results are kept.
         most_waiting: how many requests may wait for a device, and how many for files.
+        structures: finds the structures that lesions touch; None for answers without them.
     """
 
-    def __init__(self, model: ServedModel, cache: ResultCache, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        cache: ResultCache,
+        most_waiting: int = MOST_WAITING,
+        structures: StructureFinder | None = None,
+    ) -> None:
         self.model = model
+        self.structures = structures
         self._cache = cache
         self._most_waiting = most_waiting
         self._recent = RecentScans()
@@ -120,14 +131,20 @@ class Segmenter:
         return Question(tuple(sources), contents, options, device, kind, ensemble, adaptation)
 
     @contextmanager
-    def answering(self, question: Question) -> Iterator[Found]:
+    def answering(self, question: Question, with_structures: bool = False) -> Iterator[Found]:
         """Yield the answer to a question, and keep the turn while it is used, since that takes memory too.
+
+        Args:
+            question: about a scan.
+            with_structures: `lesion_structures` is called within the turn.
 
         Raises:
             BusyError: too many wait.
             ImageError, StrokeLabelError: the scan cannot be segmented, or not here.
         """
         known = self._cache.has(_key(question, self.model.spec))
+        if with_structures and self.structures is not None:
+            known &= self.structures.known(question.contents[0], question.options) is not None
         queue = self._files if known else self._device(question.device)
         with queue.turn(client_gave_up):
             yield self.find(question)
@@ -168,6 +185,36 @@ class Segmenter:
         """Return the lesion's probability (i, j, k) of a scan that has been segmented; None for any other."""
         stored = self._cache.get(_key(question, self.model.spec))
         return stored.scores().lesion_probability if stored is not None else None
+
+    def lesion_structures(
+        self, question: Question, image: Image, lesion: np.ndarray
+    ) -> dict[str, Any] | None:
+        """Return the structures that a lesion (i, j, k) touches, as JSON; None from a server without them.
+
+        Raises: as `answering`.
+        """
+        if self.structures is None:
+            return None
+        labels = self.structures.known(question.contents[0], question.options)
+        if labels is None:
+            with self._device(question.device).turn(client_gave_up):
+                labels = self._parcellate(self.structures, question, image)
+        found = lesion_structures(lesion, labels, self.structures.structures, image.grid)
+        spec = self.structures.spec
+        return {"model": {"name": spec.name, "version": spec.version}, **found.as_json()}
+
+    @staticmethod
+    def _parcellate(structures: StructureFinder, question: Question, image: Image) -> LabelVolume:
+        def told(_: str, fraction: float) -> None:
+            report("finding structures", fraction)
+
+        check, options = _unless_the_client_left(), question.options
+        try:
+            return structures.find(image, question.contents[0], options, question.device, check, told)
+        except MemoryError as error:
+            raise StrokeLabelError(
+                "The server has not enough memory to find the structures of a scan of this size; ask without them."
+            ) from error
 
     def _stored(self, question: Question, spec: ModelSpec, image: Image) -> StoredResult | None:
         stored = self._cache.get(_key(question, spec))

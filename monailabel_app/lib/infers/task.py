@@ -96,6 +96,8 @@ class PredictionTask(InferTask):
         self, segmenter: Segmenter, labels: dict[str, int], description: str, fixed: Sequence[str] = ()
     ) -> None:
         config = {name: value for name, value in default_config().items() if name not in fixed}
+        if segmenter.structures is not None:
+            config["structures"] = True
         super().__init__(InferType.SEGMENTATION, labels, 3, description, config)
         self._segmenter = segmenter
 
@@ -145,16 +147,23 @@ class PredictionTask(InferTask):
         began = time.perf_counter()
         options = self.options_of(request)
         _check_label_is_a_mask(request, options)
-        with self._segmenter.answering(self.question(request, options)) as found:
-            asked = time.perf_counter()
+        question, with_structures = self.question(request, options), options.with_structures
+        with self._segmenter.answering(question, with_structures) as found:
             spec = self._segmenter.model.spec
             scores = found.result.scores()
             prediction = decide(scores, found.image.grid.voxel_volume_ml, spec, options.prediction)
+            structures = self._structures(question, prediction, found) if with_structures else {}
+            asked = time.perf_counter()
             file = write_result(self._values(prediction, found, options), found.image, options)
-            answer = self._answer(prediction, found, options)
+            answer = self._answer(prediction, found, options) | structures
         ended = time.perf_counter()
         logger.info(f"Segmented in {ended - began:.1f} s: {answer['volume_ml']:.2f} ml of lesion")
         return file, {**answer, "latencies": _latencies(began, asked, ended)}
+
+    def _structures(self, question: Question, prediction: Prediction, found: Found) -> dict[str, Any]:
+        """Return the entry `structures` of the answer; nothing where the server has no model for them."""
+        structures = self._segmenter.lesion_structures(question, found.image, prediction.lesion_mask)
+        return {} if structures is None else {"structures": structures}
 
     def _values(self, prediction: Prediction, found: Found, options: InferOptions) -> np.ndarray:
         """Return the voxels of the answer's file."""

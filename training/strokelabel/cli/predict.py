@@ -171,9 +171,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
     a row in parcellations.csv. With --ensemble, the sequences of each session are averaged; rows are in ensembles.csv.
-    With --uncertainty, the mask is that of the mean of all passes. With --structures, there is a table of the structures
-    that each lesion touches (<name>_lesion_structures.tsv), and one of all scans (lesion_structures.csv). Results of an interrupted run with the same model
-    and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
+    With --uncertainty, the mask is that of the mean of all passes. With --structures, tables say which structures each
+    lesion touches (<name>_lesion_structures.tsv, lesion_structures.csv). Results of an interrupted run with the same
+    model and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when
+    interrupted.
     """
     from strokelabel.io import search_images
 

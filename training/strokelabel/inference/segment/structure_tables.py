@@ -33,7 +33,9 @@ _COLUMNS = (
 )
 
 _DESCRIBED_COLUMNS: Final = {
-    "structure": {"Description": f"Structure that the lesion touches; '{OUTSIDE}' for the rest of the lesion"},
+    "structure": {
+        "Description": f"Structure that the lesion touches; '{OUTSIDE}' for the rest of the lesion"
+    },
     "side": {"Description": "The patient's side: left, right or midline"},
     "region": {"Description": ", ".join(REGIONS)},
     "lesion_ml": {"Description": "Volume of the lesion in the structure", "Units": "mL"},
