@@ -119,6 +119,19 @@ def test_the_bar_fills_as_far_as_the_server_tells_and_has_no_end_else(panel: Pan
     assert not panel.ui.busyBar.visible
 
 
+def test_structures_are_listed_below_the_volume_where_the_server_tells_them(
+    panel: Panel, store: Store
+) -> None:
+    open_first(panel)
+    panel.click("segmentButton")
+    panel.wait(lambda: panel.state.can("threshold"))
+    assert not panel.ui.structuresLabel.visible
+    store.structures = {"text": ["left 12.9 ml", "left putamen 3.1 ml (52 %)"]}
+    panel.click("segmentButton")
+    panel.wait(lambda: panel.ui.structuresLabel.visible)
+    assert panel.ui.structuresLabel.text == "left 12.9 ml\nleft putamen 3.1 ml (52 %)"
+
+
 def test_a_server_is_tested_and_the_command_that_starts_one_is_shown(panel: Panel) -> None:
     panel.click("testButton")
     assert "answers: StrokeLabel 0" in panel.ui.statusLabel.text

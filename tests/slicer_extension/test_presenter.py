@@ -103,6 +103,46 @@ def test_segmenting_shows_the_mask_its_volume_and_what_the_server_noted(
     assert "No orientation codes." in view.state.status and view.state.can("threshold")
 
 
+STRUCTURES = {
+    "intracranial_ml": 1412.0,
+    "text": ["0.9 % of the intracranial volume, 1412 ml", "left 12.9 ml", "left putamen 3.1 ml (52 %)"],
+}
+
+
+def test_structures_are_those_of_the_model_s_mask_and_said_to_be_once_it_is_changed(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    presenter, view, _ = opened(url, tmp_path)
+    presenter.segmentation.segment()
+    assert view.state.measurements.structures == ()
+    store.structures = STRUCTURES
+    presenter.segmentation.segment()
+    assert list(view.state.measurements.structures) == STRUCTURES["text"]
+    view.paint(presenter, [beside_lesion(0, 22, 0)])
+    assert list(view.state.measurements.structures) == ["Before your changes:", *STRUCTURES["text"]]
+    presenter.editing.undo()
+    assert list(view.state.measurements.structures) == STRUCTURES["text"]
+    presenter.submission.export(tmp_path / "mask.nii.gz")
+    saved = json.loads((tmp_path / "mask_report.json").read_text())
+    assert saved["structures_of_model_mask"] == STRUCTURES
+
+    store.structures = None
+    presenter.segmentation.segment()
+    assert view.state.measurements.structures == ()
+    presenter.submission.export(tmp_path / "mask.nii.gz")
+    assert "structures_of_model_mask" not in json.loads((tmp_path / "mask_report.json").read_text())
+
+
+@pytest.mark.parametrize("odd", [{"text": "left"}, {"text": None}, {}], ids=str)
+def test_structures_that_are_no_list_of_lines_are_not_shown(
+    odd: dict[str, object], url: str, store: Store, tmp_path: Path
+) -> None:
+    store.structures = odd
+    presenter, view, _ = opened(url, tmp_path)
+    presenter.segmentation.segment()
+    assert view.state.measurements.structures == () and not view.errors
+
+
 def test_the_threshold_keeps_what_was_painted_and_is_one_step(url: str, store: Store, tmp_path: Path) -> None:
     presenter, view, _ = opened(url, tmp_path)
     presenter.segmentation.segment()

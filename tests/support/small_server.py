@@ -39,6 +39,7 @@ class Store:
         left_out: files that it does not serve, a sentence each.
         hold: answers of models wait for it.
         progress: what GET /infer/progress says; None for a server that lacks it.
+        structures: that the lesion touches, as an answer of `segment` has them; None for a server without them.
         requested, asked_about: ids of requests to models, and of those whose progress was asked for.
     """
 
@@ -54,6 +55,7 @@ class Store:
     left_out: list[str] = field(default_factory=list)
     hold: threading.Event | None = None
     progress: dict[str, Any] | None = None
+    structures: dict[str, Any] | None = None
     requested: list[str] = field(default_factory=list)
     asked_about: list[str] = field(default_factory=list)
 
@@ -220,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
             likely = ndimage.gaussian_filter(lesion.astype(np.float32), 1.2)
             result = likely if params["result"] == "probability" else 4 * likely * (1 - likely)
         answer = {"label_names": {"lesion": 1}, "notes": ["No orientation codes."], "model": {"version": "7"}}
+        if model == "segment" and self.held.structures is not None:
+            answer["structures"] = self.held.structures
         return _multipart(answer, encode_nifti(scan.with_data(result)))
 
 

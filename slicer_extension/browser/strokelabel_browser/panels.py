@@ -257,6 +257,13 @@ def _read_out() -> None:
         with html.Div(v_if=("ui.dice !== null",), title="Overlap of your mask with the model's (Dice)"):
             html.Span("{{ ui.dice }}", classes="big-number")
             html.Span("to model", classes="dim")
+    with html.Div(
+        classes="structures",
+        v_if=("ui.open_image && ui.structures.length",),
+        title="Structures that the lesion of the model's mask touches, with ml and share of each",
+        raw_attrs=['data-test="structures"'],
+    ):
+        html.Div("{{ line }}", v_for=("line in ui.structures",), key=("line",))
     html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
 
 

@@ -119,6 +119,7 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
         "count": measured.count,
         "dice": None if measured.dice_to_model is None else f"{measured.dice_to_model:.2f}",
         "changed": None if measured.changed_ml is None else f"{measured.changed_ml:.2f}",
+        "structures": list(measured.structures),
         "undo": state.undo_name,
         "redo": state.redo_name,
         "dirty": state.dirty,

@@ -142,6 +142,11 @@ class InferResult:
     volume: Volume
     params: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def structures(self) -> Mapping[str, Any]:
+        """Structures that the lesion touches, as the server tells them; empty where it does not."""
+        return _mapping(self.params.get("structures"))
+
 
 @dataclass(frozen=True)
 class InferProgress:

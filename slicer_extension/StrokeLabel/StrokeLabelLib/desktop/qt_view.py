@@ -154,6 +154,8 @@ class QtView:
         ui.diceLabel.text = (
             "" if m.dice_to_model is None else f"{m.dice_to_model:.3f} ({m.changed_ml:.2f} ml changed)"
         )
+        ui.structuresLabel.text = "\n".join(m.structures)
+        ui.structuresLabel.visible = bool(m.structures)
         blocked = ui.thresholdSlider.blockSignals(True)
         ui.thresholdSlider.value = 0.5 if state.threshold is None else state.threshold
         ui.thresholdSlider.blockSignals(blocked)

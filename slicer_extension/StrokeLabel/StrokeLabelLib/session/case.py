@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Case:
         uncertainty: float32 (i, j, k), once the server sent it.
         tissues: labels (i, j, k), once the server sent them.
         model_mask: what the model answered last, before any edit.
+        structures: that the lesion of `model_mask` touches, as the server told them; empty where it did not.
         dirty: whether there is work that was not submitted.
         known_label: the final label that the server had when the case was opened, or that was submitted since.
         opened_at: seconds of the session's clock.
@@ -97,6 +99,7 @@ class Case:
     uncertainty: np.ndarray | None = None
     tissues: np.ndarray | None = None
     model_mask: np.ndarray | None = None
+    structures: Mapping[str, Any] = field(default_factory=dict)
     dirty: bool = False
     known_label: LabelEntry | None = None
     opened_at: float = 0.0

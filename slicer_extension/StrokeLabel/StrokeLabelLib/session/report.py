@@ -20,7 +20,17 @@ def measure(case: Case) -> Measurements:
     if case.model_mask is not None:
         overlap = dice(mask, case.model_mask)
         changed = volume_ml(mask != case.model_mask, voxel_ml)
-    return Measurements(volume_ml(mask, voxel_ml), count_islands(mask), overlap, changed)
+    structures = _structures(case, changed)
+    return Measurements(volume_ml(mask, voxel_ml), count_islands(mask), overlap, changed, structures)
+
+
+def _structures(case: Case, changed_ml: float | None) -> tuple[str, ...]:
+    """Return lines about the structures of the model's mask, with a heading once the mask is another."""
+    lines = case.structures.get("text")
+    if not isinstance(lines, list) or not lines:
+        return ()
+    heading = ("Before your changes:",) if changed_ml else ()
+    return (*heading, *map(str, lines))
 
 
 def report(case: Case, measurements: Measurements) -> dict[str, Any]:
@@ -37,6 +47,7 @@ def report(case: Case, measurements: Measurements) -> dict[str, Any]:
         "spacing_mm": [round(float(s), 4) for s in grid.spacing_mm],
         "provenance": case.provenance.as_json(),
         "submitted": case.image.status == "submitted" and not case.dirty,
+        **({"structures_of_model_mask": dict(case.structures)} if case.structures else {}),
     }
 
 

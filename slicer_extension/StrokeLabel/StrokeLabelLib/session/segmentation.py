@@ -167,6 +167,7 @@ class Segmentation:
         first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
         case.probability = case.uncertainty = None
+        case.structures = result.structures
         model = result.params.get("model")
         described = {"task": name, **(model if isinstance(model, dict) else {})}
         case.provenance = Provenance(f"model {name}", described, None, case.provenance.edits)

@@ -23,12 +23,14 @@ class Measurements:
         volume_ml, count: of the lesion, and of its parts that do not touch.
         dice_to_model: overlap with what the model answered; None before it did.
         changed_ml: volume that differs from what the model answered; None before it did.
+        structures: lines about the structures that the lesion touches; empty where the server has no model for them.
     """
 
     volume_ml: float = 0.0
     count: int = 0
     dice_to_model: float | None = None
     changed_ml: float | None = None
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
