@@ -143,6 +143,7 @@ def test_a_scan_gets_a_segmentation_a_table_of_its_values_and_one_of_volumes(mod
         f"{stem}_volumes.tsv",
         "dataset_description.json",
         "parcellations.csv",
+        "volumes.csv",
     }
     segmentation = nib.load(out / row.segmentation)
     np.testing.assert_allclose(segmentation.affine, nib.load(scan).affine, atol=1e-6)

@@ -6,6 +6,7 @@ import pytest
 
 from strokelabel.errors import DimensionError, OutputError
 from strokelabel.io import Image, read_image, read_label_image, write_nifti
+from strokelabel.io.images import channel_writer
 
 AFFINE = np.array([[-0.9, 0, 0, 31.5], [0, 0.5, -3.6, 12.25], [0, 1.2, 1.5, -40], [0, 0, 0, 1]])
 GEOMETRY_FIELDS = (
@@ -169,3 +170,23 @@ def test_a_place_that_cannot_be_written_to_is_reported(tmp_path, write_scan, sca
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="expected a writable location"):
         write_nifti(tmp_path / "file" / "out.nii.gz", scan > 5, read_image(write_scan()), np.uint8)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image], ids=["NIfTI-1", "NIfTI-2"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_channels_are_written_one_at_a_time_with_the_scans_geometry(kind, suffix, tmp_path):
+    rng = np.random.default_rng(3)
+    affine = np.array([[0, -1.2, 0.1, 3], [2.1, 0, 0, -7], [0, 0.1, 3.0, 5], [0, 0, 0, 1]])
+    nib.save(kind(rng.random((5, 7, 4), np.float32), affine), tmp_path / f"scan{suffix}")
+    channels, out = rng.random((3, 5, 7, 4), np.float32), tmp_path / f"out{suffix}"
+    with channel_writer(out, read_image(tmp_path / f"scan{suffix}"), 3) as write:
+        for channel in channels:
+            write(channel)
+
+    written = nib.load(out)
+    assert type(written) is kind
+    np.testing.assert_array_equal(np.moveaxis(np.asarray(written.dataobj), -1, 0), channels)
+    np.testing.assert_allclose(written.affine, affine, atol=1e-6)
+    with pytest.raises(ZeroDivisionError), channel_writer(out, read_image(tmp_path / f"scan{suffix}"), 3):
+        raise ZeroDivisionError
+    assert nib.load(out).shape == (5, 7, 4, 3) and len(list(tmp_path.iterdir())) == 2

@@ -63,7 +63,7 @@ Probabilities = Annotated[
     bool,
     typer.Option(
         "--probabilities",
-        help="Write the lesion probability; with --tissues, the probabilities of all classes.",
+        help="Write the lesion probability (with --tissues, all classes'; of a parcellation, all structures').",
     ),
 ]
 Tissues = Annotated[bool, typer.Option("--tissues", help="Write the most likely class of each voxel.")]
@@ -132,9 +132,14 @@ Denoiser = Annotated[
 Structures = Annotated[
     str | None,
     typer.Option(
-        metavar="MODEL",
         help="Tables of the structures that each lesion touches, by a model for parcellation: a name, a file, or none. "
         "[synthseg, where it is installed]",
+    ),
+]
+Resampled = Annotated[
+    bool,
+    typer.Option(
+        "--resampled", help="For parcellation: write scan and structures at the model's voxel size too."
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
@@ -163,18 +168,17 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adapt_iterations: AdaptIterations = None,
     denoiser: Denoiser = None,
     structures: Structures = None,
+    resampled: Resampled = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
-    predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz), their volumes and
-    a row in parcellations.csv. With --ensemble, the sequences of each session are averaged; rows are in ensembles.csv.
-    With --uncertainty, the mask is that of the mean of all passes. With --structures, tables say which structures each
-    lesion touches (<name>_lesion_structures.tsv, lesion_structures.csv). Results of an interrupted run with the same
-    model and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when
-    interrupted.
+    predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
+    in parcellations.csv and volumes.csv. With --ensemble, the sequences of each session are averaged (ensembles.csv).
+    With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with the same model
+    and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.io import search_images
 
@@ -195,21 +199,20 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
-    if _is_parcellation(model):
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        failed = _parcellate(model, device, options, search, output, overwrite)
-    else:
-        predictor = _predictor(model, device, options, adaptation)
-        parcellator = _parcellator(structures, device, options)
-        failed = _segment(predictor, search, output, choice, overwrite, ensemble, parcellator)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _is_parcellation(model: str) -> bool:
     from strokelabel.registry import PARCELLATION, find_model
 
-    return find_model(model).task == PARCELLATION
+    if find_model(model).task == PARCELLATION:
+        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
+        failed = _parcellate(model, device, options, search, output, overwrite, probabilities, resampled)
+    else:
+        if resampled:
+            raise OptionError("expected --resampled with a model for parcellation alone; leave it out")
+        from strokelabel.inference.segment.structure_tables import load_parcellator
+
+        models = _predictor(model, device, options, adaptation), load_parcellator(structures, device, options)
+        failed = _segment(*models, search, output, choice, overwrite, ensemble)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _output_choice(
@@ -302,12 +305,12 @@ def _predictor(
 
 def _segment(
     predictor: Predictor,
+    structures: Parcellator | None,
     search: ImageSearch,
     folder: Path,
     choice: OutputChoice,
     overwrite: bool,
     ensemble: bool,
-    parcellator: Parcellator | None,
 ) -> int:
     """Find the lesions of scans; return how many failed."""
     from strokelabel.inference.segment.batch import predict_scans
@@ -316,7 +319,7 @@ def _segment(
     predict = predict_sessions if ensemble else predict_scans
     return follow_scans(
         lambda progress: predict(
-            predictor, search.images, folder, choice, overwrite, progress, search.problems, parcellator
+            predictor, search.images, folder, choice, overwrite, progress, search.problems, structures
         ),
         len(search.images) + len(search.problems),
         _report,
@@ -324,31 +327,27 @@ def _segment(
 
 
 def _parcellate(
-    model: str, device: str, options: PredictionOptions, search: ImageSearch, folder: Path, overwrite: bool
+    model: str,
+    device: str,
+    options: PredictionOptions,
+    search: ImageSearch,
+    folder: Path,
+    overwrite: bool,
+    probabilities: bool,
+    resampled: bool,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
+    from strokelabel.inference.parcellate import ParcellationChoice, Parcellator, parcellate_scans
 
     parcellator = Parcellator.from_model(model, device, options)
+    files = ParcellationChoice(probabilities, resampled)
     return follow_scans(
         lambda progress: parcellate_scans(
-            parcellator, search.images, folder, overwrite, progress, search.problems
+            parcellator, search.images, folder, overwrite, progress, search.problems, files
         ),
         len(search.images) + len(search.problems),
         _report_parcellation,
     )
-
-
-def _parcellator(model: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
-    """Return the model that finds the structures that lesions touch; None for none."""
-    from strokelabel.registry import find_structures_model
-
-    spec = find_structures_model(model)
-    if spec is None:
-        return None
-    from strokelabel.inference.parcellate import Parcellator
-
-    return Parcellator.from_model(spec.path, device, options)
 
 
 def _refuse_lesion_options(
@@ -368,7 +367,6 @@ def _refuse_lesion_options(
         "--min-size-ml": options.min_size_ml > 0,
         "--fill-holes": options.fill_holes,
         "--keep-outside-brain": options.keep_outside_brain,
-        "--probabilities": choice.probabilities,
         "--tissues": choice.tissues,
         "--dicom-seg": choice.dicom_seg,
         "--ensemble": ensemble,
@@ -394,5 +392,5 @@ def _report(row: LesionRow) -> None:
 
 
 def _report_parcellation(row: ParcellationRow) -> None:
-    """Report a scan's structures in one line."""
+    """Report the structures of a scan in one line."""
     report_scan(row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml inside the skull")

@@ -84,6 +84,23 @@ class ResultNames:
         """Volumes of all structures, a table."""
         return self._parcellation("volumes.tsv")
 
+    @property
+    def parcellation_probabilities(self) -> str:
+        """Probabilities of all structures, 4-D."""
+        return self._parcellation("probseg.nii.gz")
+
+    @property
+    def resampled(self) -> str:
+        """Scan at the voxel size of the model that parcellates."""
+        if not self.is_bids:
+            return f"{self.stem}_resampled.nii.gz"
+        return derivative_name(self.stem, f"{self.stem.split('_')[-1]}.nii.gz", "resampled")
+
+    @property
+    def resampled_parcellation(self) -> str:
+        """Most likely structure of each voxel of the resampled scan."""
+        return self._parcellation("dseg.nii.gz", "resampled")
+
     def uncertainty(self, kind: str) -> str:
         """Map of uncertainty.
 
@@ -109,10 +126,10 @@ class ResultNames:
     def _plain(self) -> str:
         return f"{self.stem}_{self.method}" if self.method else self.stem
 
-    def _parcellation(self, ending: str) -> str:
+    def _parcellation(self, ending: str, grid: str = "") -> str:
         if not self.is_bids:
-            return f"{self.stem}_parcellation_{ending}"
-        return derivative_name(self.stem, ending, "parcellation")
+            return "_".join(part for part in (self.stem, grid, "parcellation", ending) if part)
+        return derivative_name(self.stem, ending, f"{grid}parcellation")
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:

@@ -6,7 +6,8 @@ The predictor, and the parcellation of many scans with the files that are writte
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
+from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.io.images import channel_writer
 from strokelabel.metrics.lesions import CONNECTIVITY
 from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.structures import CSF_ID, LESION, Structure, mirrored_classes, structures_of
@@ -51,6 +54,7 @@ class Parcellation:
         options: how it was asked.
         seconds: time that it took.
         notes: what a user should know about the scan or the result.
+        resampled: scan and labels at the model's voxel size; None where they were not requested.
     """
 
     labels: LabelVolume
@@ -59,6 +63,20 @@ class Parcellation:
     options: PredictionOptions
     seconds: float
     notes: tuple[str, ...] = ()
+    resampled: ResampledScan | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ResampledScan:
+    """A scan on the grid of isotropic voxels that the network was shown, axes to the right, the front and the top.
+
+    Attributes:
+        image: the scan, linearly interpolated, its intensities as they are.
+        labels: (x, y, z) uint8, FreeSurfer's numbers, as the network found them.
+    """
+
+    image: Image
+    labels: LabelVolume
 
 
 class Parcellator(ScanModel):
@@ -93,12 +111,20 @@ class Parcellator(ScanModel):
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
             ) from error
 
-    def parcellate(self, image: Image, progress: OnProgress | None = None) -> Parcellation:
+    def parcellate(
+        self,
+        image: Image,
+        progress: OnProgress | None = None,
+        each: Callable[[Volume], None] | None = None,
+        resample: bool = False,
+    ) -> Parcellation:
         """Find the structures of one scan.
 
         Args:
             image: from `read_image`, or built from an array.
             progress: told how far it is.
+            each: given the probability (i, j, k) of each structure in turn, background first.
+            resample: return the scan and its labels at the model's voxel size too.
 
         Raises:
             ImageError: the scan cannot be used; see `strokelabel.errors`.
@@ -111,11 +137,18 @@ class Parcellator(ScanModel):
         box, probabilities = shown_probabilities(volume, self.spec, engine, self.multiple, options, report)
         keep_largest_pieces(probabilities, self.structures)
         report("writing to the scan's grid", 0.9)
-        found = self._decide(on_source_grid(probabilities, box, canonical), image)
+        found = self._decide(on_source_grid(probabilities, box, canonical), image, each)
+        if resample:
+            ids = np.array([structure.id for structure in self.structures], np.uint8)
+            isotropic = Image(canonical.forward(image.data), canonical.target.affine, source=image.source)
+            labels = box.paste(ids[probabilities.argmax(axis=0)])
+            found = replace(found, resampled=ResampledScan(isotropic, labels))
         report("done", 1.0)
         return replace(found, seconds=time.perf_counter() - began)
 
-    def _decide(self, channels: Iterator[Volume], image: Image) -> Parcellation:
+    def _decide(
+        self, channels: Iterator[Volume], image: Image, each: Callable[[Volume], None] | None
+    ) -> Parcellation:
         """Return the labels and volumes from channels that come one at a time, so that they need not all be
         in memory.
         """
@@ -126,6 +159,8 @@ class Parcellator(ScanModel):
             better = channel > best
             best[better] = channel[better]
             labels[better] = structure.id
+            if each is not None:
+                each(channel)
             if structure.id:
                 volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
         volumes[TOTAL_INTRACRANIAL] = sum(volumes.values())
@@ -170,6 +205,27 @@ def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Struc
 
 
 TABLE_NAME = "parcellations.csv"
+VOLUMES_NAME = "volumes.csv"
+"""Table of the volumes of all structures, ml, a row per scan."""
+
+
+@dataclass(frozen=True)
+class ParcellationChoice:
+    """Files to write beside the segmentation.
+
+    Attributes:
+        probabilities: those of all structures, 4-D.
+        resampled: the scan and its segmentation at the model's voxel size.
+    """
+
+    probabilities: bool = False
+    resampled: bool = False
+
+    def names(self, names: ResultNames) -> list[str]:
+        """Return the files of one scan; a scan is done when all of them exist."""
+        chosen = [names.parcellation_probabilities] if self.probabilities else []
+        chosen += [names.resampled, names.resampled_parcellation] if self.resampled else []
+        return [*chosen, names.volumes, names.parcellation]
 
 
 @dataclass(frozen=True)
@@ -192,32 +248,54 @@ def parcellate_scans(
     overwrite: bool = False,
     progress: OnProgress | None = None,
     problems: Sequence[SearchProblem] = (),
+    choice: ParcellationChoice | None = None,
 ) -> Iterator[ParcellationRow]:
-    """Parcellate scans one by one, write their files and the table, and yield each row.
+    """Parcellate scans one by one, write their files and the tables, and yield each row.
 
     Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """
-    return run_scans(_ParcellateTask(parcellator, folder, overwrite), scans, problems, progress)
+    task = _ParcellateTask(parcellator, folder, overwrite, choice or ParcellationChoice())
+    return run_scans(task, scans, problems, progress)
 
 
 class _ParcellateTask:
     """Batch task that segments the structures of each scan."""
 
-    def __init__(self, parcellator: Parcellator, folder: Path, overwrite: bool) -> None:
+    def __init__(
+        self, parcellator: Parcellator, folder: Path, overwrite: bool, choice: ParcellationChoice
+    ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
+        names = [TOTAL_INTRACRANIAL, *(one.name for one in parcellator.structures if one.id)]
+        self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
+        self._choice = choice
         self._parcellator = parcellator
         self._folder = folder
         self._overwrite = overwrite
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> ParcellationRow:
-        found = self._parcellator.parcellate(image, progress)
+        with self._probability_writer(image, names) as each:
+            found = self._parcellator.parcellate(image, progress, each, self._choice.resampled)
+        if found.resampled is not None:
+            _write_resampled(found, found.resampled, self._folder, names)
         write_parcellation(found, image, self._folder, names)
+        self._add_volumes(image.source, found.volumes_ml)
         return ParcellationRow(
             source=image.source,
             segmentation=names.parcellation,
             intracranial_ml=found.volumes_ml[TOTAL_INTRACRANIAL],
             reason="; ".join(found.notes),
         )
+
+    def _probability_writer(
+        self, image: Image, names: ResultNames
+    ) -> AbstractContextManager[Callable[[Volume], None] | None]:
+        """Return what writes the probabilities of the structures as they come; None where they are not wanted."""
+        if not self._choice.probabilities:
+            return nullcontext()
+        path, structures = self._folder / names.parcellation_probabilities, self._parcellator.structures
+        described = {"Sources": [image.source], "LabelMap": [one.name for one in structures]}
+        atomic_write_json(sidecar_path(path), described)
+        return channel_writer(path, image, len(structures))
 
     def failed(self, source: str, reason: str) -> ParcellationRow:
         return ParcellationRow(source, status="failed", reason=reason)
@@ -228,8 +306,10 @@ class _ParcellateTask:
             return None
         made_by = parcellation_provenance(self._parcellator.spec, self._parcellator.options)
         known = known_sidecar(segmentation, scan, made_by)
-        if known is None or not (self._folder / names.volumes).exists():
+        complete = all((self._folder / name).exists() for name in self._choice.names(names))
+        if known is None or not complete:
             return None
+        self._add_volumes(str(absolute_path(scan)), known["volumes_ml"])
         return ParcellationRow(
             source=str(absolute_path(scan)),
             segmentation=names.parcellation,
@@ -238,6 +318,15 @@ class _ParcellateTask:
             status="kept",
             reason="; ".join(known["notes"]),
         )
+
+    def _add_volumes(self, source: str, volumes_ml: Mapping[str, float]) -> None:
+        self._volumes.add(
+            {"source": source, **{_column(name): f"{ml:.4f}" for name, ml in volumes_ml.items()}}
+        )
+
+
+def _column(structure: str) -> str:
+    return f"{structure.replace(' ', '_')}_ml"
 
 
 _LESION_OPTIONS = ("threshold", "min_size_ml", "fill_holes", "keep_outside_brain")
@@ -263,6 +352,17 @@ def write_parcellation(found: Parcellation, image: Image, folder: Path, names: R
     atomic_write_json(folder / f"{stem}.json", _sidecar(found, image.source))
     about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
     write_nifti(folder / names.parcellation, found.labels, image, np.uint8, about)
+
+
+def _write_resampled(found: Parcellation, resampled: ResampledScan, folder: Path, names: ResultNames) -> None:
+    about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
+    described = {"Sources": [resampled.image.source], "Resolution": f"{found.spec.spacing_mm:g} mm isotropic"}
+    for name, values, dtype in (
+        (names.resampled, resampled.image.data, np.float32),
+        (names.resampled_parcellation, resampled.labels, np.uint8),
+    ):
+        atomic_write_json(sidecar_path(folder / name), described)
+        write_nifti(folder / name, values, resampled.image, dtype, about)
 
 
 def structure_table(structures: Sequence[Structure]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 from numpy.typing import DTypeLike
 
 from strokelabel.errors import DimensionError, OutputError, UnreadableImageError
@@ -154,6 +157,34 @@ def write_nifti(
     image.header["descrip"] = _cut(description)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+@contextmanager
+def channel_writer(path: PathLike, like: Image, count: int) -> Iterator[Callable[[Volume], None]]:
+    """Write a float32 volume of several channels (i, j, k, channel) one channel at a time, atomically.
+
+    Args:
+        path: .nii or .nii.gz.
+        like: the image whose geometry the file takes, as in `write_nifti`.
+        count: number of channels that will come.
+
+    Yields:
+        Function that takes the next channel (i, j, k).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    header = _image_on_grid(np.zeros(like.data.shape, np.float32), like).header
+    header.set_data_shape((*like.data.shape, count))
+    header["vox_offset"] = 0  # as soon as the header allows
+    kind = header.get_data_dtype()
+
+    def write(channel: Volume) -> None:
+        file.write(channel.astype(kind).tobytes(order="F"))  # the file's order: i fastest, channels last
+
+    with atomic_path(Path(path)) as temporary, ImageOpener(str(temporary), "wb") as file:
+        header.write_to(file)
+        yield write
 
 
 def _cut(description: str) -> bytes:

@@ -10,11 +10,12 @@ from strokelabel.errors import WeightsError
 from strokelabel.inference.batch import ScanTable
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_write_json, atomic_write_text
 from strokelabel.metrics.lesion_structures import REGIONS, SIDES, LesionStructures, lesion_structures
-from strokelabel.registry import ModelSpec
+from strokelabel.registry import ModelSpec, find_structures_model
 from strokelabel.structures import LESION
 
 OUTSIDE: Final = "outside all structures"
@@ -61,6 +62,24 @@ def check_sees_through_lesions(spec: ModelSpec) -> None:
             f"{spec.path}: expected a parcellation that labels lesions as the structure beneath them, this "
             "one has a class for lesions; use one that was trained with `lesion_target: underlying`"
         )
+
+
+def load_parcellator(model: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
+    """Load the model that finds the structures that lesions touch.
+
+    Args:
+        model: see `strokelabel.registry.find_structures_model`.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        options: of the prediction.
+
+    Returns:
+        None for no such tables.
+
+    Raises:
+        UnknownModelError, WeightsError, OptionError: it cannot be loaded.
+    """
+    spec = find_structures_model(model)
+    return None if spec is None else Parcellator.from_model(spec.path, device, options)
 
 
 def find_lesion_structures(
