@@ -74,4 +74,6 @@ def test_a_run_reports_every_structure_with_enough_lesion(
     monkeypatch.setattr(sys, "argv", ["lesion_structures.py", *words.split()])
     script.main()
     printed = capsys.readouterr().out
-    assert " strokes, " in printed and "\n| all | " in printed and "intracranial volume: mean error" in printed
+    assert (
+        " strokes, " in printed and "\n| all | " in printed and "intracranial volume: mean error" in printed
+    )

@@ -118,7 +118,9 @@ def report(tables: list[Tables]) -> None:
     """Print Markdown: how many structures are within the tolerance, by structure and by contrast."""
     hits = [hit for one in tables for hit in one.hits()]
     print(f"{len(tables)} strokes, {len(hits)} structures with more than {LEAST_ML:g} ml of lesion\n")
-    print("| structure | hits | within 10 % | median error % | largest error % | error of its share, points |")
+    print(
+        "| structure | hits | within 10 % | median error % | largest error % | error of its share, points |"
+    )
     print("|---|---|---|---|---|---|")
     by_structure: dict[str, list[Hit]] = defaultdict(list)
     for hit in hits:
@@ -127,7 +129,9 @@ def report(tables: list[Tables]) -> None:
         errors = 100 * np.array([hit.error for hit in own])
         points = np.mean([abs(hit.found_percent - hit.true_percent) for hit in own])
         within = int((errors <= 100 * TOLERANCE).sum())
-        print(f"| {name} | {len(own)} | {within} | {np.median(errors):.1f} | {errors.max():.1f} | {points:.1f} |")
+        print(
+            f"| {name} | {len(own)} | {within} | {np.median(errors):.1f} | {errors.max():.1f} | {points:.1f} |"
+        )
     for family in VALIDATION_FAMILIES:
         own = [hit for hit in hits if hit.family == family]
         if own:
