@@ -133,6 +133,17 @@ def test_structures_are_those_of_the_model_s_mask_and_said_to_be_once_it_is_chan
     assert "structures_of_model_mask" not in json.loads((tmp_path / "mask_report.json").read_text())
 
 
+def test_a_models_label_on_the_server_has_its_structures_when_it_is_opened(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    mask = store.scans[SCAN].with_data(lesion_of(store).astype(np.uint8))
+    store.labels[SCAN, "original"] = mask, {"status": "pseudo", "params": {"structures": STRUCTURES}}
+    presenter, view, _ = opened(url, tmp_path)
+    assert list(view.state.measurements.structures) == STRUCTURES["text"]
+    view.paint(presenter, [beside_lesion(0, 22, 0)])
+    assert view.state.measurements.structures[0] == "Before your changes:"
+
+
 @pytest.mark.parametrize("odd", [{"text": "left"}, {"text": None}, {}], ids=str)
 def test_structures_that_are_no_list_of_lines_are_not_shown(
     odd: dict[str, object], url: str, store: Store, tmp_path: Path

@@ -43,6 +43,12 @@ class LabelEntry:
         return {name.lower(): _whole(value) for name, value in names.items() if _whole(value) > 0}
 
 
+    @property
+    def structures(self) -> Mapping[str, Any]:
+        """Structures that the lesion of a model's label touches, as with `InferResult`."""
+        return _mapping(_mapping(self.info.get("params")).get("structures"))
+
+
 @dataclass(frozen=True)
 class ImageEntry:
     """A scan in the server's datastore, with its place in BIDS as far as its name tells.
