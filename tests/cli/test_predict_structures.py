@@ -98,6 +98,23 @@ def test_the_table_agrees_with_the_mask_and_the_parcellation_of_the_same_scan(
         assert float(row["lesion_ml"]) == pytest.approx((inside & lesion).sum() * voxel_ml, abs=1e-3)
 
 
+def test_a_slab_claims_no_share_of_what_it_does_not_show(
+    bright_model: Path, structures: Path, scan: Path, tmp_path: Path
+) -> None:
+    whole = nib.load(scan)
+    nib.save(whole.slicer[:, :, 7:14], tmp_path / "sub-02_dwi.nii.gz")
+    out = tmp_path / "out"
+    given = (tmp_path / "sub-02_dwi.nii.gz", "-o", out, "--model", bright_model, "--structures", structures)
+    assert predict(*given) == 0
+    (row,) = rows_of(out / "lesion_structures.csv")
+    assert row["intracranial_ml"] == row["lesion_percent_of_intracranial"] == ""
+    assert float(row["lesion_ml"]) > 1 and "cut off by the field of view" in row["notes"]
+    (table,) = out.glob("*_structures.tsv")
+    first = rows_of(table, "\t")[0]
+    assert first["structure_ml"] == first["lesion_percent_of_structure"] == "n/a"
+    assert float(first["lesion_ml"]) > 1
+
+
 def test_the_installed_model_is_used_by_itself_and_none_leaves_it_out(
     bright_model: Path,
     structures: Path,

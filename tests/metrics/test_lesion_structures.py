@@ -140,7 +140,7 @@ def test_no_lesion_is_an_empty_table_with_an_intracranial_volume() -> None:
     assert found.intracranial_ml == pytest.approx((labels > 0).sum() * 2.5 * 3.1 * 4.2 / 1000)
     nothing = lesion_structures(a_lesion(), np.zeros_like(labels), STRUCTURES, Grid(SHAPE, AFFINE))
     assert nothing.lesion_percent is None and nothing.outside_ml == nothing.lesion_ml
-    assert nothing.describe()[0] == "no brain was found"
+    assert nothing.describe()[0] == "no brain was found" and "only 0.0 ml of brain" in nothing.notes[0]
 
 
 def test_masks_of_another_grid_are_refused() -> None:

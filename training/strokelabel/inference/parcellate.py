@@ -29,6 +29,7 @@ from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_ni
 from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.io.images import channel_writer
+from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.metrics.lesions import CONNECTIVITY
 from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.structures import CSF_ID, LESION, Structure, mirrored_classes, structures_of
@@ -39,8 +40,6 @@ TOTAL_INTRACRANIAL = "total intracranial"
 
 SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
 """Structures that come in several pieces; of all others the largest piece is kept."""
-
-_LITTLE_BRAIN_ML = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,16 +163,10 @@ class Parcellator(ScanModel):
             if structure.id:
                 volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
         volumes[TOTAL_INTRACRANIAL] = sum(volumes.values())
-        notes = image.notes + self._notes(image, volumes[TOTAL_INTRACRANIAL])
+        notes = (
+            image.notes + image_notes(image, self.options) + little_brain_note(volumes[TOTAL_INTRACRANIAL])
+        )
         return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
-
-    def _notes(self, image: Image, intracranial_ml: float) -> tuple[str, ...]:
-        notes = [*image_notes(image, self.options)]
-        if intracranial_ml < _LITTLE_BRAIN_ML:
-            notes.append(
-                f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture"
-            )
-        return tuple(notes)
 
     def _advice(self, spec: ModelSpec) -> str:
         return "train one with `strokelabel train synthseg`"

@@ -40,6 +40,16 @@ _FEW = 10.0
 """Percentages below have a decimal."""
 
 
+_LITTLE_BRAIN_ML = 100.0
+
+
+def little_brain_note(intracranial_ml: float) -> tuple[str, ...]:
+    """Return a note where a parcellation found hardly any brain; else none."""
+    if intracranial_ml >= _LITTLE_BRAIN_ML:
+        return ()
+    return (f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture",)
+
+
 def region_of(structure: Structure) -> str:
     """Return the region of a structure, of `REGIONS`."""
     return next((name for name, ids in _REGION_IDS.items() if structure.id in ids), "subcortical")
@@ -114,13 +124,14 @@ class LesionStructures:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for users: what the scan does not show."""
-        if not self.cut_off:
-            return ()
-        return (
-            f"the brain is cut off by the field of view: {self.intracranial_ml:.0f} ml of the intracranial volume "
-            "are shown, and the lesion's share of it is not known",
-        )
+        """Notes for users: what the scan does not show, and a parcellation that found hardly any brain."""
+        notes = [*little_brain_note(self.intracranial_ml)]
+        if self.cut_off:
+            notes.append(
+                f"the brain is cut off by the field of view: {self.intracranial_ml:.0f} ml of the intracranial volume "
+                "are shown, and the lesion's share of it is not known"
+            )
+        return tuple(notes)
 
     def describe(self) -> tuple[str, ...]:
         """Return lines for users: share of the intracranial volume, sides, regions, and the first structures."""
