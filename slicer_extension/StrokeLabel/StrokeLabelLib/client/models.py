@@ -42,7 +42,6 @@ class LabelEntry:
             names[str(entry.get("name"))] = entry.get("idx", entry.get("id"))
         return {name.lower(): _whole(value) for name, value in names.items() if _whole(value) > 0}
 
-
     @property
     def structures(self) -> Mapping[str, Any]:
         """Structures that the lesion of a model's label touches, as with `InferResult`."""
