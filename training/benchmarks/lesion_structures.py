@@ -138,8 +138,8 @@ def report(tables: list[Tables]) -> None:
             print(f"{family}: {np.mean([hit.error <= TOLERANCE for hit in own]):.0%} within 10 %")
     known = [one for one in tables if not (one.truth.cut_off or one.found.cut_off)]
     if known:
-        errors = [one.found.intracranial_ml / one.truth.intracranial_ml - 1 for one in known]
-        print(f"intracranial volume: mean error {100 * np.mean(np.abs(errors)):.1f} % of {len(known)} scans")
+        mean = np.mean([abs(one.found.intracranial_ml / one.truth.intracranial_ml - 1) for one in known])
+        print(f"intracranial volume: mean error {100 * mean:.1f} % of {len(known)} scans")
 
 
 if __name__ == "__main__":
