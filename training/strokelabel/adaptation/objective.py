@@ -1,4 +1,4 @@
-"""Aims of an adaptation: numbers that are lowered, from the output of the model alone.
+"""Objectives that an adaptation minimises, computed from the model's output alone.
 
 The entropy of the output (TENT, Wang et al. 2021; equation 2 of Chalcroft et al. 2025), and its disagreement with a
 denoising autoencoder (Karani et al. 2021, section 3.3).

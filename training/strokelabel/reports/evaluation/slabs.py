@@ -1,4 +1,4 @@
-"""Two-dimensional scans for networks of volumes: a slice is repeated along its normal, and scored as a slice."""
+"""2-D slices as input of 3-D networks: a slice is repeated along its normal, and scored as a slice."""
 
 from __future__ import annotations
 
