@@ -20,7 +20,7 @@ from strokelabel.inference.network_input import (
     trained_flips,
 )
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.segment.scores import Scores, gather_scores
+from strokelabel.inference.segment.prediction import Scores, gather_scores
 from strokelabel.io import Image
 from strokelabel.registry import ModelSpec
 
