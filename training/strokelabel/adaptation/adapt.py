@@ -18,7 +18,7 @@ from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.normaliser import NormaliserTraining
 from strokelabel.adaptation.objective import AdaptationObjective, AgreementObjective, EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise
+from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise, vanished_ml
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.geometry.crop import foreground_mask
 from strokelabel.inference.device import voxels_that_fit
@@ -97,6 +97,8 @@ def adapt(
         case.summary(probabilities, objective, result[1])
         for probabilities, result in zip((plain, adapted), results, strict=True)
     )
+    masks = results[0][1].lesion_mask, results[1][1].lesion_mask
+    after = replace(after, vanished_ml=vanished_ml(*masks, image.grid.voxel_volume_ml))
     choice = choose(before, after, objective.name, adaptation.iterations)
     described = AdaptationReport(
         adaptation.method, adaptation.iterations, objective.name, before, after, choice, seconds
