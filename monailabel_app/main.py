@@ -28,7 +28,7 @@ from lib.scoring.dice import DiceScoring
 from lib.scoring.uncertainty import UncertaintyScoring
 from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
-from lib.studies.table import labels_folder
+from lib.studies.datastore_file import labels_folder
 from lib.training.fine_tune_task import make_trainers
 
 

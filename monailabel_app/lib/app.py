@@ -19,9 +19,9 @@ from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.request_values import as_flag
 from lib.scoring.method import QueuedScoring
 from lib.server.server_options import ServerOptions
+from lib.studies.datastore_file import labels_folder
 from lib.studies.review import PSEUDO
 from lib.studies.scan_list import IMAGE_SUFFIXES, check_name, session_sequences, split_suffix
-from lib.studies.table import labels_folder
 from lib.studies.uploads import is_session_image, is_upload, removed_on_failure
 
 if TYPE_CHECKING:

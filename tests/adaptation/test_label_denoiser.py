@@ -10,7 +10,7 @@ import torch
 
 from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.objective import AgreementObjective, disagreement
-from strokelabel.adaptation.optimise import WindowSampler
+from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.errors import UnknownModelError, WeightsError
 from strokelabel.registry import SEGMENTATION
 from support.bright_network import make_spec, save_bright_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from strokelabel.adaptation.optimise import GaussianActivation, Normaliser
+from strokelabel.adaptation.normaliser import GaussianActivation, Normaliser
 
 
 def test_a_new_normaliser_changes_no_bit_of_an_image() -> None:

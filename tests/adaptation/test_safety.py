@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from strokelabel.adaptation.safety import OutputSummary, choose
+from strokelabel.adaptation.safety import OutputSummary, choose, vanished_ml
 
 PLAIN = OutputSummary(entropy=0.2, objective=0.2, lesion_ml=8.0, brain_ml=1200.0)
 BETTER = replace(PLAIN, entropy=0.1, objective=0.1)
@@ -19,6 +20,7 @@ BETTER = replace(PLAIN, entropy=0.1, objective=0.1)
         ({"lesion_ml": 1.9}, "the lesion collapsed \\(8.00 to 1.90 ml\\)"),
         ({"lesion_ml": 0.0}, "the lesion collapsed"),
         ({"lesion_ml": 33.0}, "the lesion exploded \\(8.00 to 33.00 ml\\)"),
+        ({"vanished_ml": 2.1}, "lesions vanished \\(2.10 of 8.00 ml\\)"),
         ({"objective": 0.2}, "the entropy did not fall"),
         ({"objective": float("nan")}, "not finite"),
         ({"brain_ml": 500.0}, "the brain collapsed \\(1200 to 500 ml\\)"),
@@ -41,6 +43,19 @@ def test_a_few_millilitres_are_no_explosion() -> None:
     small = replace(PLAIN, lesion_ml=0.0)
     assert choose(small, replace(BETTER, lesion_ml=4.9), "entropy", 100).kept == "adapted"
     assert choose(small, replace(BETTER, lesion_ml=5.1), "entropy", 100).kept == "plain"
+
+
+def test_lesions_that_are_gone_count_even_where_others_grow() -> None:
+    plain, adapted = (np.zeros((12, 9, 10), np.uint8) for _ in range(2))
+    plain[1:4, 1:4, 1:4] = 1  # 27 voxels, of which 2 are left
+    plain[6:10, 4:8, 4:8] = 1  # 64 voxels, all of them left
+    adapted[1, 1, 1:3] = 1
+    adapted[5:11, 3:9, 3:9] = 1
+    assert adapted.sum() > plain.sum()
+    assert vanished_ml(plain, adapted, 0.5) == 13.5
+    adapted[1, 2, 1] = 1  # more than a tenth
+    assert vanished_ml(plain, adapted, 0.5) == 0
+    assert vanished_ml(np.zeros_like(plain), adapted, 0.5) == 0
 
 
 def test_without_iterations_the_plain_prediction_is_kept() -> None:

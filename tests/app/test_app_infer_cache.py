@@ -16,8 +16,8 @@ from lib.model import ServedModel
 from lib.refusals import BusyError
 from strokelabel.hashing import content_of
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Scores, decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.inference.several_passes import UncertaintyMaps
 from support.app_scans import head, save
 from support.bright_network import centred_affine, phantom

@@ -16,7 +16,7 @@ import pytest
 from fastapi import HTTPException
 
 from lib.studies.datastore import StudiesDatastore
-from lib.studies.table import labels_folder
+from lib.studies.datastore_file import labels_folder
 from lib.training.fine_tune_task import submitted_labels
 from strokelabel.errors import OptionError, OutputError
 from strokelabel.reports.annotations.report import annotation_rows

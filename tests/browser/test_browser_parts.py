@@ -13,7 +13,7 @@ from strokelabel_browser.commands import Commands
 from strokelabel_browser.routes import image_id_for
 from strokelabel_browser.shortcuts import SHORTCUTS
 from strokelabel_browser.view import as_page_state, train_options
-from StrokeLabelLib.client.models import ImageEntry, InferProgress, LabelEntry, ModelInfo
+from StrokeLabelLib.client.answers import ImageEntry, InferProgress, LabelEntry, ModelInfo
 from StrokeLabelLib.session.availability import COMMANDS
 from StrokeLabelLib.session.view import Measurements, ViewState
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from strokelabel_browser.scene import Scene
-from StrokeLabelLib.client.models import ImageEntry
+from StrokeLabelLib.client.answers import ImageEntry
 from StrokeLabelLib.ops.strokes import LesionMask
 from StrokeLabelLib.session.case import Case, MaskHistory, Sequence
 from StrokeLabelLib.session.view import Overlay, Prompt

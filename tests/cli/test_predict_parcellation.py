@@ -51,7 +51,7 @@ def test_structures_and_volumes_are_written_and_no_lesion_is_claimed(
         "volumes.csv",
     ]
     printed = capsys.readouterr()
-    assert "scan.nii: " in printed.out and " ml inside the skull, " in printed.out
+    assert "scan.nii: " in printed.out and " ml intracranial volume, " in printed.out
     assert "lesion" not in printed.out + printed.err
     with (out / "parcellations.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

@@ -19,8 +19,8 @@ from strokelabel.inference.postprocessing import (
     outside_brain,
 )
 from strokelabel.inference.segment.batch import sidecar
+from strokelabel.inference.segment.prediction import Prediction, decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Prediction, decide
 from strokelabel.io import Image
 from strokelabel.labels import TissueClass
 from support.bright_network import BrightNetwork, centred_affine, make_spec, rotation, save_bright_model

@@ -143,7 +143,7 @@ def test_roughly_rounded_directions_are_made_unit_with_a_note(series):
         edit(path, ImageOrientationPatient=["0.96", "0.30", "0", "-0.30", "0.95", "0"])
     image = read_image(folder)
     assert np.linalg.det(image.affine[:3, :3]) == pytest.approx(33, rel=1e-3)
-    assert "roughly rounded" in image.notes[0]
+    assert "coarsely rounded" in image.notes[0]
 
 
 def test_positions_along_the_slices_are_refused(series):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from StrokeLabelLib.client.answers import read_image, read_info, read_progress, read_train_status
 from StrokeLabelLib.client.api import Client, image_id_of
 from StrokeLabelLib.client.jobs import Job, SyncRunner, ThreadRunner
-from StrokeLabelLib.client.models import read_image, read_info, read_progress, read_train_status
 from StrokeLabelLib.client.transport import Transport, parts_of
 from StrokeLabelLib.errors import (
     CancelledError,

@@ -149,9 +149,9 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         "damaged gzip": (encode_nifti(decode_nifti(content, "x"))[:200], "damaged"),
         "4-D": (four, "one 3-D volume, found 3 x 4 x 5 x 2"),
         "2-D": (nib.Nifti1Image(np.zeros((3, 4), np.uint8), np.eye(4)).to_bytes(), "one 3-D volume"),
-        "colour": (nib.Nifti1Image(rgb, np.eye(4)).to_bytes(), "single numbers"),
-        "complex": (nib.Nifti1Image(np.zeros(SHAPE, np.complex64), np.eye(4)).to_bytes(), "single numbers"),
-        "flat": (content[:280] + b"\0" * 48 + content[328:], "axes that span space"),
+        "colour": (nib.Nifti1Image(rgb, np.eye(4)).to_bytes(), "scalar voxels"),
+        "complex": (nib.Nifti1Image(np.zeros(SHAPE, np.complex64), np.eye(4)).to_bytes(), "scalar voxels"),
+        "flat": (content[:280] + b"\0" * 48 + content[328:], "a singular affine"),
     }
 
 

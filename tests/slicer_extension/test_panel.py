@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from StrokeLabelLib.client.models import ModelInfo
+from StrokeLabelLib.client.answers import ModelInfo
 from StrokeLabelLib.mrml.segments import show_mask
 from StrokeLabelLib.mrml.volumes import add_volume
 from StrokeLabelLib.volume import Volume, onto_grid

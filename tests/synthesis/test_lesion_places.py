@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from strokelabel.synthesis.config import LesionConfig
+from strokelabel.synthesis.lesions.arrangement import BalancedSelection, LesionArranger, SpatialPrior
 from strokelabel.synthesis.lesions.bank import BLOB, LesionBank, blob
-from strokelabel.synthesis.lesions.embolic import BalancedSelection, LesionArranger, SpatialPrior
 from strokelabel.synthesis.lesions.lesion import LesionParameters, place_lesions, sample_lesions
 from strokelabel.synthesis.sampling import Sampler
 from support.head_phantom import ball_bank

@@ -81,7 +81,7 @@ def test_import_linter_finds_imports_that_break_the_contracts_of_the_app_and_the
         ),
         "No import circles": (f"{LIBRARY}/session/case.py", "import StrokeLabelLib.session.working_copy"),
         "The app does not import the extension": (
-            "monailabel_app/lib/studies/table.py",
+            "monailabel_app/lib/studies/datastore_file.py",
             "import StrokeLabelLib",
         ),
         "The extension talks HTTP": (f"{LIBRARY}/nifti.py", "import strokelabel.io"),

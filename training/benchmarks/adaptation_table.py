@@ -36,8 +36,8 @@ from strokelabel.adaptation.cohort.run import MODEL, CohortAdaptation
 from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.options import AdaptationOptions, Method
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Scores, decide, gather_scores
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Scores, decide, gather_scores
 from strokelabel.io import Image, read_image, read_label_image
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.metrics import dice

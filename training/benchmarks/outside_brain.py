@@ -27,8 +27,8 @@ from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.head import block_means
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import closed, outside_brain
+from strokelabel.inference.segment.prediction import Scores, decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.io import Image, read_image, search_images
 from strokelabel.labels import TissueClass
 from strokelabel.metrics import largest_component, volume_ml

@@ -43,8 +43,8 @@ from strokelabel.fit.recipe import Recipe, load_recipe, with_folders
 from strokelabel.fit.train import describe_model, train_recipe
 from strokelabel.inference.network_input import silent
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, read_label_image, search_images
 from strokelabel.io.atomic import atomic_write_json, atomic_write_text
 from strokelabel.metrics import dice

@@ -19,8 +19,8 @@ from strokelabel.inference.estimate import QuantitativeEstimator
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellation, Parcellator
 from strokelabel.inference.scan_model import ScanModel
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, read_image, read_label_image, write_nifti
 from strokelabel.metrics.case import CaseMetrics, bring_together
 from strokelabel.registry import ESTIMATION, PARCELLATION, find_model

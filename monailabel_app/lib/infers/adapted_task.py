@@ -16,7 +16,7 @@ from lib.refusals import InvalidRequestError
 from lib.request_values import as_choice, as_number
 from strokelabel.adaptation.options import DENOISER, AdaptationOptions
 from strokelabel.errors import StrokeLabelError
-from strokelabel.inference.segment.scores import Prediction
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.registry import find_model
 
 ITERATIONS = 100

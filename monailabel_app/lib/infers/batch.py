@@ -21,7 +21,7 @@ from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http
 from lib.request_values import as_number
 from lib.studies.review import ORIGINAL, PSEUDO
 from lib.studies.scan_list import check_name
-from lib.task_output import say
+from lib.task_log import log_line
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.segment.batch import provenance
 
@@ -147,16 +147,16 @@ class PseudoLabelBatch(BatchInferTask):
         batch = BatchRequest.from_request(request)
         images = batch.choose(datastore)
         made_by = self._made_by(batch)  # before anything is said: options may be impossible
-        say(f"{len(images)} scans to label with {made_by['model']} {made_by['model_version']}")
+        log_line(f"{len(images)} scans to label with {made_by['model']} {made_by['model_version']}")
         rows: dict[str, Any] = {}
         for number, image in enumerate(images, start=1):
             began = time.perf_counter()
             rows[image] = self._row(image, batch, datastore, infer)
-            say(
+            log_line(
                 f"{number} of {len(images)}: {image}: {_summary(rows[image])}, {time.perf_counter() - began:.1f} s"
             )
         failed = sum(row["status"] == "failed" for row in rows.values())
-        say(f"{len(rows)} scans, {failed} failed")
+        log_line(f"{len(rows)} scans, {failed} failed")
         return rows
 
     def _row(self, image: str, batch: BatchRequest, datastore: Datastore, infer: Infer) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from lib.studies.scan_list import read_scan
 from strokelabel.errors import OutputError
-from strokelabel.inference.segment.scores import Scores
+from strokelabel.inference.segment.prediction import Scores
 from strokelabel.inference.several_passes import UncertaintyMaps
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.images import Image

@@ -35,7 +35,7 @@ from strokelabel.inference.refine import (
     refine,
 )
 from strokelabel.inference.refine.prompts import Voxel
-from strokelabel.inference.segment.scores import decide
+from strokelabel.inference.segment.prediction import decide
 from strokelabel.io.images import Image
 from strokelabel.io.label_files import LESION_NAME, lesion_mask, named_values
 from strokelabel.labels import CLASS_COLORS, CLASS_NAMES, TissueClass

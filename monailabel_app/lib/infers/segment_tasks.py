@@ -14,7 +14,7 @@ from lib.infers.segmenter import Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of, with_all_flips
 from lib.refusals import InvalidRequestError
 from lib.studies.scan_list import IMAGE_SUFFIXES, split_suffix
-from strokelabel.inference.segment.scores import Prediction
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
 LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}

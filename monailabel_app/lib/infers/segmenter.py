@@ -29,8 +29,8 @@ from strokelabel.hashing import content_of
 from strokelabel.inference.interruption import Check, interruptible
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
+from strokelabel.inference.segment.prediction import Scores
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Scores
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
 from strokelabel.metrics.lesion_structures import lesion_structures

@@ -21,12 +21,12 @@ from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError
 from lib.request_values import as_flag
 from strokelabel.geometry import LPS_TO_RAS
-from strokelabel.inference.segment.scores import Prediction, decide
+from strokelabel.inference.segment.prediction import Prediction, decide
 from strokelabel.io.images import Image, write_nifti
 from strokelabel.labels import CLASS_COLORS
 
 if TYPE_CHECKING:
-    from strokelabel.inference.segment.scores import Prediction
+    from strokelabel.inference.segment.prediction import Prediction
 
 
 def mean_confidence(prediction: Prediction) -> float | None:

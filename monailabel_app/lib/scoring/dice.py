@@ -9,8 +9,9 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.refusals import answered_as_http
-from lib.scoring.method import StoredScoring, lower_priority, say
+from lib.scoring.method import StoredScoring, lower_priority
 from lib.scoring.uncertainty import file_stamp
+from lib.task_log import log_line
 from strokelabel.errors import StrokeLabelError
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class DiceScoring(StoredScoring):
                 scores[image] = details[DICE]
             else:
                 failed[image] = details["reason"]
-            say(f"{image}: {details['reason'] or details[DICE]}")
+            log_line(f"{image}: {details['reason'] or details[DICE]}")
             try:
                 datastore.update_image_info(image, {DICE: details.pop(DICE), DETAILS: details})
             except Exception as error:  # deleted meanwhile, say; the others still want their scores

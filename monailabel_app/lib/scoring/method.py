@@ -7,7 +7,6 @@ and training, without limit.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from abc import abstractmethod
 from contextlib import suppress
@@ -41,15 +40,6 @@ def lower_priority() -> None:
     """Let an annotator's own requests go before this process."""
     with suppress(OSError, AttributeError):  # there is no such thing on Windows
         os.nice(10)
-
-
-def say(line: str) -> None:
-    """Print a line, which the server shows at GET /scoring/."""
-    try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return
 
 
 NEEDS_SCORES = {"uncertainty": "uncertainty", "diversity": "uncertainty"}

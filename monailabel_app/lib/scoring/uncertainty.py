@@ -21,8 +21,9 @@ from monailabel.interfaces.datastore import Datastore
 from lib.model import ServedModel
 from lib.refusals import answered_as_http
 from lib.request_values import as_device
-from lib.scoring.method import StoredScoring, lower_priority, say
+from lib.scoring.method import StoredScoring, lower_priority
 from lib.studies.scan_list import image_infos, read_scan
+from lib.task_log import log_line
 from strokelabel.errors import StrokeLabelError
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class UncertaintyScoring(StoredScoring):
             lower_priority()
         outcome = _Outcome(os.getppid())
         while not self._score_all(device, datastore, outcome):
-            say("other weights are active now: scoring continues with those")
+            log_line("other weights are active now: scoring continues with those")
         return {"scored": outcome.scored, "failed": outcome.failed, "weights_sha256": self._model.spec.sha256}
 
     def _score_all(self, device: str, datastore: Datastore, outcome: _Outcome) -> bool:
@@ -170,7 +171,7 @@ class UncertaintyScoring(StoredScoring):
         predictor = _load(spec, device) if images else None
         for number, image in enumerate(images, start=1):
             if os.getppid() != outcome.parent:
-                say("the server has stopped: scoring stops, the next run continues from here")
+                log_line("the server has stopped: scoring stops, the next run continues from here")
                 return True
             if self._model.spec.sha256 != spec.sha256:
                 return False
@@ -178,7 +179,7 @@ class UncertaintyScoring(StoredScoring):
             record = _score(predictor, spec.sha256, image, datastore)
             if _store(datastore, image, record):
                 outcome.add(image, record)
-                say(f"{number}/{len(images)} {image}: {record.reason or record.score}")
+                log_line(f"{number}/{len(images)} {image}: {record.reason or record.score}")
         return True
 
     def _pending(self, datastore: Datastore, weights: str) -> Iterator[str]:

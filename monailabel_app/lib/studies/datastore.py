@@ -16,6 +16,7 @@ from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.refusals import InvalidRequestError, NameTakenError, UnsupportedFileError, answered_as_http
 from lib.request_values import plain_json
+from lib.studies.datastore_file import DatastoreTable, new_image
 from lib.studies.file_changes import FoundLabels, differs, reconcile
 from lib.studies.folder_watch import watch
 from lib.studies.label_datastore import LabelDatastore
@@ -33,7 +34,6 @@ from lib.studies.scan_list import (
     split_suffix,
     study_id,
 )
-from lib.studies.table import DatastoreTable, new_image
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.file_search import absolute_path, is_hidden

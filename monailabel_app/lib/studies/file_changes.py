@@ -10,11 +10,11 @@ from typing import Any
 from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.refusals import InvalidRequestError
+from lib.studies.datastore_file import new_image, new_label
 from lib.studies.label_grid import check_label_grid, read_label_segments, read_reference
 from lib.studies.label_history import LabelHistory
 from lib.studies.label_meaning import check_lesion
 from lib.studies.scan_list import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
-from lib.studies.table import new_image, new_label
 from strokelabel.errors import ImageError
 from strokelabel.io.file_search import FileSearch, printable, search_files
 from strokelabel.io.label_files import LESION_NAME

@@ -16,6 +16,7 @@ from lib.refusals import (
     answered_as_http,
 )
 from lib.request_values import plain_json
+from lib.studies.datastore_file import DatastoreTable
 from lib.studies.label_grid import CheckedLabel, check_label
 from lib.studies.label_store import KeptLabels
 from lib.studies.review import (
@@ -31,7 +32,6 @@ from lib.studies.review import (
     review,
 )
 from lib.studies.scan_list import LABEL_SUFFIXES, check_name, split_suffix
-from lib.studies.table import DatastoreTable
 from lib.studies.uploads import removed_on_failure
 from strokelabel.io.label_files import lesion_mask
 

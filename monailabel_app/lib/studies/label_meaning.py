@@ -21,7 +21,7 @@ _HOW_TO_SAY = (
     'send label_info in params, such as [{"name": "lesion", "idx": 1}, {"name": "edema", "idx": 2}]; several values '
     'may be named "lesion"'
 )
-_HOW_TO_RENAME = 'name the one of the lesion "lesion" (several may have that name; an empty one is fine)'
+_HOW_TO_RENAME = 'name the value of the lesion "lesion" (several may have that name; an empty one is fine)'
 
 
 def classes_of(info: Mapping[str, Any]) -> dict[int, str]:
@@ -56,7 +56,7 @@ def classes_of(info: Mapping[str, Any]) -> dict[int, str]:
 def with_meaning(
     labels: np.ndarray, info: Mapping[str, Any], segments: Mapping[str, int] | None = None
 ) -> tuple[np.ndarray, dict[int, str], dict[str, Any]]:
-    """Return labels whose lesion is told.
+    """Return labels whose value of the lesion is known.
 
     Args:
         labels: whole numbers (i, j, k).
@@ -102,7 +102,7 @@ def _as_one_mask(labels: np.ndarray, found: list[int], classes: Mapping[int, str
 
 
 def check_lesion(classes: Mapping[int, str], from_file: bool) -> str:
-    """Refuse names among which no lesion is.
+    """Refuse names that include no lesion.
 
     Args:
         classes: value -> name; at least one.

@@ -17,10 +17,10 @@ import numpy as np
 from monailabel.datastore.local import DataModel
 
 from lib.refusals import InvalidRequestError
+from lib.studies.datastore_file import new_label
 from lib.studies.label_grid import CheckedLabel, read_on_grid, read_reference
 from lib.studies.label_history import LabelHistory
 from lib.studies.review import ACCEPTED, FINAL, PSEUDO
-from lib.studies.table import new_label
 from strokelabel import __version__
 from strokelabel.errors import ImageError, OutputError
 from strokelabel.inference.naming import ResultNames

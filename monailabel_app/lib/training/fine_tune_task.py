@@ -21,7 +21,7 @@ from lib.model import ServedModel
 from lib.refusals import NameTakenError, answered_as_http
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.review import Policy, training_tag
-from lib.task_output import say
+from lib.task_log import log_line
 from lib.training.training_options import ROLLBACK, TrainOptions, default_config
 from strokelabel.errors import LabelMapError, OutputError, StrokeLabelError
 from strokelabel.fit.fine_tuning.cases import SubmittedLabel
@@ -73,7 +73,7 @@ class StatsWriter:
         last = progress.step == progress.steps
         if new_best or last or now - self._shown >= _LINE_EVERY_S:
             self._shown = now
-            say(f"step {progress.step}/{progress.steps}  {progress}")
+            log_line(f"step {progress.step}/{progress.steps}  {progress}")
         if new_best or last or now - self._written >= _EVERY_S:
             self._written = now
             self._write(
@@ -90,7 +90,7 @@ class StatsWriter:
 
     def finished(self, result: FineTuneResult) -> None:
         """Note the end, with its decision and numbers."""
-        say(str(result))
+        log_line(str(result))
         done = result.judged
         self._write(
             {
@@ -105,7 +105,7 @@ class StatsWriter:
 
     def failed(self, message: str) -> None:
         """Note why there is no result."""
-        say(f"error: {message}")
+        log_line(f"error: {message}")
         self._write({"best_metric": 0.0, "epoch": 0, **self._last, "status": "error", "message": message})
 
     def _write(self, content: dict[str, Any]) -> None:
@@ -241,7 +241,7 @@ class FineTuneTask(TrainTask):
 
     def _rollback(self) -> dict[str, Any]:
         name = self._versions.rollback()
-        say(f"version {name} is active again")
+        log_line(f"version {name} is active again")
         return {"active": name, "history": list(self._versions.history())}
 
     @contextmanager

@@ -76,7 +76,7 @@ def decode_nifti(content: bytes, name: str) -> Volume:
     shape = _shape(struct.unpack(f"{order}8h", content[40:56]), name)
     affine = _affine(content, order, shape)
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9 or not np.isfinite(affine).all():
-        raise FileFormatError(f"{name}: expected axes that span space, found a header without them.")
+        raise FileFormatError(f"{name}: expected three independent axes, found a singular affine.")
     return Volume(_voxels(content, order, shape, name), affine)
 
 
@@ -104,7 +104,7 @@ def _shape(dim: tuple[int, ...], name: str) -> tuple[int, int, int]:
 def _voxels(content: bytes, order: str, shape: tuple[int, int, int], name: str) -> np.ndarray:
     code = struct.unpack(f"{order}h", content[70:72])[0]
     if code not in _DTYPES:
-        raise FileFormatError(f"{name}: expected voxels that are single numbers, found NIfTI type {code}.")
+        raise FileFormatError(f"{name}: expected scalar voxels, found NIfTI type {code}.")
     offset, slope, intercept = struct.unpack(f"{order}3f", content[108:120])
     dtype = np.dtype(order + _DTYPES[code])
     start, count = max(int(offset), DATA_OFFSET), int(np.prod(shape))

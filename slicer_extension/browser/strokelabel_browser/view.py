@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from StrokeLabelLib.client.models import ImageEntry, ModelInfo
+from StrokeLabelLib.client.answers import ImageEntry, ModelInfo
 from StrokeLabelLib.session.case import Case
 from StrokeLabelLib.session.view import Overlay, Prompt, Question, ViewState
 from StrokeLabelLib.volume import Volume

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor
 
 from strokelabel.adaptation.denoiser import LabelDenoiser
+from strokelabel.adaptation.normaliser import NormaliserTraining
 from strokelabel.adaptation.objective import AdaptationObjective, AgreementObjective, EntropyObjective
-from strokelabel.adaptation.optimise import NormaliserTraining, WindowSampler
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise
+from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise, vanished_ml
+from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.geometry.crop import foreground_mask
 from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import OnPass
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Prediction, Scores, decide
 from strokelabel.inference.segment.predictor import SETTINGS_KEY, Predictor
-from strokelabel.inference.segment.scores import Prediction, Scores, decide
 from strokelabel.io import Image
 
 _PLAIN_AT, _ITERATIONS_AT, _ADAPTED_AT, _WRITING_AT = 0.02, 0.08, 0.86, 0.92
@@ -96,6 +97,8 @@ def adapt(
         case.summary(probabilities, objective, result[1])
         for probabilities, result in zip((plain, adapted), results, strict=True)
     )
+    masks = results[0][1].lesion_mask, results[1][1].lesion_mask
+    after = replace(after, vanished_ml=vanished_ml(*masks, image.grid.voxel_volume_ml))
     choice = choose(before, after, objective.name, adaptation.iterations)
     described = AdaptationReport(
         adaptation.method, adaptation.iterations, objective.name, before, after, choice, seconds

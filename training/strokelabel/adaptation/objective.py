@@ -1,4 +1,4 @@
-"""Aims of an adaptation: numbers that are lowered, from the output of the model alone.
+"""Objectives that an adaptation minimises, computed from the model's output alone.
 
 The entropy of the output (TENT, Wang et al. 2021; equation 2 of Chalcroft et al. 2025), and its disagreement with a
 denoising autoencoder (Karani et al. 2021, section 3.3).
@@ -6,22 +6,13 @@ denoising autoencoder (Karani et al. 2021, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from strokelabel.adaptation.denoiser import LabelDenoiser
-
-Corner = tuple[int, int, int]
-"""First voxel of a window in the shown box."""
-
-
-def window(corner: Corner, shape: Sequence[int]) -> tuple[slice, slice, slice]:
-    """Return the voxels (x, y, z) of a window of a shape that begins at a corner."""
-    x, y, z = (slice(first, first + side) for first, side in zip(corner, shape, strict=True))
-    return x, y, z
+from strokelabel.adaptation.windows import Corner, window
 
 
 class AdaptationObjective(Protocol):

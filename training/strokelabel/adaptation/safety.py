@@ -10,10 +10,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from strokelabel.adaptation.objective import mean_entropy
 from strokelabel.inference.segment.predictor import LESION
+from strokelabel.metrics.lesions import label_lesions
 from strokelabel.registry import ModelSpec
 
 COLLAPSE = 0.25
@@ -22,6 +24,11 @@ COLLAPSE = 0.25
 EXPLOSION = 4.0
 EXPLOSION_ML = 5.0
 """A lesion has exploded that is larger than `EXPLOSION` times the plain one, and than this."""
+
+VANISHED = 0.25
+"""Largest share of the plain lesions that may vanish: what is left of each of them is less than `_LEFT`."""
+
+_LEFT = 0.1
 
 BRAIN_CHANGE = 2.0
 """A brain that is smaller or larger than the plain one by more than this factor has collapsed or spread."""
@@ -36,12 +43,14 @@ class OutputSummary:
         objective: what the adaptation lowers.
         lesion_ml: volume of the lesion: on the scan's own grid, or in the box that the network is shown.
         brain_ml: volume of all that is not background.
+        vanished_ml: volume of the lesions of the plain prediction that are not in this one; see `vanished_ml`.
     """
 
     entropy: float
     objective: float
     lesion_ml: float
     brain_ml: float
+    vanished_ml: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,31 @@ def spoiled(plain: OutputSummary, adapted: OutputSummary) -> str:
     volumes = f"{plain.lesion_ml:.2f} to {adapted.lesion_ml:.2f} ml"
     if plain.lesion_ml > 0 and adapted.lesion_ml < COLLAPSE * plain.lesion_ml:
         return f"the lesion collapsed ({volumes})"
+    if adapted.vanished_ml > VANISHED * plain.lesion_ml:
+        return f"lesions vanished ({adapted.vanished_ml:.2f} of {plain.lesion_ml:.2f} ml)"
     if adapted.lesion_ml > max(EXPLOSION * plain.lesion_ml, EXPLOSION_ML):
         return f"the lesion exploded ({volumes})"
     brains = f"{plain.brain_ml:.0f} to {adapted.brain_ml:.0f} ml"
     if adapted.brain_ml * BRAIN_CHANGE < plain.brain_ml:
         return f"the brain collapsed ({brains})"
     return f"the brain spread ({brains})" if adapted.brain_ml > BRAIN_CHANGE * plain.brain_ml else ""
+
+
+def vanished_ml(plain: np.ndarray, adapted: np.ndarray, voxel_volume_ml: float) -> float:
+    """Return the volume in ml of the 26-connected lesions of one mask of which less than a tenth is in another.
+
+    A smaller lesion may be right, but one that was found and is gone altogether is the usual error of a model that is
+    made more certain, and the volume does not show it where another grows.
+
+    Args:
+        plain: (i, j, k) mask.
+        adapted: (i, j, k) mask.
+        voxel_volume_ml: of a voxel.
+    """
+    lesions, count = label_lesions(plain)
+    sizes = np.bincount(lesions.ravel(), minlength=count + 1)[1:]
+    left = np.bincount(lesions[adapted.astype(bool)], minlength=count + 1)[1:]
+    return float(sizes[left < _LEFT * sizes].sum()) * voxel_volume_ml
 
 
 def summarise(
@@ -157,6 +185,7 @@ class AdaptationReport:
             "objective_after": after.objective,
             "volume_before_ml": before.lesion_ml,
             "volume_after_ml": after.lesion_ml,
+            "vanished_ml": after.vanished_ml,
             "brain_before_ml": before.brain_ml,
             "brain_after_ml": after.brain_ml,
             "seconds": self.seconds,

@@ -49,10 +49,8 @@ Dropout = Annotated[
 ]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; default: 0.0001.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides windows and dropout.")]
-Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
-Force = Annotated[
-    bool, typer.Option("--force", help="Write the model even where its results have become suspicious.")
-]
+Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
+Force = Annotated[bool, typer.Option("--force", help="Write the model even if it fails the safety checks.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another adaptation in the folder.")]
 
 
@@ -75,8 +73,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Adapt a model to an unlabelled cohort by training it on its own answers, where they can be relied on.
 
     The folder gets the adapted model (model.safetensors, for --model) and adaptation.json: voxels kept of each scan,
-    and lesion volume and entropy before and after. Where the results have become suspicious the model is not written,
-    unless forced. If it is interrupted, run the same command to continue. Exit code 0 when the model is written and
+    and lesion volume and entropy before and after. A model that fails the safety checks is not written, unless
+    forced. If it is interrupted, run the same command to continue. Exit code 0 when the model is written and
     all scans were used, 1 if it was refused or any scan failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.adaptation.cohort.options import CohortOptions

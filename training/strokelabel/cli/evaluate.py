@@ -51,9 +51,7 @@ Suffix = Annotated[
 ]
 ShareMasks = Annotated[
     bool,
-    typer.Option(
-        "--share-masks", help="Use a session's mask for its other scans too, by position in the scanner."
-    ),
+    typer.Option("--share-masks", help="Use a session's mask for its other scans too, by world coordinates."),
 ]
 LesionLabel = Annotated[
     int | None, typer.Option(help="Value of the lesion in --predictions with several classes.")
@@ -71,7 +69,7 @@ Arms = Annotated[
         "session together. [none]",
     ),
 ]
-Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
+Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command

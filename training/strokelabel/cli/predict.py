@@ -87,10 +87,10 @@ KeepOutsideBrain = Annotated[
         help="Keep lesions outside the brain, in the face and neck, instead of dropping them.",
     ),
 ]
-Ct = Annotated[bool, typer.Option("--ct", help="The scans are CT: show 0 to 80 Hounsfield units.")]
+Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 View = Annotated[
     ViewChoice,
-    typer.Option(help="Show the network its field of view around the brain, or the whole head."),
+    typer.Option(help="Network input: a field of view centred on the brain, or the whole head."),
 ]
 Ensemble = Annotated[
     bool,
@@ -111,15 +111,16 @@ MethodOption = Annotated[
     UncertaintyMethod | None,
     typer.Option(
         "--uncertainty-method",
-        help="Show the scan in other views (flips; shifts and gamma too, where a model knows few flips), or drop "
-        "features at random, in models that were trained so. [flips]",
+        help="Source of variation: flips (with shifts and gamma where a model was trained with few flips), or Monte "
+        "Carlo dropout, for models trained with dropout. [flips]",
     ),
 ]
 Adapt = Annotated[
     AdaptChoice | None,
     typer.Option(
-        help="Adapt the model to each scan: tent makes it more certain, dae more like a brain. Takes minutes; the "
-        "plain result is kept where the adapted one is suspicious."
+        help="Adapt the model to each scan: tent lowers the entropy of the prediction, dae its difference from what a "
+        "denoising autoencoder makes of it. Takes minutes; the plain result is kept where the adapted one fails the "
+        "safety checks."
     ),
 ]
 AdaptIterations = Annotated[
@@ -392,5 +393,7 @@ def _report(row: LesionRow) -> None:
 
 
 def _report_parcellation(row: ParcellationRow) -> None:
-    """Report the structures of a scan in one line."""
-    report_scan(row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml inside the skull")
+    """Report a scan's structures in one line."""
+    report_scan(
+        row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml intracranial volume"
+    )

@@ -44,11 +44,11 @@ Tr = Annotated[float | None, typer.Option(help="Repetition time in seconds.")]
 Ti = Annotated[list[float] | None, typer.Option(help="Inversion time in seconds; twice for mp2rage.")]
 FlipAngle = Annotated[list[float] | None, typer.Option(help="Degrees; twice for mp2rage.")]
 ExcitationSpacing = Annotated[
-    float | None, typer.Option(help="Seconds between the excitations of a train (mprage, mp2rage).")
+    float | None, typer.Option(help="Echo spacing of the readout train in seconds (mprage, mp2rage).")
 ]
-Excitations = Annotated[int | None, typer.Option(help="Excitations of a train (mprage, mp2rage).")]
+Excitations = Annotated[int | None, typer.Option(help="Excitations per readout train (mprage, mp2rage).")]
 InversionEfficiency = Annotated[
-    float | None, typer.Option(help="1 is a full inversion (flair, mprage, mp2rage).")
+    float | None, typer.Option(help="Inversion efficiency, 1 = perfect (flair, mprage, mp2rage).")
 ]
 MtPulse = Annotated[
     bool | None, typer.Option("--mt-pulse/--no-mt-pulse", help="Magnetisation-transfer pulse (spgr).")

@@ -173,7 +173,7 @@ class Parcellator(ScanModel):
 
 
 def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Structure]) -> None:
-    """Take every structure but its largest piece out of the running, in place; what is left sums to one again.
+    """Zero each structure's probability outside its largest component, in place, and normalise the sums to one.
 
     Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
     most likely structure takes its place.

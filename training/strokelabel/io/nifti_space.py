@@ -82,8 +82,8 @@ def check_agreement(header: nib.Nifti1Header, source: str) -> None:
         )
     if header["qform_code"] > 0 and _is_sheared(header.get_sform()[:3, :3] / meant):
         raise HeaderError(
-            "expected sform and qform with voxels of one size, found an sform with slanted axes and a "
-            "qform, which has right angles; set the code of the wrong one to 0, or convert the scan from DICOM again.",
+            "expected sform and qform with voxels of one size, found a sheared sform beside a qform, which cannot "
+            "represent shear; set the code of the wrong one to 0, or convert the scan from DICOM again.",
             source=source,
         )
 

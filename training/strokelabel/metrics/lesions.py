@@ -82,7 +82,7 @@ class LesionDetection:
 
 
 def detect_lesions(reference: np.ndarray, prediction: np.ndarray) -> LesionDetection:
-    """Count found, missed and invented lesions of two masks on the same grid.
+    """Count true positive, false negative and false positive lesions of two masks on the same grid.
 
     Args:
         reference: (i, j, k), true (or not zero) inside lesions.

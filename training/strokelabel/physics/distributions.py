@@ -1,4 +1,4 @@
-"""Random numbers that acquisition parameters are drawn from, and the source of randomness that they need."""
+"""Distributions that acquisition parameters are drawn from, and the source of randomness that they need."""
 
 from __future__ import annotations
 

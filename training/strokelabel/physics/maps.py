@@ -1,4 +1,4 @@
-"""Quantitative maps: what a voxel is, whatever sequence looks at it, in the units that the equations expect."""
+"""Quantitative maps: tissue parameters per voxel, independent of the sequence, in the units of the equations."""
 
 from __future__ import annotations
 

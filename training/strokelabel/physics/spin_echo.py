@@ -1,4 +1,4 @@
-"""Fast (turbo) spin echo, and FLAIR: an inversion that waits until fluid has no signal, then a fast spin echo."""
+"""Fast (turbo) spin echo, and FLAIR: inversion recovery that nulls the fluid, read by a fast spin echo."""
 
 from __future__ import annotations
 

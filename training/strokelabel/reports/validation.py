@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Scores, decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Scores, decide
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.io.images import Image
 from strokelabel.labels import TissueClass

@@ -12,8 +12,7 @@ from uuid import uuid4
 from ..errors import NotFoundError, RefusedError, ServerFailureError
 from ..nifti import decode_nifti, encode_nifti
 from ..volume import Volume
-from .jobs import Job
-from .models import (
+from .answers import (
     FINAL,
     ImageEntry,
     InferProgress,
@@ -25,6 +24,7 @@ from .models import (
     read_progress,
     read_train_status,
 )
+from .jobs import Job
 from .transport import Transport, parts_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..errors import CancelledError, StrokeLabelLibError
-from .models import InferProgress
+from .answers import InferProgress
 
 UNEXPECTED = "Something unexpected went wrong ({}); nothing painted is lost. Please report it with the log."
 

@@ -7,7 +7,7 @@ import unittest
 import numpy as np
 import slicer
 
-from ..client.models import ImageEntry
+from ..client.answers import ImageEntry
 from ..ops.strokes import LesionMask
 from ..session.case import Case, MaskHistory, Sequence
 from ..volume import Volume

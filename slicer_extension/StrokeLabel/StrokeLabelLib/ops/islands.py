@@ -1,4 +1,4 @@
-"""Parts of a mask that do not touch, and numbers about masks."""
+"""Connected components of a mask, and measurements of masks."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ..client.answers import ImageEntry, ServerInfo, TrainStatus
 from ..client.api import Client
 from ..client.jobs import Job
-from ..client.models import ImageEntry, ServerInfo, TrainStatus
 from .case import Case
 from .settings import Settings
 

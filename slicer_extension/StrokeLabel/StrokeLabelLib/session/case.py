@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..client.models import ORIGINAL, ImageEntry, LabelEntry
+from ..client.answers import ORIGINAL, ImageEntry, LabelEntry
 from ..ops.strokes import LesionMask, PackedMask
 from ..volume import Grid, Volume
 

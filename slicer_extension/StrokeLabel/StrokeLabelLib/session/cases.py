@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..client.answers import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..client.api import Client, image_id_of
 from ..client.jobs import Job
-from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..errors import FileFormatError, GeometryError, NotFoundError, OperationError, StrokeLabelLibError
 from ..ops.islands import volume_ml
 from ..ops.strokes import LesionMask

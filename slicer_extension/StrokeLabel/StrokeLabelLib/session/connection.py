@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..client.answers import ImageEntry, ServerInfo
 from ..client.api import Client
 from ..client.jobs import Job
-from ..client.models import ImageEntry, ServerInfo
 from .session import Session
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..client.answers import InferProgress, InferResult
 from ..client.jobs import Job
-from ..client.models import InferProgress, InferResult
 from ..errors import GeometryError
 from ..ops.islands import middle_of_largest
 from ..volume import Grid, Volume, onto_grid

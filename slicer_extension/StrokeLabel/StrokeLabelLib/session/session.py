@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..client.answers import ImageEntry, ModelInfo, ServerInfo, TrainStatus
 from ..client.api import Client
 from ..client.jobs import Job, Runner, Work
-from ..client.models import ImageEntry, ModelInfo, ServerInfo, TrainStatus
 from ..errors import ServerUnavailableError, StrokeLabelLibError
 from ..files import VolumeFiles
 from ..ops.strokes import LesionMask

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..client.answers import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..client.api import Client
 from ..client.jobs import Job
-from ..client.models import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..errors import FileFormatError, GeometryError, NotFoundError, StrokeLabelLibError
 from ..volume import Volume, onto_grid
 from .case import Case, Sequence

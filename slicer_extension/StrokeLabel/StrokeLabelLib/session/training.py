@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..client.answers import ImageEntry, ServerInfo, TrainStatus
 from ..client.jobs import Job
-from ..client.models import ImageEntry, ServerInfo, TrainStatus
 from .session import Session
 
 POLL_S = 3.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..client.models import ImageEntry, InferProgress, ModelInfo, TrainStatus
+from ..client.answers import ImageEntry, InferProgress, ModelInfo, TrainStatus
 from ..volume import Volume
 from .case import Case
 

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strokelabel.adaptation.cohort.pseudo_labels import IGNORED, LabelledScan
-from strokelabel.adaptation.objective import window
-from strokelabel.adaptation.optimise import corner_about
+from strokelabel.adaptation.windows import corner_about, window
 from strokelabel.errors import DataError
 from strokelabel.inference.engine import window_shape
 

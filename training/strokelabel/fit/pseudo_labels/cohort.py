@@ -28,8 +28,8 @@ from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.provenance import is_newer, is_source, provenance
 from strokelabel.inference.segment.batch import sidecar
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import OnProgress, Predictor
-from strokelabel.inference.segment.scores import Prediction
 from strokelabel.io import Image, atomic_write_json, write_nifti
 from strokelabel.io.bids import dataset_description, datatype_of, session_folders, sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path

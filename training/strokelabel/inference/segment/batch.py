@@ -17,8 +17,8 @@ from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Prediction
 from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti

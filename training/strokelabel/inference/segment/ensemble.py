@@ -17,8 +17,8 @@ from strokelabel.errors import ImageError
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.alignment import Alignment, align, resampled
+from strokelabel.inference.segment.prediction import decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import decide
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, passes_of
 from strokelabel.inference.several_passes import PassSums
 from strokelabel.io import Image

@@ -22,7 +22,7 @@ from strokelabel.inference.network_input import (
 )
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.scan_model import ScanModel, image_notes
-from strokelabel.inference.segment.scores import Prediction, Scores, decide, gather_scores
+from strokelabel.inference.segment.prediction import Prediction, Scores, decide, gather_scores
 from strokelabel.io import Image
 from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
 from strokelabel.types import ChannelVolume

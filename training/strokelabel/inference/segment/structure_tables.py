@@ -12,7 +12,7 @@ from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
-from strokelabel.inference.segment.scores import Prediction
+from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.io import Image, atomic_write_json, atomic_write_text
 from strokelabel.metrics.lesion_structures import REGIONS, SIDES, LesionStructures, lesion_structures
 from strokelabel.registry import ModelSpec, find_structures_model

@@ -16,8 +16,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from strokelabel.errors import OptionError
 from strokelabel.inference.network_input import OnProgress, ShownScan, report_passes, silent
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.segment.prediction import Prediction, Scores, decide
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.scores import Prediction, Scores, decide
 from strokelabel.inference.several_passes import PassSums, UncertaintyMaps, describe_views, views_of
 from strokelabel.io import Image
 from strokelabel.networks.normalization import normalize

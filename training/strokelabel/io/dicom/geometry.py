@@ -176,7 +176,7 @@ class _Frame:
             )
         rows = rows - (rows @ columns) * columns
         rows /= np.linalg.norm(rows)
-        note = "the directions in ImageOrientationPatient are roughly rounded: they were made unit and perpendicular"
+        note = "the directions in ImageOrientationPatient are coarsely rounded; they were orthonormalised"
         return np.column_stack([columns, rows, np.cross(columns, rows)]), (note,) if max(
             off, slant
         ) > _ROUNDED else ()
@@ -278,7 +278,9 @@ def _check_tilt(step: np.ndarray, normal: np.ndarray, source: str) -> tuple[str,
             source=source,
         )
     if angle > _TILT_NOTE_DEGREES:
-        return (f"the slices are tilted by {angle:.1f} degrees against their line (a tilted gantry)",)
+        return (
+            f"gantry tilt: the slices are tilted by {angle:.1f} degrees against the line through their centres",
+        )
     return ()
 
 

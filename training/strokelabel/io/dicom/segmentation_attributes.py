@@ -54,7 +54,7 @@ def take_over(header: Dataset) -> tuple[str, ...]:
         if not _in_standard_form(header, tag, keyword, found):
             del header[tag]
             notes.append(
-                f"{tag_name(keyword)} {found[:40]!r} is nothing that DICOM allows: unknown in the DICOM SEG"
+                f"{tag_name(keyword)} {found[:40]!r} is not a valid DICOM value; it is left empty in the DICOM SEG"
             )
     for keyword in MAY_BE_UNKNOWN:
         if keyword not in header:

@@ -29,8 +29,8 @@ from strokelabel.reports.evaluation.slabs import slab_axis
 if TYPE_CHECKING:
     from strokelabel.adaptation.adapt import AdaptingPredictor
     from strokelabel.inference.segment.ensemble import EnsemblePrediction
+    from strokelabel.inference.segment.prediction import Prediction, Scores
     from strokelabel.inference.segment.predictor import Predictor
-    from strokelabel.inference.segment.scores import Prediction, Scores
 
 
 Scorer = Callable[["Predictor", Image, PredictionOptions, OnProgress], "Scores"]
@@ -181,7 +181,7 @@ class ScoringModel:
         Raises:
             ImageError, WeightsError: the scan cannot be predicted, or the model not be loaded.
         """
-        from strokelabel.inference.segment.scores import decide
+        from strokelabel.inference.segment.prediction import decide
 
         began = time.perf_counter()
         known = self._of(path, options, progress)

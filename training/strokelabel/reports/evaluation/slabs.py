@@ -1,4 +1,4 @@
-"""Two-dimensional scans for networks of volumes: a slice is repeated along its normal, and scored as a slice."""
+"""2-D slices as input of 3-D networks: a slice is repeated along its normal, and scored as a slice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from strokelabel.inference.network_input import (
     trained_flips,
 )
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.segment.scores import Scores, gather_scores
+from strokelabel.inference.segment.prediction import Scores, gather_scores
 from strokelabel.io import Image
 from strokelabel.registry import ModelSpec
 

@@ -66,7 +66,7 @@ class ContrastParameters:
     """One draw of a Gaussian mixture over one or several features.
 
     The plain mixture has one feature, the intensity, in arbitrary units with the head roughly in [0, 1]. With a scan,
-    the features are the quantitative maps, and the deviations have one column: see `scan.ScanParameters.texture`.
+    the features are the quantitative maps, and the deviations have one column: see `ScanParameters.texture`.
 
     Attributes:
         family: which contrast family was drawn.
@@ -139,7 +139,7 @@ def _group_means(
 
 
 def _joined_ids(config: ContrastConfig, table: LabelTable) -> dict[int, int]:
-    """Draw one mean per tissue group; the air is zero or nearly so."""
+    """Return for each label the one whose mean it shares; its own where it shares none."""
     leader = {label_id: group[0] for group in config.joined_labels for label_id in group}
     mirror = {label.id: label.mirror for label in table.labels}
     leader |= {mirror[i]: mirror[first] for i, first in leader.items() if i in mirror and first in mirror}

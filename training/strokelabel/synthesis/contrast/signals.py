@@ -1,4 +1,6 @@
-"""Scans of label maps by adding up signals: each label's signal is computed once, and mixed where labels share a voxel.
+"""Signals of labels in a scan, and their variation from head to head.
+
+Scans of label maps add up signals: each label's signal is computed once, and mixed where labels share a voxel.
 
 Mixing quantitative values instead would give a voxel half fluid and half white matter rates in between, which are those
 of gliosis: FLAIR would show a bright rim around all fluid. And signals of a few labels cost next to nothing.

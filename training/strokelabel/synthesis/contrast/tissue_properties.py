@@ -91,7 +91,7 @@ def sample_tissue_contrast(sampler: Sampler, config: ContrastConfig, table: Labe
 def with_stage(
     sampler: Sampler, config: PhysicsConfig, contrast: ContrastParameters, stage: str
 ) -> ContrastParameters:
-    """Return the same subject and scan, with a lesion proper of this stage (`lesion_stage.StageParameters.stage`)."""
+    """Return the same subject and scan, with a lesion proper of this stage (`lesions.stage.StageParameters.stage`)."""
     if contrast.scan is None or stage not in STAGE_TISSUES:
         return contrast
     draw = _sample_component(sampler, config, STAGE_TISSUES[stage])

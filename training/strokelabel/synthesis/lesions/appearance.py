@@ -103,7 +103,7 @@ def component_contrast(
         contrast: a draw of the mixture with the lesion's mean alone.
         contrast_config: ranges of random means, and of deviations.
         lesion: least contrast of the lesion, and how often a cavity looks like CSF in random contrast.
-        stage: see `lesion_stage.StageParameters`.
+        stage: see `stage.StageParameters`.
         table: the label table that the contrast's rows follow.
     """
     tissue = {name: group_mean(contrast.means, table, name) for name in ("gray", "white", "ventricle")}

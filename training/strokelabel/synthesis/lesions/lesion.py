@@ -49,7 +49,7 @@ class LesionDraw:
 
 @dataclass(frozen=True)
 class LesionParameters:
-    """Lesions of one head. Their order, masks first, is that of the means of `contrast.ContrastParameters`.
+    """Lesions of one head. Their order, masks first, is that of the means of `ContrastParameters`.
 
     Attributes:
         draws: the masks; may be empty.

@@ -1,7 +1,7 @@
 """Swelling: the anatomy around a large fresh lesion is pushed away from it, by a few millimetres and without folds.
 
 The push follows the slope of the blurred lesion mask, so that it is strongest at the lesion's border, points outwards
-and fades with distance: ventricles are squeezed and the midline shifts. It fades towards the skull, which yields not.
+and fades with distance: ventricles are squeezed and the midline shifts. It fades towards the skull, which is rigid.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from strokelabel.synthesis.config import LesionConfig, SynthesisConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
 from strokelabel.synthesis.fields import CoarseGrid
 from strokelabel.synthesis.lesions.appearance import component_contrast, each_lesion
+from strokelabel.synthesis.lesions.arrangement import LesionArranger
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.lesions.distractors import (
     DistractorParameters,
@@ -26,7 +27,6 @@ from strokelabel.synthesis.lesions.distractors import (
     sample_distractors,
     signal_gain,
 )
-from strokelabel.synthesis.lesions.embolic import LesionArranger
 from strokelabel.synthesis.lesions.lesion import LesionParameters, PlacedLesions
 from strokelabel.synthesis.lesions.mass_effect import SwellingParameters, sample_swelling, swell
 from strokelabel.synthesis.lesions.stage import StageParameters, sample_stage, stage_weights
