@@ -34,6 +34,9 @@ from strokelabel.types import ChannelVolume, LabelVolume, Volume
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
 
+TOTAL = "total"
+"""The same for structures that are not SynthSeg's."""
+
 SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
 """Structures that come in several pieces; of all others the largest piece is kept."""
 
@@ -45,8 +48,10 @@ class Parcellation:
     """Structures of one scan.
 
     Attributes:
-        labels: (i, j, k) uint8, FreeSurfer's number of the most likely structure; 0 is background.
-        volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` first: sums of probabilities, not of voxels.
+        labels: (i, j, k) FreeSurfer's number of the most likely structure, or that of the model's own table, which may
+            need more than uint8; 0 is background.
+        volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` (or `TOTAL`) first: sums of probabilities, not of
+            voxels.
         spec: the model.
         options: how it was asked.
         seconds: time that it took.
@@ -59,6 +64,20 @@ class Parcellation:
     options: PredictionOptions
     seconds: float
     notes: tuple[str, ...] = ()
+
+
+def has_own_structures(spec: ModelSpec) -> bool:
+    """Return whether a model's structures came with the data that it was trained on, as other organs' do."""
+    return isinstance(spec.recipe.get("structure_table"), list | tuple)
+
+
+def structures_of_model(spec: ModelSpec) -> tuple[Structure, ...]:
+    """Return the structures of a model's channels.
+
+    Raises:
+        LabelMapError: there are some that are not known.
+    """
+    return structures_of(spec.class_ids, spec.recipe.get("structure_table"))
 
 
 class Parcellator(ScanModel):
@@ -87,7 +106,7 @@ class Parcellator(ScanModel):
     ) -> None:
         super().__init__(spec, network, device, options)
         try:
-            self.structures = structures_of(spec.class_ids)
+            self.structures = structures_of_model(spec)
         except LabelMapError as error:
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
@@ -120,21 +139,23 @@ class Parcellator(ScanModel):
         in memory.
         """
         shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
-        best, labels = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
-        volumes = {TOTAL_INTRACRANIAL: 0.0}
+        best = np.full(shape, -1.0, np.float32)
+        labels = np.zeros(shape, np.min_scalar_type(max(self.spec.class_ids)))
+        total = TOTAL if has_own_structures(self.spec) else TOTAL_INTRACRANIAL
+        volumes = {total: 0.0}
         for structure, channel in zip(self.structures, channels, strict=True):
             better = channel > best
             best[better] = channel[better]
             labels[better] = structure.id
             if structure.id:
                 volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
-        volumes[TOTAL_INTRACRANIAL] = sum(volumes.values())
-        notes = image.notes + self._notes(image, volumes[TOTAL_INTRACRANIAL])
+        volumes[total] = sum(volumes.values())
+        notes = image.notes + self._notes(image, volumes[total])
         return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
 
     def _notes(self, image: Image, intracranial_ml: float) -> tuple[str, ...]:
         notes = [*image_notes(image, self.options)]
-        if intracranial_ml < _LITTLE_BRAIN_ML:
+        if intracranial_ml < _LITTLE_BRAIN_ML and not has_own_structures(self.spec):
             notes.append(
                 f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture"
             )
@@ -178,7 +199,7 @@ class ParcellationRow(ScanRow):
 
     Attributes:
         segmentation: name of the segmentation, in the table's folder.
-        intracranial_ml: volume of all structures in ml, fluid included.
+        intracranial_ml: volume of all structures in ml, fluid included; None for structures that are not SynthSeg's.
     """
 
     segmentation: str | None = None
@@ -215,7 +236,7 @@ class _ParcellateTask:
         return ParcellationRow(
             source=image.source,
             segmentation=names.parcellation,
-            intracranial_ml=found.volumes_ml[TOTAL_INTRACRANIAL],
+            intracranial_ml=found.volumes_ml.get(TOTAL_INTRACRANIAL),
             reason="; ".join(found.notes),
         )
 
@@ -233,7 +254,7 @@ class _ParcellateTask:
         return ParcellationRow(
             source=str(absolute_path(scan)),
             segmentation=names.parcellation,
-            intracranial_ml=known["volumes_ml"][TOTAL_INTRACRANIAL],
+            intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
@@ -256,13 +277,13 @@ def write_parcellation(found: Parcellation, image: Image, folder: Path, names: R
         OutputError: a file cannot be written.
     """
     stem = names.parcellation.removesuffix(".nii.gz")
-    atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of(found.spec.class_ids)))
+    atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of_model(found.spec)))
     atomic_write_text(folder / names.volumes, volume_table(found.volumes_ml))
     if names.is_bids:
         write_description(folder, found.spec)
     atomic_write_json(folder / f"{stem}.json", _sidecar(found, image.source))
     about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
-    write_nifti(folder / names.parcellation, found.labels, image, np.uint8, about)
+    write_nifti(folder / names.parcellation, found.labels, image, found.labels.dtype.type, about)
 
 
 def structure_table(structures: Sequence[Structure]) -> str:
