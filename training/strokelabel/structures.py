@@ -127,7 +127,9 @@ BACKGROUND = Structure(0, "background", "midline", 0, "#000000", frozenset({0}))
 
 _SIDES = ("left", "right", "midline")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_LARGEST_ID = 65_535
+LARGEST_ID = 65_535
+"""Of structures that are not SynthSeg's: what two bytes hold."""
+
 _HUE_STEP = 0.618034
 """Golden section: hues of any number of structures differ."""
 
@@ -206,9 +208,9 @@ def _structure(row: Mapping[str, object], number: int, source: str) -> Structure
     index, name = texts.get("index", ""), texts.get("name", "")
     side, mirror = texts.get("side", "").lower() or "midline", texts.get("mirror") or "-1"
     color = texts.get("color", "")
-    if not index.isdecimal() or int(index) > _LARGEST_ID or not name or side not in _SIDES:
+    if not index.isdecimal() or int(index) > LARGEST_ID or not name or side not in _SIDES:
         raise LabelMapError(
-            f"expected an index from 1 to {_LARGEST_ID}, a name and a side of {', '.join(_SIDES)} in each row, "
+            f"expected an index from 1 to {LARGEST_ID}, a name and a side of {', '.join(_SIDES)} in each row, "
             f"found index {index!r}, name {name!r}, side {side!r} in row {number + 1}",
             source=source,
         )

@@ -23,6 +23,7 @@ from strokelabel.io.atomic import atomic_write_json
 from strokelabel.io.images import Image, read_image, read_label_image
 from strokelabel.labels import AnatomicalLabel, LabelTable
 from strokelabel.structures import (
+    LARGEST_ID,
     Structure,
     read_structure_table,
     structure_rows,
@@ -180,7 +181,7 @@ def _structures(folder: Path, table: Path | None, pairs: Sequence[ImagePair]) ->
         return read_structure_table(table or beside)
     values: set[int] = set()
     for pair in pairs:
-        values |= set(np.unique(_read_labels(pair).data).tolist())
+        values |= _values(_read_labels(pair))
     return structures_from_values(values)
 
 
@@ -188,17 +189,22 @@ def _read_labels(pair: ImagePair) -> Image:
     """Read a label map.
 
     Raises:
-        LabelMapError: no label in it, a value below 0, or values that are not whole numbers.
+        LabelMapError: no label in it, values below 0 or above 65535, or such that are not whole numbers.
     """
     image = read_label_image(pair.labels)
     lowest, highest = int(image.data.min()), int(image.data.max())
-    if lowest < 0 or highest == 0:
+    if lowest < 0 or not 0 < highest <= LARGEST_ID:
         raise LabelMapError(
-            f"expected labels above 0 and 0 for the background, found values from {lowest} to {highest}; check that "
-            "this is the label map",
+            f"expected labels from 1 to {LARGEST_ID} and 0 for the background, found values from {lowest} to {highest}; "
+            "check that this is the label map",
             source=pair.labels,
         )
     return image
+
+
+def _values(labels: Image) -> set[int]:
+    """Return the values that occur in a label map."""
+    return set(np.flatnonzero(np.bincount(labels.data.ravel())).tolist())
 
 
 def _split(
@@ -207,7 +213,7 @@ def _split(
     """Return the prepared label map of an image's clusters, and the number of clusters of the background."""
     labels, image = _read_labels(pair), read_image(pair.image)
     intensities = bring_to_grid(image.data, image.grid, labels.grid, str(pair.image), str(pair.labels))
-    present = set(np.unique(labels.data).tolist())
+    present = _values(labels)
     known = [structure.id for structure in structures]
     if unknown := sorted(present - set(known)):
         raise LabelMapError(
@@ -222,8 +228,9 @@ def _split(
         clusters = cluster_labels(intensities, labels.data, counts, int(rng.integers(2**31)))
     except LabelMapError as error:
         raise error.with_source(pair.labels) from error
-    first = _first_rows(_rows_of_each(structures, options)).astype(np.uint8)
-    indices = first[np.searchsorted(known, labels.data)] + clusters
+    first = np.zeros(max(known) + 1, dtype=np.uint8)
+    first[known] = _first_rows(_rows_of_each(structures, options))
+    indices = first[labels.data] + clusters
     prepared, affine = prepared_grid(indices, labels.affine)
     return PreparedBrain(name, prepared, affine, np.eye(4), 0.0), {"background": counts[0]}
 

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from strokelabel.errors import LabelMapError
 
 _BINS = 1024
-_PERCENTILES = (0.5, 99.5)
+_PERCENTILES = (0.1, 99.9)
 """Intensities outside do not count in the fit: few voxels that are very bright would have clusters of their own."""
 
 _RANDOM_STARTS = 4
 _ITERATIONS = 300
-_CONVERGED = 1e-7
+_CONVERGED = 1e-6
 """Least gain of the mean log-likelihood of a voxel for which the iterations continue."""
 
 
@@ -141,8 +142,8 @@ def cluster_labels(
 
     Args:
         image: (i, j, k) finite intensities.
-        labels: (i, j, k) on the same grid.
-        counts: label → number of clusters; every value of the label map must be there.
+        labels: (i, j, k) on the same grid, from 0.
+        counts: label → number of clusters; other labels are one cluster.
         seed: the same one gives the same clusters.
 
     Returns:
@@ -152,11 +153,13 @@ def cluster_labels(
         LabelMapError: a label has fewer voxels than clusters; says which.
     """
     clusters = np.zeros(labels.shape, dtype=np.uint8)
+    boxes = [(slice(None),) * labels.ndim, *ndimage.find_objects(labels)]
     for label, count in counts.items():
-        if count < 2:
+        box = boxes[label] if label < len(boxes) else None
+        if count < 2 or box is None:
             continue
-        inside = labels == label
-        values = image[inside]
+        inside = labels[box] == label
+        values = image[box][inside]
         if not len(values):
             continue
         try:
@@ -165,5 +168,5 @@ def cluster_labels(
             raise LabelMapError(
                 f"label {label}: {error.message}; merge it with another label, or ask for fewer clusters"
             ) from error
-        clusters[inside] = mixture.assign(values)
+        clusters[box][inside] = mixture.assign(values)
     return clusters
