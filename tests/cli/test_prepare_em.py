@@ -181,6 +181,7 @@ def test_a_recipe_of_tissues_has_no_structures_of_the_data() -> None:
         (["--brains", "in", "--lesions", "in", "--em-labels", "in"], "expected --em with --em-labels"),
         (["--em", "in", "--background-clusters", 5, 3], "the lower number first"),
         (["--em", "missing"], "expected a folder of images with label maps"),
+        (["--em", "images", "--structures", "missing.tsv"], "missing.tsv: expected a tab-separated table"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
@@ -191,6 +192,7 @@ def test_options_that_do_not_go_together_are_refused(
     message: str,
 ) -> None:
     (tmp_path / "in").mkdir()
+    write_organs(tmp_path / "images", count=1)
     monkeypatch.chdir(tmp_path)
     assert run("prepare", *arguments, "-o", "out") in (1, 2)
     assert message in " ".join(capsys.readouterr().err.split())

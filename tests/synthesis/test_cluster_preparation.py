@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from strokelabel.errors import DataError, GeometryError, ImageError, LabelMapError, OptionError
+from strokelabel.fit.recipe import load_recipe
 from strokelabel.geometry.crop import dilate_box
 from strokelabel.synthesis.anatomy.deformation import head_coordinates, sample_deformation
 from strokelabel.synthesis.anatomy.head import make_head, stack_heads
@@ -21,6 +22,7 @@ from strokelabel.synthesis.prepared.cluster_preparation import ClusterOptions, p
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.prepared.image_pairs import find_image_pairs
 from strokelabel.synthesis.sampling import Sampler
+from support.head_phantom import phantom_affine, phantom_ids
 from support.organ_phantom import LEFT, RIGHT, SHAPE, WALL, oblique_affine, organ, write_organs
 
 PLAIN = ClusterOptions(foreground=1, background=(1, 1))
@@ -311,3 +313,38 @@ def test_more_clusters_than_a_label_map_can_hold_are_refused(organs: Path, tmp_p
         prepare_clusters(organs, tmp_path, options=ClusterOptions(foreground=100))
     with pytest.raises(OptionError, match="the lower number first"):
         ClusterOptions(background=(4, 3))
+
+
+@pytest.fixture(scope="module")
+def brain(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """A head with FreeSurfer's labels of the brain alone, and the scan that shows the whole of it."""
+    folder = tmp_path_factory.mktemp("brain")
+    ids = phantom_ids()
+    image = np.random.default_rng(0).normal(10 * (ids % 50) + 20.0 * (ids > 0), 3).astype(np.float32)
+    ids[ids > 500] = 0
+    nib.Nifti1Image(image, phantom_affine()).to_filename(folder / "brain-01.nii.gz")
+    nib.Nifti1Image(ids.astype(np.int16), phantom_affine()).to_filename(folder / "brain-01_dseg.nii.gz")
+    return prepare_clusters(folder, folder / "prepared")
+
+
+def test_clusters_of_freesurfer_s_labels_are_synthseg_s_structures(brain: PreparedData):
+    head = make_head(brain.brain("brain-01"), brain.table, 4.0)
+    config = load_recipe("synthseg").synthesis.at_spacing(5.0)
+    target = ParcellationTarget(brain.table, [head])
+    maker = Synthesizer([head], brain.lesions, brain.table, config, parcellation=target)
+    batches = [maker.generate([seed]) for seed in range(6)]
+    found = {target.structures[int(i)].id for batch in batches for i in batch.target.unique()}
+    assert found == {0, 2, 3, 4, 24, 41, 42, 43}
+    assert {batch.parameters[0].skull_strip.remove_labels for batch in batches} == {True, False}
+    without_csf = [
+        b
+        for b in batches
+        if b.parameters[0].skull_strip.remove_labels and not b.parameters[0].skull_strip.keep_csf
+    ]
+    csf = [one.id for one in target.structures].index(24)
+    assert all(csf not in batch.target.unique() for batch in without_csf)
+
+
+def test_labels_that_are_no_structure_of_synthseg_are_named_by_their_own_number(split: PreparedData):
+    with pytest.raises(LabelMapError, match=r"found 205 \(wall, cluster 1\)"):
+        ParcellationTarget(split.table, [head_of(split, 3.0)])

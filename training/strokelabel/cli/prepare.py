@@ -58,8 +58,6 @@ Structures = Annotated[
     Path | None,
     typer.Option(
         "--structures",
-        exists=True,
-        dir_okay=False,
         help="Table (TSV) of the labels of --em: index, name, and optionally side, mirror and color.",
     ),
 ]

@@ -122,7 +122,8 @@ def _check_labels(table: LabelTable, classes: Sequence[int | None], heads: Seque
         int(i) for head in heads for names in (head.first, head.second) for i in names.flatten().unique()
     }
     if found := sorted(homeless & present):
-        names = ", ".join(f"{table.labels[i].id} ({table.labels[i].name})" for i in found)
+        labels = [table.labels[i] for i in found]
+        names = ", ".join(f"{table.parent(label)} ({label.name})" for label in labels)
         raise LabelMapError(
             f"target: expected label maps whose labels belong to structures with a side, found {names}; "
             "relabel them as the structure of their side, or train on the target tissues"

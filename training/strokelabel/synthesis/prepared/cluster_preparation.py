@@ -195,8 +195,8 @@ def _read_labels(pair: ImagePair) -> Image:
     lowest, highest = int(image.data.min()), int(image.data.max())
     if lowest < 0 or not 0 < highest <= LARGEST_ID:
         raise LabelMapError(
-            f"expected labels from 1 to {LARGEST_ID} and 0 for the background, found values from {lowest} to {highest}; "
-            "check that this is the label map",
+            f"expected labels from 1 to {LARGEST_ID} and 0 for the background, found values from {lowest} to "
+            f"{highest}; check that this is the label map",
             source=pair.labels,
         )
     return image
