@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from strokelabel.synthesis.prepared.cluster_preparation import ClusterOptions
 
 Brains = Annotated[
@@ -98,6 +101,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     where it stopped when started again. Slices and scans with "validation" in their names are left out.
     """
     from strokelabel.errors import OptionError
+    from strokelabel.synthesis.prepared.cluster_preparation import ClusterOptions
 
     if em is not None:
         if brains or lesions or table or slices or scans:
@@ -105,17 +109,30 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
                 "expected no --brains, --lesions, --table, --slices or --scans with --em; prepare them into another "
                 "folder"
             )
-        from strokelabel.synthesis.prepared.cluster_preparation import ClusterOptions
-
-        chosen_clusters = ClusterOptions(clusters, background_clusters, variants, seed)
-        _prepare_clusters(em, output, em_labels, structures, chosen_clusters)
-        return
-    if not brains or not lesions:
+        options = ClusterOptions(clusters, background_clusters, variants, seed)
+        _prepare_clusters(em, output, em_labels, structures, options)
+    elif not brains or not lesions:
         raise OptionError("expected --brains and --lesions, or --em")
-    if em_labels or structures:
+    elif em_labels or structures:
         raise OptionError("expected --em with --em-labels and --structures")
+    else:
+        _prepare_heads(
+            brains, lesions, output, table, slices or [], scans or [], model, fill_hyperintensities or []
+        )
+
+
+def _prepare_heads(
+    brains: list[Path],
+    lesions: list[Path],
+    output: Path,
+    table: Path | None,
+    slices: list[Path],
+    scans: list[Path],
+    model: str,
+    fill_hyperintensities: list[str],
+) -> None:
+    """Prepare label maps, lesions and real images of heads, with a progress bar for each."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from strokelabel.fit.data.real_images.preparation import prepare_real_images
     from strokelabel.labels import read_label_table
@@ -123,8 +140,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     console = Console(stderr=True)
     chosen = read_label_table(table) if table else None
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with _progress(console) as bar:
         stages = ("brains", "lesions", *(["slices"] if slices else []), *(["scans"] if scans else []))
         tasks = {stage: bar.add_task(stage, total=None) for stage in stages}
 
@@ -134,10 +150,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         result = prepare_data(brains, lesions, output, chosen, show)
         real = prepare_real_images(
             output,
-            slices=slices or [],
-            scans=scans or [],
+            slices=slices,
+            scans=scans,
             model=model,
-            fill_hyperintensities=fill_hyperintensities or [],
+            fill_hyperintensities=fill_hyperintensities,
             on_progress=show,
         )
     for warning in (*result.warnings, *real.warnings):
@@ -156,13 +172,11 @@ def _prepare_clusters(
 ) -> None:
     """Split the labels of images, with a progress bar."""
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from strokelabel.synthesis.prepared.cluster_preparation import prepare_clusters
 
     console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with _progress(console) as bar:
         task = bar.add_task("images", total=None)
         data = prepare_clusters(
             images,
@@ -179,3 +193,11 @@ def _prepare_clusters(
         highlight=False,
         markup=False,
     )
+
+
+def _progress(console: Console) -> Progress:
+    """Return bars that count what is done."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
