@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,9 @@ from strokelabel.structures import (
     classes_of_labels,
     mirrored_classes,
     parcellation_structures,
+    read_structure_table,
+    structure_rows,
+    structures_from_rows,
     structures_of,
 )
 
@@ -83,3 +87,52 @@ def test_structures_are_found_by_their_ids_and_others_are_refused():
     assert [one.name for one in structures_of((0, 49, 99))] == ["background", "right thalamus", "lesion"]
     with pytest.raises(LabelMapError, match=r"found \[57, 123\]"):
         structures_of((2, 123, 57))
+
+
+def write_table(folder: Path, text: str) -> Path:
+    path = folder / "dseg.tsv"
+    path.write_text(text)
+    return path
+
+
+def test_a_table_of_other_structures_needs_no_more_than_index_and_name(tmp_path: Path):
+    table = "index\tname\n2\tpapillary muscle\n1\tmyocardium\n0\tbackground\n"
+    background, first, second = read_structure_table(write_table(tmp_path, table))
+    assert (background.id, first.id, second.id) == (0, 1, 2)
+    assert (first.name, first.side, first.mirror, first.sources) == ("myocardium", "midline", 1, {1})
+    assert first.color != second.color
+
+
+def test_sides_of_other_structures_find_each_other_by_name_or_by_number(tmp_path: Path):
+    table = (
+        "index\tname\tside\tmirror\tcolor\n"
+        "7\tKidney Left\tleft\t\t#102030\n9\tkidney right\tright\t\t\n"
+        "11\tsinister\tleft\t12\t\n12\tdexter\tright\t11\t\n"
+    )
+    structures = read_structure_table(write_table(tmp_path, table))
+    assert [one.mirror for one in structures] == [0, 9, 7, 12, 11]
+    assert structures[1].color == "#102030"
+    assert structures_from_rows(structure_rows(structures), "rows") == structures
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("id,name\n1,a\n", "expected a tab-separated table of structures with the columns index and name"),
+        ("index\tname\n", "expected a tab-separated table"),
+        ("index\tname\none\ta\n", "found index 'one', name 'a'"),
+        ("index\tname\n70000\ta\n", "expected an index from 1 to 65535"),
+        ("index\tname\n1\t\n", "name '', .* in row 1"),
+        ("index\tname\n1\ta\n1\tb\n", r"expected each index and name once, found 1 \(b\)"),
+        ("index\tname\n1\ta\n2\ta\n", r"found 2 \(a\) again"),
+        ("index\tname\n0\tbackground\n", "expected structures beside the background"),
+        ("index\tname\tside\n1\tleft lung\tleft\n", r"the other side for 1 \(left lung, left\), found none"),
+        ("index\tname\tside\n1\ta\ttop\n", "side 'top'"),
+        ("index\tname\tmirror\tside\n1\ta\tx\tleft\n", "expected an index as mirror of a"),
+    ],
+)
+def test_a_damaged_table_of_structures_is_refused(tmp_path: Path, table: str, message: str):
+    path = write_table(tmp_path, table)
+    with pytest.raises(LabelMapError, match=message) as refused:
+        read_structure_table(path)
+    assert refused.value.source == str(path)

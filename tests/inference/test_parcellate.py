@@ -16,9 +16,9 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import (
     TOTAL_INTRACRANIAL,
     Parcellator,
-    keep_largest_pieces,
     parcellate_scans,
 )
+from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.segment.predictor import Predictor
 from support.bright_network import centred_affine, phantom, rotation
 from support.sided_network import BALL, BRAIN, CLASS, STRUCTURES, SidedNetwork, save_sided_model, sided_spec

@@ -7,7 +7,8 @@ Anatomical ids follow FreeSurfer's colour table, with the extra-cerebral 500-ser
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from importlib import resources
@@ -89,9 +90,25 @@ class AnatomicalLabel:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Table of the values of a label map, for synthesis."""
+    """Table of the values of a label map, for synthesis.
+
+    Attributes:
+        labels: in the order of the indices that prepared label maps store.
+        parents: where labels are intensity clusters of structures (`strokelabel prepare --em`), the id of the structure
+            by the id of the label, 0 for the background; empty where each label is a structure.
+    """
 
     labels: tuple[AnatomicalLabel, ...]
+    parents: Mapping[int, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def has_clusters(self) -> bool:
+        """True if labels are intensity clusters of structures."""
+        return bool(self.parents)
+
+    def parent(self, label: AnatomicalLabel) -> int:
+        """Return the id of the structure that a label is a cluster of; its own id where labels are not clusters."""
+        return self.parents.get(label.id, label.id)
 
     def __getitem__(self, label_id: int) -> AnatomicalLabel:
         """Return the label with this id.

@@ -55,14 +55,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from strokelabel.errors import OptionError
     from strokelabel.fit.loop.devices import training_device
     from strokelabel.fit.recipe import load_recipe
-    from strokelabel.fit.train import make_synthesizer
+    from strokelabel.fit.train import make_synthesizer, with_data
     from strokelabel.reports.contact_sheet import save_contact_sheet
     from strokelabel.reports.synthetic import synthetic_panel, write_synthetic
     from strokelabel.synthesis.prepared.dataset import PreparedData
 
-    chosen = load_recipe(recipe)
-    config = chosen.synthesis.at_spacing(spacing_mm) if spacing_mm else chosen.synthesis
     data = PreparedData.load(prepared)
+    chosen = with_data(load_recipe(recipe), data.structures)
+    config = chosen.synthesis.at_spacing(spacing_mm) if spacing_mm else chosen.synthesis
     console = Console(stderr=True)
     if kind != "synthetic":
         if volumes:

@@ -157,3 +157,15 @@ class EstimationConfig(BaseModel):
         """
         features = SegmenterFeatures.from_model(self.perceptual_model) if self.perceptual_weight else None
         return EstimatorObjective(EstimatorLoss(self.mse_steps, self.perceptual_weight, features))
+
+
+class StructureRow(BaseModel):
+    """Structure of a parcellation that is not SynthSeg's; see `strokelabel.structures.read_structure_table`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int
+    name: str
+    side: Literal["left", "right", "midline"] = "midline"
+    mirror: int = -1
+    color: str = ""

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from strokelabel.errors import RecipeError
-from strokelabel.fit.config import EstimationConfig, MapsConfig, TrainingConfig
+from strokelabel.fit.config import EstimationConfig, MapsConfig, StructureRow, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
@@ -19,7 +19,7 @@ from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import NetworkConfig
-from strokelabel.structures import Structure, parcellation_structures
+from strokelabel.structures import Structure, parcellation_structures, structures_from_rows
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import Section
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
@@ -58,6 +58,8 @@ class Recipe(Section):
     """Classes of voxels, quantitative maps, or correct label maps for wrong ones."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
+    structure_table: Literal["synthseg", "data"] | tuple[StructureRow, ...] = "synthseg"
+    """Structures of a parcellation: SynthSeg's, or those of the data, which `train.with_data` puts here."""
     lesion_target: Literal["class", "underlying"] = "class"
     """Label of lesions: a class of their own, or the structure beneath them (SynthSeg)."""
     brains: BrainSplit | None = None
@@ -135,7 +137,7 @@ class Recipe(Section):
             )
         channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
         expected = (classes if self.task == "denoising" else 1, classes)
-        if channels != expected:
+        if channels != expected and self.structure_table != "data":
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
             raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
         return self
@@ -161,6 +163,16 @@ class Recipe(Section):
                 raise ValueError(f"target: expected tissues for the task {self.task!r}, got parcellation")
             if self.real is not None and self.lesion_target == "underlying":
                 raise ValueError("lesion_target: expected class where scans with lesion masks are trained on")
+            if self.structure_table != "synthseg" and self.lesion_target == "class":
+                raise ValueError(
+                    "lesion_target: expected underlying with another structure_table than synthseg"
+                )
+            if self.structure_table != "synthseg" and self.synthesis.skull_strip.method == "labels":
+                raise ValueError(
+                    "synthesis.skull_strip.method: expected mask, labels are removed by SynthSeg's numbers"
+                )
+        elif self.structure_table != "synthseg":
+            raise ValueError("structure_table: expected synthseg, the target is not parcellation")
         elif self.lesion_target == "underlying" or self.synthesis.skull_strip.method == "labels":
             raise ValueError(
                 "target: expected parcellation with `lesion_target: underlying` or `skull_strip.method: labels`, "
@@ -232,8 +244,11 @@ class Recipe(Section):
 
     @property
     def structures(self) -> tuple[Structure, ...]:
-        """Classes of a parcellation; none for another target."""
-        if self.target == "parcellation":
+        """Classes of a parcellation; none for another target, or while they are to be those of the data."""
+        if isinstance(self.structure_table, tuple):
+            rows = [row.model_dump() for row in self.structure_table]
+            return structures_from_rows(rows, f"{self.name}: structure_table")
+        if self.target == "parcellation" and self.structure_table == "synthseg":
             return parcellation_structures(lesion=self.lesion_target == "class")
         return ()
 
@@ -247,7 +262,7 @@ class Recipe(Section):
         """Of the output channels: maps, structures, tissues and lesion, or the lesion alone (the paper's baseline)."""
         if self.task == "estimation":
             return ESTIMATED_MAPS
-        if self.structures:
+        if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
             return LESION_ONLY_NAMES

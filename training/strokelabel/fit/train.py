@@ -32,6 +32,7 @@ from strokelabel.fit.segmentation import SegmentationObjective
 from strokelabel.io.atomic import atomic_write_text
 from strokelabel.networks.weights import load_weights, make_network, network_config
 from strokelabel.registry import PARCELLATION, ModelSpec, find_model
+from strokelabel.structures import Structure, structure_rows
 from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
@@ -48,7 +49,7 @@ def make_objective(recipe: Recipe) -> Objective[Any]:
     return SegmentationObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
 
 
-__all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe"]
+__all__ = ["describe_model", "make_synthesizer", "part_brains", "split_lesions", "train_recipe", "with_data"]
 
 _PRIVATE: Any = {
     "real": {"folder", "masks"},
@@ -92,6 +93,8 @@ def train_recipe(  # noqa: PLR0913
         UnknownModelError, WeightsError: no such weights.
         DataError: a part of the data is empty or missing.
     """
+    if data is not None:
+        recipe = with_data(recipe, data.structures)
     with closing(make_streams(recipe, data, resolve_device(device), cache or folder / "real")) as streams:
         _keep_recipe(recipe, folder)
         config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
@@ -117,6 +120,37 @@ def train_recipe(  # noqa: PLR0913
         finally:
             streams.close()  # first, so that no process waits for an image that is not needed
             stream.close()
+
+
+def with_data(recipe: Recipe, structures: tuple[Structure, ...]) -> Recipe:
+    """Return a recipe with the structures of the prepared data, if it takes them from there, else the recipe itself.
+
+    Args:
+        recipe: whose network gets an output channel for each structure.
+        structures: of `PreparedData`; the background first.
+
+    Raises:
+        RecipeError: the data have no structures of their own, or the recipe already has others.
+    """
+    if recipe.structure_table == "synthseg":
+        return recipe
+    rows = structure_rows(structures)
+    if not rows:
+        raise RecipeError(
+            f"{recipe.name}: expected data with a table of structures for `structure_table: data`; prepare them with "
+            "`strokelabel prepare --em`"
+        )
+    content = recipe.model_dump(mode="json")
+    if recipe.structure_table == "data":
+        content["structure_table"] = rows
+        content["network"]["out_channels"] = len(structures)
+        return Recipe.model_validate(content)
+    if content["structure_table"] != rows:
+        raise RecipeError(
+            f"{recipe.name}: expected data with the structures of the recipe "
+            f"({', '.join(recipe.class_names)}), found {', '.join(one.name for one in structures)}"
+        )
+    return recipe
 
 
 def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
@@ -168,7 +202,14 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         path: the file they will be written to.
         version: of the weights.
         license_name: SPDX identifier.
+
+    Raises:
+        RecipeError: the recipe takes its structures from data, and does not have them yet.
     """
+    if recipe.structure_table == "data":
+        raise RecipeError(
+            f"{recipe.name}: expected a recipe with its structures; pass recipe.yaml of the training folder"
+        )
     return ModelSpec(
         name=recipe.name,
         version=version,

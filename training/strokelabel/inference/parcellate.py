@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
 import torch
 from torch import nn
@@ -23,6 +22,7 @@ from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress, on_source_grid, shown_probabilities, silent
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
@@ -30,16 +30,15 @@ from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.io.images import channel_writer
 from strokelabel.metrics.lesion_structures import little_brain_note
-from strokelabel.metrics.lesions import CONNECTIVITY
 from strokelabel.registry import PARCELLATION, ModelSpec
-from strokelabel.structures import CSF_ID, LESION, Structure, mirrored_classes, structures_of
-from strokelabel.types import ChannelVolume, LabelVolume, Volume
+from strokelabel.structures import Structure, mirrored_classes, structures_of
+from strokelabel.types import LabelVolume, Volume
 
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
 
-SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
-"""Structures that come in several pieces; of all others the largest piece is kept."""
+TOTAL = "total"
+"""The same for structures that are not SynthSeg's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +46,10 @@ class Parcellation:
     """Structures of one scan.
 
     Attributes:
-        labels: (i, j, k) uint8, FreeSurfer's number of the most likely structure; 0 is background.
-        volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` first: sums of probabilities, not of voxels.
+        labels: (i, j, k) FreeSurfer's number of the most likely structure, or that of the model's own table, which may
+            need more than uint8; 0 is background.
+        volumes_ml: ml by the structure's name, `TOTAL_INTRACRANIAL` (or `TOTAL`) first: sums of probabilities, not of
+            voxels.
         spec: the model.
         options: how it was asked.
         seconds: time that it took.
@@ -71,11 +72,30 @@ class ResampledScan:
 
     Attributes:
         image: the scan, linearly interpolated, its intensities as they are.
-        labels: (x, y, z) uint8, FreeSurfer's numbers, as the network found them.
+        labels: (x, y, z) numbers of the structures, as the network found them.
     """
 
     image: Image
     labels: LabelVolume
+
+
+def has_own_structures(spec: ModelSpec) -> bool:
+    """Return whether a model's structures came with the data that it was trained on, as other organs' do."""
+    return isinstance(spec.recipe.get("structure_table"), list | tuple)
+
+
+def total_name(spec: ModelSpec) -> str:
+    """Return the name of the volume of all structures of a model together."""
+    return TOTAL if has_own_structures(spec) else TOTAL_INTRACRANIAL
+
+
+def structures_of_model(spec: ModelSpec) -> tuple[Structure, ...]:
+    """Return the structures of a model's channels.
+
+    Raises:
+        LabelMapError: there are some that are not known.
+    """
+    return structures_of(spec.class_ids, spec.recipe.get("structure_table"))
 
 
 class Parcellator(ScanModel):
@@ -104,7 +124,7 @@ class Parcellator(ScanModel):
     ) -> None:
         super().__init__(spec, network, device, options)
         try:
-            self.structures = structures_of(spec.class_ids)
+            self.structures = structures_of_model(spec)
         except LabelMapError as error:
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
@@ -138,7 +158,7 @@ class Parcellator(ScanModel):
         report("writing to the scan's grid", 0.9)
         found = self._decide(on_source_grid(probabilities, box, canonical), image, each)
         if resample:
-            ids = np.array([structure.id for structure in self.structures], np.uint8)
+            ids = np.array([structure.id for structure in self.structures], found.labels.dtype)
             isotropic = Image(canonical.forward(image.data), canonical.target.affine, source=image.source)
             labels = box.paste(ids[probabilities.argmax(axis=0)])
             found = replace(found, resampled=ResampledScan(isotropic, labels))
@@ -152,8 +172,10 @@ class Parcellator(ScanModel):
         in memory.
         """
         shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
-        best, labels = np.full(shape, -1.0, np.float32), np.zeros(shape, np.uint8)
-        volumes = {TOTAL_INTRACRANIAL: 0.0}
+        best = np.full(shape, -1.0, np.float32)
+        labels = np.zeros(shape, np.min_scalar_type(max(self.spec.class_ids)))
+        total = total_name(self.spec)
+        volumes = {total: 0.0}
         for structure, channel in zip(self.structures, channels, strict=True):
             better = channel > best
             best[better] = channel[better]
@@ -162,39 +184,14 @@ class Parcellator(ScanModel):
                 each(channel)
             if structure.id:
                 volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
-        volumes[TOTAL_INTRACRANIAL] = sum(volumes.values())
-        notes = (
-            image.notes + image_notes(image, self.options) + little_brain_note(volumes[TOTAL_INTRACRANIAL])
-        )
+        volumes[total] = sum(volumes.values())
+        notes = image.notes + image_notes(image, self.options)
+        if not has_own_structures(self.spec):
+            notes += little_brain_note(volumes[total])
         return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
 
     def _advice(self, spec: ModelSpec) -> str:
         return "train one with `strokelabel train synthseg`"
-
-
-def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Structure]) -> None:
-    """Zero each structure's probability outside its largest component, in place, and normalise the sums to one.
-
-    Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
-    most likely structure takes its place.
-
-    Args:
-        probabilities: (structures, x, y, z), summing to one.
-        structures: of the channels.
-    """
-    labels = probabilities.argmax(axis=0).astype(np.uint8)
-    pieces = cc3d.connected_components(labels, connectivity=CONNECTIVITY)
-    sizes = np.bincount(pieces.ravel())
-    owner = np.zeros(len(sizes), dtype=np.intp)
-    owner[pieces.ravel()] = labels.ravel()
-    kept = np.isin(owner, [i for i, one in enumerate(structures) if one.id in SCATTERED_IDS]) | (owner == 0)
-    for index in np.unique(owner):
-        kept[np.where(owner == index, sizes, -1).argmax()] = True
-    dropped = ~kept[pieces]
-    probabilities[labels[dropped], *np.nonzero(dropped)] = 0
-    rest = probabilities[:, dropped]
-    rest[0] += np.finfo(np.float32).tiny  # background, should nothing else be left
-    probabilities[:, dropped] = rest / rest.sum(axis=0)
 
 
 TABLE_NAME = "parcellations.csv"
@@ -227,7 +224,7 @@ class ParcellationRow(ScanRow):
 
     Attributes:
         segmentation: name of the segmentation, in the table's folder.
-        intracranial_ml: volume of all structures in ml, fluid included.
+        intracranial_ml: volume of all structures in ml, fluid included; None for structures that are not SynthSeg's.
     """
 
     segmentation: str | None = None
@@ -258,7 +255,7 @@ class _ParcellateTask:
         self, parcellator: Parcellator, folder: Path, overwrite: bool, choice: ParcellationChoice
     ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
-        names = [TOTAL_INTRACRANIAL, *(one.name for one in parcellator.structures if one.id)]
+        names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
         self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
         self._choice = choice
         self._parcellator = parcellator
@@ -275,7 +272,7 @@ class _ParcellateTask:
         return ParcellationRow(
             source=image.source,
             segmentation=names.parcellation,
-            intracranial_ml=found.volumes_ml[TOTAL_INTRACRANIAL],
+            intracranial_ml=found.volumes_ml.get(TOTAL_INTRACRANIAL),
             reason="; ".join(found.notes),
         )
 
@@ -306,7 +303,7 @@ class _ParcellateTask:
         return ParcellationRow(
             source=str(absolute_path(scan)),
             segmentation=names.parcellation,
-            intracranial_ml=known["volumes_ml"][TOTAL_INTRACRANIAL],
+            intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
@@ -338,13 +335,13 @@ def write_parcellation(found: Parcellation, image: Image, folder: Path, names: R
         OutputError: a file cannot be written.
     """
     stem = names.parcellation.removesuffix(".nii.gz")
-    atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of(found.spec.class_ids)))
+    atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of_model(found.spec)))
     atomic_write_text(folder / names.volumes, volume_table(found.volumes_ml))
     if names.is_bids:
         write_description(folder, found.spec)
     atomic_write_json(folder / f"{stem}.json", _sidecar(found, image.source))
     about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
-    write_nifti(folder / names.parcellation, found.labels, image, np.uint8, about)
+    write_nifti(folder / names.parcellation, found.labels, image, found.labels.dtype.type, about)
 
 
 def _write_resampled(found: Parcellation, resampled: ResampledScan, folder: Path, names: ResultNames) -> None:
@@ -352,7 +349,7 @@ def _write_resampled(found: Parcellation, resampled: ResampledScan, folder: Path
     described = {"Sources": [resampled.image.source], "Resolution": f"{found.spec.spacing_mm:g} mm isotropic"}
     for name, values, dtype in (
         (names.resampled, resampled.image.data, np.float32),
-        (names.resampled_parcellation, resampled.labels, np.uint8),
+        (names.resampled_parcellation, resampled.labels, resampled.labels.dtype.type),
     ):
         atomic_write_json(sidecar_path(folder / name), described)
         write_nifti(folder / name, values, resampled.image, dtype, about)

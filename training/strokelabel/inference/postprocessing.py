@@ -1,9 +1,11 @@
-"""Corrections of a predicted mask: small islands, and lesion outside the brain."""
+"""Corrections of predictions: small islands, lesion outside the brain, and scattered pieces of structures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 from scipy import ndimage, optimize
 
@@ -11,7 +13,9 @@ from strokelabel.geometry import box_around
 from strokelabel.inference.head import block_means
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.metrics import label_lesions, volume_ml
-from strokelabel.types import Mask, Volume
+from strokelabel.metrics.lesions import CONNECTIVITY
+from strokelabel.structures import CSF_ID, LESION, Structure
+from strokelabel.types import ChannelVolume, Mask, Volume
 
 
 def lesion_mask(lesion: Volume, likeliest: Mask, voxel_volume_ml: float, options: PredictionOptions) -> Mask:
@@ -248,3 +252,32 @@ def _box_of(mask: Mask) -> tuple[slice, slice, slice] | None:
 def _extent(used: np.ndarray) -> slice:
     found = np.flatnonzero(used)
     return slice(int(found[0]), int(found[-1]) + 1)
+
+
+SCATTERED_IDS = frozenset({CSF_ID, LESION.id})
+"""Structures that come in several pieces; of all others the largest piece is kept."""
+
+
+def keep_largest_pieces(probabilities: ChannelVolume, structures: Sequence[Structure]) -> None:
+    """Zero each structure's probability outside its largest component, in place, and normalise the sums to one.
+
+    Billot et al. 2023 (section 3.3) keep the largest piece of each structure too; where a smaller one was, the next
+    most likely structure takes its place.
+
+    Args:
+        probabilities: (structures, x, y, z), summing to one.
+        structures: of the channels.
+    """
+    labels = probabilities.argmax(axis=0).astype(np.uint8)
+    pieces = cc3d.connected_components(labels, connectivity=CONNECTIVITY)
+    sizes = np.bincount(pieces.ravel())
+    owner = np.zeros(len(sizes), dtype=np.intp)
+    owner[pieces.ravel()] = labels.ravel()
+    kept = np.isin(owner, [i for i, one in enumerate(structures) if one.id in SCATTERED_IDS]) | (owner == 0)
+    for index in np.unique(owner):
+        kept[np.where(owner == index, sizes, -1).argmax()] = True
+    dropped = ~kept[pieces]
+    probabilities[labels[dropped], *np.nonzero(dropped)] = 0
+    rest = probabilities[:, dropped]
+    rest[0] += np.finfo(np.float32).tiny  # background, should nothing else be left
+    probabilities[:, dropped] = rest / rest.sum(axis=0)

@@ -43,11 +43,11 @@ _FEW = 10.0
 _LITTLE_BRAIN_ML = 100.0
 
 
-def little_brain_note(intracranial_ml: float) -> tuple[str, ...]:
-    """Return a note where a parcellation found hardly any brain; else none."""
-    if intracranial_ml >= _LITTLE_BRAIN_ML:
+def little_brain_note(brain_ml: float) -> tuple[str, ...]:
+    """Return a note where hardly any brain was found; else none."""
+    if brain_ml >= _LITTLE_BRAIN_ML:
         return ()
-    return (f"only {intracranial_ml:.1f} ml of brain were recognised: check the orientation and the picture",)
+    return (f"only {brain_ml:.1f} ml of brain were recognised: check the orientation and the picture",)
 
 
 def region_of(structure: Structure) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -53,7 +53,7 @@ from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
 from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.prepared.dataset import PreparedData, stable_split
+from strokelabel.synthesis.prepared.dataset import PreparedData, image_of_variant, stable_split
 from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
 
 _PHYSICS = "physics"
@@ -125,9 +125,11 @@ class _ItemStreams:
 def _synthetic_streams(recipe: Recipe, data: PreparedData, device: torch.device | str) -> _ItemStreams:
     check_unseen(data, recipe)
     config = validation_config(recipe.synthesis.shape, recipe.synthesis.spacing_mm)
+    if data.table.has_clusters:
+        config = recipe.synthesis  # the benchmark's contrasts and lesions are those of brains
     unseen = make_synthesizer(data, recipe, "validation", config, device)
     training = _generated_stream(recipe, data, device)
-    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe)))
+    return _ItemStreams(training, SyntheticValidation(unseen, _validation_cases(recipe, data)))
 
 
 def _generated_stream(
@@ -198,10 +200,11 @@ def _with_physics(
     return MixedStream(main, SyntheticStream(physics, batch_size, seed), recipe.physics_fraction, batch_size)
 
 
-def _validation_cases(recipe: Recipe) -> list[ValidationCase]:
-    """Prepare the validation cases, with lesions unless they are not a class."""
+def _validation_cases(recipe: Recipe, data: PreparedData) -> list[ValidationCase]:
+    """Prepare the validation cases, with lesions unless they are not a class; of random contrast for clusters."""
     if recipe.lesion_class is None:
-        return lesion_free_cases(recipe.validation.per_family * len(VALIDATION_FAMILIES))
+        cases = lesion_free_cases(recipe.validation.per_family * len(VALIDATION_FAMILIES))
+        return [replace(case, family="random") for case in cases] if data.table.has_clusters else cases
     return validation_cases(recipe.validation.per_family)
 
 
@@ -279,11 +282,20 @@ def _needed(data: PreparedData | None) -> PreparedData:
 def make_synthesizer(
     data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
 ) -> Synthesizer:
-    """Return the generator of one part ("train" or "validation") of a recipe's data."""
+    """Return the generator of one part ("train" or "validation") of a recipe's data.
+
+    Raises:
+        RecipeError: a pattern matches nothing, or the recipe needs more than intensity clusters can give.
+        DataError: the part is empty.
+    """
+    if data.table.has_clusters:
+        _check_clusters(data, recipe, config)
     heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
     if part == "train" and recipe.maps is not None:
         heads = quantitative_heads(recipe.maps, heads, data, config)
-    bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
+    bank = data.lesions
+    if not data.table.has_clusters:
+        bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
     if part == "train" and recipe.pseudo_labels is not None:
         from strokelabel.fit.pseudo_labels.lesions import (
             with_pseudo_lesions,
@@ -293,8 +305,31 @@ def make_synthesizer(
     parcellation = None
     if recipe.target == "parcellation":
         lesion_class = recipe.lesion_class is not None
-        parcellation = ParcellationTarget(data.table, heads, lesion_class=lesion_class)
+        structures = () if recipe.structure_table == "synthseg" else data.structures
+        parcellation = ParcellationTarget(data.table, heads, lesion_class=lesion_class, structures=structures)
     return Synthesizer(heads, bank, data.table, config, device, parcellation)
+
+
+def _check_clusters(data: PreparedData, recipe: Recipe, config: SynthesisConfig) -> None:
+    """Refuse what intensity clusters cannot give: lesions, tissues, and contrasts that are known by tissue.
+
+    Raises:
+        RecipeError: naming the setting.
+    """
+    contrast, lesion = config.contrast, config.lesion
+    for setting, expected, given in (
+        ("target", "parcellation", recipe.target),
+        ("synthesis.contrast.model", "mixture", contrast.model),
+        ("synthesis.contrast.families", ["random"], [name for name, w in contrast.families.items() if w > 0]),
+        ("synthesis.contrast.shared_mean_probability", 0, contrast.shared_mean_probability),
+        ("synthesis.lesion.count_weights", [0], [n for n, w in lesion.count_weights.items() if w > 0]),
+        ("pseudo_labels", None, recipe.pseudo_labels),
+    ):
+        if given != expected:
+            raise RecipeError(
+                f"{recipe.name}: {setting}: expected {expected} for data of `strokelabel prepare --em` "
+                f"({data.folder}), got {given}"
+            )
 
 
 def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
@@ -336,7 +371,7 @@ def check_unseen(data: PreparedData, recipe: Recipe) -> None:
     Raises:
         RecipeError: naming the brains.
     """
-    seen = part_brains(data, recipe, "train")
-    both = [name for name in part_brains(data, recipe, "validation") if name in seen]
+    seen = {image_of_variant(name) for name in part_brains(data, recipe, "train")}
+    both = [name for name in part_brains(data, recipe, "validation") if image_of_variant(name) in seen]
     if both:
         raise RecipeError(f"brains.validation: expected brains that are not in brains.train too, got {both}")

@@ -18,6 +18,7 @@ from strokelabel.inference.postprocessing import (
     outside_brain,
 )
 from strokelabel.metrics import lesion_volumes_ml, volume_ml
+from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
@@ -69,7 +70,6 @@ class Prediction:
         return lesion_volumes_ml(self.lesion_mask, self.voxel_volume_ml)
 
 
-_LITTLE_BRAIN_ML = 100.0
 _LEAST_NOTED_ML = 0.01
 
 
@@ -181,6 +181,4 @@ def _dropped(dropped_ml: float) -> tuple[str, ...]:
 
 def _little_brain(labels: LabelVolume, voxel_volume_ml: float, spec: ModelSpec) -> tuple[str, ...]:
     brain_ml = float(np.count_nonzero(labels)) * voxel_volume_ml
-    if len(spec.class_names) <= 2 or brain_ml >= _LITTLE_BRAIN_ML:
-        return ()
-    return (f"only {brain_ml:.1f} ml of brain were recognised: check the orientation and the picture",)
+    return () if len(spec.class_names) <= 2 else little_brain_note(brain_ml)

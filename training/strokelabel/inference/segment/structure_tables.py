@@ -11,7 +11,7 @@ from strokelabel.inference.batch import ScanTable
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import Parcellator
+from strokelabel.inference.parcellate import Parcellator, has_own_structures
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.io import Image, atomic_write_json, atomic_write_text
 from strokelabel.metrics.lesion_structures import REGIONS, SIDES, LesionStructures, lesion_structures
@@ -55,8 +55,13 @@ def check_sees_through_lesions(spec: ModelSpec) -> None:
     """Refuse a parcellation that has a class for lesions: it does not say what lies beneath them.
 
     Raises:
-        WeightsError: such a model.
+        WeightsError: such a model, or one of other organs.
     """
+    if has_own_structures(spec):
+        raise WeightsError(
+            f"{spec.path}: expected a parcellation of the brain, this one has structures of its own; use one that was "
+            "trained on FreeSurfer's labels"
+        )
     if LESION.id in spec.class_ids:
         raise WeightsError(
             f"{spec.path}: expected a parcellation that labels lesions as the structure beneath them, this "

@@ -94,10 +94,14 @@ def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Hea
     labels = torch.from_numpy(np.ascontiguousarray(brain.labels))
     source_mm = np.linalg.norm(brain.affine[:3, :3], axis=0)
     shape = tuple(max(2, round(n * mm / spacing_mm)) for n, mm in zip(labels.shape, source_mm, strict=True))
-    first, second, fraction, groups = _two_largest(labels, table, (shape[0], shape[1], shape[2]))
+    working = (shape[0], shape[1], shape[2])
+    if table.has_clusters:
+        first, second, fraction, groups = _two_largest_clusters(labels, table, working)
+    else:
+        first, second, fraction, groups = _two_largest(labels, table, working)
     tissues = _tissue_maps(groups)
     matrix, offset = _index_from_world(brain.affine, tuple(labels.shape), shape)
-    parenchyma = groups["gray"] + groups["white"]
+    parenchyma = groups["gray"] + groups["white"] + groups[_STRUCTURE]
     closed = _close(parenchyma, max(1, round(_CLOSING_MM / spacing_mm)))
     closed = torch.maximum(closed, groups["ventricle"]).clamp(0, 1)
     return Head(
@@ -116,6 +120,9 @@ def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Hea
 
 _Box = tuple[slice, slice, slice]
 
+_STRUCTURE = "structure"
+"""All that is labelled, where labels are intensity clusters, which are of no tissue group."""
+
 
 def _two_largest(
     labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
@@ -125,18 +132,52 @@ def _two_largest(
     """
     size = torch.zeros(2, *shape)
     name = torch.zeros(2, *shape, dtype=torch.uint8)
-    groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf")}
+    groups = {group: torch.zeros(shape) for group in ("gray", "white", "ventricle", "csf", _STRUCTURE)}
     average = [_averaging(n, m) for n, m in zip(labels.shape, shape, strict=True)]
     for index, box in enumerate(ndimage.find_objects(labels.numpy() + 1)):
         if box is None:
             continue
         region, part = _occupancy(labels[box] == index, box, average)
         group = table.labels[index].group
+        if table.has_clusters:
+            group = _STRUCTURE if table.parent(table.labels[index]) else "background"
         if group in groups:
             groups[group][region] += part
         _insert(size[(slice(None), *region)], name[(slice(None), *region)], part, index)
     share = size[0] / size.sum(dim=0).clamp_min(1e-6)
     return name[0], name[1], _as_bytes(share), groups
+
+
+def _two_largest_clusters(
+    labels: Tensor, table: LabelTable, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """Return what `_two_largest` does, for labels that are clusters of structures.
+
+    The two are clusters of the two largest structures of a voxel, with the share of the first structure, so that
+    structures are exactly those of a label map without clusters. Within one structure, they are its two largest
+    clusters.
+    """
+    parents = [table.parent(label) for label in table.labels]
+    leaders = torch.tensor([parents.index(parent) for parent in parents], dtype=torch.uint8)
+    first, second, fraction, groups = _two_largest(leaders[labels.int()], table, shape)
+    mixed, largest, next_largest = fraction < 255, first.clone(), second.clone()
+    average = [_averaging(n, m) for n, m in zip(labels.shape, shape, strict=True)]
+    boxes = ndimage.find_objects(labels.numpy() + 1, max_label=len(parents))
+    for leader in sorted(set(leaders.tolist())):
+        size = torch.zeros(2, *shape)
+        name = torch.full((2, *shape), leader, dtype=torch.uint8)
+        for index, box in enumerate(boxes):
+            if box is not None and leaders[index] == leader:
+                region, part = _occupancy(labels[box] == index, box, average)
+                _insert(size[(slice(None), *region)], name[(slice(None), *region)], part, index)
+        mine = largest == leader
+        first[mine] = name[0][mine]
+        pure = mine & ~mixed
+        second[pure] = name[1][pure]
+        fraction[pure] = _as_bytes(size[0] / size.sum(dim=0).clamp_min(1e-6))[pure]
+        other = (next_largest == leader) & mixed
+        second[other] = name[0][other]
+    return first, second, fraction, groups
 
 
 def _insert(size: Tensor, name: Tensor, part: Tensor, index: int) -> None:

@@ -4,6 +4,9 @@ The target follows the deformation as closely as the image does. Every voxel ask
 the point it comes from, each with its two structures and their shares: the exact result of deforming one map of shares
 per structure (SynthSeg deforms a map of whole labels by nearest neighbours, which moves borders by up to half a voxel).
 Where all eight agree, as they do nearly everywhere, nothing has to be added up.
+
+Intensity clusters are merged here: a label counts as the structure that it is a cluster of, so that the target is the
+one of the label map before it was split.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ class ParcellationTarget:
         table: label table that the heads' indices point into.
         heads: every head that will be asked about.
         lesion_class: whether lesions are the last class; else the structure beneath them is the target.
+        structures: of other organs, the background first; SynthSeg's if empty.
 
     Attributes:
         structures: the classes, in order.
@@ -47,8 +51,15 @@ class ParcellationTarget:
         LabelMapError: a head has labels that belong to no structure.
     """
 
-    def __init__(self, table: LabelTable, heads: Sequence[Head], *, lesion_class: bool = False) -> None:
-        self.structures: tuple[Structure, ...] = parcellation_structures(lesion=lesion_class)
+    def __init__(
+        self,
+        table: LabelTable,
+        heads: Sequence[Head],
+        *,
+        lesion_class: bool = False,
+        structures: tuple[Structure, ...] = (),
+    ) -> None:
+        self.structures = structures or parcellation_structures(lesion=lesion_class)
         classes = classes_of_labels(table, self.structures)
         _check_labels(table, classes, heads)
         self._lesion = self.structures.index(LESION) if lesion_class else None
@@ -111,7 +122,8 @@ def _check_labels(table: LabelTable, classes: Sequence[int | None], heads: Seque
         int(i) for head in heads for names in (head.first, head.second) for i in names.flatten().unique()
     }
     if found := sorted(homeless & present):
-        names = ", ".join(f"{table.labels[i].id} ({table.labels[i].name})" for i in found)
+        labels = [table.labels[i] for i in found]
+        names = ", ".join(f"{table.parent(label)} ({label.name})" for label in labels)
         raise LabelMapError(
             f"target: expected label maps whose labels belong to structures with a side, found {names}; "
             "relabel them as the structure of their side, or train on the target tissues"

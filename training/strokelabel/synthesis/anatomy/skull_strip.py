@@ -71,8 +71,10 @@ def _kept_labels(parameters: SkullStripParameters, table: LabelTable) -> Tensor:
     """Return for each label of the table the index that replaces it: its own, or air. (labels,) uint8."""
     removed = EXTRACEREBRAL_IDS if parameters.remove_labels else frozenset()
     removed -= {CSF_ID} if parameters.keep_csf else frozenset()
+    if parameters.remove_labels and table.has_clusters:
+        removed |= {0}  # the clusters of the background
     air = table.index(0)
-    indices = [air if label.id in removed else index for index, label in enumerate(table.labels)]
+    indices = [air if table.parent(label) in removed else index for index, label in enumerate(table.labels)]
     return torch.tensor(indices, dtype=torch.uint8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelabel.errors import DataError
+from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.labels import AnatomicalLabel, LabelTable
+from strokelabel.structures import Structure, structures_from_rows
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.types import Affine
 
 SPLIT_FRACTIONS: Mapping[str, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 """Default fractions of `stable_split`."""
+
+VARIANT_MARK = "_clusters-"
+"""Before the number of a variant in the name of a label map, where one image gave several."""
+
+
+def image_of_variant(name: str) -> str:
+    """Return the name of the image that a label map was made of: its own where it gave one label map alone."""
+    return re.sub(rf"{VARIANT_MARK}\d+$", "", name)
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class PreparedBrain:
         name: unique in its data set.
         labels: index of each voxel's label in the label table, (x, y, z), 1 mm, axes closest to RAS.
         affine: voxel index to RAS mm.
-        to_icbm: RAS mm to ICBM RAS mm.
-        similarity: how well the brain and the template agree (`registration.Registration`).
+        to_icbm: RAS mm to ICBM RAS mm; the identity, which says nothing, where labels are intensity clusters.
+        similarity: how well the brain and the template agree (`registration.Registration`); 0 then.
     """
 
     name: str
@@ -51,6 +62,8 @@ class PreparedData:
         brain_names: in alphabetical order.
         lesions: every lesion, on the ICBM 1 mm grid.
         digest: SHA-256 over all sources and the label table; it changes when the data does.
+        structures: what label maps that were split into intensity clusters were made of, the background first; empty
+            for FreeSurfer's labels.
     """
 
     folder: Path
@@ -58,6 +71,7 @@ class PreparedData:
     brain_names: tuple[str, ...]
     lesions: LesionBank
     digest: str
+    structures: tuple[Structure, ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path) -> PreparedData:
@@ -70,10 +84,14 @@ class PreparedData:
         description = _read_json(folder / "dataset.json")
         lesions = LesionBank.load(folder / "lesions.npz")
         try:
-            table = LabelTable(tuple(AnatomicalLabel(**row) for row in description["label_table"]))
-            data = cls(folder, table, tuple(description["brains"]), lesions, description["digest"])
+            parents = {int(label): int(parent) for label, parent in description.get("parents", {}).items()}
+            table = LabelTable(tuple(AnatomicalLabel(**row) for row in description["label_table"]), parents)
+            rows = description.get("structures", [])
+            structures = structures_from_rows(rows, f"{folder}/dataset.json") if rows else ()
+            names = tuple(description["brains"])
+            data = cls(folder, table, names, lesions, description["digest"], structures)
             expected = description["lesions"]["count"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"{folder}/dataset.json: entry missing or malformed ({error}); {_AGAIN}"
             ) from error
@@ -117,6 +135,36 @@ def read_brain(folder: Path, name: str) -> PreparedBrain:
         return PreparedBrain(name, labels, affine, to_icbm, float(sidecar["similarity"]))
     except (OSError, EOFError, ValueError, KeyError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"{path}: could not be read ({error}); {_AGAIN}") from error
+
+
+def brain_is_done(folder: Path, name: str, sha256: str) -> bool:
+    """Return whether a prepared folder holds a brain, undamaged, that was made of sources with this fingerprint."""
+    try:
+        read_brain(folder, name)
+        return bool(_read_json(folder / "brains" / f"{name}.json").get("sha256") == sha256)
+    except DataError:
+        return False
+
+
+def write_brain(folder: Path, brain: PreparedBrain, about: Mapping[str, Any]) -> None:
+    """Write a brain's label map and sidecar into a prepared folder.
+
+    Args:
+        folder: to write into.
+        brain: what is written.
+        about: further entries of the sidecar, such as its sources and their fingerprint.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    target = folder / "brains" / f"{brain.name}.nii.gz"
+    sidecar = target.with_name(f"{brain.name}.json")
+    # The sidecar vouches for the label map: it goes away before the map changes and comes back after.
+    sidecar.unlink(missing_ok=True)
+    with atomic_path(target) as temporary:
+        nib.Nifti1Image(brain.labels, brain.affine).to_filename(temporary)
+    placed = {"to_icbm": brain.to_icbm.tolist(), "similarity": round(brain.similarity, 6)}
+    atomic_write_json(sidecar, {"name": brain.name, **about, **placed})
 
 
 def stable_split(name: str, fractions: Mapping[str, float] = SPLIT_FRACTIONS) -> str:

@@ -10,14 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
-from strokelabel.io.atomic import atomic_path, atomic_write_json
+from strokelabel.io.atomic import atomic_write_json
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
-from strokelabel.synthesis.prepared.dataset import PreparedData, read_brain
+from strokelabel.synthesis.prepared.dataset import (
+    PreparedBrain,
+    PreparedData,
+    brain_is_done,
+    read_brain,
+    write_brain,
+)
 from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.synthesis.prepared.registration import MINIMUM_SIMILARITY, register_to_icbm
 from strokelabel.synthesis.prepared.source_files import (
@@ -95,7 +100,7 @@ def _prepare_brains(
     for done, file in enumerate(files):
         on_progress("brains", done, len(files))
         sha256 = fingerprint(file.path, table_text, str(FORMAT_VERSION))
-        if not _brain_is_done(output, file.name, sha256):
+        if not brain_is_done(output, file.name, sha256):
             _prepare_brain(file, sha256, output, table)
         similarity = read_brain(output, file.name).similarity
         if similarity < MINIMUM_SIMILARITY:
@@ -107,32 +112,16 @@ def _prepare_brains(
     return warnings
 
 
-def _brain_is_done(output: Path, name: str, sha256: str) -> bool:
-    sidecar = output / "brains" / f"{name}.json"
-    try:
-        read_brain(output, name)
-        return json.loads(sidecar.read_text()).get("sha256") == sha256
-    except DataError:
-        return False
-
-
 def _prepare_brain(file: SourceFile, sha256: str, output: Path, table: LabelTable) -> None:
     labels, affine = read_label_map(file.path, table)
     registration = register_to_icbm(labels, affine, table, str(file.path))
-    target = output / "brains" / f"{file.name}.nii.gz"
-    # The sidecar vouches for the label map: it goes away before the map changes and comes back after.
-    target.with_name(f"{file.name}.json").unlink(missing_ok=True)
-    with atomic_path(target) as temporary:
-        nib.Nifti1Image(labels, affine).to_filename(temporary)
-    sidecar = {
-        "name": file.name,
+    about = {
         "source": file.path.name,
         "sha256": sha256,
         "label_ids": [label.id for label in table.labels],
-        "to_icbm": registration.to_icbm.tolist(),
-        "similarity": round(registration.similarity, 6),
     }
-    atomic_write_json(target.with_name(f"{file.name}.json"), sidecar)
+    brain = PreparedBrain(file.name, labels, affine, registration.to_icbm, registration.similarity)
+    write_brain(output, brain, about)
 
 
 def _prepare_lesions(

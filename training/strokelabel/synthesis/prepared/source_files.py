@@ -87,11 +87,16 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _source_file(path: Path, folder: Path, prefix_source: bool) -> SourceFile:
     root = folder.parent if folder.is_file() else folder
-    name = "_".join(path.relative_to(root).parts)
-    name = re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)
-    name = _KIND_ENDING.sub("", name) or name
+    name = source_name(path, root)
     source = root.resolve().name
     return SourceFile(f"{source}_{name}" if prefix_source else name, source, path)
+
+
+def source_name(path: Path, root: Path) -> str:
+    """Return the name of a file by its path below a folder, without ending ("sub-01_anat_sub-01")."""
+    name = "_".join(path.relative_to(root).parts)
+    name = re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)
+    return _KIND_ENDING.sub("", name) or name
 
 
 SPACING_MM = 1.0
@@ -116,8 +121,12 @@ def read_label_map(path: Path, table: LabelTable) -> tuple[NDArray[np.uint8], Af
     """
     image = read_label_image(path)
     indices = _to_indices(image.data, table, str(path))
-    canonical, affine = _to_closest_canonical(indices, image.affine)
-    return _resample_nearest(canonical, affine)
+    return prepared_grid(indices, image.affine)
+
+
+def prepared_grid(volume: NDArray[np.uint8], affine: Affine) -> tuple[NDArray[np.uint8], Affine]:
+    """Bring label indices to the grid of prepared label maps: axes closest to RAS, voxels of 1 mm."""
+    return _resample_nearest(*_to_closest_canonical(volume, affine))
 
 
 def _to_indices(volume: NDArray[np.int32], table: LabelTable, source: str) -> NDArray[np.uint8]:
