@@ -18,9 +18,12 @@ from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
 from strokelabel.synthesis.anatomy.skull_strip import SkullStripParameters, without_extracerebral
 from strokelabel.synthesis.config import DeformationConfig, SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
-from strokelabel.synthesis.prepared.cluster_preparation import ClusterOptions, prepare_clusters
+from strokelabel.synthesis.prepared.cluster_preparation import (
+    ClusterOptions,
+    find_image_pairs,
+    prepare_clusters,
+)
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from strokelabel.synthesis.prepared.image_pairs import find_image_pairs
 from strokelabel.synthesis.sampling import Sampler
 from support.head_phantom import phantom_affine, phantom_ids
 from support.organ_phantom import LEFT, RIGHT, SHAPE, WALL, oblique_affine, organ, write_organs
