@@ -213,7 +213,7 @@ def prepare_clusters(
     What an earlier run finished is kept where image, label map, structures and options are the same.
 
     Args:
-        folder: of images with label maps; see `image_pairs` for their names.
+        folder: of images with label maps, named as this module says.
         output: folder to write.
         labels: folder of the label maps, where it is another one.
         structures: table of the structures; `dseg.tsv` in the folder of label maps if None, and where there is none,
