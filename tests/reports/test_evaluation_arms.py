@@ -10,7 +10,7 @@ import pytest
 
 from strokelabel.adaptation.adapt import AdaptingPredictor
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.errors import UnknownModelError
+from strokelabel.errors import WeightsError
 from strokelabel.inference.network_input import silent
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
@@ -42,7 +42,9 @@ def test_an_arm_scores_as_the_adaptation_of_its_name(
     scores = ARMS[method].scores
     assert scores is not None
     if method == "dae":
-        with pytest.raises(UnknownModelError, match="needs a denoising autoencoder"):
+        with pytest.raises(
+            WeightsError, match="made of whole voxels of the model"
+        ):  # those of the shipped one
             scores(predictor, image, PredictionOptions(), silent)
     monkeypatch.setenv("STROKELABEL_HOME", str(tmp_path))
     save_denoiser(tmp_path / "weights" / "denoiser" / "model.safetensors")

@@ -14,10 +14,11 @@ from lib.infers.segmenter import Found, Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of
 from lib.refusals import InvalidRequestError
 from lib.request_values import as_choice, as_number
+from strokelabel.adaptation.denoiser import voxels_of_model
 from strokelabel.adaptation.options import DENOISER, AdaptationOptions
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.segment.prediction import Prediction
-from strokelabel.registry import find_model
+from strokelabel.registry import ModelSpec, find_model
 
 ITERATIONS = 100
 """Iterations by default, as in the paper."""
@@ -43,7 +44,7 @@ class SegmentAdapted(PredictionTask):
             "Stroke lesion by a model that is adapted to the scan first, where that is safe; takes minutes"
         )
         super().__init__(segmenter, dict(LESION_LABELS), description)
-        self._methods = ("tent", "dae") if _has_denoiser() else ("tent",)
+        self._methods = ("tent", "dae") if _has_denoiser(segmenter.model.spec) else ("tent",)
         self._config |= {"adapt": list(self._methods), "adapt_iterations": ITERATIONS}
 
     def info(self) -> dict[str, Any]:
@@ -82,9 +83,10 @@ class SegmentAdapted(PredictionTask):
         return answer
 
 
-def _has_denoiser() -> bool:
+def _has_denoiser(model: ModelSpec) -> bool:
+    """Return whether there is a registered denoiser, and it suits a model."""
     try:
-        find_model(DENOISER)
+        voxels_of_model(find_model(DENOISER), model)
     except StrokeLabelError:
         return False
     return True

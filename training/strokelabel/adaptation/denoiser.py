@@ -20,6 +20,38 @@ _SPACING_TOLERANCE = 0.05
 _BACKGROUND = 0
 
 
+def voxels_of_model(spec: ModelSpec, model: ModelSpec) -> int:
+    """Return how many voxels of a model make up one of a denoiser, along each axis.
+
+    Args:
+        spec: of the denoiser.
+        model: whose output it is to correct.
+
+    Raises:
+        WeightsError: it is no denoiser, or one for other classes or voxel sizes.
+    """
+    if spec.task != DENOISING:
+        raise WeightsError(
+            f"expected a denoising autoencoder, this model is for {spec.task}; choose another one with --denoiser",
+            source=spec.path,
+        )
+    if spec.class_names != model.class_names:
+        raise WeightsError(
+            f"expected a denoiser of the model's classes ({', '.join(model.class_names)}), this one is of "
+            f"{', '.join(spec.class_names)}; train one of the model's classes, or adapt with tent",
+            source=spec.path,
+        )
+    factor = max(1, round(spec.spacing_mm / model.spacing_mm))
+    if abs(factor * model.spacing_mm - spec.spacing_mm) > _SPACING_TOLERANCE * spec.spacing_mm:
+        raise WeightsError(
+            "expected a denoiser whose voxels are made of whole voxels of the model "
+            f"({model.spacing_mm:g} mm), its own are {spec.spacing_mm:g} mm; train one at another voxel size, "
+            "or adapt with tent",
+            source=spec.path,
+        )
+    return factor
+
+
 class LabelDenoiser:
     """A denoising autoencoder for the output of one model.
 
@@ -37,26 +69,7 @@ class LabelDenoiser:
     """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, model: ModelSpec) -> None:
-        if spec.task != DENOISING:
-            raise WeightsError(
-                f"expected a denoising autoencoder, this model is for {spec.task}; choose another one with --denoiser",
-                source=spec.path,
-            )
-        if spec.class_names != model.class_names:
-            raise WeightsError(
-                f"expected a denoiser of the model's classes ({', '.join(model.class_names)}), this one is of "
-                f"{', '.join(spec.class_names)}; train one of the model's classes, or adapt with tent",
-                source=spec.path,
-            )
-        self.factor = max(1, round(spec.spacing_mm / model.spacing_mm))
-        made = self.factor * model.spacing_mm
-        if abs(made - spec.spacing_mm) > _SPACING_TOLERANCE * spec.spacing_mm:
-            raise WeightsError(
-                "expected a denoiser whose voxels are made of whole voxels of the model "
-                f"({model.spacing_mm:g} mm), its own are {spec.spacing_mm:g} mm; train one at another voxel size, "
-                "or adapt with tent",
-                source=spec.path,
-            )
+        self.factor = voxels_of_model(spec, model)
         self.spec = spec
         self._network = network
         self._multiple = multiple_of(spec)
