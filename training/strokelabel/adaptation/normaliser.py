@@ -27,6 +27,9 @@ _SIGMA_MEAN, _SIGMA_DEVIATION = 0.2, 0.05
 _SMALLEST_SIGMA = 1e-3
 """The activation divides by sigma, which the optimiser may bring to zero."""
 
+_BLOCK = 16_384
+"""Voxels that are computed at once on a processor: half a megabyte of 16 channels in bfloat16."""
+
 
 class GaussianActivation(nn.Module):
     """exp(-x² / σ²), with a learned σ for each channel.
@@ -45,12 +48,15 @@ class GaussianActivation(nn.Module):
 
 
 class _Gaussian(torch.autograd.Function):
-    """exp(-x² / σ²) of all channels at once: half the time and memory of its parts, which a head at 1.5 mm feels."""
+    """exp(-x² / σ²) of all channels at once, in blocks that stay in the cache of a processor."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, sigma: Tensor) -> Tensor:
         """Return the values; see `GaussianActivation`."""
-        values = features.square().mul_(_inverse_square(sigma, features)).neg_().exp_()
+        features = features.contiguous(memory_format=torch.channels_last_3d)
+        values, factor = torch.empty_like(features), -_inverse_square(sigma, features)
+        for given, made in zip(_blocks(features), _blocks(values), strict=True):
+            torch.mul(given, given, out=made).mul_(factor).exp_()
         ctx.save_for_backward(features, values, sigma)
         return values
 
@@ -58,16 +64,26 @@ class _Gaussian(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return the gradients for features and σ; that of a σ below the smallest is zero."""
         features, values, sigma = ctx.saved_tensors  # type: ignore[attr-defined]
-        of_features = (gradient * values).mul_(features).mul_(_inverse_square(sigma, features)).mul_(-2)
-        total = (of_features * features).sum(dim=(0, 2, 3, 4), dtype=sigma.dtype)
+        gradient = gradient.contiguous(memory_format=torch.channels_last_3d)
+        found, factor = torch.empty_like(features), -2 * _inverse_square(sigma, features)
+        total = torch.zeros_like(sigma)
+        parts = (_blocks(tensor) for tensor in (gradient, values, features, found))
+        for of_values, value, feature, made in zip(*parts, strict=True):
+            torch.mul(of_values, value, out=made).mul_(feature).mul_(factor)
+            total += (made * feature).sum(dim=0, dtype=sigma.dtype)
         free = sigma.abs() >= _SMALLEST_SIGMA
-        return of_features, torch.where(free, -total / sigma, 0.0)
+        return found, torch.where(free, -total / sigma, 0.0)
+
+
+def _blocks(features: Tensor) -> tuple[Tensor, ...]:
+    """Return views (voxels, channels) of features (batch, channels, x, y, z) whose channels are innermost in memory."""
+    rows = features.permute(0, 2, 3, 4, 1).view(-1, features.shape[1])
+    return rows.split(_BLOCK if features.device.type == "cpu" else len(rows))
 
 
 def _inverse_square(sigma: Tensor, like: Tensor) -> Tensor:
     """Return 1 / σ² for each channel, in the arithmetic of the features."""
-    square = sigma.square().clamp_min(_SMALLEST_SIGMA**2)
-    return square.reciprocal().to(like.dtype).view(1, -1, 1, 1, 1)
+    return sigma.square().clamp_min(_SMALLEST_SIGMA**2).reciprocal().to(like.dtype)
 
 
 class Normaliser(nn.Module):
