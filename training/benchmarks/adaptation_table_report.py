@@ -27,7 +27,7 @@ def write_report(scores: pd.DataFrame, plan: dict[str, Any], output: Path) -> st
         output: receives the files.
     """
     rows = table_rows(scores)
-    parts = [about(scores, plan)]
+    parts = [about(plan)]
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
         parts += [f"**{model}**", markdown(own)]
@@ -51,11 +51,14 @@ def write_report(scores: pd.DataFrame, plan: dict[str, Any], output: Path) -> st
 def table_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row for each model, method and group: mean Dice, and the paired difference with method "none".
 
+    Counted are the subjects that all methods of a model have scored.
+
     The p values, of Wilcoxon's test, are corrected by Bonferroni for all of a model.
     """
     rows: list[dict[str, Any]] = []
     for model, of_model in scores.groupby("model", sort=False):
         wide = of_model.pivot_table(index=["group", "unit"], columns="method", values="dice", sort=False)
+        wide = wide.dropna()  # means of different subjects cannot be compared
         own = []
         for method in dict.fromkeys(of_model["method"]):
             for group in _GROUPS:
@@ -113,14 +116,13 @@ def _cell(row: dict[str, Any] | None) -> str:
     return f"{row['dice']:.3f}<br>{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]{star}"
 
 
-def about(scores: pd.DataFrame, plan: dict[str, Any]) -> str:
+def about(plan: dict[str, Any]) -> str:
     """Return sentences on the cohort and on what the table shows."""
-    cohorts, counted = plan["cohorts"], scores.groupby("method", sort=False)["unit"].nunique()
-    counts = ", ".join(f"{_title(method)} {number}" for method, number in counted.items())
+    cohorts = plan["cohorts"]
     return (
         "Mean lesion Dice [95 % interval], and beneath it the paired difference with the model as it is; \\* p < 0.05 "
         "by Wilcoxon's test, corrected by Bonferroni for all differences. Simulated subjects of unseen brains, with "
-        f"unseen lesions of {cohorts['least_ml']:g} ml and more, at {cohorts['spacing_mm']:g} mm (scored: {counts}). "
+        f"unseen lesions of {cohorts['least_ml']:g} ml and more, at {cohorts['spacing_mm']:g} mm. "
         f"TENT and DAE: {plan['iterations']} iterations. PL, UPL, DPL: {plan['steps']} steps on "
         f"{cohorts['unlabelled']} other subjects."
     )
