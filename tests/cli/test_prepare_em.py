@@ -197,3 +197,18 @@ def test_options_that_do_not_go_together_are_refused(
     assert run("prepare", *arguments, "-o", "out") in (1, 2)
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "brains"])
+def test_a_file_in_place_of_the_output_is_named_before_any_work(
+    organs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    output = tmp_path / "out"
+    (output / inside).parent.mkdir(exist_ok=True)
+    (output / inside).write_text("a file")
+    capsys.readouterr()
+    assert run("prepare", "--em", organs, "-o", output) == 1
+    assert run("prepare", "--brains", organs, "--lesions", organs, "-o", output) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("expected a folder to write to, found a file") == 2
+    assert "Traceback" not in errors and (output / inside).read_text() == "a file"

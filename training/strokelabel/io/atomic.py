@@ -68,6 +68,21 @@ def atomic_write_json(path: PathLike, obj: Any) -> None:  # noqa: ANN401 - anyth
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_folder(path: PathLike) -> None:
+    """Refuse a folder that cannot be made because a file is in its place, before any work is done for it.
+
+    Raises:
+        OutputError: it is a file, or lies below one.
+    """
+    for place in (Path(path), *Path(path).parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise OutputError(
+                "expected a folder to write to, found a file; choose another folder", source=place
+            )
+
+
 def _sync(path: Path) -> None:
     """Force a file or a folder's entries to the disk (folders only where the system allows to open them)."""
     if path.is_dir() and os.name == "nt":

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from strokelabel.errors import DataError, LabelMapError, OptionError
 from strokelabel.geometry import bring_to_grid, is_same_grid
-from strokelabel.io.atomic import atomic_write_json
+from strokelabel.io.atomic import atomic_write_json, check_folder
 from strokelabel.io.bids import NOT_RAW_FOLDERS, entities_of, image_stem, is_derived_name
 from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image, read_label_image
@@ -229,6 +229,7 @@ def prepare_clusters(
         OutputError: the folder cannot be written.
     """
     options = options or ClusterOptions()
+    check_folder(output / "brains")
     pairs = find_image_pairs(folder, labels)
     found = _structures(labels or folder, structures, pairs)
     table = cluster_table(found, options)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from strokelabel.errors import DataError, ImageError, LabelMapError
-from strokelabel.io.atomic import atomic_write_json
+from strokelabel.io.atomic import atomic_write_json, check_folder
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.dataset import (
@@ -84,6 +84,7 @@ def prepare_data(
         OutputError: the folder cannot be written.
     """
     table = table or default_label_table()
+    check_folder(output / "brains")
     brain_files = find_sources(brains, prefix_source=False)
     lesion_files = find_sources(lesions, prefix_source=True)
     warnings = _prepare_brains(brain_files, output, table, on_progress)
