@@ -186,15 +186,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     search = search_images(inputs)
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
-    options = PredictionOptions(
-        tta=tta,
-        threshold=threshold,
-        min_size_ml=min_size_ml,
-        fill_holes=fill_holes,
-        keep_outside_brain=keep_outside_brain,
-        ct_window=CT_WINDOW_HU if ct else None,
-        view=view.value,
-    )
+    given: dict[str, Any] = {
+        "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
+        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
+    }  # fmt: skip
+    options = PredictionOptions(**given)
     shown = _passes(uncertainty, passes, uncertainty_method, tta)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, shown)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
@@ -206,14 +202,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         failed = _parcellate(model, device, options, search, output, overwrite, probabilities, resampled)
     else:
-        if resampled:
-            raise OptionError("expected --resampled with a model for parcellation alone; leave it out")
-        from strokelabel.inference.segment.structure_tables import load_parcellator
-
-        models = _predictor(model, device, options, adaptation), load_parcellator(structures, device, options)
+        _refuse_resampled(resampled)
+        models = _predictor(model, device, options, adaptation), _parcellator(structures, device, options)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
-    if failed:
-        raise typer.Exit(1)
+    raise typer.Exit(1 if failed else 0)
 
 
 def _output_choice(
@@ -242,14 +234,10 @@ def _passes(
 
     if not maps:
         if count is not None or method is not None:
-            raise OptionError(
-                "expected --uncertainty together with --passes and --uncertainty-method, got none"
-            )
+            raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
         return None
     if tta:
-        raise OptionError(
-            "expected --uncertainty or --tta, got both; the flips of --uncertainty are averaged too"
-        )
+        raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
     return Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count)
 
 
@@ -287,6 +275,18 @@ def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice,
         raise OptionError(
             f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
         )
+
+
+def _refuse_resampled(resampled: bool) -> None:
+    if resampled:
+        raise OptionError("expected --resampled with a model for parcellation alone; leave it out")
+
+
+def _parcellator(structures: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
+    """Return the model that finds the structures that lesions touch; None for no such tables."""
+    from strokelabel.inference.segment.structure_tables import load_parcellator
+
+    return load_parcellator(structures, device, options)
 
 
 def _predictor(

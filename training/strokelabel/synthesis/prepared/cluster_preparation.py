@@ -246,8 +246,7 @@ def prepare_clusters(
             write_brain(output, brain, {"source": sources, "sha256": sha256, "clusters": counts})
         fingerprints[name] = sha256
     on_progress("images", len(prepared), len(prepared))
-    bank = LesionBank.from_lesions([], (1, 1, 1), np.eye(4))
-    bank.save(output / "lesions.npz")
+    LesionBank.from_lesions([], (1, 1, 1), np.eye(4)).save(output / "lesions.npz")
     description = {
         "format_version": FORMAT_VERSION,
         "digest": hashlib.sha256(json.dumps(sorted(fingerprints.items())).encode()).hexdigest(),
