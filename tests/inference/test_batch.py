@@ -185,6 +185,20 @@ def test_results_of_other_options_model_or_scan_are_overwritten_only_when_asked(
         list(predict_scans(predictor, [scan], out, overwrite=True))
 
 
+def test_the_row_of_results_that_stay_is_not_lost_when_others_are_refused(
+    predictor: Predictor, tmp_path: Path, out: Path
+) -> None:
+    scan = write_scan(tmp_path / "a.nii.gz")
+    list(predict_scans(predictor, [scan], out))
+    (before,) = read_table(out)
+    other_options = Predictor.from_model(predictor.spec.path, "cpu", PredictionOptions(threshold=0.2))
+    (row,) = predict_scans(other_options, [scan], out)
+    assert row.status == "failed" and read_table(out) == [before]
+    (out / "predictions.csv").unlink()
+    list(predict_scans(other_options, [scan], out))
+    assert [found["status"] for found in read_table(out)] == ["failed"]
+
+
 def test_a_failure_that_nobody_foresaw_is_a_row_too(predictor: Predictor, tmp_path: Path, out: Path) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("the network\nexploded")

@@ -87,17 +87,20 @@ class ScanTable:
         with self._locked():  # a folder that cannot be written is refused before a scan is computed
             self._read()
 
-    def add(self, cells: dict[str, str]) -> None:
+    def add(self, cells: dict[str, str], replaces: bool = True) -> None:
         """Add or replace the row of a scan.
 
         Args:
             cells: text by column; missing columns stay empty.
+            replaces: false to keep a row that is there.
 
         Raises:
             OutputError: the table cannot be written.
         """
         with self._locked():
             rows = self._read()
+            if not replaces and cells["source"] in rows:
+                return
             rows.pop(cells["source"], None)
             rows[cells["source"]] = cells
             text = io.StringIO()
@@ -194,25 +197,27 @@ def run_scans(
     for problem in problems:
         yield _added(task, task.failed(problem.path, str(problem)))
     for scan, stem in zip(scans, unique_stems(scans), strict=True):
-        yield _added(task, _row(task, scan, ResultNames(stem), progress or silent))
+        yield _row(task, scan, ResultNames(stem), progress or silent)
 
 
-def _added(task: ScanTask[Row], row: Row) -> Row:
-    task.table.add(row.cells())
+def _added(task: ScanTask[Row], row: Row, replaces: bool = True) -> Row:
+    task.table.add(row.cells(), replaces)
     return row
 
 
 def _row(task: ScanTask[Row], scan: Path, names: ResultNames, progress: OnProgress) -> Row:
-    """Do one scan, or say why not."""
+    """Do one scan, or say why not, and add its row to the table."""
     began = time.perf_counter()
     source = str(absolute_path(scan))
+    replaces = False  # results that are in the way stay, and so does their row
     try:
         if row := task.earlier(scan, names):
-            return row
+            return _added(task, row)
+        replaces = True
         row = task.run(replace(read_image(scan), source=source), names, progress)
     except Exception as error:  # one bad scan must not take the others with it
         row = task.failed(printable(source), failure_reason(scan, error))
-    return replace(row, seconds=time.perf_counter() - began)
+    return _added(task, replace(row, seconds=time.perf_counter() - began), replaces)
 
 
 def failure_reason(scan: Path, error: Exception) -> str:

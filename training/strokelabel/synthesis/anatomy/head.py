@@ -121,7 +121,7 @@ def make_head(brain: PreparedBrain, table: LabelTable, spacing_mm: float) -> Hea
 _Box = tuple[slice, slice, slice]
 
 _STRUCTURE = "structure"
-"""All that is labelled, where labels are intensity clusters, which are of no tissue group."""
+"""Group of all labels that are intensity clusters, which are of no tissue group."""
 
 
 def _two_largest(
