@@ -11,7 +11,9 @@ import torch
 
 from strokelabel.adaptation.adapt import AdaptingPredictor, adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.objective import EntropyObjective
+from strokelabel.adaptation import objective
+from strokelabel.adaptation.objective import EntropyObjective, mean_entropy
+from strokelabel.adaptation.windows import Corner
 from strokelabel.adaptation.options import AdaptationOptions, Method
 from strokelabel.errors import OptionError
 from strokelabel.inference.interruption import interruptible
@@ -200,21 +202,35 @@ def test_impossible_options_are_refused(changes: dict[str, object], expected: st
 def test_a_class_that_is_ruled_out_does_not_stop_the_adaptation() -> None:
     logits = torch.tensor([200.0, 0.0, -200.0]).view(1, 3, 1, 1, 1).requires_grad_()
     head = torch.ones(1, 1, 1, dtype=torch.bool)
-    EntropyObjective(head).loss(torch.softmax(logits, dim=1), (0, 0, 0)).backward()
+    EntropyObjective(head).loss(logits, (0, 0, 0)).backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
+
+
+def test_the_loss_is_the_mean_entropy_of_the_head_with_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "_BLOCK", 50)
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(1, 4, 5, 6, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    head = torch.rand(7, 8, 9, generator=generator) < 0.5
+    part = head[2:, 1:7, 1:8]
+    expected = mean_entropy(torch.softmax(logits, dim=1)[0], part)
+    found = EntropyObjective(head).loss(logits, (2, 1, 1))
+    torch.testing.assert_close(found, expected)
+    wanted, gradient = (torch.autograd.grad(value, logits)[0] for value in (expected, found))
+    torch.testing.assert_close(gradient, wanted)
 
 
 def test_the_iterations_see_the_output_at_the_model_s_temperature(
     scan: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    value = EntropyObjective.value
+    loss = EntropyObjective.loss
 
-    def noted(objective: EntropyObjective, probabilities: torch.Tensor) -> float:
-        seen.append(value(objective, probabilities))
-        return seen[-1]
+    def noted(entropy: EntropyObjective, logits: torch.Tensor, corner: Corner) -> torch.Tensor:
+        found = loss(entropy, logits, corner)
+        seen.append(float(found.detach()))
+        return found
 
-    monkeypatch.setattr(EntropyObjective, "value", noted)
+    monkeypatch.setattr(EntropyObjective, "loss", noted)
     warm = Predictor(replace(make_spec(), temperature=3.0), BrightNetwork(), CPU)
     plain = adapt(warm, scan, options("tent", 1)).report.plain.entropy
     assert seen[0] == pytest.approx(plain, rel=0.01)

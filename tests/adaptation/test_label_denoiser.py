@@ -82,7 +82,7 @@ def test_a_window_is_compared_with_its_own_part_of_the_target() -> None:
         output = random_probabilities((16, 24, 16))[0]
     objective.renew(output)
     whole = random_probabilities((16, 24, 16))
-    part = whole[:, :, 4:12, 8:24, 0:8].clone().requires_grad_()
+    part = whole[:, :, 4:12, 8:24, 0:8].log().requires_grad_()
     right, wrong = objective.loss(part, (4, 8, 0)), objective.loss(part, (6, 0, 8))
     assert float(right.detach()) < 0.1 < float(wrong.detach())
     right.backward()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from strokelabel.adaptation.normaliser import GaussianActivation, Normaliser
+from strokelabel.adaptation.normaliser import GaussianActivation, Normaliser, ToOneChannel
 
 
 def test_a_new_normaliser_changes_no_bit_of_an_image() -> None:
@@ -54,3 +54,17 @@ def test_the_activation_has_the_gradients_of_its_formula() -> None:
         activation.sigma.copy_(torch.tensor([0.3, -0.7]))
     features = torch.randn(1, 2, 3, 4, 2, generator=generator, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, _: activation(x), (features, activation.sigma))
+
+
+def test_the_last_convolution_is_the_library_s_with_its_gradients() -> None:
+    generator = torch.Generator().manual_seed(5)
+    layer = ToOneChannel(3).double()
+    features = torch.randn(2, 3, 9, 6, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    expected = torch.nn.functional.conv3d(features, layer.weight, layer.bias, padding="same")
+    found = layer(features)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    inputs = (features, layer.weight, layer.bias)
+    mine, theirs = (torch.autograd.grad((value * weights).sum(), inputs) for value in (found, expected))
+    for gradient, wanted in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(gradient, wanted)

@@ -45,6 +45,14 @@ def test_a_few_millilitres_are_no_explosion() -> None:
     assert choose(small, replace(BETTER, lesion_ml=5.1), "entropy", 100).kept == "plain"
 
 
+def test_a_speck_may_go() -> None:
+    speck = replace(PLAIN, lesion_ml=0.04)
+    assert choose(speck, replace(BETTER, lesion_ml=0.0, vanished_ml=0.04), "entropy", 100).kept == "adapted"
+    lacune = replace(PLAIN, lesion_ml=0.1)
+    assert choose(lacune, replace(BETTER, lesion_ml=0.0), "entropy", 100).kept == "plain"
+    assert choose(lacune, replace(BETTER, lesion_ml=0.1, vanished_ml=0.1), "entropy", 100).kept == "plain"
+
+
 def test_lesions_that_are_gone_count_even_where_others_grow() -> None:
     plain, adapted = (np.zeros((12, 9, 10), np.uint8) for _ in range(2))
     plain[1:4, 1:4, 1:4] = 1  # 27 voxels, of which 2 are left

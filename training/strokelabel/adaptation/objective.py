@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.windows import Corner, window
@@ -21,28 +22,26 @@ class AdaptationObjective(Protocol):
     Attributes:
         name: of what is lowered, for messages.
         alignment: corners of windows are multiples of this.
+        has_target: true where the output is compared with a target that is made from it. Without one, the loss of the
+            whole box is the number to be lowered.
     """
 
     name: str
     alignment: int
+    has_target: bool
 
     def renew(self, probabilities: Tensor) -> None:
         """Make the target from the present output for the whole box, (classes, x, y, z).
 
-        Called every `REFRESH_EVERY` iterations, but not for an objective without `needs_output`.
+        Called every `REFRESH_EVERY` iterations, where there is a target.
         """
         ...
 
-    @property
-    def needs_output(self) -> bool:
-        """True if `renew` is to be called at all."""
-        ...
-
-    def loss(self, probabilities: Tensor, corner: Corner) -> Tensor:
+    def loss(self, logits: Tensor, corner: Corner) -> Tensor:
         """Return the loss (a scalar, differentiable) of the output in a window.
 
         Args:
-            probabilities: (1, classes, x, y, z) float32.
+            logits: (1, classes, x, y, z), floats of any precision.
             corner: of the window.
         """
         ...
@@ -50,10 +49,6 @@ class AdaptationObjective(Protocol):
     def value(self, probabilities: Tensor) -> float:
         """Return the number to be lowered for the output in the whole box, (classes, x, y, z)."""
         ...
-
-
-_LEAST = 1e-12
-"""The gradient of the entropy at a probability of zero is infinite; below this, it is taken as zero."""
 
 
 def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
@@ -66,8 +61,36 @@ def mean_entropy(probabilities: Tensor, head: Tensor) -> Tensor:
     Returns:
         Scalar; zero where there is no head.
     """
-    entropy = torch.special.entr(probabilities.clamp_min(_LEAST)).sum(dim=0)
+    entropy = torch.special.entr(probabilities).sum(dim=0)
     return (entropy * head).sum() / head.sum().clamp_min(1)
+
+
+_BLOCK = 16_384
+"""Voxels whose entropy is computed at once on a processor: what stays in its cache."""
+
+
+class _MeanEntropy(torch.autograd.Function):
+    """`mean_entropy` of logits, with its gradient -p (log p + H) for each of them, in one reading of the logits."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor, share: Tensor) -> Tensor:
+        """Return the entropy of logits (classes, voxels), with the share of each voxel in the mean."""
+        gradient, total = torch.empty_like(logits), share.new_zeros(())
+        size = _BLOCK if logits.device.type == "cpu" else logits.shape[1]
+        for given, part, made in zip(*(t.split(size, dim=-1) for t in (logits, share, gradient)), strict=True):
+            logs = torch.log_softmax(given.to(share.dtype), dim=0)
+            probabilities = logs.exp()
+            entropy = (probabilities * logs).sum(dim=0).neg_()
+            total += entropy @ part
+            made.copy_(logs.add_(entropy).mul_(probabilities).mul_(-part))
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, factor: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient for the logits."""
+        (gradient,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient * factor, None
 
 
 class EntropyObjective:
@@ -79,7 +102,7 @@ class EntropyObjective:
 
     name = "entropy"
     alignment = 1
-    needs_output = False
+    has_target = False
 
     def __init__(self, head: Tensor) -> None:
         self._head = head
@@ -87,10 +110,11 @@ class EntropyObjective:
     def renew(self, probabilities: Tensor) -> None:
         """Do nothing: entropy has no target."""
 
-    def loss(self, probabilities: Tensor, corner: Corner) -> Tensor:
+    def loss(self, logits: Tensor, corner: Corner) -> Tensor:
         """Return the mean entropy in a window."""
-        part = window(corner, probabilities.shape[2:])
-        return mean_entropy(probabilities[0], self._head[part])
+        head = self._head[window(corner, logits.shape[2:])].reshape(-1)
+        share = head / head.sum().clamp_min(1).to(torch.promote_types(logits.dtype, torch.float32))
+        return _MeanEntropy.apply(logits[0].flatten(1), share)  # type: ignore[no-any-return, no-untyped-call]
 
     def value(self, probabilities: Tensor) -> float:
         """Return the mean entropy of the whole head."""
@@ -130,7 +154,7 @@ class AgreementObjective:
     """
 
     name = "disagreement with the denoiser"
-    needs_output = True
+    has_target = True
 
     def __init__(self, denoiser: LabelDenoiser, device: torch.device) -> None:
         self.alignment = denoiser.factor
@@ -141,11 +165,11 @@ class AgreementObjective:
         """Make the target from the present output (classes, x, y, z) of the whole box."""
         self._target = self._denoiser.corrected(self._coarse(probabilities)).clone()
 
-    def loss(self, probabilities: Tensor, corner: Corner) -> Tensor:
+    def loss(self, logits: Tensor, corner: Corner) -> Tensor:
         """Return the disagreement in a window."""
         if self._target is None:
             raise ValueError("expected a call of `renew` first")
-        factor = self._denoiser.factor
+        probabilities, factor = torch.softmax(logits.float(), dim=1), self._denoiser.factor
         # The end of a window may hold a part of a coarse voxel, which is left out.
         i, j, k = (side // factor * factor for side in probabilities.shape[2:])
         found = self._denoiser.coarse(probabilities[..., :i, :j, :k])

@@ -21,6 +21,9 @@ from strokelabel.registry import ModelSpec
 COLLAPSE = 0.25
 """A lesion that is smaller than this fraction of the plain one has collapsed."""
 
+LEAST_ML = 0.05
+"""A plain lesion of less, a ball of 2.3 mm radius, may go: as a rule, it was none."""
+
 EXPLOSION = 4.0
 EXPLOSION_ML = 5.0
 """A lesion has exploded that is larger than `EXPLOSION` times the plain one, and than this."""
@@ -93,9 +96,9 @@ def spoiled(plain: OutputSummary, adapted: OutputSummary) -> str:
     if not (math.isfinite(adapted.objective) and math.isfinite(adapted.entropy)):
         return "the adapted output is not finite"
     volumes = f"{plain.lesion_ml:.2f} to {adapted.lesion_ml:.2f} ml"
-    if plain.lesion_ml > 0 and adapted.lesion_ml < COLLAPSE * plain.lesion_ml:
+    if plain.lesion_ml >= LEAST_ML and adapted.lesion_ml < COLLAPSE * plain.lesion_ml:
         return f"the lesion collapsed ({volumes})"
-    if adapted.vanished_ml > VANISHED * plain.lesion_ml:
+    if adapted.vanished_ml > max(VANISHED * plain.lesion_ml, LEAST_ML):
         return f"lesions vanished ({adapted.vanished_ml:.2f} of {plain.lesion_ml:.2f} ml)"
     if adapted.lesion_ml > max(EXPLOSION * plain.lesion_ml, EXPLOSION_ML):
         return f"the lesion exploded ({volumes})"
