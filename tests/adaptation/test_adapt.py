@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from strokelabel.adaptation import objective
 from strokelabel.adaptation.adapt import AdaptingPredictor, adapt
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation import objective
 from strokelabel.adaptation.objective import EntropyObjective, mean_entropy
-from strokelabel.adaptation.windows import Corner
 from strokelabel.adaptation.options import AdaptationOptions, Method
+from strokelabel.adaptation.safety import OutputWatch
+from strokelabel.adaptation.windows import Corner
 from strokelabel.errors import OptionError
 from strokelabel.inference.interruption import interruptible
 from strokelabel.inference.options import PredictionOptions
@@ -176,6 +177,27 @@ def test_a_suspicious_result_leaves_the_plain_prediction_and_a_note(scan: Image)
     assert any(
         "not adapted" in note and found.report.choice.reason in note for note in found.prediction.notes
     )
+
+
+def test_iterations_that_spoil_the_output_end_and_the_last_good_weights_are_kept(
+    scan: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def objection(watch: OutputWatch, output: torch.Tensor) -> str:
+        looks.append(len(looks))  # the first is at the plain output
+        return "the brain collapsed" if len(looks) > 5 else ""
+
+    monkeypatch.setattr(OutputWatch, "objection", objection)
+    told: list[str] = []
+    careful = replace(options("tent", 30), learning_rate=2e-4)
+    found = adapt(bright(), scan, careful, progress=lambda stage, _: told.append(stage))
+    report = found.report
+    assert (report.iterations, report.iterations_done) == (30, 8) == (30, told.count("adapting"))
+    assert report.choice.kept == "adapted"
+    assert report.choice.reason.endswith("after 8 iterations, the brain collapsed")
+    short = adapt(bright(), scan, replace(careful, iterations=3))
+    np.testing.assert_array_equal(found.prediction.lesion_probability, short.prediction.lesion_probability)
 
 
 def test_a_model_of_lesions_alone_can_be_adapted_too(scan: Image) -> None:

@@ -18,7 +18,14 @@ from strokelabel.adaptation.denoiser import LabelDenoiser
 from strokelabel.adaptation.normaliser import NormaliserTraining
 from strokelabel.adaptation.objective import AdaptationObjective, AgreementObjective, EntropyObjective
 from strokelabel.adaptation.options import AdaptationOptions
-from strokelabel.adaptation.safety import AdaptationReport, OutputSummary, choose, summarise, vanished_ml
+from strokelabel.adaptation.safety import (
+    AdaptationReport,
+    OutputSummary,
+    OutputWatch,
+    PlainLesions,
+    choose,
+    summarise,
+)
 from strokelabel.adaptation.windows import WindowSampler
 from strokelabel.geometry.crop import foreground_mask
 from strokelabel.inference.device import voxels_that_fit
@@ -28,6 +35,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.prediction import Prediction, Scores, decide
 from strokelabel.inference.segment.predictor import SETTINGS_KEY, Predictor
 from strokelabel.io import Image
+from strokelabel.types import Mask
 
 _PLAIN_AT, _ITERATIONS_AT, _ADAPTED_AT, _WRITING_AT = 0.02, 0.08, 0.86, 0.92
 """Fractions of the whole time at which each part begins, about."""
@@ -87,21 +95,24 @@ def adapt(
     case = _Case(predictor, scan, options, report)
     plain = case.output(case.item, _PLAIN_AT, _ITERATIONS_AT)
     objective = case.objective(denoiser)
+    plain_result = case.decided(plain, image, keep=False)
+    watch = OutputWatch(plain, case.in_box(plain_result[1].lesion_mask), predictor.spec)
     started = time.perf_counter()
-    adapted_item = case.adapted_item(plain, objective, adaptation)
+    adapted_item, training = case.adapted_item(plain, objective, adaptation, watch)
     seconds = time.perf_counter() - started
     adapted = case.output(adapted_item, _ADAPTED_AT, _WRITING_AT)
     report("writing to the scan's grid", _WRITING_AT)
-    results = [case.decided(probabilities, image, keep=False) for probabilities in (plain, adapted)]
+    results = [plain_result, case.decided(adapted, image, keep=False)]
     before, after = (
         case.summary(probabilities, objective, result[1])
         for probabilities, result in zip((plain, adapted), results, strict=True)
     )
-    masks = results[0][1].lesion_mask, results[1][1].lesion_mask
-    after = replace(after, vanished_ml=vanished_ml(*masks, image.grid.voxel_volume_ml))
-    choice = choose(before, after, objective.name, adaptation.iterations)
+    lesions = PlainLesions(results[0][1].lesion_mask, image.grid.voxel_volume_ml)
+    after = replace(after, vanished_ml=lesions.vanished_ml(results[1][1].lesion_mask))
+    done = training.iterations
+    choice = choose(before, after, objective.name, done, training.ended)
     described = AdaptationReport(
-        adaptation.method, adaptation.iterations, objective.name, before, after, choice, seconds
+        adaptation.method, adaptation.iterations, done, objective.name, before, after, choice, seconds
     )
     is_adapted = choice.kept == "adapted"
     scores, prediction = results[is_adapted]
@@ -146,13 +157,19 @@ class _Case:
         return EntropyObjective(self._head.to(device))
 
     def adapted_item(
-        self, plain: Tensor, objective: AdaptationObjective, adaptation: AdaptationOptions
-    ) -> Tensor:
-        """Return the input of the network that a trained normaliser gives, (1, 1, x, y, z)."""
+        self,
+        plain: Tensor,
+        objective: AdaptationObjective,
+        adaptation: AdaptationOptions,
+        watch: OutputWatch,
+    ) -> tuple[Tensor, NormaliserTraining]:
+        """Return the input of the network that a trained normaliser gives, (1, 1, x, y, z), and its training."""
         most = self._options.max_voxels or voxels_that_fit(self._predictor.device) // _GRADIENT_MEMORY
         windows = WindowSampler(plain, self._predictor.multiple, objective.alignment, most, adaptation.seed)
         model = self._predictor
-        training = NormaliserTraining(model.network, self.item, objective, adaptation, model.spec.temperature)
+        training = NormaliserTraining(
+            model.network, self.item, objective, adaptation, watch, model.spec.temperature
+        )
         share = (_ADAPTED_AT - _ITERATIONS_AT) / max(1, adaptation.iterations)
         training.run(
             windows,
@@ -160,7 +177,11 @@ class _Case:
             self._scan.engine.probabilities,
             lambda done: self._report("adapting", _ITERATIONS_AT + share * done),
         )
-        return training.normalised()
+        return training.normalised(), training
+
+    def in_box(self, mask: Mask) -> Mask:
+        """Return a mask (i, j, k) of the scan in the box that the network is shown, (x, y, z)."""
+        return self._scan.box.crop(self._scan.canonical.forward_labels(mask))
 
     def decided(self, probabilities: Tensor, image: Image, *, keep: bool) -> tuple[Scores, Prediction]:
         """Return the scores on the scan's own grid, and what the options make of them."""

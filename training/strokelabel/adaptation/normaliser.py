@@ -17,6 +17,7 @@ from torch.autograd.function import FunctionCtx
 
 from strokelabel.adaptation.objective import AdaptationObjective
 from strokelabel.adaptation.options import REFRESH_EVERY, AdaptationOptions
+from strokelabel.adaptation.safety import OutputWatch
 from strokelabel.adaptation.windows import Corner, WindowSampler, window
 from strokelabel.fit.loop.devices import fastest_precision
 from strokelabel.inference.interruption import add_checks
@@ -83,7 +84,7 @@ def _blocks(features: Tensor) -> tuple[Tensor, ...]:
 
 
 def _rows(features: Tensor) -> Tensor:
-    """Return (voxels, channels) for features (batch, channels, x, y, z): a view, if channels are innermost in memory."""
+    """Return (voxels, channels) for features (batch, channels, x, y, z); a view where channels are innermost."""
     return features.permute(0, 2, 3, 4, 1).reshape(-1, features.shape[1])
 
 
@@ -137,9 +138,8 @@ class _ToOneChannel(torch.autograd.Function):
                 planes = item[:, first : first + _PLANES]
                 taps = (kernel @ _rows(planes[None]).t()).view(-1, *planes.shape[1:])
                 for tap, place in zip(taps, _PLACES, strict=True):
-                    corner = [2 - at for at in place]
-                    corner[0] += first
-                    total[window(corner, tap.shape)] += tap
+                    i, j, k = (2 - at for at in place)
+                    total[window((first + i, j, k), tap.shape)] += tap
         return made[:, None, 1:-1, 1:-1, 1:-1].to(features.dtype)
 
     @staticmethod
@@ -203,6 +203,9 @@ class Normaliser(nn.Module):
         return images + change.float()
 
 
+_PATIENCE = 5
+"""Iterations in which a spoiled output may recover."""
+
 OnIteration = Callable[[int], None]
 """Called with the number of iterations that are done; may raise, which ends the adaptation."""
 
@@ -218,7 +221,13 @@ class NormaliserTraining:
         item: (1, 1, x, y, z) normalised input of the network, on its device.
         objective: what is lowered.
         options: see `AdaptationOptions`.
+        watch: tells when the output is spoiled.
         temperature: of the model; its logits are divided by it.
+
+    Attributes:
+        normaliser: in training.
+        iterations: that were done.
+        ended: why they ended before all were done; "" if they did not.
     """
 
     def __init__(
@@ -227,12 +236,14 @@ class NormaliserTraining:
         item: Tensor,
         objective: AdaptationObjective,
         options: AdaptationOptions,
+        watch: OutputWatch,
         temperature: float = 1.0,
     ) -> None:
         self.normaliser = Normaliser(options.seed).to(item.device)
         add_checks(self.normaliser)
         self._network, self._item, self._objective = network, item, objective
-        self._options, self._temperature = options, temperature
+        self._options, self._watch, self._temperature = options, watch, temperature
+        self.iterations, self.ended, self._last_safe = 0, "", 0
         self._half = fastest_precision(item.device) == "bf16-mixed"
         self._best: tuple[float, dict[str, Tensor]] | None = None
         self._weights = list(self.normaliser.parameters())
@@ -247,10 +258,11 @@ class NormaliserTraining:
         present: Callable[[Tensor], Tensor],
         on_iteration: OnIteration,
     ) -> Normaliser:
-        """Do all iterations; the weights with the lowest objective on the whole box are kept, of those looked at.
+        """Do the iterations; the weights with the lowest objective on the whole box are kept, of those looked at.
 
         An iteration on the whole box looks at the weights that it begins with. With windows, which differ too much to
         be compared, the whole box is predicted every `REFRESH_EVERY` iterations. The last weights are looked at, too.
+        Weights that spoil the output are not kept; where it does not recover, the iterations end.
 
         Args:
             windows: where.
@@ -265,9 +277,13 @@ class NormaliserTraining:
             renews = iteration > 0 and iteration % REFRESH_EVERY == 0
             if renews and not whole:
                 self._look(present(self.normalised()), renews=True)
-            self._step(windows.corner(), windows.shape, looks=whole, renews=renews)
-            on_iteration(iteration + 1)
-        if self._options.iterations:
+            if not self.ended:
+                self._step(windows.corner(), windows.shape, looks=whole, renews=renews)
+            if self.ended:
+                break
+            self.iterations = iteration + 1
+            on_iteration(self.iterations)
+        if self._options.iterations and not self.ended:
             self._look(present(self.normalised()))
         if self._best is not None:
             self.normaliser.load_state_dict(self._best[1])
@@ -275,12 +291,23 @@ class NormaliserTraining:
 
     def _look(self, probabilities: Tensor, *, renews: bool = False) -> None:
         """Judge the output (classes, x, y, z) on the whole box."""
-        self._keep(self._objective.value(probabilities))
+        self._judge(self._objective.value(probabilities), probabilities)
         if renews and self._objective.has_target:
             self._objective.renew(probabilities)
 
-    def _keep(self, value: float) -> None:
-        """Keep the weights if they are the best so far."""
+    def _judge(self, value: float, output: Tensor) -> None:
+        """Keep the weights if they are the best so far; end where their output is spoiled, and was for a while.
+
+        Args:
+            value: what is lowered.
+            output: (classes, x, y, z) on the whole box, probabilities or logits.
+        """
+        objection = self._watch.objection(output)
+        if objection:
+            if self._last_safe + _PATIENCE <= self.iterations < self._options.iterations:
+                self.ended = objection
+            return
+        self._last_safe = self.iterations
         if math.isfinite(value) and (self._best is None or value < self._best[0]):
             self._best = (value, deepcopy(self.normaliser.state_dict()))
 
@@ -301,7 +328,9 @@ class NormaliserTraining:
                 self._look(torch.softmax(logits[0].detach().float(), dim=0), renews=renews)
             loss = self._objective.loss(logits, corner)
             if looks and not self._objective.has_target:
-                self._keep(float(loss.detach()))
+                self._judge(float(loss.detach()), logits[0].detach())
+            if self.ended:
+                return
             gradients = torch.autograd.grad(loss, self._weights)
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
         if not math.isfinite(norm):

@@ -77,7 +77,9 @@ class _MeanEntropy(torch.autograd.Function):
         """Return the entropy of logits (classes, voxels), with the share of each voxel in the mean."""
         gradient, total = torch.empty_like(logits), share.new_zeros(())
         size = _BLOCK if logits.device.type == "cpu" else logits.shape[1]
-        for given, part, made in zip(*(t.split(size, dim=-1) for t in (logits, share, gradient)), strict=True):
+        for given, part, made in zip(
+            *(t.split(size, dim=-1) for t in (logits, share, gradient)), strict=True
+        ):
             logs = torch.log_softmax(given.to(share.dtype), dim=0)
             probabilities = logs.exp()
             entropy = (probabilities * logs).sum(dim=0).neg_()
