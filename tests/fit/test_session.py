@@ -17,7 +17,7 @@ from strokelabel.fit.train import describe_model, train_recipe
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.networks.weights import load_weights
 from strokelabel.synthesis.prepared.dataset import PreparedData
-from support.tiny_prepared import make_recipe
+from support.tiny_prepared import make_recipe, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,20 @@ def test_a_fresh_run_can_start_from_the_weights_of_a_model(data, exported, tmp_p
     assert first.step == 0
     for key, value in trained.state_dict().items():
         assert torch.equal(first.network[key], value), key
+
+
+def test_a_model_of_other_classes_gives_all_but_the_layers_of_their_number(data, exported, tmp_path):
+    network = tiny_recipe()["network"] | {"out_channels": 34}
+    recipe = make_recipe(target="parcellation", network=network)
+    result = train_recipe(
+        recipe, data, tmp_path, device="cpu", weights=str(exported), should_stop=lambda: True
+    )
+
+    first = load_checkpoint(sorted(result.checkpoint.parent.glob("step-*.pt"))[0]).network
+    trained = load_weights(exported)[0].state_dict()
+    other = {key for key, value in trained.items() if not torch.equal(first[key], value)}
+    assert other and all(first[key].shape != trained[key].shape for key in other)
+    assert len(other) < len(trained) / 3
 
 
 def test_weights_of_another_network_are_refused(data, exported, tmp_path):

@@ -156,22 +156,28 @@ def with_data(recipe: Recipe, structures: tuple[Structure, ...]) -> Recipe:
 def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:
     """Give a fresh network the weights of a model; a checkpoint in the folder overrules them later.
 
+    Where the model has another number of classes, layers of that size keep their random weights.
+
     Raises:
         RecipeError: the model has another network.
     """
     trained, _ = load_weights(check_same_network(recipe, weights))
-    network.load_state_dict(trained.state_dict())
+    fresh = network.state_dict()
+    fitting = {key: value for key, value in trained.state_dict().items() if value.shape == fresh[key].shape}
+    network.load_state_dict(fresh | fitting)
 
 
 def check_same_network(recipe: Recipe, weights: str) -> ModelSpec:
-    """Find a model whose weights a recipe can start from.
+    """Find a model whose weights a recipe can start from: the same network, but for the number of classes.
 
     Raises:
         UnknownModelError, WeightsError: no such weights.
         RecipeError: the model has another network.
     """
     spec = find_model(weights)
-    if network_config(spec).model_copy(update={"dropout": recipe.network.dropout}) != recipe.network:
+    free = {"dropout", "out_channels"} & set(type(recipe.network).model_fields)
+    ours = recipe.network.model_dump(exclude=free)
+    if type(found := network_config(spec)) is not type(recipe.network) or found.model_dump(exclude=free) != ours:
         raise RecipeError(
             f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
             "copy the weights' network into the recipe, or train without --weights"
