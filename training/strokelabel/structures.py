@@ -202,6 +202,12 @@ def structure_rows(structures: Sequence[Structure]) -> list[dict[str, int | str]
     ]
 
 
+def structure_table(structures: Sequence[Structure]) -> str:
+    """Return BIDS's table of a segmentation's values: tab-separated index, name and colour."""
+    rows = [f"{structure.id}\t{structure.name}\t{structure.color}" for structure in structures]
+    return "\n".join(["index\tname\tcolor", *rows]) + "\n"
+
+
 def structures_from_rows(rows: Sequence[Mapping[str, object]], source: str) -> tuple[Structure, ...]:
     """Return the structures of a table's rows by their index, the background first.
 

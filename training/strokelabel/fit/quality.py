@@ -1,4 +1,4 @@
-"""Prediction of the Dice of parcellations: images with wrong parcellations of known Dice, as streams, and the objective."""
+"""Prediction of the Dice of parcellations: its objective, and streams of images with parcellations of known Dice."""
 
 from __future__ import annotations
 
@@ -162,7 +162,10 @@ class QualityObjective:
         """Return the loss of each item, and the predicted and the true Dice of each of its groups."""
         scores = {"loss": _item_losses(output, batch.target)}
         for number, name in enumerate(QUALITY_GROUPS):
-            scores |= {f"{name} predicted": output[:, number].float(), f"{name} true": batch.target[:, number]}
+            scores |= {
+                f"{name} predicted": output[:, number].float(),
+                f"{name} true": batch.target[:, number],
+            }
         return scores
 
     def summarize(self, scores: dict[str, Tensor]) -> dict[str, float]:

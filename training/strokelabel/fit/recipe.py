@@ -157,7 +157,9 @@ class Recipe(Section):
     def _target_is_possible(self) -> Self:
         """Refuse targets that the data cannot give."""
         if self.task == "quality" and (self.target, self.structure_table) != ("parcellation", "synthseg"):
-            raise ValueError(f"target: expected parcellation, of SynthSeg's structures, for the task {self.task!r}")
+            raise ValueError(
+                f"target: expected parcellation, of SynthSeg's structures, for the task {self.task!r}"
+            )
         if self.target == "parcellation":
             if self.task not in {"segmentation", "quality"}:
                 raise ValueError(f"target: expected tissues for the task {self.task!r}, got parcellation")

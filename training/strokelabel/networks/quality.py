@@ -1,4 +1,4 @@
-"""Network that predicts the Dice of a parcellation from the scan and the parcellation (as the quality control of SynthSeg 2.0).
+"""Network that predicts the Dice of a parcellation from scan and parcellation, for quality control as in SynthSeg 2.0.
 
 Strided convolutions see the scan, the groups of structures and where in the head they are; their features are averaged
 over the whole volume and over each group, and a small network for each group makes its Dice of them.
@@ -79,7 +79,10 @@ class QualityNetwork(nn.Module):
     def __init__(self, config: QualityConfig) -> None:
         super().__init__()
         self._strides = config.strides
-        widths = [config.in_channels + 4, *config.channels]  # with the difference from the group's mean, and positions
+        widths = [
+            config.in_channels + 4,
+            *config.channels,
+        ]  # with the difference from the group's mean, and positions
         self.levels = nn.ModuleList(
             _Level(*sizes) for sizes in zip(widths, config.channels, config.strides, strict=False)
         )
@@ -99,7 +102,9 @@ class QualityNetwork(nn.Module):
                 in a voxel; sides as the configuration asks.
         """
         image, maps = shown[:, :1], shown[:, 1:]
-        features = torch.cat([shown, _from_group_mean(image, maps), positions(maps) / _POSITION_VOXELS], dim=1)
+        features = torch.cat(
+            [shown, _from_group_mean(image, maps), positions(maps) / _POSITION_VOXELS], dim=1
+        )
         averages = [maps[:, 1:].mean(dim=(2, 3, 4)).add(1e-6).log()[..., None]]
         for level, stride in zip(self.levels, self._strides, strict=True):
             features = level(features)

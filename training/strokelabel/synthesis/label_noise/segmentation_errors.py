@@ -215,7 +215,9 @@ def _sample_swap(sampler: Sampler, config: SegmentationErrorConfig) -> Swap:
     others = NEIGHBOURS[group]
     other = others[sampler.integer(0, len(others) - 1)]
     taken_for = 0 if sampler.flip(config.dropped_probability) else other
-    return Swap(group, taken_for, _sample_part(sampler, config) if sampler.flip(config.part_probability) else None)
+    return Swap(
+        group, taken_for, _sample_part(sampler, config) if sampler.flip(config.part_probability) else None
+    )
 
 
 def _sample_part(sampler: Sampler, config: SegmentationErrorConfig) -> Part:
