@@ -69,7 +69,7 @@ class SegmentationErrorConfig(Section):
         elastic_fraction=(0.0, 0.1),
         flip_probability=(0.0, 0.0, 0.0),
     )
-    """How they are deformed."""
+    """Deformation of the most severe of them."""
     border_probability: float = Field(0.6, ge=0, le=1)
     """Share in which borders have moved: groups have grown or shrunk, and lost detail."""
     border_fwhm_mm: Range = (4.0, 16.0)
