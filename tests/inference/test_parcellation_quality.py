@@ -11,6 +11,7 @@ from strokelabel.errors import DimensionError, LabelMapError, UnknownModelError,
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.quality import Quality, QualityPredictor, load_quality_model
+from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
 from strokelabel.structures import QUALITY_GROUPS
 from support.bright_network import HEAD_RADII_MM, centred_affine, phantom
@@ -111,8 +112,9 @@ def test_models_of_another_task_and_of_other_groups_are_refused(bright_model, tm
         QualityPredictor.from_model(bright_model, "cpu")
     with pytest.raises(WeightsError, match="this one is of left, right"):
         QualityPredictor(quality_spec(class_names=("left", "right")), random_network(), torch.device("cpu"))
-    with pytest.raises(WeightsError, match="parcellates"):
-        Parcellator(quality_spec(), random_network(), torch.device("cpu"))
+    for kind, told in ((Parcellator, "parcellates"), (Predictor, "use `strokelabel predict --qc` with it")):
+        with pytest.raises(WeightsError, match=told):
+            kind(quality_spec(), random_network(), torch.device("cpu"))
 
 
 def test_without_the_model_the_error_names_the_command_that_trains_one():
