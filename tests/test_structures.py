@@ -11,9 +11,11 @@ from strokelabel.errors import LabelMapError
 from strokelabel.labels import LabelTable, default_label_table
 from strokelabel.structures import (
     EXTRACEREBRAL_IDS,
+    QUALITY_GROUPS,
     classes_of_labels,
     mirrored_classes,
     parcellation_structures,
+    quality_classes,
     read_structure_table,
     structure_rows,
     structures_from_rows,
@@ -136,3 +138,16 @@ def test_a_damaged_table_of_structures_is_refused(tmp_path: Path, table: str, me
     with pytest.raises(LabelMapError, match=message) as refused:
         read_structure_table(path)
     assert refused.value.source == str(path)
+
+
+def test_the_groups_of_quality_control_have_every_structure_once_with_its_other_side():
+    ids = [structure_id for group in QUALITY_GROUPS.values() for structure_id in group]
+    assert sorted([0, *ids]) == SYNTHSEG_2
+    classes = quality_classes(STRUCTURES)
+    assert classes[0] == 0 and set(classes[1:]) == set(range(1, 9))
+    assert all(classes[index] == classes[other] for index, other in enumerate(mirrored_classes(STRUCTURES)))
+
+
+def test_structures_without_a_group_of_quality_control_are_refused_by_name():
+    with pytest.raises(LabelMapError, match="found lesion"):
+        quality_classes(parcellation_structures(lesion=True))

@@ -20,6 +20,7 @@ from strokelabel.cli.main import COMMANDS, load_command
 from strokelabel.fit.recipe import load_recipe
 from support.code_blocks import INDENTED, REPOSITORY, Block, blocks, command_lines, documents, mentions
 from support.sided_network import save_sided_model
+from support.tiny_quality import save_quality_model
 
 NOT_PYTHON = {
     "slicer_extension/README.md": "needs a view of 3D Slicer; tests/slicer_extension/test_presenter.py does the same"
@@ -55,6 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copyfile(REPOSITORY / "sample-data/sub-03/anat/sub-03_FLAIR.nii.gz", folder / "scan.nii.gz")
     shutil.copyfile(truth, folder / "truth.nii.gz")
     save_sided_model(folder / "synthseg.safetensors")
+    save_quality_model(folder / "synthseg-quality.safetensors")
     return folder
 
 

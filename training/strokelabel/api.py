@@ -18,12 +18,13 @@ from strokelabel.errors import DimensionError, LabelMapError
 from strokelabel.inference.estimate import QuantitativeEstimator
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellation, Parcellator
+from strokelabel.inference.quality import QualityPredictor
 from strokelabel.inference.scan_model import ScanModel
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image, read_image, read_label_image, write_nifti
 from strokelabel.metrics.case import CaseMetrics, bring_together
-from strokelabel.registry import ESTIMATION, PARCELLATION, find_model
+from strokelabel.registry import ESTIMATION, PARCELLATION, QUALITY, find_model
 from strokelabel.types import PathLike
 
 __all__ = [
@@ -52,8 +53,8 @@ _Kind = TypeVar("_Kind", bound=ScanModel)
 
 def load_model(
     model: PathLike = "base", device: str = "auto", options: PredictionOptions | None = None
-) -> Predictor | Parcellator | QuantitativeEstimator:
-    """Load a model: a `Predictor` of lesions, a `Parcellator`, or a `QuantitativeEstimator`.
+) -> Predictor | Parcellator | QuantitativeEstimator | QualityPredictor:
+    """Load a model: a `Predictor` of lesions, a `Parcellator`, a `QuantitativeEstimator` or a `QualityPredictor`.
 
     Args:
         model: name of a registered model, or path of a weights file (.safetensors).
@@ -69,11 +70,14 @@ def load_model(
         >>> model.spec.spacing_mm
         1.5
     """
+    task = find_model(model).task
+    if task == QUALITY:
+        return QualityPredictor.from_model(model, device, options)
     kinds: dict[str, type[Predictor] | type[Parcellator] | type[QuantitativeEstimator]] = {
         PARCELLATION: Parcellator,
         ESTIMATION: QuantitativeEstimator,
     }
-    return kinds.get(find_model(model).task, Predictor).from_model(model, device, options)
+    return kinds.get(task, Predictor).from_model(model, device, options)
 
 
 def predict(

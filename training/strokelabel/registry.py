@@ -37,6 +37,9 @@ ESTIMATION = "estimation"
 DENOISING = "denoising"
 """Task of a model that corrects label maps: a class for each input and each output channel."""
 
+QUALITY = "quality"
+"""Task of a model that predicts the Dice of a parcellation: a group of structures for each output."""
+
 _LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
 
@@ -61,7 +64,8 @@ class ModelSpec:
         training_step: optimiser steps behind the weights.
         license: of the weights, as an SPDX identifier.
         task: "segmentation"; "parcellation" for a network that names structures; "estimation" for one that gives
-            quantitative maps; "denoising" for one that corrects label maps.
+            quantitative maps; "denoising" for one that corrects label maps; "quality" for one that predicts the Dice
+            of a parcellation.
         class_ids: of a parcellation, FreeSurfer's number of each output channel; else empty.
         temperature: by which the logits are divided before anything is made of them (Guo et al. 2017, "On calibration
             of modern neural networks"), so that probabilities are frequencies; fitted after training, 1 for none.
@@ -172,6 +176,9 @@ def find_model(name_or_path: PathLike = "base") -> ModelSpec:
 STRUCTURES_MODEL = "synthseg"
 """Registered model that finds the structures that lesions touch, where it is installed."""
 
+QUALITY_MODEL = "synthseg-quality"
+"""Registered model that predicts the Dice of parcellations; also the name of its recipe."""
+
 
 def find_structures_model(name: str | None = None) -> ModelSpec | None:
     """Return the model that finds the structures that lesions touch; None for none.
@@ -262,7 +269,7 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     if len(view) != 3 or not 0 < min(*view, spacing) <= max(*view, spacing) < float("inf"):
         raise ValueError(f"spacing {spacing} and field of view {view} must be positive, in mm")
     temperature = float(content["temperature"])
-    if not 0 < temperature < float("inf") or (temperature != 1 and content["task"] == ESTIMATION):
+    if not 0 < temperature < float("inf") or (temperature != 1 and content["task"] in {ESTIMATION, QUALITY}):
         raise ValueError(f"temperature {temperature} must be positive, and 1 for a model without classes")
     return {
         **texts,

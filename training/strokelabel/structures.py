@@ -122,6 +122,33 @@ def classes_of_labels(table: LabelTable, structures: Sequence[Structure]) -> tup
     return tuple(known.get(table.parent(label)) for label in table.labels)
 
 
+QUALITY_GROUPS: Mapping[str, frozenset[int]] = {
+    "general white matter": frozenset({2, 41}),
+    "general gray matter": frozenset({3, 42, 11, 50, 26, 58, 28, 60}),
+    "general CSF": frozenset({4, 43, 5, 44, 14, 15, CSF_ID}),
+    "cerebellum": frozenset({7, 46, 8, 47}),
+    "brainstem": frozenset({16}),
+    "thalamus": frozenset({10, 49}),
+    "putamen+pallidum": frozenset({12, 51, 13, 52}),
+    "hippocampus+amygdala": frozenset({17, 53, 18, 54}),
+}
+"""Ids of the structures whose quality is judged together, both sides; the groups are those of SynthSeg 2.0."""
+
+
+def quality_classes(structures: Sequence[Structure]) -> tuple[int, ...]:
+    """Return for each structure the class of its group in `QUALITY_GROUPS`, counted from 1; 0 for the background.
+
+    Raises:
+        LabelMapError: a structure belongs to no group.
+    """
+    known = {BACKGROUND.id: 0} | {
+        id_: number for number, ids in enumerate(QUALITY_GROUPS.values(), start=1) for id_ in ids
+    }
+    if others := [structure.name for structure in structures if structure.id not in known]:
+        raise LabelMapError(f"expected structures of SynthSeg alone, found {', '.join(others)}")
+    return tuple(known[structure.id] for structure in structures)
+
+
 BACKGROUND = Structure(0, "background", "midline", 0, "#000000", frozenset({0}))
 """First class of every parcellation."""
 
@@ -173,6 +200,12 @@ def structure_rows(structures: Sequence[Structure]) -> list[dict[str, int | str]
         for one in structures
         if one.id
     ]
+
+
+def structure_table(structures: Sequence[Structure]) -> str:
+    """Return BIDS's table of a segmentation's values: tab-separated index, name and colour."""
+    rows = [f"{structure.id}\t{structure.name}\t{structure.color}" for structure in structures]
+    return "\n".join(["index\tname\tcolor", *rows]) + "\n"
 
 
 def structures_from_rows(rows: Sequence[Mapping[str, object]], source: str) -> tuple[Structure, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, scan_progress, set_threads
+from strokelabel.cli.options import Ct, Device, Threads, follow_scans, report_scan, scan_progress, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.cohort.report import CohortReport, CohortRow
@@ -49,7 +49,6 @@ Dropout = Annotated[
 ]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate; default: 0.0001.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides windows and dropout.")]
-Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 Force = Annotated[bool, typer.Option("--force", help="Write the model even if it fails the safety checks.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another adaptation in the folder.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, scan_progress, set_threads
+from strokelabel.cli.options import Ct, Device, Threads, scan_progress, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ Arms = Annotated[
         "session together. [none]",
     ),
 ]
-Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 
 
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
+Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")]
 Prepared = Annotated[Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")]
 
@@ -30,6 +31,11 @@ def set_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def given_names(given: dict[str, bool], separator: str = " and ") -> str:
+    """Return the names of the options that are given; "" for none."""
+    return separator.join(name for name, is_given in given.items() if is_given)
 
 
 def follow_scans(

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, set_threads
+from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationRow, Parcellator
+    from strokelabel.inference.parcellate import ParcellationChoice, ParcellationRow, Parcellator
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.inference.segment.predictor import Predictor
-    from strokelabel.inference.segment.uncertainty import Passes
     from strokelabel.io.file_search import ImageSearch
 
 
@@ -87,7 +86,6 @@ KeepOutsideBrain = Annotated[
         help="Keep lesions outside the brain, in the face and neck, instead of dropping them.",
     ),
 ]
-Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 View = Annotated[
     ViewChoice,
     typer.Option(help="Network input: a field of view centred on the brain, or the whole head."),
@@ -143,6 +141,12 @@ Resampled = Annotated[
         "--resampled", help="For parcellation: write scan and structures at the model's voxel size too."
     ),
 ]
+Quality = Annotated[
+    bool,
+    typer.Option(
+        "--qc", help="For parcellation: predict the Dice of eight groups of structures, and warn of low ones."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -170,6 +174,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     denoiser: Denoiser = None,
     structures: Structures = None,
     resampled: Resampled = False,
+    qc: Quality = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -177,11 +182,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
-    in parcellations.csv and volumes.csv. With --ensemble, the sequences of each session are averaged (ensembles.csv).
-    With --uncertainty, the mask is that of the mean of all passes. Results of an interrupted run with the same model
-    and options are kept. Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
+    in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
+    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
+    run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     from strokelabel.io import search_images
+    from strokelabel.registry import PARCELLATION, find_model
 
     search = search_images(inputs)
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
@@ -191,19 +197,17 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
     }  # fmt: skip
     options = PredictionOptions(**given)
-    shown = _passes(uncertainty, passes, uncertainty_method, tta)
-    choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, shown)
+    choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
-    from strokelabel.registry import PARCELLATION, find_model
-
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        failed = _parcellate(model, device, options, search, output, overwrite, probabilities, resampled)
+        results = _parcellation_choice(probabilities, resampled, qc, device, options)
+        failed = _parcellate(model, device, options, search, output, overwrite, results)
     else:
-        _refuse_resampled(resampled)
-        models = _predictor(model, device, options, adaptation), _parcellator(structures, device, options)
+        _refuse_parcellation_options(resampled, qc)
+        models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
 
@@ -213,32 +217,25 @@ def _output_choice(
     tissues: bool,
     dicom_seg: bool,
     maps: list[UncertaintyChoice] | None,
-    passes: Passes | None,
+    count: int | None,
+    method: UncertaintyMethod | None,
+    tta: bool,
 ) -> OutputChoice:
-    """Return the files to write for each scan, maps of uncertainty once each."""
-    from strokelabel.inference.segment.batch import OutputChoice
-
-    kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
-    return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
-
-
-def _passes(
-    maps: list[UncertaintyChoice] | None, count: int | None, method: UncertaintyMethod | None, tta: bool
-) -> Passes | None:
-    """Return the passes that maps of uncertainty are of; None where none are wanted.
+    """Return the files to write for each scan, maps of uncertainty once each, and the passes that these are of.
 
     Raises:
         OptionError: passes without a map, or flips that are averaged besides.
     """
+    from strokelabel.inference.segment.batch import OutputChoice
     from strokelabel.inference.segment.uncertainty import Passes
 
-    if not maps:
-        if count is not None or method is not None:
-            raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
-        return None
-    if tta:
+    if not maps and (count is not None or method is not None):
+        raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
+    if maps and tta:
         raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
-    return Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count)
+    kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
+    passes = Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count) if maps else None
+    return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
 
 
 def _adaptation(
@@ -250,9 +247,9 @@ def _adaptation(
         OptionError: parts of an adaptation without the rest.
     """
     if method is None:
-        given = {"--adapt-iterations": iterations is not None, "--denoiser": denoiser is not None}
-        if any(given.values()):
-            names = " and ".join(name for name, is_given in given.items() if is_given)
+        if names := given_names(
+            {"--adapt-iterations": iterations is not None, "--denoiser": denoiser is not None}
+        ):
             raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
         return None
     if denoiser is not None and method is not AdaptChoice.DAE:
@@ -269,39 +266,36 @@ def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice,
     Raises:
         OptionError: what an adaptation does not go with.
     """
-    given = {"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}
-    if adaptation is not None and any(given.values()):
-        names = " and ".join(name for name, is_given in given.items() if is_given)
+    names = given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)})
+    if adaptation is not None and names:
         raise OptionError(
             f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
         )
 
 
-def _refuse_resampled(resampled: bool) -> None:
-    if resampled:
-        raise OptionError("expected --resampled with a model for parcellation alone; leave it out")
+def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:
+    if names := given_names({"--resampled": resampled, "--qc": qc}):
+        raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
 
 
-def _parcellator(structures: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
-    """Return the model that finds the structures that lesions touch; None for no such tables."""
-    from strokelabel.inference.segment.structure_tables import load_parcellator
-
-    return load_parcellator(structures, device, options)
-
-
-def _predictor(
-    model: str, device: str, options: PredictionOptions, adaptation: AdaptationOptions | None
-) -> Predictor:
-    """Return the model, or the model that is adapted to each scan."""
+def _models(
+    model: str,
+    structures: str | None,
+    device: str,
+    options: PredictionOptions,
+    adaptation: AdaptationOptions | None,
+) -> tuple[Predictor, Parcellator | None]:
+    """Return the model, or the model that is adapted to each scan; and that of the structures that lesions touch."""
     # Torch is imported only once the arguments are known to make sense.
     from strokelabel.inference.segment.predictor import Predictor
+    from strokelabel.inference.segment.structure_tables import load_parcellator
 
     predictor = Predictor.from_model(model, device, options)
-    if adaptation is None:
-        return predictor
-    from strokelabel.adaptation.adapt import AdaptingPredictor
+    if adaptation is not None:
+        from strokelabel.adaptation.adapt import AdaptingPredictor
 
-    return AdaptingPredictor(predictor, adaptation)
+        predictor = AdaptingPredictor(predictor, adaptation)
+    return predictor, load_parcellator(structures, device, options)
 
 
 def _segment(
@@ -327,6 +321,16 @@ def _segment(
     )
 
 
+def _parcellation_choice(
+    probabilities: bool, resampled: bool, qc: bool, device: str, options: PredictionOptions
+) -> ParcellationChoice:
+    """Return the results to write for each scan, with the model for quality control where it is wanted."""
+    from strokelabel.inference.parcellate import ParcellationChoice
+    from strokelabel.inference.quality import load_quality_model
+
+    return ParcellationChoice(probabilities, resampled, load_quality_model(device, options) if qc else None)
+
+
 def _parcellate(
     model: str,
     device: str,
@@ -334,17 +338,15 @@ def _parcellate(
     search: ImageSearch,
     folder: Path,
     overwrite: bool,
-    probabilities: bool,
-    resampled: bool,
+    choice: ParcellationChoice,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import ParcellationChoice, Parcellator, parcellate_scans
+    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
 
     parcellator = Parcellator.from_model(model, device, options)
-    files = ParcellationChoice(probabilities, resampled)
     return follow_scans(
         lambda progress: parcellate_scans(
-            parcellator, search.images, folder, overwrite, progress, search.problems, files
+            parcellator, search.images, folder, overwrite, progress, search.problems, choice
         ),
         len(search.images) + len(search.problems),
         _report_parcellation,
@@ -375,10 +377,9 @@ def _refuse_lesion_options(
         "--adapt": adaptation is not None,
         "--structures": structures is not None,
     }
-    if any(given.values()):
+    if names := given_names(given, ", "):
         raise OptionError(
-            f"expected no options about lesions for a parcellation, got "
-            f"{', '.join(name for name, is_given in given.items() if is_given)}; leave them out"
+            f"expected no options about lesions for a parcellation, got {names}; leave them out"
         )
 
 

@@ -17,12 +17,14 @@ from strokelabel.fit.recipe_files import find_recipe, read_content
 from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
+from strokelabel.networks.quality import QualityConfig
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import NetworkConfig
-from strokelabel.structures import Structure, parcellation_structures, structures_from_rows
+from strokelabel.structures import QUALITY_GROUPS, Structure, parcellation_structures, structures_from_rows
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import Section
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
+from strokelabel.synthesis.label_noise.segmentation_errors import SegmentationErrorConfig
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""
@@ -31,7 +33,15 @@ LESION_ONLY_NAMES = ("background", "lesion")
 _NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
     "estimation": EstimatorConfig,
     "denoising": DenoiserConfig,
+    "quality": QualityConfig,
 }
+
+_SECTION_OF_TASK = {
+    "estimation": "estimation",
+    "denoising": "label_noise",
+    "quality": "segmentation_errors",
+}
+"""Section that a recipe has for its task, and for no other."""
 
 
 class BrainSplit(Section):
@@ -54,8 +64,8 @@ class Recipe(Section):
     name: str
     description: str = ""
     seed: int = 0
-    task: Literal["segmentation", "estimation", "denoising"] = "segmentation"
-    """Classes of voxels, quantitative maps, or correct label maps for wrong ones."""
+    task: Literal["segmentation", "estimation", "denoising", "quality"] = "segmentation"
+    """Classes of voxels, quantitative maps, correct label maps for wrong ones, or the Dice of parcellations."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     structure_table: Literal["synthseg", "data"] | tuple[StructureRow, ...] = "synthseg"
@@ -79,13 +89,15 @@ class Recipe(Section):
     physics_fraction: float = Field(0.0, ge=0, lt=1)
     """Of the synthetic images that are made by the physics model; see `physics_synthesis`."""
     network: NetworkConfig = UNetConfig()
-    """Of the task: `UNetConfig`, `EstimatorConfig` or `DenoiserConfig`, each in its module of `networks`."""
+    """Of the task: `UNetConfig`, `EstimatorConfig` and so on, each in its module of `networks`."""
     synthesis: SynthesisConfig = SynthesisConfig()
     validation: ValidationConfig = ValidationConfig()
     estimation: EstimationConfig | None = None
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
     """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
+    segmentation_errors: SegmentationErrorConfig | None = None
+    """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     training: TrainingConfig
 
     @field_validator("network", mode="before")
@@ -96,34 +108,20 @@ class Recipe(Section):
         return kind.model_validate(value)
 
     @model_validator(mode="after")
-    def _estimation_is_whole(self) -> Self:
-        """Refuse half a description of an estimator."""
-        estimator = (
-            self.task == "estimation",
-            isinstance(self.network, EstimatorConfig),
-            bool(self.estimation),
-        )
-        if len(set(estimator)) > 1:
-            raise ValueError(
-                "expected the sections `network` and `estimation` with `task: estimation`, and no section "
-                f"`estimation` with any other task; got the task {self.task!r}"
-            )
+    def _task_is_whole(self) -> Self:
+        """Refuse half a description of a task."""
+        for task, section in _SECTION_OF_TASK.items():
+            is_task, kind = self.task == task, _NETWORK_OF_TASK[task]
+            if {isinstance(self.network, kind), getattr(self, section) is not None} != {is_task}:
+                raise ValueError(
+                    f"expected the sections `network` and `{section}` with `task: {task}`, and no section "
+                    f"`{section}` with any other task; got the task {self.task!r}"
+                )
         quantitative = self.task == "estimation" or self.maps is not None
         if quantitative and self.synthesis.contrast.model != "physics":
             raise ValueError("synthesis.contrast.model: expected physics for quantitative maps")
         if self.maps is not None and (self.task, self.target) != ("segmentation", "tissues"):
             raise ValueError("maps: expected them for the segmentation of tissues and lesions alone")
-        return self
-
-    @model_validator(mode="after")
-    def _denoising_is_whole(self) -> Self:
-        """Refuse half a description of a denoiser."""
-        is_task = self.task == "denoising"
-        if {is_task, isinstance(self.network, DenoiserConfig), self.label_noise is not None} != {is_task}:
-            raise ValueError(
-                "expected the sections `network` and `label_noise` with `task: denoising`, and no section "
-                f"`label_noise` with any other task; got the task {self.task!r}"
-            )
         return self
 
     @model_validator(mode="after")
@@ -136,7 +134,7 @@ class Recipe(Section):
                 f"not all of them {multiple}, got {shape}"
             )
         channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
-        expected = (classes if self.task == "denoising" else 1, classes)
+        expected = ({"denoising": classes, "quality": 2 + classes}.get(self.task, 1), classes)
         if channels != expected and self.structure_table != "data":
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
             raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
@@ -158,8 +156,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _target_is_possible(self) -> Self:
         """Refuse targets that the data cannot give."""
+        if self.task == "quality" and (self.target, self.structure_table) != ("parcellation", "synthseg"):
+            raise ValueError(
+                f"target: expected parcellation, of SynthSeg's structures, for the task {self.task!r}"
+            )
         if self.target == "parcellation":
-            if self.task != "segmentation":
+            if self.task not in {"segmentation", "quality"}:
                 raise ValueError(f"target: expected tissues for the task {self.task!r}, got parcellation")
             if self.real is not None and self.lesion_target == "underlying":
                 raise ValueError("lesion_target: expected class where scans with lesion masks are trained on")
@@ -262,6 +264,8 @@ class Recipe(Section):
         """Of the output channels: maps, structures, tissues and lesion, or the lesion alone (the paper's baseline)."""
         if self.task == "estimation":
             return ESTIMATED_MAPS
+        if self.task == "quality":
+            return tuple(QUALITY_GROUPS)
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):

@@ -34,6 +34,8 @@ def _recipe_folders() -> list[Path]:
 def read_content(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the content of a recipe file, merged into that of the recipe that it extends.
 
+    A recipe of another task does not take over the network.
+
     Args:
         path: the file.
         extended_by: files that extend this one, so that a circle is found.
@@ -59,7 +61,10 @@ def read_content(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, An
         raise RecipeError(
             f"{path}: expected `extends` to end at a recipe without it, it comes back to {base}"
         )
-    return _merge(read_content(base, chain), content)
+    inherited = read_content(base, chain)
+    if content.get("task", inherited.get("task")) != inherited.get("task"):
+        inherited.pop("network", None)
+    return _merge(inherited, content)
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

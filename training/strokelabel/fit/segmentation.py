@@ -248,14 +248,30 @@ def foreground_dice(predicted: ClassBatch, truth: ClassBatch, classes: int) -> I
 
 
 def _mean_dice(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Return the mean Dice of one image from its confusion matrix."""
+    """Return the mean Dice of one image over the classes that it holds; 1 for none."""
+    dice = class_dice(predicted, truth, classes)
+    present = ~dice.isnan()
+    count = present.sum()
+    total = dice.nan_to_num().sum()
+    return torch.where(count > 0, total / count.clamp_min(1), torch.ones_like(total))
+
+
+def class_dice(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Return the Dice of each class of one image but the first, from its confusion matrix.
+
+    Args:
+        predicted: (x, y, z) class indices, any integer type.
+        truth: likewise.
+        classes: number of classes, background included.
+
+    Returns:
+        (classes - 1,) float32 in [0, 1]; NaN for a class that neither holds.
+    """
     pairs = truth.flatten().long() * classes + predicted.flatten().long()
     confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     total = (confusion.sum(dim=0) + confusion.sum(dim=1))[1:].float()
     dice = 2 * confusion.diagonal()[1:] / total.clamp_min(1)
-    present = (total > 0).float()
-    count = present.sum()
-    return torch.where(count > 0, (dice * present).sum() / count.clamp_min(1), torch.ones_like(count))
+    return torch.where(total > 0, dice, torch.full_like(dice, float("nan")))
 
 
 class SegmentationObjective:

@@ -27,6 +27,7 @@ from strokelabel.fit.loop.objective import Objective
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
+from strokelabel.fit.quality import QualityObjective
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.segmentation import SegmentationObjective
 from strokelabel.io.atomic import atomic_write_text
@@ -37,7 +38,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 
 
 def make_objective(recipe: Recipe) -> Objective[Any]:
-    """Make the objective of a recipe's network: quantitative maps, correct label maps, or classes.
+    """Make the objective of a recipe's network: quantitative maps, correct label maps, Dice, or classes.
 
     Raises:
         UnknownModelError, WeightsError: the model that a perceptual loss looks with is not there.
@@ -46,6 +47,8 @@ def make_objective(recipe: Recipe) -> Objective[Any]:
         return recipe.estimation.objective()
     if recipe.label_noise is not None:
         return DenoisingObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
+    if recipe.segmentation_errors is not None:
+        return QualityObjective()
     return SegmentationObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
 
 
@@ -216,6 +219,7 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         raise RecipeError(
             f"{recipe.name}: expected a recipe with its structures; pass recipe.yaml of the training folder"
         )
+    structures = recipe.structures if recipe.task == "segmentation" else ()
     return ModelSpec(
         name=recipe.name,
         version=version,
@@ -223,8 +227,8 @@ def describe_model(recipe: Recipe, path: Path, version: str, license_name: str) 
         path=path,
         network=recipe.network.model_dump(mode="json"),
         class_names=recipe.class_names,
-        task=PARCELLATION if recipe.structures else recipe.task,
-        class_ids=tuple(structure.id for structure in recipe.structures),
+        task=PARCELLATION if structures else recipe.task,
+        class_ids=tuple(structure.id for structure in structures),
         spacing_mm=recipe.synthesis.spacing_mm,
         field_of_view_mm=recipe.synthesis.field_of_view_mm,
         normalization={"lower": 1.0, "upper": 99.0},

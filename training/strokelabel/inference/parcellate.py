@@ -24,6 +24,7 @@ from strokelabel.inference.network_input import OnProgress, on_source_grid, show
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
+from strokelabel.inference.quality import QUALITY_KEY, Quality, QualityPredictor, QualityTable
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
@@ -31,7 +32,7 @@ from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.io.images import channel_writer
 from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.registry import PARCELLATION, ModelSpec
-from strokelabel.structures import Structure, mirrored_classes, structures_of
+from strokelabel.structures import Structure, mirrored_classes, structure_table, structures_of
 from strokelabel.types import LabelVolume, Volume
 
 TOTAL_INTRACRANIAL = "total intracranial"
@@ -55,6 +56,7 @@ class Parcellation:
         seconds: time that it took.
         notes: what a user should know about the scan or the result.
         resampled: scan and labels at the model's voxel size; None where they were not requested.
+        quality: predicted Dice of groups of structures; None where they were not requested.
     """
 
     labels: LabelVolume
@@ -64,6 +66,7 @@ class Parcellation:
     seconds: float
     notes: tuple[str, ...] = ()
     resampled: ResampledScan | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,15 +204,17 @@ VOLUMES_NAME = "volumes.csv"
 
 @dataclass(frozen=True)
 class ParcellationChoice:
-    """Files to write beside the segmentation.
+    """Results to write beside the segmentation.
 
     Attributes:
         probabilities: those of all structures, 4-D.
         resampled: the scan and its segmentation at the model's voxel size.
+        quality: predicts the Dice of the segmentation; None for no quality control.
     """
 
     probabilities: bool = False
     resampled: bool = False
+    quality: QualityPredictor | None = None
 
     def names(self, names: ResultNames) -> list[str]:
         """Return the files of one scan; a scan is done when all of them exist."""
@@ -257,6 +262,8 @@ class _ParcellateTask:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
         names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
         self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
+        structures, judge = parcellator.structures, choice.quality
+        self._quality = None if judge is None else QualityTable(judge, structures, folder)
         self._choice = choice
         self._parcellator = parcellator
         self._folder = folder
@@ -267,6 +274,9 @@ class _ParcellateTask:
             found = self._parcellator.parcellate(image, progress, each, self._choice.resampled)
         if found.resampled is not None:
             _write_resampled(found, found.resampled, self._folder, names)
+        if self._quality is not None:
+            quality = self._quality.predict(image, found.labels)
+            found = replace(found, quality=quality, notes=found.notes + quality.notes)
         write_parcellation(found, image, self._folder, names)
         self._add_volumes(image.source, found.volumes_ml)
         return ParcellationRow(
@@ -298,6 +308,8 @@ class _ParcellateTask:
         known = known_sidecar(segmentation, scan, made_by)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
+            return None
+        if self._quality is not None and not self._quality.known(str(absolute_path(scan)), known):
             return None
         self._add_volumes(str(absolute_path(scan)), known["volumes_ml"])
         return ParcellationRow(
@@ -355,12 +367,6 @@ def _write_resampled(found: Parcellation, resampled: ResampledScan, folder: Path
         write_nifti(folder / name, values, resampled.image, dtype, about)
 
 
-def structure_table(structures: Sequence[Structure]) -> str:
-    """Return BIDS's table of a segmentation's values: tab-separated index, name and colour."""
-    rows = [f"{structure.id}\t{structure.name}\t{structure.color}" for structure in structures]
-    return "\n".join(["index\tname\tcolor", *rows]) + "\n"
-
-
 def volume_table(volumes_ml: dict[str, float]) -> str:
     """Return one row of volumes in ml, a tab-separated column per structure."""
     return "\t".join(volumes_ml) + "\n" + "\t".join(f"{ml:.4f}" for ml in volumes_ml.values()) + "\n"
@@ -386,4 +392,5 @@ def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
         "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
         "seconds": round(found.seconds, 3),
         "notes": list(found.notes),
+        **({QUALITY_KEY: found.quality.as_json()} if found.quality is not None else {}),
     }

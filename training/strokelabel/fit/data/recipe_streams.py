@@ -38,6 +38,7 @@ from strokelabel.fit.data.synthetic_streams import (
 )
 from strokelabel.fit.loop.devices import process_count
 from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
+from strokelabel.fit.quality import QualityCases, QualityStream, QualityValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
@@ -52,6 +53,7 @@ from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
+from strokelabel.synthesis.label_noise.segmentation_errors import SegmentationErrorConfig
 from strokelabel.synthesis.lesions.bank import LesionBank
 from strokelabel.synthesis.prepared.dataset import PreparedData, image_of_variant, stable_split
 from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
@@ -95,6 +97,8 @@ def make_streams(
         return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
     if recipe.label_noise is not None:
         return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
+    if recipe.segmentation_errors is not None:
+        return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -263,6 +267,22 @@ def _label_noise_streams(
     return Streams(
         LabelNoiseStream(seen, recipe.training.batch_size, recipe.seed),
         LabelNoiseValidation(unseen, recipe.validation.per_family * len(VALIDATION_FAMILIES)),
+    )
+
+
+def _quality_streams(
+    recipe: Recipe, config: SegmentationErrorConfig, data: PreparedData, device: torch.device | str
+) -> Streams:
+    """Return streams of images with wrong parcellations; validation differs only in its brains and lesions."""
+    _refuse_generators(recipe, device)
+    check_unseen(data, recipe)
+    seen, unseen = (
+        QualityCases(make_synthesizer(data, recipe, part, recipe.synthesis, device), config)
+        for part in ("train", "validation")
+    )
+    return Streams(
+        QualityStream(seen, recipe.training.batch_size, recipe.seed),
+        QualityValidation(unseen, recipe.validation.per_family * len(VALIDATION_FAMILIES)),
     )
 
 

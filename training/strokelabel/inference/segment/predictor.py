@@ -24,7 +24,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.inference.segment.prediction import Prediction, Scores, decide, gather_scores
 from strokelabel.io import Image
-from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
+from strokelabel.registry import DENOISING, PARCELLATION, QUALITY, SEGMENTATION, ModelSpec
 from strokelabel.types import ChannelVolume
 
 __all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
@@ -33,6 +33,10 @@ LESION = "lesion"
 
 SETTINGS_KEY = "adaptation_options"
 """Key of a sidecar that holds how a model was adapted to the scan; missing where it was not."""
+
+
+_COMMANDS = {PARCELLATION: "predict", DENOISING: "predict --adapt dae", QUALITY: "predict --qc"}
+"""Commands that take models of other tasks."""
 
 
 class Predictor(ScanModel):
@@ -126,5 +130,4 @@ class Predictor(ScanModel):
         return gather_scores(channels, image.grid.shape, self.lesion, keep, notes, brain)
 
     def _advice(self, spec: ModelSpec) -> str:
-        command = "predict" if spec.task == PARCELLATION else "estimate"
-        return f"use `strokelabel {command}` with it"
+        return f"use `strokelabel {_COMMANDS.get(spec.task, 'estimate')}` with it"
