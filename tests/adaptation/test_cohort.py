@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from strokelabel.adaptation.cohort.options import UNCERTAINTY, CohortOptions
 from strokelabel.adaptation.cohort.pseudo_labels import (
     IGNORED,
     DecoderFeatures,
@@ -24,6 +23,7 @@ from strokelabel.adaptation.cohort.pseudo_labels import (
 from strokelabel.adaptation.cohort.report import ScanChange, objections
 from strokelabel.adaptation.cohort.run import MODEL, RECORD, CohortAdaptation, adapt_to_cohort
 from strokelabel.adaptation.cohort.training import PseudoBatch, PseudoObjective, PseudoStream, class_weights
+from strokelabel.adaptation.options import UNCERTAINTY, CohortOptions
 from strokelabel.adaptation.safety import OutputSummary
 from strokelabel.errors import DataError, OptionError, OutputError
 from strokelabel.inference.segment.predictor import Predictor

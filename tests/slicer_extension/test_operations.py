@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from StrokeLabelLib.errors import OperationError
-from StrokeLabelLib.ops.islands import (
+from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
+from StrokeLabelLib.ops.regions import (
     bounding_box,
+    change_margin,
     count_islands,
     dice,
+    fill_between_slices,
+    fill_holes,
     island_volumes_ml,
     keep_largest,
     label_islands,
     remove_small,
+    smooth,
     uncertain_regions,
     volume_ml,
 )
-from StrokeLabelLib.ops.mirror import asymmetry, mirror_plane
-from StrokeLabelLib.ops.shape import change_margin, fill_between_slices, fill_holes, smooth
 from StrokeLabelLib.ops.strokes import LesionMask, PackedMask, limit_to_intensities, usual_intensities
 from StrokeLabelLib.session.case import MOST_STEPS, MaskHistory
 from StrokeLabelLib.volume import Volume

@@ -31,10 +31,9 @@ from adaptation_table_report import put_into_document, write_report
 from pseudo_label_cohorts import CohortSizes
 
 from strokelabel.adaptation.adapt import adapt
-from strokelabel.adaptation.cohort.options import CohortMethod, CohortOptions
 from strokelabel.adaptation.cohort.run import MODEL, CohortAdaptation
 from strokelabel.adaptation.denoiser import LabelDenoiser
-from strokelabel.adaptation.options import AdaptationOptions, Method
+from strokelabel.adaptation.options import AdaptationOptions, CohortMethod, CohortOptions, Method
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.prediction import Scores, decide, gather_scores
 from strokelabel.inference.segment.predictor import Predictor

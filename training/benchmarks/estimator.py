@@ -30,7 +30,7 @@ from strokelabel.io.map_files import MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.reports.contact_sheet import Panel, save_contact_sheet
-from strokelabel.reports.estimates import map_panels
+from strokelabel.reports.simulation import map_panels
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
 

@@ -19,7 +19,7 @@ from strokelabel.fit.pseudo_labels.record import (
     read_pseudo_labels,
     write_reviews,
 )
-from strokelabel.reports.pseudo_labels import write_review_sheets
+from strokelabel.reports.contact_sheet import write_review_sheets
 
 AFFINE = np.array([[0, 0, -3.0, 40], [2, 0, 0, -30], [0, 2.5, 0.2, -20], [0, 0, 0, 1]])
 

@@ -76,7 +76,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     forced. If it is interrupted, run the same command to continue. Exit code 0 when the model is written and
     all scans were used, 1 if it was refused or any scan failed, 2 for wrong usage, 130 when interrupted.
     """
-    from strokelabel.adaptation.cohort.options import CohortOptions
+    from strokelabel.adaptation.options import CohortOptions
     from strokelabel.io import search_images
 
     given: dict[str, Any] = {

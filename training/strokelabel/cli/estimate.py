@@ -49,7 +49,7 @@ def run(
     from strokelabel.inference.estimate import Estimate, QuantitativeEstimator, estimate_scans
     from strokelabel.io import Image, search_images
     from strokelabel.io.map_files import is_map_file
-    from strokelabel.reports.estimates import save_estimate_picture
+    from strokelabel.reports.simulation import save_estimate_picture
 
     search = search_images(inputs)
     named = {absolute_path(Path(item).expanduser()) for item in inputs}

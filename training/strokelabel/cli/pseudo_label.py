@@ -131,7 +131,7 @@ def _tissue_model(predictor: Predictor, tissues: str, device: str) -> Predictor 
 
 def _write_sheets(output: Path) -> None:
     """Write the sheets for a review, and say where."""
-    from strokelabel.reports.pseudo_labels import write_review_sheets
+    from strokelabel.reports.contact_sheet import write_review_sheets
 
     for path in write_review_sheets(output):
         typer.echo(f"written: {path}", err=True)

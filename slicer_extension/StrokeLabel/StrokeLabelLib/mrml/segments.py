@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from ..errors import FileFormatError, GeometryError
-from ..ops.islands import bounding_box
+from ..ops.regions import bounding_box
 from ..volume import Grid, Volume, onto_grid
 from .volumes import from_image, from_matrix, right_handed, to_image, to_matrix
 

@@ -13,7 +13,7 @@ from ..client.answers import FINAL, ORIGINAL, ImageEntry, LabelEntry
 from ..client.api import Client, image_id_of
 from ..client.jobs import Job
 from ..errors import FileFormatError, GeometryError, NotFoundError, OperationError, StrokeLabelLibError
-from ..ops.islands import volume_ml
+from ..ops.regions import volume_ml
 from ..ops.strokes import LesionMask
 from ..volume import Volume, onto_grid
 from .case import Case, MaskHistory, Provenance, Sequence, WorkingCopy

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import StrokeLabelLibError
-from ..ops.islands import keep_largest, remove_small
-from ..ops.shape import change_margin, fill_between_slices, fill_holes, smooth
+from ..ops.regions import change_margin, fill_between_slices, fill_holes, keep_largest, remove_small, smooth
 from ..ops.strokes import LesionMask, limit_to_intensities, usual_intensities
 from ..volume import Volume, onto_grid
 from .case import Case, Step

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..client.jobs import Job
 from ..errors import OperationError
-from ..ops.islands import uncertain_regions
 from ..ops.mirror import asymmetry
+from ..ops.regions import uncertain_regions
 from .case import Case
 from .segmentation import on_scan
 from .session import Session

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..client.api import image_id_of
 from ..files import write_atomically
-from ..ops.islands import count_islands, dice, island_volumes_ml, volume_ml
+from ..ops.regions import count_islands, dice, island_volumes_ml, volume_ml
 from .case import Case
 from .view import Measurements
 

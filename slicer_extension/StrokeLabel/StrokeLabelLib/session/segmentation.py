@@ -10,7 +10,7 @@ import numpy as np
 from ..client.answers import InferProgress, InferResult
 from ..client.jobs import Job
 from ..errors import GeometryError
-from ..ops.islands import middle_of_largest
+from ..ops.regions import middle_of_largest
 from ..volume import Grid, Volume, onto_grid
 from .case import Case, Provenance
 from .session import Session

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from strokelabel.adaptation.cohort.options import UNCERTAINTY, CohortOptions
+from strokelabel.adaptation.options import UNCERTAINTY, CohortOptions
 from strokelabel.adaptation.safety import OutputSummary, summarise
 from strokelabel.errors import OptionError, WeightsError
 from strokelabel.geometry.crop import foreground_mask

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from strokelabel import __version__
-from strokelabel.adaptation.cohort.options import CohortOptions
 from strokelabel.adaptation.cohort.pseudo_labels import LabelledScan, OnPart, PseudoLabeler
 from strokelabel.adaptation.cohort.report import (
     CohortReport,
@@ -25,6 +24,7 @@ from strokelabel.adaptation.cohort.report import (
     row_of,
 )
 from strokelabel.adaptation.cohort.training import PseudoObjective, PseudoStream
+from strokelabel.adaptation.options import CohortOptions
 from strokelabel.adaptation.safety import summarise
 from strokelabel.errors import DataError, OutputError, StrokeLabelError
 from strokelabel.fit.config import TrainingConfig
