@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +44,8 @@ def test_the_error_of_a_true_parcellation_is_zero_and_that_of_a_displaced_one_is
     script: ModuleType, prepared: Path, recipe: dict[str, object], shift: int
 ) -> None:
     spec = sided_spec(recipe=recipe)
-    arguments = argparse.Namespace(prepared=prepared, brain="brain-15", spacing_mm=SPACING_MM)
-    synthesizer = script.unseen_synthesizer(SimpleNamespace(spec=spec), arguments)
+    brains = ("brain-15",)
+    synthesizer = script.unseen_synthesizer(SimpleNamespace(spec=spec), prepared, brains, SPACING_MM)
     ids = np.array([structure.id for structure in STRUCTURES])
     errors = []
     for case in validation_cases(1)[:3]:

@@ -80,7 +80,9 @@ def main() -> None:
     parcellator = Parcellator.from_model(
         arguments.weights, arguments.device, PredictionOptions(tta=arguments.tta)
     )
-    synthesizer = unseen_synthesizer(parcellator, arguments)
+    synthesizer = unseen_synthesizer(
+        parcellator, arguments.prepared, (arguments.brain,), arguments.spacing_mm
+    )
     cases = validation_cases(arguments.per_family)
     report([measure(parcellator, synthesizer, case, arguments.spacing_mm) for case in cases])
 
