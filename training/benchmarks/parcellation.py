@@ -268,7 +268,7 @@ def draw(parcellator: Parcellator, cases: Sequence[Case], path: Path) -> None:
     FigureCanvasAgg(figure)
     for row, case in enumerate(cases):
         scan, truth = case.make()
-        grid = CanonicalGrid.for_image(scan.data.shape, scan.affine)
+        grid = CanonicalGrid.for_image(scan.grid.shape, scan.affine)
         labels = [grid.forward_labels(values) for values in (truth, parcellator.parcellate(scan).labels)]
         level = int(
             np.isin(labels[0], (17, 53)).sum(axis=(0, 2)).argmax()
