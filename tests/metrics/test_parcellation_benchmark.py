@@ -75,9 +75,9 @@ def test_a_true_parcellation_has_no_error_and_a_mirrored_one_is_on_the_wrong_sid
 
 
 def test_labels_of_no_structure_are_unknown_and_parts_of_the_cortex_are_cortex(script: ModuleType) -> None:
-    labels = np.array([0, 2, 251, 1003, 2035, 17])
+    labels = np.array([0, 2, 251, 1003, 2035, 17, 24])
     found = script.structure_ids(labels, parcellation_structures())
-    assert found.tolist() == [0, 2, -1, 3, 42, 17]
+    assert found.tolist() == [0, 2, -1, 3, 42, 17, -1]
 
 
 def test_a_run_writes_every_scan_once_with_tables_and_a_picture(

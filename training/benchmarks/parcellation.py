@@ -34,7 +34,7 @@ from strokelabel.io.atomic import atomic_path, atomic_write_json, atomic_write_t
 from strokelabel.metrics import dice
 from strokelabel.metrics.overlap import hd95_mm
 from strokelabel.reports.validation import as_scan
-from strokelabel.structures import Structure
+from strokelabel.structures import CSF_ID, Structure
 from strokelabel.synthesis.benchmark import ValidationCase, make_case, validation_config
 from strokelabel.synthesis.config import ContrastFamily
 from strokelabel.synthesis.generator import Synthesizer
@@ -165,11 +165,15 @@ def real_cases(parcellator: Parcellator, folder: Path | None) -> Iterator[Case]:
 
 
 def structure_ids(labels: np.ndarray, structures: Sequence[Structure]) -> np.ndarray:
-    """Return ids of structures for labels of FreeSurfer; -1 for labels that belong to none, but inside the head."""
+    """Return ids of structures for labels of FreeSurfer; -1 for labels that belong to none, but inside the head.
+
+    FreeSurfer's fluid (24) is that of some cavities alone, not all around the brain, and is left out, too.
+    """
     found = np.full(labels.shape, -1)
     found[labels == 0] = 0
     for structure in structures[1:]:
-        found[np.isin(labels, list(structure.sources))] = structure.id
+        if structure.id != CSF_ID:
+            found[np.isin(labels, list(structure.sources))] = structure.id
     return found
 
 
