@@ -103,3 +103,10 @@ def test_a_box_brought_back_by_itself_is_the_pasted_box_brought_back(
         found = canonical.inverse_of_box(*box.within(crop), fill=fill)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert found.dtype == np.float32
+        values, region = canonical.inverse_region(*box.within(crop), fill=fill)
+        np.testing.assert_array_equal(values, found[region])
+        outside = np.ones(found.shape, dtype=bool)
+        outside[region] = False
+        assert (found[outside] == fill).all()
+    total = canonical.inverse_of_box(*box.within(crop), fill=0.0).sum(dtype=np.float64)
+    assert canonical.inverse_sum(*box.within(crop)) == pytest.approx(total, rel=1e-5)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from strokelabel.geometry import CropBox
+from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.head import block_means, centered_box, head_box
-from strokelabel.inference.network_input import brain_view, head_view
+from strokelabel.inference.network_input import (
+    brain_view,
+    head_view,
+    likeliest_on_source_grid,
+    on_source_grid,
+)
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import Image
-from support.bright_network import BrightNetwork, centred_affine, make_spec
+from support.bright_network import BrightNetwork, centred_affine, make_spec, rotation
 
 SHAPE = (50, 60, 70)
 HEAD = (slice(12, 34), slice(14, 46), slice(20, 62))
@@ -126,3 +132,25 @@ def test_a_lesion_above_a_long_neck_is_found_in_either_view() -> None:
     for view in ("brain", "head"):
         found = predictor.predict(image, PredictionOptions(view=view))
         np.testing.assert_array_equal(found.lesion_mask, lesion, err_msg=view)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1), (1, -1, 1)])
+@pytest.mark.parametrize("spacing_mm", [1.2, 2.0, 3.1])
+def test_the_likeliest_classes_are_those_of_all_probabilities(
+    rng: np.random.Generator, axes: tuple[int, int, int], signs: tuple[int, int, int], spacing_mm: float
+) -> None:
+    shape = (30, 22, 26)
+    affine = centred_affine(
+        rotation((7, 3, -5)) @ np.eye(3)[:, axes] @ np.diag(signs) * [1.5, 2.0, 1.3], shape
+    )
+    canonical = CanonicalGrid.for_image(shape, affine, spacing_mm)
+    full = canonical.target.shape
+    box = CropBox(full, (-1, 2, 1), (full[0] - 2, full[1] + 3, full[2] - 1))
+    logits = ndimage.gaussian_filter(rng.normal(size=(7, *box.shape)), (0, 2, 2, 2)) * 60
+    probabilities = (np.exp(logits) / np.exp(logits).sum(axis=0)).astype(np.float32)
+    channels = np.stack(list(on_source_grid(probabilities, box, canonical)))
+    labels, sums = likeliest_on_source_grid(probabilities, box, canonical)
+    np.testing.assert_array_equal(labels, channels.argmax(axis=0))
+    np.testing.assert_allclose(sums, channels.sum(axis=(1, 2, 3), dtype=np.float64), rtol=1e-4)
+    assert len(np.unique(labels)) == 7

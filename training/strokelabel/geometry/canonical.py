@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -16,6 +17,9 @@ _SAME_SPACING = 1e-3
 """Relative difference of spacing below which an axis is taken as it is."""
 
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
+Region = tuple[slice, slice, slice]
+"""Voxels (i, j, k) of a scan."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,20 @@ class CanonicalGrid:
         Raises:
             DimensionError: the box leaves the canonical grid.
         """
+        values, region = self.inverse_region(channel, start, fill)
+        result = np.full(self.source.shape, fill, dtype=np.float32)
+        result[region] = values
+        return result
+
+    def inverse_region(self, channel: Volume, start: tuple[int, ...], fill: float) -> tuple[Volume, Region]:
+        """Return the part of `inverse_of_box` that is not `fill` alone, and where it lies.
+
+        Returns:
+            float32, axes as those of the scan; and its voxels (i, j, k) in the scan.
+
+        Raises:
+            DimensionError: the box leaves the canonical grid.
+        """
         stop = [first + size for first, size in zip(start, channel.shape, strict=True)]
         if min(start) < 0 or any(last > size for last, size in zip(stop, self.target.shape, strict=True)):
             raise DimensionError(
@@ -142,9 +160,25 @@ class CanonicalGrid:
         rows, weights = zip(
             *[self._rows_of(*axis) for axis in zip(range(3), low, high, strict=True)], strict=True
         )
-        turned = np.full(self.turned.shape, fill, dtype=np.float32)
-        turned[rows] = resample(padded, weights)
-        return np.ascontiguousarray(nib.orientations.apply_orientation(turned, self._back))
+        values = nib.orientations.apply_orientation(resample(padded, weights), self._back)
+        return np.ascontiguousarray(values), self._turned_back(rows)
+
+    def inverse_sum(self, channel: Volume, start: tuple[int, ...]) -> float:
+        """Return the sum of `inverse_of_box` of a channel that is zero outside the box, without computing it."""
+        total = channel.astype(np.float64)
+        for axis, (first, size) in reversed(list(enumerate(zip(start, channel.shape, strict=True)))):
+            weights = self._inverse_weights(axis)
+            shares = np.ones(size) if weights is None else weights[:, first : first + size].sum(axis=0)
+            total = total @ shares
+        return float(total)
+
+    def _turned_back(self, rows: Sequence[slice]) -> Region:
+        """Return the voxels (i, j, k) of the scan for voxels of the turned one."""
+        region = [slice(0)] * 3
+        for (axis, flip), used, size in zip(self._back, rows, self.turned.shape, strict=True):
+            region[int(axis)] = used if flip > 0 else slice(size - used.stop, size - used.start)
+        i, j, k = region
+        return i, j, k
 
     def _rows_of(self, axis: int, low: int, high: int) -> tuple[slice, np.ndarray | None]:
         """Return the source voxels along an axis that see only canonical voxels low to high, and their weights."""

@@ -20,7 +20,13 @@ from strokelabel import __version__
 from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.network_input import OnProgress, on_source_grid, shown_probabilities, silent
+from strokelabel.inference.network_input import (
+    OnProgress,
+    likeliest_on_source_grid,
+    on_source_grid,
+    shown_probabilities,
+    silent,
+)
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
@@ -159,7 +165,10 @@ class Parcellator(ScanModel):
         box, probabilities = shown_probabilities(volume, self.spec, engine, self.multiple, options, report)
         keep_largest_pieces(probabilities, self.structures)
         report("writing to the scan's grid", 0.9)
-        found = self._decide(on_source_grid(probabilities, box, canonical), image, each)
+        if each is not None:
+            for channel in on_source_grid(probabilities, box, canonical):
+                each(channel)
+        found = self._described(*likeliest_on_source_grid(probabilities, box, canonical), image)
         if resample:
             ids = np.array([structure.id for structure in self.structures], found.labels.dtype)
             isotropic = Image(canonical.forward(image.data), canonical.target.affine, source=image.source)
@@ -168,30 +177,18 @@ class Parcellator(ScanModel):
         report("done", 1.0)
         return replace(found, seconds=time.perf_counter() - began)
 
-    def _decide(
-        self, channels: Iterator[Volume], image: Image, each: Callable[[Volume], None] | None
-    ) -> Parcellation:
-        """Return the labels and volumes from channels that come one at a time, so that they need not all be
-        in memory.
-        """
-        shape, voxel_ml = image.grid.shape, image.grid.voxel_volume_ml
-        best = np.full(shape, -1.0, np.float32)
-        labels = np.zeros(shape, np.min_scalar_type(max(self.spec.class_ids)))
-        total = total_name(self.spec)
-        volumes = {total: 0.0}
-        for structure, channel in zip(self.structures, channels, strict=True):
-            better = channel > best
-            best[better] = channel[better]
-            labels[better] = structure.id
-            if each is not None:
-                each(channel)
-            if structure.id:
-                volumes[structure.name] = float(channel.sum(dtype=np.float64)) * voxel_ml
-        volumes[total] = sum(volumes.values())
+    def _described(self, classes: LabelVolume, sums: list[float], image: Image) -> Parcellation:
+        """Return the result for the class of each voxel (i, j, k), and the sum of each class's probabilities."""
+        ids = np.array(self.spec.class_ids, np.min_scalar_type(max(self.spec.class_ids)))
+        total, voxel_ml = total_name(self.spec), image.grid.voxel_volume_ml
+        volumes = {
+            one.name: found * voxel_ml for one, found in zip(self.structures, sums, strict=True) if one.id
+        }
+        volumes = {total: sum(volumes.values()), **volumes}
         notes = image.notes + image_notes(image, self.options)
         if not has_own_structures(self.spec):
             notes += little_brain_note(volumes[total])
-        return Parcellation(labels, volumes, self.spec, self.options, seconds=0.0, notes=notes)
+        return Parcellation(ids[classes], volumes, self.spec, self.options, seconds=0.0, notes=notes)
 
     def _advice(self, spec: ModelSpec) -> str:
         return "train one with `strokelabel train synthseg`"
