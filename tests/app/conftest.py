@@ -33,7 +33,8 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(
     tmp_path_factory: pytest.TempPathFactory, studies: Path, bright_model: Path
 ) -> Iterator[app_server.Server]:
-    """A running server; nothing of it may outlive the tests."""
-    running = app_server.start(tmp_path_factory.mktemp("server"), studies, "model", str(bright_model))
+    """A running server without a parcellation; nothing of it may outlive the tests."""
+    conf = ("model", str(bright_model), "structures", "none")
+    running = app_server.start(tmp_path_factory.mktemp("server"), studies, *conf)
     yield running
     assert app_server.stop(running) == []

@@ -16,8 +16,8 @@ from strokelabel.adaptation.adapt import AdaptingPredictor
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import read_image
-from support.app_scans import BIDS_SCAN
-from support.app_server import Server, multipart
+from support.app_scans import BIDS_SCAN, healthy_head, save
+from support.app_server import Server, multipart, uploaded
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("monailabel-server")]
 
@@ -92,10 +92,13 @@ def test_impossible_options_are_refused(server: Server, options: dict[str, objec
     assert answer.status_code == 400 and expected in answer.json()["detail"]
 
 
-def test_an_adaptation_ends_when_its_client_leaves_and_the_next_request_is_answered(server: Server) -> None:
+def test_an_adaptation_ends_when_its_client_leaves_and_the_next_request_is_answered(
+    server: Server, tmp_path: Path
+) -> None:
     endless = {"params": '{"adapt_iterations": 10000}'}
-    with pytest.raises(requests.Timeout):
-        requests.post(f"{server.url}/infer/{TASK}", params={"image": BIDS_SCAN}, data=endless, timeout=4)
+    scan = save(tmp_path / "healthy.nii.gz", healthy_head())
+    with uploaded(server, "healthy", scan) as image, pytest.raises(requests.Timeout):
+        requests.post(f"{server.url}/infer/{TASK}", params={"image": image}, data=endless, timeout=4)
     began = time.monotonic()
     assert server.infer(TASK, BIDS_SCAN, adapt_iterations=4).ok
     assert time.monotonic() - began < 60  # ten thousand iterations would take many minutes

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -14,8 +15,8 @@ import pytest
 
 from lib.infers.progress import RequestProgress, followed, progress_of, report, report_waiting
 from lib.refusals import InvalidRequestError
-from support.app_scans import BIDS_SCAN
-from support.app_server import Server
+from support.app_scans import BIDS_SCAN, healthy_head, save
+from support.app_server import Server, uploaded
 
 server_test = pytest.mark.server
 pytestmark = pytest.mark.xdist_group("monailabel-server")
@@ -87,13 +88,13 @@ def test_what_is_no_id_is_refused(request_id: object) -> None:
 
 
 @contextmanager
-def adapting(server: Server, request_id: str, iterations: int) -> Iterator[socket.socket]:
+def adapting(server: Server, image: str, request_id: str, iterations: int) -> Iterator[socket.socket]:
     """A request to adapt; its connection closes with the block."""
     params = {"adapt_iterations": iterations, "request_id": request_id}
     body = urlencode({"params": json.dumps(params)}).encode()
     address = urlsplit(server.url)
     lines = [
-        f"POST /infer/segment_adapted?image={BIDS_SCAN} HTTP/1.1",
+        f"POST /infer/segment_adapted?image={image} HTTP/1.1",
         f"Host: {address.netloc}",
         "Content-Type: application/x-www-form-urlencoded",
         f"Content-Length: {len(body)}",
@@ -118,14 +119,17 @@ def until(server: Server, request_id: str, holds: Callable[[dict[str, Any]], boo
 
 
 @server_test
-def test_a_client_sees_its_own_request_move_and_the_one_behind_it_wait(server: Server) -> None:
-    with adapting(server, MINE, 10_000):
+def test_a_client_sees_its_own_request_move_and_the_one_behind_it_wait(
+    server: Server, tmp_path: Path
+) -> None:
+    scan = save(tmp_path / "healthy.nii.gz", healthy_head())
+    with uploaded(server, "healthy", scan) as image, adapting(server, image, MINE, 10_000):
         first = until(server, MINE, lambda said: said.get("stage") == "adapting")
-        assert (first["task"], first["image"]) == ("segment_adapted", BIDS_SCAN)
+        assert (first["task"], first["image"]) == ("segment_adapted", image)
         later = until(server, MINE, lambda said: said["fraction"] > first["fraction"])
         assert first["elapsed_s"] <= later["elapsed_s"] and later["fraction"] < 1
         assert asked(server, ANOTHERS) == {"state": "unknown"}
-        with adapting(server, ANOTHERS, 9_999):
+        with adapting(server, image, ANOTHERS, 9_999):
             waits = until(server, ANOTHERS, lambda said: said.get("ahead") == 1)
             assert (waits["state"], waits["fraction"], waits["remaining_s"]) == ("waiting", 0, None)
             until(server, MINE, lambda said: said["fraction"] > later["fraction"])

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from strokelabel import registry
 from strokelabel.cli import main as cli
 from strokelabel.structures import QUALITY_GROUPS
 from support.bright_network import centred_affine, phantom
@@ -103,8 +104,13 @@ def test_results_without_dice_are_made_again_and_those_with_them_kept(
 
 
 def test_without_the_model_nothing_is_predicted_and_the_error_says_how_to_train_one(
-    model: Path, scan: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    scan: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(registry, "_registered", dict)  # as if no weights came along
     assert predict(scan, "-o", tmp_path / "out", "--model", model, "--qc") == 1
     told = " ".join(capsys.readouterr().err.split())
     assert "Quality control needs the model 'synthseg-quality'" in told

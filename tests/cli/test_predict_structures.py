@@ -115,26 +115,25 @@ def test_a_slab_claims_no_share_of_what_it_does_not_show(
     assert float(first["lesion_ml"]) > 1
 
 
-def test_the_installed_model_is_used_by_itself_and_none_leaves_it_out(
+def test_tables_are_made_on_request_alone_by_the_installed_model_of_that_name(
     bright_model: Path,
     structures: Path,
     scan: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home = tmp_path / "home"
-    monkeypatch.setenv("STROKELABEL_HOME", str(home))
-    assert predict(scan, "-o", tmp_path / "without", "--model", bright_model) == 0
-    assert not list((tmp_path / "without").glob("*structures*"))
-    (home / "weights/synthseg").mkdir(parents=True)
-    shutil.copyfile(structures, home / "weights/synthseg/model.safetensors")
-
-    assert predict(scan, "-o", tmp_path / "none", "--model", bright_model, "--structures", "none") == 0
-    assert not list((tmp_path / "none").glob("*structures*"))
+    installed = tmp_path / "home/weights/synthseg/model.safetensors"
+    installed.parent.mkdir(parents=True)
+    shutil.copyfile(structures, installed)
+    monkeypatch.setenv("STROKELABEL_HOME", str(tmp_path / "home"))
+    for number, unasked in enumerate(((), ("--structures", "none"))):
+        out = tmp_path / str(number)
+        assert predict(scan, "-o", out, "--model", bright_model, *unasked) == 0
+        assert not list(out.glob("*structures*"))
     # results without a table get one: the scan is done again
-    assert predict(scan, "-o", tmp_path / "without", "--model", bright_model) == 0
-    assert (tmp_path / "without" / f"{STEM}_structures.tsv").exists()
-    (row,) = rows_of(tmp_path / "without/lesion_structures.csv")
+    assert predict(scan, "-o", out, "--model", bright_model, "--structures", "synthseg") == 0
+    assert (out / f"{STEM}_structures.tsv").exists()
+    (row,) = rows_of(out / "lesion_structures.csv")
     assert float(row["left_ml"]) > 0
 
 

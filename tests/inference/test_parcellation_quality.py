@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from strokelabel import registry
 from strokelabel.errors import DimensionError, LabelMapError, UnknownModelError, WeightsError
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
@@ -117,7 +118,8 @@ def test_models_of_another_task_and_of_other_groups_are_refused(bright_model, tm
             kind(quality_spec(), random_network(), torch.device("cpu"))
 
 
-def test_without_the_model_the_error_names_the_command_that_trains_one():
+def test_without_the_model_the_error_names_the_command_that_trains_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(registry, "_registered", dict)  # as if no weights came along
     with pytest.raises(
         UnknownModelError, match="`strokelabel train synthseg-quality` and `strokelabel export`"
     ):

@@ -29,6 +29,11 @@ def head(seed: int = 0, shape: tuple[int, int, int] = SHAPE, affine: np.ndarray 
     return _head_and_lesion(seed, shape, affine)[0]
 
 
+def healthy_head() -> np.ndarray:
+    """A head without a lesion, (i, j, k): there is none to lose, so an adaptation to it takes all its iterations."""
+    return phantom(SHAPE, oblique_affine(), (0.0, 0.0, 0.0), radius_mm=0.1)[0].data
+
+
 def lesion(seed: int = 0) -> np.ndarray:
     """The lesion of `head(seed)`, as booleans (i, j, k)."""
     return _head_and_lesion(seed, SHAPE, None)[1]

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,17 @@ def start(folder: Path, studies: Path, *conf: str, threads: int = 1) -> Server:
     server = Server(f"http://127.0.0.1:{port}", studies, temporary, process, log)
     wait_until_it_answers(server)
     return server
+
+
+@contextmanager
+def uploaded(server: Server, name: str, file: Path) -> Iterator[str]:
+    """An image in the datastore of a server, which is deleted again."""
+    files = {"file": (f"{name}.nii.gz", file.read_bytes())}
+    assert server.put(f"/datastore/image?image={name}", files=files).ok
+    try:
+        yield name
+    finally:
+        server.delete("/datastore", params={"id": name})
 
 
 def stop(server: Server, how: signal.Signals = signal.SIGINT) -> list[psutil.Process]:

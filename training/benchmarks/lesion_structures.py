@@ -90,7 +90,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", help="name of a model, or a weights file")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
     parser.add_argument("--brain", default="brain-15", help="a brain that was not trained on")
     parser.add_argument(

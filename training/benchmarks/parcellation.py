@@ -93,7 +93,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", help="name of a model, or a weights file")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/parcellation"))
     parser.add_argument(

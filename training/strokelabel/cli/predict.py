@@ -131,8 +131,7 @@ Denoiser = Annotated[
 Structures = Annotated[
     str | None,
     typer.Option(
-        help="Tables of the structures that each lesion touches, by a model for parcellation: a name, a file, or none. "
-        "[synthseg, where it is installed]",
+        help="Tables of the structures that each lesion touches, by this model for parcellation: synthseg, or a file.",
     ),
 ]
 Resampled = Annotated[
@@ -295,7 +294,7 @@ def _models(
         from strokelabel.adaptation.adapt import AdaptingPredictor
 
         predictor = AdaptingPredictor(predictor, adaptation)
-    return predictor, load_parcellator(structures, device, options)
+    return predictor, load_parcellator(structures or "none", device, options)
 
 
 def _segment(
