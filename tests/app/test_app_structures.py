@@ -69,7 +69,7 @@ def test_maps_and_those_who_ask_for_none_get_no_structures(informed: Server) -> 
         assert "structures" not in params
 
 
-def test_a_server_without_a_parcellation_answers_as_before(server: Server) -> None:
+def test_a_server_without_a_parcellation_says_nothing_of_structures(server: Server) -> None:
     params, _, _ = multipart(server.infer("segment", BIDS_SCAN, structures=True))
     assert "structures" not in params
     assert "structures" not in server.get("/info/").json()["models"]["segment"]["config"]
@@ -81,7 +81,9 @@ def test_only_a_named_model_that_cannot_be_used_keeps_a_server_from_starting(
     from lib.infers.structures import StructureFinder
 
     monkeypatch.setenv("STROKELABEL_HOME", str(tmp_path))
-    assert StructureFinder.configured(None) is None and StructureFinder.configured("none") is None
+    shipped = StructureFinder.configured(None)
+    assert shipped is not None and len(shipped.structures) == 33
+    assert StructureFinder.configured("none") is None
     with pytest.raises(WeightsError, match="expected a model that parcellates, to find structures"):
         StructureFinder.configured(str(bright_model))
     installed = tmp_path / "weights/synthseg/model.safetensors"

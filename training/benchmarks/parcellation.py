@@ -85,7 +85,8 @@ def main() -> None:
     text = described(done[done["scan"].isin([case.name for case in cases])])
     print(text)
     drawn = [case for case in cases if case.slice_mm == min(arguments.slices) or case.contrast == REAL]
-    draw(parcellator, [*{case.contrast: case for case in drawn}.values()], arguments.output / "example.png")
+    one_of_each = {case.name if case.contrast == REAL else case.contrast: case for case in drawn}
+    draw(parcellator, [*one_of_each.values()], arguments.output / "example.png")
     if arguments.document:
         put_into_document(text, arguments.document)
 
