@@ -109,22 +109,27 @@ def adapt(
     )
     lesions = PlainLesions(results[0][1].lesion_mask, image.grid.voxel_volume_ml)
     after = replace(after, vanished_ml=lesions.vanished_ml(results[1][1].lesion_mask))
-    done = training.iterations
-    choice = choose(before, after, objective.name, done, training.ended)
-    described = AdaptationReport(
-        adaptation.method, adaptation.iterations, done, objective.name, before, after, choice, seconds
-    )
+    choice = choose(before, after, objective.name, training.iterations, training.ended)
+    iterations = adaptation.iterations, training.iterations
+    told = AdaptationReport(adaptation.method, *iterations, objective.name, before, after, choice, seconds)
     is_adapted = choice.kept == "adapted"
     scores, prediction = results[is_adapted]
     if options.keep_probabilities:
         scores, prediction = case.decided(adapted if is_adapted else plain, image, keep=True)
     if not is_adapted:
         note = f"the prediction is not adapted ({adaptation.method}): {choice.reason}"
-        scores = replace(scores, notes=(*scores.notes, note))
-        prediction = replace(prediction, notes=(*prediction.notes, note))
+        scores, prediction = _with_note(scores, prediction, note)
     report("done", 1.0)
     prediction = replace(prediction, seconds=time.perf_counter() - began)
-    return AdaptedPrediction(prediction, scores, results[0][1], results[1][1], described)
+    return AdaptedPrediction(prediction, scores, results[0][1], results[1][1], told)
+
+
+def _with_note(scores: Scores, prediction: Prediction, note: str) -> tuple[Scores, Prediction]:
+    """Return both with one note more."""
+    return (
+        replace(scores, notes=(*scores.notes, note)),
+        replace(prediction, notes=(*prediction.notes, note)),
+    )
 
 
 class _Case:
