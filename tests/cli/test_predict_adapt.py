@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from strokelabel.cli import main as cli
 from strokelabel.inference.naming import ResultNames
 from support.bright_network import centred_affine, phantom
+from support.command_line import predict
 from support.sided_network import save_sided_model
 from support.tiny_denoiser import save_denoiser
 
@@ -25,12 +25,6 @@ def write_scan(path: Path, brightest: float = 240) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.minimum(image.data, brightest), affine), path)
     return path
-
-
-def predict(*args: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["predict", *map(str, args), "--device", "cpu"])
-    return stop.value.code or 0
 
 
 def sidecar(folder: Path, stem: str) -> dict[str, object]:

@@ -10,18 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from strokelabel.cli import main as cli
 from strokelabel.structures import parcellation_structures
 from support.bright_network import centred_affine, phantom
+from support.command_line import predict
 from support.sided_network import save_sided_model
 
 SHAPE = (24, 30, 20)
-
-
-def predict(*args: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["predict", *map(str, args), "--device", "cpu"])
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 
-from strokelabel.cli import main as cli
 from strokelabel.errors import RecipeError
 from strokelabel.fit.data.recipe_streams import make_streams
 from strokelabel.fit.recipe import load_recipe, shrink
 from strokelabel.fit.train import make_objective
 from strokelabel.registry import DENOISING, read_spec
 from strokelabel.synthesis.prepared.dataset import PreparedData
+from support.command_line import run
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +22,6 @@ def _keep_thread_count() -> object:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-
-
-def run(*args: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([*map(str, args)])
-    return stop.value.code or 0
 
 
 def test_the_shipped_recipe_trains_and_is_exported_with_its_task(

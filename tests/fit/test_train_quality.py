@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 
-from strokelabel.cli import main as cli
 from strokelabel.errors import RecipeError
 from strokelabel.fit.data.recipe_streams import Streams, make_streams
 from strokelabel.fit.quality import QualityBatch, QualityObjective
@@ -19,6 +18,7 @@ from strokelabel.metrics.overlap import dice
 from strokelabel.registry import QUALITY, read_spec
 from strokelabel.structures import QUALITY_GROUPS, parcellation_structures, quality_classes
 from strokelabel.synthesis.prepared.dataset import PreparedData
+from support.command_line import run
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +115,6 @@ def test_correlation_is_that_of_numpy(rng: np.random.Generator) -> None:
     assert scores["correlation"] == pytest.approx(np.corrcoef(predicted.ravel(), true.ravel())[0, 1])
     assert scores["absolute_error"] == pytest.approx(np.abs(predicted - true).mean(), rel=1e-5)
     assert set(scores) == set(objective.score_names)
-
-
-def run(*args: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([*map(str, args)])
-    return stop.value.code or 0
 
 
 def test_the_shipped_recipe_trains_and_is_exported_with_its_task(

@@ -12,21 +12,17 @@ import pytest
 
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.synthesis.benchmark import make_case, validation_cases
+from support.benchmark_scripts import imported
 from support.sided_network import STRUCTURES, save_sided_model, sided_spec
 from support.tiny_prepared import write_prepared
 
-BENCHMARKS = Path(__file__).parents[2] / "training" / "benchmarks"
 SPACING_MM = 4.0
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    """The benchmark, imported as a person starts it: with its folder on the path."""
-    sys.path.insert(0, str(BENCHMARKS))
-    import lesion_structures
-
-    yield lesion_structures
-    sys.path.remove(str(BENCHMARKS))
+    with imported("lesion_structures") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

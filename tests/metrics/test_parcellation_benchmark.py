@@ -15,22 +15,18 @@ import pytest
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.structures import parcellation_structures
+from support.benchmark_scripts import imported
 from support.bright_network import centred_affine, rotation
 from support.sided_network import STRUCTURES, save_sided_model
 from support.tiny_prepared import write_prepared
 
-BENCHMARKS = Path(__file__).parents[2] / "training" / "benchmarks"
 BY_NAME = {structure.name: structure for structure in STRUCTURES}
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
-    """The benchmark, imported as a person starts it: with its folder on the path."""
-    sys.path.insert(0, str(BENCHMARKS))
-    import parcellation
-
-    yield parcellation
-    sys.path.remove(str(BENCHMARKS))
+    with imported("parcellation") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from strokelabel.labels import CLASS_NAMES
 from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.weights import save_weights
 from strokelabel.registry import DENOISING, ModelSpec
+from support.bright_network import make_spec
 
 CONFIG = DenoiserConfig(channels=(2, 2, 2), strides=(1, 1), atlas_voxels=(8, 10, 8))
 
@@ -19,20 +19,13 @@ def denoiser_spec(**changes: Any) -> ModelSpec:
     """A denoiser of 4 mm voxels: each is made of two voxels of the bright model along each axis."""
     known = {
         "name": "idle",
-        "version": "1",
         "description": "changes nothing",
         "path": Path("idle.safetensors"),
         "network": CONFIG.model_dump(mode="json"),
-        "class_names": CLASS_NAMES,
         "task": DENOISING,
         "spacing_mm": 4.0,
-        "field_of_view_mm": (64.0, 80.0, 64.0),
-        "normalization": {},
-        "recipe": {},
-        "training_step": 0,
-        "license": "CC0-1.0",
     }
-    return ModelSpec(**(known | changes))
+    return make_spec(**(known | changes))
 
 
 def idle_denoiser(config: DenoiserConfig = CONFIG) -> Denoiser:

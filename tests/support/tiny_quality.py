@@ -11,6 +11,7 @@ from strokelabel.networks.quality import QualityConfig, QualityNetwork
 from strokelabel.networks.weights import save_weights
 from strokelabel.registry import QUALITY, ModelSpec
 from strokelabel.structures import QUALITY_GROUPS
+from support.bright_network import make_spec
 
 CONFIG = QualityConfig(channels=(4, 8), strides=(2, 2), hidden=6)
 
@@ -19,20 +20,14 @@ def quality_spec(**changes: Any) -> ModelSpec:
     """A model of 4 mm voxels, with the field of view of the bright network."""
     known = {
         "name": "random-quality",
-        "version": "1",
         "description": "random",
         "path": Path("quality.safetensors"),
         "network": CONFIG.model_dump(mode="json"),
         "class_names": tuple(QUALITY_GROUPS),
         "task": QUALITY,
         "spacing_mm": 4.0,
-        "field_of_view_mm": (64.0, 80.0, 64.0),
-        "normalization": {},
-        "recipe": {},
-        "training_step": 0,
-        "license": "CC0-1.0",
     }
-    return ModelSpec(**(known | changes))
+    return make_spec(**(known | changes))
 
 
 def random_network(bias: float = 0.0) -> QualityNetwork:

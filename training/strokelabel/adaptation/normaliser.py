@@ -94,7 +94,7 @@ def _inverse_square(sigma: Tensor, like: Tensor) -> Tensor:
 
 
 class ToOneChannel(nn.Conv3d):
-    """`torch.nn.Conv3d` of 3³ to one channel; on a processor at less than half of its time.
+    """`torch.nn.Conv3d` of 3³ to one channel; on a processor in some 60 % of its time.
 
     There the library computes 16 channels and keeps one.
 
