@@ -71,6 +71,19 @@ def test_weights_of_another_network_than_described_are_refused(tmp_path, network
         load_weights(tmp_path / "b.safetensors")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_before_a_scan_is_blamed(
+    tmp_path: Path, network: torch.nn.Module, value: float
+) -> None:
+    name, parameter = next(iter(network.named_parameters()))
+    with torch.no_grad():
+        parameter.view(-1)[1] = value
+    path = tmp_path / "a.safetensors"
+    save_file(network.state_dict(), path, metadata=spec_of(CONFIG).to_metadata())
+    with pytest.raises(WeightsError, match=f"expected finite weights, {name} holds NaN or infinite"):
+        load_weights(path)
+
+
 def test_descriptions_that_contradict_themselves_are_refused(tmp_path, network):
     with pytest.raises(WeightsError, match="name for each of 6"):
         save_weights(tmp_path / "a.safetensors", network, replace(spec_of(CONFIG), class_names=("a", "b")))

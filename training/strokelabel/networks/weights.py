@@ -149,11 +149,17 @@ def load_released_weights(path: PathLike) -> tuple[nn.Module, UNetConfig]:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a safetensors file."""
+    """Read all tensors of a safetensors file, and check that they hold numbers."""
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: expected a safetensors file, cannot read it ({error})") from error
+    if damaged := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
+        raise WeightsError(
+            f"{path}: expected finite weights, {damaged[0]} holds NaN or infinite values: the file is damaged, or its "
+            "training failed; copy or download the file again"
+        )
+    return tensors
 
 
 def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
