@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelabel.outcome.models import ModelSpec, fit_models
-from strokelabel.outcome.predictors import Predictors
-from strokelabel.outcome.protocol import make_folds
+from strokelabel.errors import DataError
+from strokelabel.outcome.models import ModelSpec, find_specs, fit_models
+from strokelabel.outcome.patients import Outcome
+from strokelabel.outcome.predictors import Cohort, Predictors
+from strokelabel.outcome.protocol import (
+    CLASSIFICATION_FOLDS,
+    REGRESSION_FOLDS,
+    in_lock_box,
+    make_folds,
+)
 from strokelabel.outcome.scores import (
     Interval,
     classification_scores,
@@ -22,7 +29,7 @@ from strokelabel.outcome.scores import (
     regression_scores,
 )
 
-OnProgress = Callable[[int], None]
+OnProgress: TypeAlias = Callable[[int], None]
 """Called with the number of folds that are done."""
 
 REGRESSION_SCORES: Final = ("r", "mae")
@@ -150,3 +157,76 @@ def fold_scores(run: CrossValidation, model: str, classifies: bool) -> NDArray[n
             )
             rows.append(list(found.values()))
     return np.array(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A cross-validation and its scores.
+
+    Attributes:
+        name: `regression` or `classification`.
+        caption: what was done, in a sentence.
+        tested: score by which models are compared with the first.
+        run: the predictions.
+        rows: the scores.
+    """
+
+    name: str
+    caption: str
+    tested: str
+    run: CrossValidation
+    rows: tuple[ScoreRow, ...]
+
+
+def regression_task(
+    outcome: Outcome, cohort: Cohort, repeats: int, on_progress: OnProgress = lambda done: None
+) -> Task:
+    """Compare the regression models of an outcome by repeated ten-fold cross-validation.
+
+    Raises:
+        DataError: there are too few patients.
+    """
+    predictors, true = cohort.predictors(), cohort.values
+    specs = find_specs(outcome.name, predictors)
+    folds = repeated_folds(cohort.ids, REGRESSION_FOLDS, repeats)
+    run = cross_validate(specs, predictors, true, folds, on_progress)
+    caption = f"{outcome.title}, {len(true)} patients, {REGRESSION_FOLDS} folds, {repeats} repeats."
+    return Task("regression", caption, "r", run, score_rows(run, specs[0].name))
+
+
+def classification_task(
+    outcome: Outcome, cohort: Cohort, seeds: int, on_progress: OnProgress = lambda done: None
+) -> Task:
+    """Compare models of whether the outcome is at or above the median of these patients, by repeated four-fold
+    cross-validation.
+
+    Raises:
+        DataError: there are too few patients.
+    """
+    predictors, threshold = cohort.predictors(), float(np.median(cohort.values))
+    positive = cohort.values >= threshold
+    specs = find_specs(outcome.name, predictors, classifies=True)
+    folds = repeated_folds(cohort.ids, CLASSIFICATION_FOLDS, seeds, positive)
+    run = cross_validate(specs, predictors, positive.astype(np.float64), folds, on_progress)
+    caption = (
+        f"{outcome.title} of {threshold:g} or more ({positive.sum()} of {len(positive)} patients), "
+        f"{CLASSIFICATION_FOLDS} folds, {seeds} seeds."
+    )
+    return Task("classification", caption, "auc", run, score_rows(run, specs[0].name, classifies=True))
+
+
+def outside_lock_box(outcome: Outcome, cohort: Cohort) -> Cohort:
+    """Return the patients that models may be developed with."""
+    return cohort.take(np.flatnonzero(~in_lock_box(outcome.name, cohort.ids)))
+
+
+def inside_lock_box(outcome: Outcome, cohort: Cohort) -> Cohort:
+    """Return the patients of the lock box.
+
+    Raises:
+        DataError: there is none.
+    """
+    index = np.flatnonzero(in_lock_box(outcome.name, cohort.ids))
+    if not len(index):
+        raise DataError("expected patients of the lock box, found none; give the whole table")
+    return cohort.take(index)

@@ -1,7 +1,7 @@
 """Learners, and what they learn as plain arrays: linear functions, kernel expansions and trees.
 
-scikit-learn fits; the fitted functions are evaluated and stored here, so that no model file is a pickle and a prediction
-does not depend on the version of scikit-learn.
+scikit-learn fits; the fitted functions are evaluated and stored here, so that no model file is a pickle and a
+prediction does not depend on the version of scikit-learn.
 """
 
 from __future__ import annotations
@@ -214,9 +214,11 @@ class Trees:
         )
 
     @classmethod
-    def of(cls, model: GradientBoostingRegressor | GradientBoostingClassifier, intercept: float) -> Self:
-        """Return the trees of a fitted model of scikit-learn, whose first guess is the intercept."""
-        trees = [one[0].tree_ for one in model.estimators_]
+    def of(
+        cls, model: GradientBoostingRegressor | GradientBoostingClassifier, intercept: float, count: int
+    ) -> Self:
+        """Return the first trees of a fitted model of scikit-learn, whose first guess is the intercept."""
+        trees = [one[0].tree_ for one in model.estimators_[:count]]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1].astype(np.int32)
 
         def joined(name: str) -> NDArray[np.float64]:
@@ -247,46 +249,59 @@ class Learner:
     Attributes:
         name: of it.
         settings: hyperparameters to choose from, by patients within the training folds alone.
-        fit: given standardised columns (patients, columns), outcomes (patients,), a setting and a seed.
+        fit: returns a function for each of some settings, given standardised columns (patients, columns), outcomes
+            (patients,), the settings and a seed.
     """
 
     name: str
     settings: tuple[Setting, ...]
-    fit: Callable[[NDArray[np.float64], NDArray[np.float64], Setting, int], Fitted]
+    fit: Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[Setting], int], list[Fitted]]
 
 
 _RIDGE_ALPHAS: Final = tuple(float(alpha) for alpha in np.logspace(-2, 6, 25))
 
+Columns: TypeAlias = NDArray[np.float64]
 
-def _fit_ridge(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
+
+def _fit_ridge(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
     """Fit ridge regression; its strength is chosen by leaving one out, which costs nothing more."""
     model = RidgeCV(_RIDGE_ALPHAS).fit(X, y)
-    return Linear(np.ravel(model.coef_), np.ravel(model.intercept_).astype(float))
+    return [Linear(np.ravel(model.coef_), np.ravel(model.intercept_).astype(float)) for _ in settings]
 
 
-def _fit_pls(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
-    components = min(int(setting["components"]), X.shape[1], len(X) - 1)
-    model = PLSRegression(components, scale=False).fit(X, y)
-    coefficients = np.ravel(model.coef_)
-    return Linear(coefficients, np.array([float(y.mean() - X.mean(axis=0) @ coefficients)]))
+def _fit_pls(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
+    """Fit partial least squares; the first components of many are those of few."""
+    counts = [min(int(setting["components"]), X.shape[1], len(X) - 1) for setting in settings]
+    model = PLSRegression(max(counts), scale=False).fit(X, y)
+    found = []
+    for count in counts:
+        coefficients = model.x_rotations_[:, :count] @ model.y_loadings_[0, :count]
+        found.append(Linear(coefficients, np.array([float(y.mean() - X.mean(axis=0) @ coefficients)])))
+    return list(found)
 
 
-def _fit_kernel(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
+def _fit_kernel(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
     """Fit support vector regression; gamma and epsilon are relative to the number of columns and the outcome's SD."""
-    mean, sd, gamma = y.mean(), y.std() or 1.0, setting["gamma"] / X.shape[1]
-    model = SVR(C=setting["C"], gamma=gamma, epsilon=setting["epsilon"]).fit(X, (y - mean) / sd)
-    weights = model.dual_coef_[0] * sd
-    return Kernel(
-        model.support_vectors_, weights, np.array([gamma]), np.array([model.intercept_[0] * sd + mean])
-    )
+    mean, sd = y.mean(), y.std() or 1.0
+    found: list[Fitted] = []
+    for setting in settings:
+        gamma = setting["gamma"] / X.shape[1]
+        model = SVR(C=setting["C"], gamma=gamma, epsilon=setting["epsilon"]).fit(X, (y - mean) / sd)
+        intercept = model.intercept_[0] * sd + mean
+        found.append(_expansion(model, sd, gamma, intercept))
+    return found
 
 
-def _fit_plain_svr(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
+def _fit_plain_svr(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
     """Fit scikit-learn's SVR as it is: C = 1, epsilon = 0.1, gamma = 1 / (columns × variance)."""
     gamma = 1 / (X.shape[1] * X.var())
     model = SVR(C=1.0, gamma=gamma, epsilon=0.1).fit(X, y)
+    return [_expansion(model, 1.0, gamma, model.intercept_[0]) for _ in settings]
+
+
+def _expansion(model: SVR, scale: float, gamma: float, intercept: float) -> Kernel:
     return Kernel(
-        model.support_vectors_, model.dual_coef_[0], np.array([gamma]), model.intercept_.astype(float)
+        model.support_vectors_, model.dual_coef_[0] * scale, np.array([gamma]), np.array([intercept])
     )
 
 
@@ -299,28 +314,31 @@ _TREES: Final = {
 }
 
 
-def _fit_trees(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
-    model = GradientBoostingRegressor(
-        n_estimators=int(setting["trees"]), random_state=seed, **_TREES
-    ).fit(X, y)  # fmt: skip
-    return Trees.of(model, float(y.mean()))
+def _fit_trees(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
+    counts = [int(setting["trees"]) for setting in settings]
+    model = GradientBoostingRegressor(n_estimators=max(counts), random_state=seed, **_TREES).fit(X, y)
+    return [Trees.of(model, float(y.mean()), count) for count in counts]
 
 
-def _fit_tree_classes(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
-    model = GradientBoostingClassifier(
-        n_estimators=int(setting["trees"]), random_state=seed, **_TREES
-    ).fit(X, y > 0.5)  # fmt: skip
-    return Trees.of(model, float(np.log(y.mean() / (1 - y.mean()))))
+def _fit_tree_classes(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
+    counts = [int(setting["trees"]) for setting in settings]
+    model = GradientBoostingClassifier(n_estimators=max(counts), random_state=seed, **_TREES).fit(X, y > 0.5)
+    log_odds = float(np.log(y.mean() / (1 - y.mean())))
+    return [Trees.of(model, log_odds, count) for count in counts]
 
 
-def _fit_logistic(X: NDArray[np.float64], y: NDArray[np.float64], setting: Setting, seed: int) -> Fitted:
+def _fit_logistic(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
     """Fit logistic regression; with more columns than patients in the space that the patients span, which is exact."""
-    wide = X.shape[1] > len(X)
     mean = X.mean(axis=0)
+    wide = X.shape[1] > len(X)
     basis = np.linalg.svd(X - mean, full_matrices=False)[2].T if wide else np.eye(X.shape[1])
-    model = LogisticRegression(C=setting["C"], max_iter=500).fit((X - mean) @ basis, y > 0.5)
-    coefficients = basis @ model.coef_[0]
-    return Linear(coefficients, model.intercept_.astype(float) - mean @ coefficients)
+    scores = (X - mean) @ basis
+    found: list[Fitted] = []
+    for setting in settings:
+        model = LogisticRegression(C=setting["C"], max_iter=500).fit(scores, y > 0.5)
+        coefficients = basis @ model.coef_[0]
+        found.append(Linear(coefficients, model.intercept_.astype(float) - mean @ coefficients))
+    return found
 
 
 RIDGE: Final = Learner("ridge", ({},), _fit_ridge)
@@ -331,6 +349,8 @@ KERNEL: Final = Learner(
     _fit_kernel,
 )
 PLAIN_SVR: Final = Learner("support vectors, default settings", ({},), _fit_plain_svr)
-TREES: Final = Learner("gradient boosting", ({"trees": 100.0}, {"trees": 200.0}), _fit_trees)
+TREES: Final = Learner("gradient boosting", tuple({"trees": n} for n in (50, 100, 150, 200)), _fit_trees)
 LOGISTIC: Final = Learner("logistic", tuple({"C": C} for C in (1e-3, 1e-2, 1e-1, 1.0)), _fit_logistic)
-TREE_CLASSES: Final = Learner("gradient boosting", ({"trees": 60.0}, {"trees": 120.0}), _fit_tree_classes)
+TREE_CLASSES: Final = Learner(
+    "gradient boosting", tuple({"trees": n} for n in (40, 80, 120)), _fit_tree_classes
+)

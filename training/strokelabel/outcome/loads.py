@@ -28,7 +28,15 @@ COARSE_MM: Final = 8
 TENTORIUM_MM: Final = -20.0
 """Lesion below this z counts as infratentorial: brainstem and cerebellum, and the base of the temporal lobes."""
 
-TISSUES: Final = ("gray, left", "gray, right", "white, left", "white, right", "left", "right", "below the tentorium")
+TISSUES: Final = (
+    "gray, left",
+    "gray, right",
+    "white, left",
+    "white, right",
+    "left",
+    "right",
+    "below the tentorium",
+)
 """Order of `LesionLoads.tissue_ml`."""
 
 
@@ -114,9 +122,7 @@ def coarse_loads(cells: NDArray[np.uint8]) -> NDArray[np.float32]:
     return smooth[:, _cells_with_brain()]
 
 
-def _blocks(
-    values: NDArray[np.generic], step: int, shape: tuple[int, int, int]
-) -> NDArray[np.float32]:
+def _blocks(values: NDArray[np.generic], step: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """Return the means of blocks of `step` along x, y, z, (patients, x, y, z), given the shape before."""
     x, y, z = shape
     blocks = values.reshape(-1, x // step, step, y // step, step, z // step, step)
@@ -183,9 +189,7 @@ def structure_map(data: PreparedData) -> StructureMap:
     structures = parcellation_structures()
     found = [0 if one is None else one for one in classes_of_labels(data.table, structures)]
     lookup = np.array(found, dtype=np.uint8)
-    placed = [
-        _on_icbm_grid(lookup[brain.labels], brain.to_icbm @ brain.affine) for brain in data.brains()
-    ]
+    placed = [_on_icbm_grid(lookup[brain.labels], brain.to_icbm @ brain.affine) for brain in data.brains()]
     return StructureMap(_majority(placed, len(structures)), structures)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,12 @@ from strokelabel.outcome.patients import OUTCOMES, Outcome
 from strokelabel.outcome.predictors import Cohort, make_predictors
 from strokelabel.outcome.protocol import REGRESSION_FOLDS
 from strokelabel.outcome.regions import RegionMap
-from strokelabel.outcome.scores import NOMINAL_COVERAGE, IntervalRule
+from strokelabel.outcome.scores import (
+    IntervalRule,
+    correlation_interval,
+    coverage,
+    regression_scores,
+)
 from strokelabel.registry import read_header
 
 FORMAT: Final = "strokelabel-outcome-1"
@@ -66,11 +71,6 @@ class OutcomeModel:
     age_range: tuple[float, float] | None
     n: int
 
-    @property
-    def coverage(self) -> float:
-        """Nominal coverage of the intervals."""
-        return NOMINAL_COVERAGE
-
     def predict(self, loads: LesionLoads, age: float | None = None) -> Prediction:
         """Return the estimated outcome of one patient.
 
@@ -86,7 +86,7 @@ class OutcomeModel:
         return Prediction(value, low, high, self._notes(loads.ml, age))
 
     def predict_all(
-        self, loads: list[LesionLoads], ages: NDArray[np.float64] | None
+        self, loads: Sequence[LesionLoads], ages: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the estimate and the lower and upper end of its interval for each patient, (patients,) each.
 
@@ -105,7 +105,11 @@ class OutcomeModel:
         notes = []
         if not self.ml_range[0] <= ml <= self.ml_range[1]:
             notes.append(_outside(f"a lesion of {ml:.1f} ml", self.ml_range, "ml"))
-        if self.age_range is not None and age is not None and not self.age_range[0] <= age <= self.age_range[1]:
+        if (
+            self.age_range is not None
+            and age is not None
+            and not self.age_range[0] <= age <= self.age_range[1]
+        ):
             notes.append(_outside(f"an age of {age:.0f} years", self.age_range, "years"))
         return tuple(notes)
 
@@ -158,6 +162,28 @@ def fit_outcome_model(
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.min()), float(values.max())
+
+
+def lock_box_scores(model: OutcomeModel, cohort: Cohort) -> dict[str, float]:
+    """Return R and MAE of predictions as `strokelabel outcome predict` makes them, and the coverage of the intervals.
+
+    Arterial regions are estimated from the masks, as for any new patient.
+
+    Args:
+        model: that has not seen these patients.
+        cohort: of the lock box.
+    """
+    predicted, low, high = model.predict_all(cohort.loads, cohort.ages)
+    true = cohort.values
+    overall = correlation_interval(predicted[None], true)
+    return {
+        "n": float(len(true)),
+        **regression_scores(predicted, true),
+        "r_low": overall.low,
+        "r_high": overall.high,
+        "coverage": coverage(low, high, true),
+        "mean_width": float((high - low).mean()),
+    }
 
 
 def save_outcome_model(model: OutcomeModel, path: Path) -> None:

@@ -215,12 +215,12 @@ def inner_folds(outcomes: NDArray[np.float64], seed: int) -> NDArray[np.intp]:
 def _check_outcomes(outcomes: NDArray[np.float64]) -> None:
     if len(outcomes) < 2 * INNER_FOLDS or outcomes.std() == 0:
         raise DataError(
-            f"expected at least {2 * INNER_FOLDS} training patients with different outcomes, found {len(outcomes)} with "
-            f"{len(np.unique(outcomes))}; add patients"
+            f"expected at least {2 * INNER_FOLDS} training patients with different outcomes, found {len(outcomes)} "
+            f"with {len(np.unique(outcomes))}; add patients"
         )
 
 
-def _tune(  # noqa: PLR0913, PLR0917 - what a fit needs
+def _tune(
     spec: ModelSpec,
     learner: Learner,
     predictors: Predictors,
@@ -240,10 +240,9 @@ def _tune(  # noqa: PLR0913, PLR0917 - what a fit needs
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train, test = predictors.take(inside), predictors.take(outside)
         scaler = _scaler(spec, train)
-        X = scaler(train.matrix(spec.blocks))
-        for index, setting in enumerate(learner.settings):
-            model = FittedModel(spec, scaler, learner.fit(X, outcomes[inside], setting, seed), setting)
-            unseen[index, outside] = model.predict(test)
+        functions = learner.fit(scaler(train.matrix(spec.blocks)), outcomes[inside], learner.settings, seed)
+        for index, function in enumerate(functions):
+            unseen[index, outside] = FittedModel(spec, scaler, function).predict(test)
     best = int(np.argmin([_loss(one, outcomes, spec.classifies) for one in unseen]))
     return learner.settings[best], unseen[best]
 
@@ -256,7 +255,7 @@ def _loss(predicted: NDArray[np.float64], outcomes: NDArray[np.float64], classif
     return float(-np.log(np.maximum(right, 1e-7)).mean())
 
 
-def _fit(  # noqa: PLR0913, PLR0917 - what a fit needs
+def _fit(
     spec: ModelSpec,
     learner: Learner,
     predictors: Predictors,
@@ -266,7 +265,7 @@ def _fit(  # noqa: PLR0913, PLR0917 - what a fit needs
 ) -> FittedModel:
     scaler = _scaler(spec, predictors)
     X = scaler(predictors.matrix(spec.blocks))
-    return FittedModel(spec, scaler, learner.fit(X, outcomes, setting, seed), setting)
+    return FittedModel(spec, scaler, learner.fit(X, outcomes, [setting], seed)[0], setting)
 
 
 def _scaler(spec: ModelSpec, predictors: Predictors) -> Scaler:

@@ -123,8 +123,7 @@ def read_patients(table: Path, masks: Path, outcome: Outcome) -> tuple[Patient, 
     found = read_table(table)
     _check_columns(found, table, outcome)
     patients = tuple(
-        _patient(row, line, table, masks, outcome)
-        for row, line in zip(found.rows, found.lines, strict=True)
+        _patient(row, line, table, masks, outcome) for row, line in zip(found.rows, found.lines, strict=True)
     )
     if not patients:
         raise DataError("expected patients, found none below the names of the columns", source=table)

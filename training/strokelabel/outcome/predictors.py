@@ -18,10 +18,10 @@ BLOCKS: Final = (
 )  # fmt: skip
 """Blocks of columns.
 
-volume: ml. size: its logarithm and root. age: years. fractions: of the 31 arterial regions; root fractions: their square
-roots, which separate a small injury from none. tissues: ml of `loads.TISSUES`, their roots, and shares of side, white
-matter and infratentorial lesion. structures: fraction of each structure, and its root. voxels: smoothed load of each
-coarse cell; root voxels: their square roots.
+volume: ml. size: its logarithm and root. age: years. fractions: of the 31 arterial regions; root fractions: their
+square roots, which separate a small injury from none. tissues: ml of `loads.TISSUES`, their roots, and shares of side,
+white matter and infratentorial lesion. structures: fraction of each structure, and its root. voxels: smoothed load of
+each coarse cell; root voxels: their square roots.
 """
 
 COMMON_UNIT: Final = frozenset({"voxels", "root voxels"})

@@ -43,7 +43,9 @@ def in_lock_box(outcome: str, ids: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([_position(f"lock box/{outcome}/{name}") < LOCK_BOX_FRACTION for name in ids], dtype=bool)
 
 
-def make_folds(ids: Sequence[str], count: int, seed: int, classes: NDArray[np.bool_] | None = None) -> NDArray[np.intp]:
+def make_folds(
+    ids: Sequence[str], count: int, seed: int, classes: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp]:
     """Return the fold of each patient, 0 to `count` - 1; folds differ by one patient at most.
 
     Args:
@@ -124,6 +126,21 @@ def check_may_open(record: Path, outcome: str, model: str) -> Opening | None:
             source=record,
         )
     return earlier
+
+
+def check_was_opened(record: Path, outcome: str) -> None:
+    """Refuse to treat patients of a lock box as others before it was opened.
+
+    Raises:
+        DataError: there is no record of an opening for this outcome.
+    """
+    earlier = read_opening(record)
+    if earlier is None or earlier.outcome != outcome:
+        raise DataError(
+            f"expected the record of the opened lock box of {outcome}, found none; run `strokelabel outcome "
+            "open-lock-box` first",
+            source=record,
+        )
 
 
 def write_opening(

@@ -1,4 +1,4 @@
-"""Arterial regions of a lesion mask, without the atlas: a linear map learned from patients whose fractions are known."""
+"""Arterial regions of a lesion mask without the atlas: a linear map learned from patients with known fractions."""
 
 from __future__ import annotations
 

@@ -89,7 +89,9 @@ def corrected_p(differences: NDArray[np.float64], test_fraction: float) -> float
     return float(2 * stats.t.sf(abs(float(found.mean())) / error, len(found) - 1))
 
 
-def correlation_interval(predicted: NDArray[np.float64], true: NDArray[np.float64], seed: int = 0) -> Interval:
+def correlation_interval(
+    predicted: NDArray[np.float64], true: NDArray[np.float64], seed: int = 0
+) -> Interval:
     """Return R over all patients with an interval by resampling them.
 
     Args:
@@ -149,7 +151,9 @@ class IntervalRule:
         floor = 1.0 if growing else 0.0
         scaled = np.sort((true - predicted) / _scale(predicted, floor))
         n, tail = len(scaled), (1 - coverage) / 2
-        rank = min(int(np.ceil((1 - tail) * (n + 1))), n)  # of the upper quantile, corrected for the new patient
+        rank = min(
+            int(np.ceil((1 - tail) * (n + 1))), n
+        )  # of the upper quantile, corrected for the new patient
         return cls(float(scaled[n - rank]), float(scaled[rank - 1]), floor, *limits)
 
     def bounds(self, predicted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
