@@ -7,7 +7,7 @@ prediction does not depend on the version of scikit-learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Final, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -200,18 +200,14 @@ class Trees:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays that `from_arrays` takes."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
         """Return the function of these arrays."""
         whole = {"feature", "left", "right", "roots"}
-        return cls(
-            **{
-                name: arrays[name].astype(np.int32 if name in whole else float)
-                for name in cls.__dataclass_fields__
-            }
-        )
+        types = {field.name: np.int32 if field.name in whole else np.float64 for field in fields(cls)}
+        return cls(**{name: arrays[name].astype(dtype) for name, dtype in types.items()})
 
     @classmethod
     def of(
@@ -327,11 +323,17 @@ def _fit_tree_classes(X: Columns, y: Columns, settings: Sequence[Setting], seed:
     return [Trees.of(model, log_odds, count) for count in counts]
 
 
+def _span(X: Columns) -> Columns:
+    """Return orthonormal columns that span the rows of a wide matrix, by the eigenvectors of its small square."""
+    values, vectors = np.linalg.eigh(X @ X.T)
+    kept = values > _SMALLEST_SD * values[-1]
+    return np.asarray(X.T @ vectors[:, kept] / np.sqrt(values[kept]))
+
+
 def _fit_logistic(X: Columns, y: Columns, settings: Sequence[Setting], seed: int) -> list[Fitted]:
     """Fit logistic regression; with more columns than patients in the space that the patients span, which is exact."""
     mean = X.mean(axis=0)
-    wide = X.shape[1] > len(X)
-    basis = np.linalg.svd(X - mean, full_matrices=False)[2].T if wide else np.eye(X.shape[1])
+    basis = _span(X - mean) if X.shape[1] > len(X) else np.eye(X.shape[1])
     scores = (X - mean) @ basis
     found: list[Fitted] = []
     for setting in settings:
