@@ -27,7 +27,12 @@ TableFile = Annotated[
 ]
 Masks = Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of lesion masks in ICBM (MNI) space.")]
 OutcomeName = Annotated[str, typer.Option("--outcome", help="nihss (acute strokes) or language (chronic).")]
-Model = Annotated[str, typer.Option("--model", help="Name of the model in the table of `evaluate`.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Name of the model in the table of `evaluate`; default: the best that we measured."
+    ),
+]
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", help="File written by `strokelabel outcome fit`.")
 ]
@@ -83,20 +88,21 @@ def fit(
     masks: Masks,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Model file, .safetensors.")],
     outcome: OutcomeName = "nihss",
-    model: Model = "average",
+    model: Model = None,
 ) -> None:
     """Fit a model to the patients outside the lock box, with 90 % prediction intervals."""
     from strokelabel.outcome.evaluation import outside_lock_box
     from strokelabel.outcome.model_file import fit_outcome_model, save_outcome_model
+    from strokelabel.outcome.models import DEFAULT
     from strokelabel.outcome.patients import find_outcome
     from strokelabel.outcome.protocol import REGRESSION_FOLDS
 
     which = find_outcome(outcome)
     cohort = outside_lock_box(which, _measured(table, masks, which))
     with _progress("folds", REGRESSION_FOLDS) as advance:
-        fitted = fit_outcome_model(which, model, cohort, advance)
+        fitted = fit_outcome_model(which, model or DEFAULT[which.name], cohort, advance)
     save_outcome_model(fitted, output)
-    typer.echo(f"{output}: {model}, fitted to {fitted.n} patients outside the lock box")
+    typer.echo(f"{output}: {fitted.model.spec.name}, fitted to {fitted.n} patients outside the lock box")
 
 
 @app.command("open-lock-box")

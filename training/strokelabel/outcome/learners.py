@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Final, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,7 +207,8 @@ class Trees:
         """Return the function of these arrays."""
         whole = {"feature", "left", "right", "roots"}
         types = {field.name: np.int32 if field.name in whole else np.float64 for field in fields(cls)}
-        return cls(**{name: arrays[name].astype(dtype) for name, dtype in types.items()})
+        typed: dict[str, Any] = {name: arrays[name].astype(dtype) for name, dtype in types.items()}
+        return cls(**typed)
 
     @classmethod
     def of(

@@ -102,6 +102,9 @@ REGRESSION: Final = {
 }  # fmt: skip
 """Models of each outcome. The first is the reference; those whose predictors are not there are left out."""
 
+DEFAULT: Final = {"nihss": "support vectors", "language": AVERAGE}
+"""The best models by cross-validation outside the lock box (`training/docs/outcome.md`), structures aside."""
+
 CLASSIFICATION: Final = {
     "nihss": (
         ModelSpec("lesion size", LOGISTIC, _SIZE, classifies=True),
