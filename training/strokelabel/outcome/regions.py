@@ -14,6 +14,9 @@ from strokelabel.outcome.loads import fine_loads
 _RIDGE: Final = 0.003
 """Regularisation as a fraction of the kernel's mean diagonal; from 0.001 to 0.01 the estimates are equally good."""
 
+_LEAST_LOAD: Final = 0.1
+"""Cells in which no patient has more are left out: half of them, without any effect on the estimates."""
+
 
 @dataclass(frozen=True, eq=False)
 class RegionMap:
@@ -24,7 +27,7 @@ class RegionMap:
 
     Attributes:
         cells: indices of the cells of `loads.FINE_MM` that are used.
-        weights: (cells used, regions).
+        weights: (cells used, regions), numbers that half precision holds.
     """
 
     cells: NDArray[np.int32]
@@ -39,11 +42,12 @@ class RegionMap:
             fractions: (patients, regions), 0 to 1.
         """
         loads = fine_loads(cells)
-        used = np.flatnonzero(loads.any(axis=0)).astype(np.int32)
+        used = np.flatnonzero(loads.max(axis=0) > _LEAST_LOAD).astype(np.int32)
         loads = loads[:, used]
         kernel = (loads @ loads.T).astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += _RIDGE * np.trace(kernel) / len(kernel)
-        return cls(used, loads.T @ np.linalg.solve(kernel, fractions).astype(np.float32))
+        weights = loads.T @ np.linalg.solve(kernel, fractions).astype(np.float32)
+        return cls(used, weights.astype(np.float16).astype(np.float32))
 
     def fractions(self, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the fraction of each region that is lesion, (patients, regions), 0 to 1.
@@ -56,7 +60,7 @@ class RegionMap:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays that `from_arrays` takes."""
-        return {"cells": self.cells, "weights": self.weights}
+        return {"cells": self.cells, "weights": self.weights.astype(np.float16)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
