@@ -30,7 +30,7 @@ def _short_ladders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_cohort(tmp_path_factory.mktemp("outcome"), 60, OUTCOMES["nihss"])
+    return write_cohort(tmp_path_factory.mktemp("outcome"), 40, OUTCOMES["nihss"])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_evaluate_writes_tables_predictions_and_a_picture(
     assert set(classes["score"]) == {"accuracy", "balanced_accuracy", "auc", "f1", "calibration_error"}
     predictions = pd.read_csv(tmp_path / "out" / "predictions-regression.csv")
     assert predictions["participant_id"].is_unique
-    assert len(predictions) == scores["n"][0] < 60
+    assert len(predictions) == scores["n"][0] < 40
     assert (tmp_path / "out" / "outcome.png").stat().st_size > 10_000
     assert "Nadeau and Bengio" in (tmp_path / "out" / "summary.md").read_text()
 
@@ -124,7 +124,7 @@ def test_the_lock_box_opens_once_and_then_all_patients_may_be_evaluated(
     assert "opened on" in capsys.readouterr().err
 
     assert run_main(*everyone) == 0
-    assert set(pd.read_csv(tmp_path / "all" / "regression.csv")["n"]) == {60}
+    assert set(pd.read_csv(tmp_path / "all" / "regression.csv")["n"]) == {40}
 
 
 def test_errors_are_one_line(
