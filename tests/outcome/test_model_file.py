@@ -93,6 +93,18 @@ def test_a_lesion_or_an_age_like_none_of_the_patients_is_noted(fitted: OutcomeMo
     assert fitted.predict(usual, 60).notes == ()
 
 
+def test_a_right_lesion_is_noted_by_a_model_of_left_strokes(chronic: Cohort) -> None:
+    spec = select_specs(find_specs("language", chronic.predictors()), "lesion size")
+    model = fit_models(spec, chronic.predictors(), chronic.values, 0)["lesion size"]
+    fitted = OutcomeModel(LANGUAGE, model, IntervalRule(-1, 1, 0.0, -5, 5), None, (0, 99), None, 60)
+    box = np.ones((20, 20, 20), dtype=bool)
+
+    assert fitted.predict(lesion_loads((60, 100, 80), box)).notes == ()
+    assert (
+        "8.0 ml of the lesion are on the right" in fitted.predict(lesion_loads((130, 100, 80), box)).notes[0]
+    )
+
+
 def test_a_missing_age_is_not_guessed(fitted: OutcomeModel, acute: Cohort) -> None:
     with pytest.raises(OptionError, match="expected the age in years"):
         fitted.predict(acute.loads[0])

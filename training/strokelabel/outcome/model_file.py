@@ -17,7 +17,7 @@ from strokelabel.errors import OptionError, WeightsError
 from strokelabel.io.atomic import atomic_path
 from strokelabel.outcome.evaluation import OnProgress, cross_validate, repeated_folds
 from strokelabel.outcome.learners import KINDS, Scaler
-from strokelabel.outcome.loads import LesionLoads
+from strokelabel.outcome.loads import TISSUES, LesionLoads
 from strokelabel.outcome.models import REGRESSION, FittedModel, find_specs, fit_models, select_specs
 from strokelabel.outcome.patients import OUTCOMES, Outcome
 from strokelabel.outcome.predictors import Cohort, make_predictors
@@ -32,6 +32,9 @@ from strokelabel.outcome.scores import (
 from strokelabel.registry import read_header
 
 FORMAT: Final = "strokelabel-outcome-1"
+
+_MOST_RIGHT: Final = 0.05
+"""Fraction of a lesion across the midline that counts as none."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class OutcomeModel:
         """
         ages = None if age is None else np.array([age])
         value, low, high = (float(part[0]) for part in self.predict_all([loads], ages))
-        return Prediction(value, low, high, self._notes(loads.ml, age))
+        return Prediction(value, low, high, self._notes(loads, age))
 
     def predict_all(
         self, loads: Sequence[LesionLoads], ages: NDArray[np.float64] | None
@@ -101,16 +104,22 @@ class OutcomeModel:
         low, high = self.rule.bounds(found)
         return np.clip(found, self.outcome.least, self.outcome.most), low, high
 
-    def _notes(self, ml: float, age: float | None) -> tuple[str, ...]:
+    def _notes(self, loads: LesionLoads, age: float | None) -> tuple[str, ...]:
         notes = []
-        if not self.ml_range[0] <= ml <= self.ml_range[1]:
-            notes.append(_outside(f"a lesion of {ml:.1f} ml", self.ml_range, "ml"))
+        if not self.ml_range[0] <= loads.ml <= self.ml_range[1]:
+            notes.append(_outside(f"a lesion of {loads.ml:.1f} ml", self.ml_range, "ml"))
         if (
             self.age_range is not None
             and age is not None
             and not self.age_range[0] <= age <= self.age_range[1]
         ):
             notes.append(_outside(f"an age of {age:.0f} years", self.age_range, "years"))
+        right_ml = loads.tissue_ml[TISSUES.index("right")]
+        if self.outcome.left_only and right_ml > _MOST_RIGHT * loads.ml:
+            notes.append(
+                f"{right_ml:.1f} ml of the lesion are on the right; the model was fitted to strokes of the left alone: "
+                "the estimate is an extrapolation"
+            )
         return tuple(notes)
 
 

@@ -27,7 +27,7 @@ class Outcome:
         title: for tables and pictures.
         least, most: possible values; predictions and intervals keep to them.
         acute: whether patients are seen in the first days; tables of acute strokes have age and arterial regions.
-        worse_is_higher: whether a higher number is a worse outcome.
+        left_only: whether all patients that are published have their lesion on the left.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Outcome:
     least: float
     most: float
     acute: bool
-    worse_is_higher: bool
+    left_only: bool
 
 
 OUTCOMES: Final = MappingProxyType({
     one.name: one
     for one in (
-        Outcome("nihss", "nihss", "NIHSS", 0.0, 42.0, acute=True, worse_is_higher=True),
-        Outcome("language", "score", "language score", -5.0, 5.0, acute=False, worse_is_higher=False),
+        Outcome("nihss", "nihss", "NIHSS", 0.0, 42.0, acute=True, left_only=False),
+        Outcome("language", "score", "language score", -5.0, 5.0, acute=False, left_only=True),
     )
 })  # fmt: skip
 """NIH Stroke Scale of acute strokes (SOOP), and the z-like language score of chronic left strokes (LESYMAP)."""
