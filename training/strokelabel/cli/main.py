@@ -51,9 +51,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Score a model on synthetic volumes of unseen brains and lesions.",
     ),
     "evaluate": ("strokelabel.cli.evaluate", "Score models or masks on a data set with lesion masks."),
+    "outcome": ("strokelabel.cli.outcome", "Predict outcomes from lesions and clinical facts. For research."),
     "report": ("strokelabel.cli.report", "Report what annotators did with the predictions."),
 }
-"""Name of each command: the module whose function `run` it calls, and its line in `strokelabel --help`."""
+"""Name of each command: its module, and its line in `strokelabel --help`.
+
+The module has a function `run`, or, where the command has commands of its own, a `typer.Typer` called `app`.
+"""
 
 
 class CommandMissingError(StrokeLabelError):
@@ -98,9 +102,11 @@ def load_command(name: str) -> TyperCommand:
             f"the command '{name}' needs the Python module '{error.name}', which is not installed; "
             "install StrokeLabel with all its dependencies (pip install 'strokelabel[server]')"
         ) from error
-    single = typer.Typer(add_completion=False)
-    single.command(name)(module.run)
-    return cast(TyperCommand, typer.main.get_command(single))
+    several = getattr(module, "app", None)
+    if several is None:
+        several = typer.Typer(add_completion=False)
+        several.command(name)(module.run)
+    return cast(TyperCommand, typer.main.get_command(several))
 
 
 app = typer.Typer(

@@ -1,0 +1,186 @@
+"""`strokelabel outcome`: outcome models evaluated, fitted, judged on the lock box, and used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strokelabel.cli.options import scan_progress
+
+if TYPE_CHECKING:
+    from strokelabel.outcome.patients import Outcome
+    from strokelabel.outcome.predictors import Cohort
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Predict outcomes from lesions and clinical facts. For research; not for decisions about patients.",
+)
+
+TableFile = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="Patients, their facts and outcomes (TSV or CSV).")
+]
+Masks = Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of lesion masks in ICBM (MNI) space.")]
+OutcomeName = Annotated[str, typer.Option("--outcome", help="nihss (acute strokes) or language (chronic).")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Name of the model in the table of `evaluate`; default: the best that we measured."
+    ),
+]
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="File written by `strokelabel outcome fit`.")
+]
+Structures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PREPARED", help="Prepared brains: adds models that see the load of each structure."
+    ),
+]
+
+
+@app.command()
+def evaluate(
+    table: TableFile,
+    masks: Masks,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    outcome: OutcomeName = "nihss",
+    structures: Structures = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of the ten folds of the regression.")] = 5,
+    seeds: Annotated[int, typer.Option(min=0, help="Repeats of the four folds of the classification.")] = 20,
+    opened: Annotated[
+        Path | None,
+        typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
+    ] = None,
+) -> None:
+    """Compare models by repeated cross-validation, on the patients outside the lock box.
+
+    Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png.
+    """
+    from strokelabel.io.atomic import check_folder
+    from strokelabel.outcome.evaluation import classification_task, outside_lock_box, regression_task
+    from strokelabel.outcome.patients import find_outcome
+    from strokelabel.outcome.protocol import check_was_opened
+    from strokelabel.reports.outcome import write_outcome_report
+
+    which = find_outcome(outcome)
+    check_folder(output)
+    if opened is not None:
+        check_was_opened(opened, which.name)
+    cohort = _measured(table, masks, which, structures)
+    cohort = cohort if opened is not None else outside_lock_box(which, cohort)
+    with _progress("regression, folds", 10 * repeats) as advance:
+        tasks = [regression_task(which, cohort, repeats, advance)]
+    if seeds and which.acute:
+        with _progress("classification, folds", 4 * seeds) as advance:
+            tasks.append(classification_task(which, cohort, seeds, advance))
+    typer.echo(write_outcome_report(which, cohort.ids, tasks, output))
+
+
+@app.command()
+def fit(
+    table: TableFile,
+    masks: Masks,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Model file, .safetensors.")],
+    outcome: OutcomeName = "nihss",
+    model: Model = None,
+) -> None:
+    """Fit a model to the patients outside the lock box, with 90 % prediction intervals."""
+    from strokelabel.outcome.evaluation import outside_lock_box
+    from strokelabel.outcome.model_file import fit_outcome_model, save_outcome_model
+    from strokelabel.outcome.models import DEFAULT
+    from strokelabel.outcome.patients import find_outcome
+    from strokelabel.outcome.protocol import REGRESSION_FOLDS
+
+    which = find_outcome(outcome)
+    cohort = outside_lock_box(which, _measured(table, masks, which))
+    with _progress("folds", REGRESSION_FOLDS) as advance:
+        fitted = fit_outcome_model(which, model or DEFAULT[which.name], cohort, advance)
+    save_outcome_model(fitted, output)
+    typer.echo(f"{output}: {fitted.model.spec.name}, fitted to {fitted.n} patients outside the lock box")
+
+
+@app.command("open-lock-box")
+def open_lock_box(
+    model: ModelFile,
+    table: TableFile,
+    masks: Masks,
+    record: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Record of the opening: one file for a data set, kept for good."),
+    ],
+) -> None:
+    """Judge a model by the patients of the lock box, once, and record that it was opened.
+
+    The same model may be judged again; another is refused.
+    """
+    from strokelabel.hashing import sha256_of_file
+    from strokelabel.outcome.evaluation import inside_lock_box
+    from strokelabel.outcome.model_file import load_outcome_model, lock_box_scores
+    from strokelabel.outcome.protocol import check_may_open, write_opening
+
+    fitted = load_outcome_model(model)
+    digest = sha256_of_file(model)
+    earlier = check_may_open(record, fitted.outcome.name, digest)
+    cohort = inside_lock_box(fitted.outcome, _measured(table, masks, fitted.outcome))
+    scores = lock_box_scores(fitted, cohort)
+    if earlier is None:
+        write_opening(record, fitted.outcome.name, digest, cohort.ids, scores)
+    else:
+        typer.echo(f"note: opened before, on {earlier.opened}, with this model", err=True)
+    for name, value in scores.items():
+        typer.echo(f"{name}: {value:.3f}")
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="Lesion mask in ICBM (MNI) space.")],
+    age: Annotated[float | None, typer.Option(min=0, max=120, help="Age in years.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON file for the estimate.")
+    ] = None,
+) -> None:
+    """Estimate the outcome of one patient, with a 90 % interval. For research; not for decisions about patients."""
+    from strokelabel.io.atomic import atomic_write_json
+    from strokelabel.outcome.loads import read_loads
+    from strokelabel.outcome.model_file import load_outcome_model
+    from strokelabel.outcome.scores import NOMINAL_COVERAGE
+
+    fitted = load_outcome_model(model)
+    found = fitted.predict(read_loads(mask), age)
+    digits = 0 if fitted.outcome.acute else 2
+    typer.echo(
+        f"estimated {fitted.outcome.title} {found.value:.{digits}f} "
+        f"({NOMINAL_COVERAGE:.0%} interval {found.low:.{digits}f} to {found.high:.{digits}f}); research use only"
+    )
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    if output is not None:
+        described = {"outcome": fitted.outcome.name, "coverage": NOMINAL_COVERAGE, "use": "research"}
+        atomic_write_json(output, described | asdict(found))
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    with scan_progress() as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _measured(table: Path, masks: Path, outcome: Outcome, prepared: Path | None = None) -> Cohort:
+    """Return the patients of a table with the measures of their masks."""
+    from strokelabel.outcome.loads import structure_map
+    from strokelabel.outcome.patients import read_patients
+    from strokelabel.outcome.predictors import measure
+    from strokelabel.synthesis.prepared.dataset import PreparedData
+
+    patients = read_patients(table, masks, outcome)
+    structures = None if prepared is None else structure_map(PreparedData.load(prepared))
+    with _progress("masks", len(patients)) as advance:
+        return measure(patients, structures, advance)
