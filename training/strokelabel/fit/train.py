@@ -177,7 +177,10 @@ def check_same_network(recipe: Recipe, weights: str) -> ModelSpec:
     spec = find_model(weights)
     free = {"dropout", "out_channels"} & set(type(recipe.network).model_fields)
     ours = recipe.network.model_dump(exclude=free)
-    if type(found := network_config(spec)) is not type(recipe.network) or found.model_dump(exclude=free) != ours:
+    if (
+        type(found := network_config(spec)) is not type(recipe.network)
+        or found.model_dump(exclude=free) != ours
+    ):
         raise RecipeError(
             f"network: expected that of the weights {spec.path} ({spec.network}), got {recipe.network!r}; "
             "copy the weights' network into the recipe, or train without --weights"
