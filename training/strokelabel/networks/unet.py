@@ -1,7 +1,8 @@
-"""U-Nets: plain, and on a grid of half the resolution with blocks of 2 × 2 × 2 voxels folded into channels.
+"""U-Nets: plain ones, MDUNet, and one on a grid of half the resolution.
 
-The folding loses nothing and costs nothing, and every convolution then works on an eighth of the voxels. It is the
-three-dimensional form of the sub-pixel convolution (Shi et al., CVPR 2016), at both ends of the network.
+There, blocks of 2 × 2 × 2 voxels are folded into channels. It loses nothing and costs nothing, and every convolution
+then works on an eighth of the voxels. It is the three-dimensional form of the sub-pixel convolution (Shi et al., CVPR
+2016), at both ends of the network.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from monai.networks.nets import DynUNet, UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from strokelabel.networks.mdunet import LargeKernelConfig, MDUNet
 from strokelabel.types import ChannelBatch
 
 FOLD = 2
@@ -88,8 +90,9 @@ class UNetConfig(BaseModel):
         architecture: "residual" is the paper's (MONAI's UNet, halving the grid at once); "plain" works at full
             resolution on both sides, two convolutions a level, as nnU-Net does (MONAI's DynUNet), which suits
             coarse voxels; "subpixel" is "plain" on a grid of half the resolution, with blocks of 2 × 2 × 2 voxels
-            folded into channels and the logits unfolded, which suits CPUs. For the last two, kernel sizes are 3
-            and 2, and the settings of residual units do not count.
+            folded into channels and the logits unfolded, which suits CPUs. "md-encoder" and "md" are MDUNet, with
+            large-kernel blocks in the encoder, or on both sides. For all but the first, kernel sizes are 3 and 2, and
+            the settings of residual units do not count.
         in_channels: image channels.
         out_channels: classes; 6 for tissues and lesion, 2 for lesion only.
         channels: feature channels of each level, finest first.
@@ -99,11 +102,12 @@ class UNetConfig(BaseModel):
         num_res_units: convolutions in each residual unit; 0 for plain convolutions.
         dropout: probability of dropping a single feature value (not a whole channel) while training.
         adn_ordering: order of normalisation (N), dropout (D) and activation (A) after a convolution.
+        large_kernel: the blocks of MDUNet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: Literal["residual", "plain", "subpixel"] = "residual"
+    architecture: Literal["residual", "plain", "subpixel", "md-encoder", "md"] = "residual"
     in_channels: int = Field(default=1, ge=1)
     out_channels: int = Field(default=6, ge=2)
     channels: tuple[int, ...] = (16, 32, 64, 128, 320, 320)
@@ -113,6 +117,7 @@ class UNetConfig(BaseModel):
     num_res_units: int = Field(default=1, ge=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     adn_ordering: Literal["NDA", "NAD", "DNA", "NA"] = "NDA"
+    large_kernel: LargeKernelConfig = LargeKernelConfig()
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
@@ -153,6 +158,8 @@ def build_network(config: UNetConfig) -> nn.Module:
         return _plain_network(config)
     if config.architecture == "subpixel":
         return _subpixel_network(config)
+    if config.architecture in ("md", "md-encoder"):
+        return _md_network(config)
     return UNet(
         spatial_dims=3,
         in_channels=config.in_channels,
@@ -174,6 +181,20 @@ def _subpixel_network(config: UNetConfig) -> nn.Module:
     """Return the plain network on folded voxels."""
     channels = {"in_channels": config.in_channels * FOLD**3, "out_channels": config.out_channels * FOLD**3}
     return SubpixelNetwork(_plain_network(config.model_copy(update=channels)))
+
+
+def _md_network(config: UNetConfig) -> nn.Module:
+    """Return MDUNet."""
+    network = MDUNet(
+        config.in_channels,
+        config.out_channels,
+        config.channels,
+        config.strides,
+        config.large_kernel,
+        config.dropout,
+        decoder=config.architecture == "md",
+    )
+    return nn.Sequential(OrderedDict(model=network))
 
 
 def _plain_network(config: UNetConfig) -> nn.Module:
