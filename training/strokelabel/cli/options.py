@@ -82,6 +82,7 @@ def report_scan(row: ScanRow, found: str) -> None:
         return
     name = Path(row.source).name
     earlier = " (kept from an earlier run)" if row.status == "kept" else ""
-    typer.echo(f"{name}: {found}, {row.seconds:.1f} s{earlier}")
+    taken = "" if row.seconds is None else f", {row.seconds:.1f} s"
+    typer.echo(f"{name}: {found}{taken}{earlier}")
     if row.reason:
         typer.echo(f"note: {name}: {row.reason}", err=True)

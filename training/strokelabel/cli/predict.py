@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
+from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.options import Ct, Device, Threads, given_names, report_scan
+from strokelabel.cli.predict_tasks import (
+    LesionResults,
+    ParcellationResults,
+    make_parcellate_task,
+    make_segment_task,
+)
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationChoice, ParcellationRow, Parcellator
+    from strokelabel.inference.parcellate import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
-    from strokelabel.inference.segment.predictor import Predictor
-    from strokelabel.io.file_search import ImageSearch
 
 
 class ViewChoice(StrEnum):
@@ -174,6 +180,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     resampled: Resampled = False,
     qc: Quality = False,
+    part: PartOption = None,
+    workers: Workers = None,
+    dask: DaskAddress = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -189,6 +198,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from strokelabel.registry import PARCELLATION, find_model
 
     search = search_images(inputs)
+    from strokelabel.inference.batch import ScanBatch
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
     given: dict[str, Any] = {
@@ -199,15 +209,21 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
-    set_threads(threads)
+    sharing = Sharing.of(part, workers, dask)
+    model, output, threads = sharing.place(model), output.absolute(), sharing.threads(threads)
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        results = _parcellation_choice(probabilities, resampled, qc, device, options)
-        failed = _parcellate(model, device, options, search, output, overwrite, results)
+        results = ParcellationResults(output, overwrite, probabilities, resampled, qc)
+        parcellate = partial(make_parcellate_task, model, device, threads, options, results)
+        failed = run_batch(
+            parcellate, ScanBatch.of(search.images, search.problems), sharing, _report_parcellation
+        )
     else:
         _refuse_parcellation_options(resampled, qc)
-        models = _models(model, structures, device, options, adaptation)
-        failed = _segment(*models, search, output, choice, overwrite, ensemble)
+        shown = None if structures is None else sharing.place(structures)
+        lesions = LesionResults(output, overwrite, choice, shown, search.images if ensemble else None)
+        segment = partial(make_segment_task, model, device, threads, options, adaptation, lesions)
+        failed = run_batch(segment, ScanBatch.of(search.images, search.problems, ensemble), sharing, _report)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -255,7 +271,10 @@ def _adaptation(
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
     from strokelabel.adaptation.options import AdaptationOptions
 
-    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
+    given_values: dict[str, Any] = {
+        "iterations": iterations,
+        "denoiser": denoiser and Sharing.place(denoiser),
+    }
     return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
 
 
@@ -275,81 +294,6 @@ def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice,
 def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:
     if names := given_names({"--resampled": resampled, "--qc": qc}):
         raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
-
-
-def _models(
-    model: str,
-    structures: str | None,
-    device: str,
-    options: PredictionOptions,
-    adaptation: AdaptationOptions | None,
-) -> tuple[Predictor, Parcellator | None]:
-    """Return the model, or the model that is adapted to each scan; and that of the structures that lesions touch."""
-    # Torch is imported only once the arguments are known to make sense.
-    from strokelabel.inference.segment.predictor import Predictor
-    from strokelabel.inference.segment.structure_tables import load_parcellator
-
-    predictor = Predictor.from_model(model, device, options)
-    if adaptation is not None:
-        from strokelabel.adaptation.adapt import AdaptingPredictor
-
-        predictor = AdaptingPredictor(predictor, adaptation)
-    return predictor, load_parcellator(structures or "none", device, options)
-
-
-def _segment(
-    predictor: Predictor,
-    structures: Parcellator | None,
-    search: ImageSearch,
-    folder: Path,
-    choice: OutputChoice,
-    overwrite: bool,
-    ensemble: bool,
-) -> int:
-    """Find the lesions of scans; return how many failed."""
-    from strokelabel.inference.segment.batch import predict_scans
-    from strokelabel.inference.segment.session_batch import predict_sessions
-
-    predict = predict_sessions if ensemble else predict_scans
-    return follow_scans(
-        lambda progress: predict(
-            predictor, search.images, folder, choice, overwrite, progress, search.problems, structures
-        ),
-        len(search.images) + len(search.problems),
-        _report,
-    )
-
-
-def _parcellation_choice(
-    probabilities: bool, resampled: bool, qc: bool, device: str, options: PredictionOptions
-) -> ParcellationChoice:
-    """Return the results to write for each scan, with the model for quality control where it is wanted."""
-    from strokelabel.inference.parcellate import ParcellationChoice
-    from strokelabel.inference.quality import load_quality_model
-
-    return ParcellationChoice(probabilities, resampled, load_quality_model(device, options) if qc else None)
-
-
-def _parcellate(
-    model: str,
-    device: str,
-    options: PredictionOptions,
-    search: ImageSearch,
-    folder: Path,
-    overwrite: bool,
-    choice: ParcellationChoice,
-) -> int:
-    """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
-
-    parcellator = Parcellator.from_model(model, device, options)
-    return follow_scans(
-        lambda progress: parcellate_scans(
-            parcellator, search.images, folder, overwrite, progress, search.problems, choice
-        ),
-        len(search.images) + len(search.problems),
-        _report_parcellation,
-    )
 
 
 def _refuse_lesion_options(

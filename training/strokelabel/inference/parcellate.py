@@ -18,7 +18,7 @@ from torch import nn
 
 from strokelabel import __version__
 from strokelabel.errors import LabelMapError, WeightsError
-from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import (
     OnProgress,
@@ -246,15 +246,18 @@ def parcellate_scans(
 
     Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """
-    task = _ParcellateTask(parcellator, folder, overwrite, choice or ParcellationChoice())
-    return run_scans(task, scans, problems, progress)
+    task = ParcellateTask(parcellator, folder, choice or ParcellationChoice(), overwrite)
+    return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
-class _ParcellateTask:
-    """Batch task that segments the structures of each scan."""
+class ParcellateTask:
+    """Batch task that segments the structures of each scan.
+
+    Args and errors: as `parcellate_scans`.
+    """
 
     def __init__(
-        self, parcellator: Parcellator, folder: Path, overwrite: bool, choice: ParcellationChoice
+        self, parcellator: Parcellator, folder: Path, choice: ParcellationChoice, overwrite: bool = False
     ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
         names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
@@ -267,6 +270,7 @@ class _ParcellateTask:
         self._overwrite = overwrite
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> ParcellationRow:
+        """Parcellate one scan and write its files."""
         with self._probability_writer(image, names) as each:
             found = self._parcellator.parcellate(image, progress, each, self._choice.resampled)
         if found.resampled is not None:
@@ -295,9 +299,11 @@ class _ParcellateTask:
         return channel_writer(path, image, len(structures))
 
     def failed(self, source: str, reason: str) -> ParcellationRow:
+        """Return the row of a scan that could not be parcellated."""
         return ParcellationRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> ParcellationRow | None:
+        """Return the row of results that are there, made by the same model with the same options."""
         segmentation = self._folder / names.parcellation
         if self._overwrite or not segmentation.exists():
             return None
@@ -313,7 +319,6 @@ class _ParcellateTask:
             source=str(absolute_path(scan)),
             segmentation=names.parcellation,
             intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
-            seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
@@ -387,7 +392,6 @@ def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
         "SpatialReference": "orig",
         **parcellation_provenance(found.spec, found.options),
         "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
-        "seconds": round(found.seconds, 3),
         "notes": list(found.notes),
         **({QUALITY_KEY: found.quality.as_json()} if found.quality is not None else {}),
     }

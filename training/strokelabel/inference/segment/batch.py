@@ -12,7 +12,7 @@ import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import ImageError, OptionError, OutputError, UnreadableImageError
-from strokelabel.inference.batch import NO_COLUMN, ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import NO_COLUMN, ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
@@ -78,21 +78,23 @@ def predict_scans(
         WeightsError: `structures` has a class for lesions.
         OptionError: maps of uncertainty, and a model that cannot make the passes for them.
     """
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, tables)
-    return run_scans(task, scans, problems, progress)
+    task = SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, structures)
+    return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
-class _SegmentTask:
-    """Batch task that segments the lesion of each scan."""
+class SegmentTask:
+    """Batch task that segments the lesion of each scan.
+
+    Args and errors: as `predict_scans`.
+    """
 
     def __init__(
         self,
         predictor: Predictor,
         folder: Path,
         choice: OutputChoice,
-        overwrite: bool,
-        tables: StructureTables | None,
+        overwrite: bool = False,
+        structures: Parcellator | None = None,
     ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())
         self._predictor = predictor
@@ -100,11 +102,12 @@ class _SegmentTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = tables
+        self._tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> LesionRow:
+        """Predict one scan and write its files."""
         passes, found = self._choice.passes, None
         if passes is None:
             prediction = self._predictor.predict(image, self._options, progress)
@@ -125,9 +128,11 @@ class _SegmentTask:
         )
 
     def failed(self, source: str, reason: str) -> LesionRow:
+        """Return the row of a scan that could not be predicted."""
         return LesionRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> LesionRow | None:
+        """Return the row of results that are there, made by the same model with the same options."""
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
@@ -144,7 +149,6 @@ class _SegmentTask:
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
             structures=described_structures(known) if self._tables is not None else (),
-            seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
@@ -307,7 +311,6 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "lesion_count": prediction.lesion_count,
         "largest_lesion_ml": float(max(prediction.lesion_volumes_ml, default=0.0)),
         "outside_brain_ml": prediction.outside_brain_ml,
-        "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
         **prediction.record,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DataError
-from strokelabel.inference.batch import ScanTable, run_scans
+from strokelabel.inference.batch import ScanBatch, ScanTable, run_scans
 from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_sessions
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
@@ -65,25 +65,24 @@ def predict_sessions(
 
     Args and errors: as `predict_scans`.
     """
-    sessions = group_sessions(scans)
-    grouped = [scan for session in sessions for scan in session]
-    alone = [scan for scan in scans if absolute_path(scan) not in set(grouped)]
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _EnsembleTask(predictor, folder, choice or OutputChoice(), overwrite, sessions, tables)
-    return run_scans(task, [*grouped, *alone], problems, progress)
+    task = SessionTask(predictor, scans, folder, choice or OutputChoice(), overwrite, structures)
+    return run_scans(task, ScanBatch.of(scans, problems, by_session=True), progress)
 
 
-class _EnsembleTask:
-    """Batch task that segments the lesion of each scan of a session; the network sees each sequence once."""
+class SessionTask:
+    """Batch task that segments the lesion of each scan of a session; the network sees each sequence once.
+
+    Args and errors: as `predict_sessions`.
+    """
 
     def __init__(
         self,
         predictor: Predictor,
+        scans: Sequence[Path],
         folder: Path,
         choice: OutputChoice,
-        overwrite: bool,
-        sessions: Sequence[tuple[Path, ...]],
-        tables: StructureTables | None,
+        overwrite: bool = False,
+        structures: Parcellator | None = None,
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
@@ -93,11 +92,12 @@ class _EnsembleTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = tables
-        self._sessions = {str(scan): session for session in sessions for scan in session}
+        self._tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
+        self._sessions = {str(scan): session for session in group_sessions(scans) for scan in session}
         self._current: tuple[tuple[Path, ...], SessionEnsemble] | None = None
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> EnsembleRow:
+        """Predict one scan from all sequences of its session, and write its files."""
         session = self._sessions[image.source]
         others = sequences_of(scan for scan in session if str(scan) != image.source)
         together = self._ensemble(session).predict(image, others, progress)
@@ -119,9 +119,15 @@ class _EnsembleTask:
         )
 
     def failed(self, source: str, reason: str) -> EnsembleRow:
+        """Return the row of a scan that could not be predicted."""
         return EnsembleRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> EnsembleRow | None:
+        """Return the row of results that are there, made from the same sequences, model and options.
+
+        Raises:
+            DataError: the scan's name tells no session.
+        """
         session, names = self._sessions.get(str(absolute_path(scan))), replace(names, method=ENSEMBLE_METHOD)
         if session is None:
             raise DataError(
@@ -148,7 +154,6 @@ class _EnsembleTask:
             sequences=_names(known["Sources"]),
             left_out=_names(known["left_out"]),
             structures=described_structures(known) if self._tables is not None else (),
-            seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )

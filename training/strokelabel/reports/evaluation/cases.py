@@ -164,25 +164,6 @@ def suffix_of(image: Path) -> str:
     return stem.rsplit("_", 1)[-1] if stem.startswith("sub-") and "_" in stem else NO_GROUP
 
 
-def take_part(cases: Sequence[AnyCase], part: tuple[int, int] | None) -> list[AnyCase]:
-    """Take every n-th case, beginning with the i-th, of part (i, n); all without a part."""
-    return list(cases) if part is None else list(cases[part[0] - 1 :: part[1]])
-
-
-def parse_part(text: str | None) -> tuple[int, int] | None:
-    """Read a part such as "2/8".
-
-    Raises:
-        OptionError: it is no such thing.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise OptionError(f"expected a part such as 2/8, the second of eight, got {text!r}")
-    return int(match[1]), int(match[2])
-
-
 def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:
     """Return pairs of scans without a mask of their own and the only mask of their session."""
     masks: dict[tuple[str, ...], set[Path]] = defaultdict(set)

@@ -1,0 +1,109 @@
+"""Tasks of `strokelabel predict`, made in each process that does scans.
+
+Torch is imported here only once arguments are known to make sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strokelabel.cli.options import set_threads
+
+if TYPE_CHECKING:
+    from strokelabel.adaptation.options import AdaptationOptions
+    from strokelabel.inference.options import PredictionOptions
+    from strokelabel.inference.parcellate import ParcellateTask
+    from strokelabel.inference.segment.batch import OutputChoice, SegmentTask
+
+
+@dataclass(frozen=True)
+class LesionResults:
+    """Results to write for the lesion of each scan.
+
+    Attributes:
+        folder: where they go.
+        overwrite: predict again, whatever is there.
+        choice: maps beside the mask.
+        structures: model of the structures that each lesion touches; None for no such tables.
+        sessions: all scans, where those of a session are predicted together; None where each is by itself.
+    """
+
+    folder: Path
+    overwrite: bool
+    choice: OutputChoice
+    structures: str | None
+    sessions: Sequence[Path] | None
+
+
+@dataclass(frozen=True)
+class ParcellationResults:
+    """Results to write for the structures of each scan.
+
+    Attributes:
+        folder: where they go.
+        overwrite: predict again, whatever is there.
+        probabilities, resampled: see `inference.parcellate.ParcellationChoice`.
+        quality: predict the Dice of groups of structures.
+    """
+
+    folder: Path
+    overwrite: bool
+    probabilities: bool
+    resampled: bool
+    quality: bool
+
+
+def make_segment_task(
+    model: str,
+    device: str,
+    threads: int | None,
+    options: PredictionOptions,
+    adaptation: AdaptationOptions | None,
+    results: LesionResults,
+) -> SegmentTask:
+    """Load the model, or the model that is adapted to each scan, and that of the structures that lesions touch.
+
+    Raises:
+        StrokeLabelError: they cannot be loaded, or the folder cannot be written.
+    """
+    from strokelabel.inference.segment.batch import SegmentTask
+    from strokelabel.inference.segment.predictor import Predictor
+    from strokelabel.inference.segment.session_batch import SessionTask
+    from strokelabel.inference.segment.structure_tables import load_parcellator
+
+    set_threads(threads)
+    predictor = Predictor.from_model(model, device, options)
+    if adaptation is not None:
+        from strokelabel.adaptation.adapt import AdaptingPredictor
+
+        predictor = AdaptingPredictor(predictor, adaptation)
+    structures = load_parcellator(results.structures or "none", device, options)
+    common = results.folder, results.choice, results.overwrite, structures
+    if results.sessions is None:
+        return SegmentTask(predictor, *common)
+    return SessionTask(predictor, results.sessions, *common)
+
+
+def make_parcellate_task(
+    model: str,
+    device: str,
+    threads: int | None,
+    options: PredictionOptions,
+    results: ParcellationResults,
+) -> ParcellateTask:
+    """Load the model, and that for quality control where it is wanted.
+
+    Raises:
+        StrokeLabelError: they cannot be loaded, or the folder cannot be written.
+    """
+    from strokelabel.inference.parcellate import ParcellateTask, ParcellationChoice, Parcellator
+    from strokelabel.inference.quality import load_quality_model
+
+    set_threads(threads)
+    quality = load_quality_model(device, options) if results.quality else None
+    choice = ParcellationChoice(results.probabilities, results.resampled, quality)
+    parcellator = Parcellator.from_model(model, device, options)
+    return ParcellateTask(parcellator, results.folder, choice, results.overwrite)
