@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -34,6 +34,9 @@ DaskAddress = Annotated[
     str | None,
     typer.Option("--dask", metavar="ADDRESS", help="Do scans on the cluster of this Dask scheduler."),
 ]
+
+
+Name = TypeVar("Name", str, "str | None")
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,10 @@ class Sharing:
         return max(1, (os.cpu_count() or 1) // self.workers)
 
     @staticmethod
-    def place(name: str) -> str:
+    def place(name: Name) -> Name:
         """Return the name of a model, or the path of its file as processes with another working folder find it."""
+        if name is None:
+            return None
         return str(Path(name).absolute()) if Path(name).is_file() else name
 
     def cluster(self) -> AbstractContextManager[Client]:

@@ -21,9 +21,11 @@ from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
+    from strokelabel.inference.distributed import MakeTask
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
+    from strokelabel.io.file_search import ImageSearch
 
 
 class ViewChoice(StrEnum):
@@ -198,33 +200,62 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from strokelabel.registry import PARCELLATION, find_model
 
     search = search_images(inputs)
-    from strokelabel.inference.batch import ScanBatch
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-
-    given: dict[str, Any] = {
-        "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
-        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
-    }  # fmt: skip
-    options = PredictionOptions(**given)
+    options = _options(tta, threshold, min_size_ml, fill_holes, keep_outside_brain, ct, view)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
-    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
-    _refuse_together(adaptation, choice, ensemble)
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)
     sharing = Sharing.of(part, workers, dask)
-    model, output, threads = sharing.place(model), output.absolute(), sharing.threads(threads)
+    common = sharing.place(model), device, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        results = ParcellationResults(output, overwrite, probabilities, resampled, qc)
-        parcellate = partial(make_parcellate_task, model, device, threads, options, results)
-        failed = run_batch(
-            parcellate, ScanBatch.of(search.images, search.problems), sharing, _report_parcellation
-        )
+        results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc)
+        failed = _parcellate(partial(make_parcellate_task, *common, results), search, sharing)
     else:
         _refuse_parcellation_options(resampled, qc)
-        shown = None if structures is None else sharing.place(structures)
-        lesions = LesionResults(output, overwrite, choice, shown, search.images if ensemble else None)
-        segment = partial(make_segment_task, model, device, threads, options, adaptation, lesions)
-        failed = run_batch(segment, ScanBatch.of(search.images, search.problems, ensemble), sharing, _report)
+        sessions = search.images if ensemble else None
+        lesions = LesionResults(output.absolute(), overwrite, choice, sharing.place(structures), sessions)
+        failed = _segment(partial(make_segment_task, *common, adaptation, lesions), search, sharing, ensemble)
     raise typer.Exit(1 if failed else 0)
+
+
+def _parcellate(make_task: MakeTask[ParcellationRow], search: ImageSearch, sharing: Sharing) -> int:
+    """Find the structures of scans; return how many failed."""
+    from strokelabel.inference.batch import ScanBatch
+
+    return run_batch(make_task, ScanBatch.of(search.images, search.problems), sharing, _report_parcellation)
+
+
+def _segment(make_task: MakeTask[LesionRow], search: ImageSearch, sharing: Sharing, ensemble: bool) -> int:
+    """Find the lesions of scans; return how many failed."""
+    from strokelabel.inference.batch import ScanBatch
+
+    return run_batch(make_task, ScanBatch.of(search.images, search.problems, ensemble), sharing, _report)
+
+
+def _options(
+    tta: bool,
+    threshold: float | None,
+    min_size_ml: float,
+    fill_holes: bool,
+    keep_outside_brain: bool,
+    ct: bool,
+    view: ViewChoice,
+) -> PredictionOptions:
+    """Return the options that decide a prediction.
+
+    Raises:
+        OptionError: an impossible value.
+    """
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+
+    return PredictionOptions(
+        tta=tta,
+        threshold=threshold,
+        min_size_ml=min_size_ml,
+        fill_holes=fill_holes,
+        keep_outside_brain=keep_outside_brain,
+        ct_window=CT_WINDOW_HU if ct else None,
+        view=view.value,
+    )
 
 
 def _output_choice(
@@ -254,12 +285,16 @@ def _output_choice(
 
 
 def _adaptation(
-    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+    method: AdaptChoice | None,
+    iterations: int | None,
+    denoiser: str | None,
+    choice: OutputChoice,
+    ensemble: bool,
 ) -> AdaptationOptions | None:
     """Return the options of an adaptation; None where there is to be none.
 
     Raises:
-        OptionError: parts of an adaptation without the rest.
+        OptionError: parts of an adaptation without the rest, or what an adaptation does not go with.
     """
     if method is None:
         if names := given_names(
@@ -269,26 +304,14 @@ def _adaptation(
         return None
     if denoiser is not None and method is not AdaptChoice.DAE:
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
-    from strokelabel.adaptation.options import AdaptationOptions
-
-    given_values: dict[str, Any] = {
-        "iterations": iterations,
-        "denoiser": denoiser and Sharing.place(denoiser),
-    }
-    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
-
-
-def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:
-    """Refuse an adaptation of several passes or sequences.
-
-    Raises:
-        OptionError: what an adaptation does not go with.
-    """
-    names = given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)})
-    if adaptation is not None and names:
+    if names := given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}):
         raise OptionError(
             f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
         )
+    from strokelabel.adaptation.options import AdaptationOptions
+
+    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": Sharing.place(denoiser)}
+    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
 
 
 def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate import ParcellateTask
     from strokelabel.inference.segment.batch import OutputChoice, SegmentTask
+    from strokelabel.inference.segment.session_batch import SessionTask
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def make_segment_task(
     options: PredictionOptions,
     adaptation: AdaptationOptions | None,
     results: LesionResults,
-) -> SegmentTask:
+) -> SegmentTask | SessionTask:
     """Load the model, or the model that is adapted to each scan, and that of the structures that lesions touch.
 
     Raises:

@@ -14,6 +14,8 @@ from strokelabel.cli.options import Device, Threads, set_threads
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow
     from strokelabel.fit.pseudo_labels.record import QualityGate
+    from strokelabel.inference.batch import ScanBatch
+    from strokelabel.inference.distributed import MakeTask
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor
 
@@ -108,16 +110,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     make_task = partial(
         _make_task, *models, device, sharing.threads(threads), options, output.absolute(), gate, overwrite
     )
-    accepted = 0
-
-    def report(row: PseudoRow) -> None:
-        nonlocal accepted
-        accepted += row.label is not None and row.label.trains()
-        _report(row)
-
-    batch = ScanBatch.of(search.images, search.problems)
-    count = len(batch.part(sharing.part))
-    failed = run_batch(make_task, batch, sharing, report)
+    count, accepted, failed = _label(make_task, ScanBatch.of(search.images, search.problems), sharing)
     typer.echo(
         f"{output}: {count} scans, {accepted} masks accepted, {count - accepted - failed} rejected, {failed} failed",
         err=True,
@@ -126,6 +119,19 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         _write_sheets(output)
     if failed:
         raise typer.Exit(1)
+
+
+def _label(make_task: MakeTask[PseudoRow], batch: ScanBatch, sharing: Sharing) -> tuple[int, int, int]:
+    """Label scans; return how many there were, how many were accepted, and how many failed."""
+    accepted = 0
+
+    def report(row: PseudoRow) -> None:
+        nonlocal accepted
+        accepted += row.label is not None and row.label.trains()
+        _report(row)
+
+    failed = run_batch(make_task, batch, sharing, report)
+    return len(batch.part(sharing.part)), accepted, failed
 
 
 def _make_task(

@@ -234,7 +234,7 @@ class ScanBatch:
         cls, scans: Sequence[Path], problems: Sequence[SearchProblem] = (), by_session: bool = False
     ) -> ScanBatch:
         """Name scans, and group them by session (`naming.group_sessions`) or not at all."""
-        groups = [(scan,) for scan in scans]
+        groups: list[tuple[Path, ...]] = [(scan,) for scan in scans]
         if by_session:
             sessions = group_sessions(scans)
             known = {scan for session in sessions for scan in session}
