@@ -154,6 +154,12 @@ Quality = Annotated[
         "--qc", help="For parcellation: predict the Dice of eight groups of structures, and warn of low ones."
     ),
 ]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report", help="Write a page with pictures for each scan, and report.html, which lists them."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -182,6 +188,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     resampled: Resampled = False,
     qc: Quality = False,
+    report: Report = False,
     part: PartOption = None,
     workers: Workers = None,
     dask: DaskAddress = None,
@@ -206,14 +213,15 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     sharing = Sharing.of(part, workers, dask)
     common = sharing.place(model), device, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
+        _refuse_lesion_options(options, choice, ensemble, adaptation, structures, report)
         results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc)
         failed = _parcellate(partial(make_parcellate_task, *common, results), search, sharing)
     else:
         _refuse_parcellation_options(resampled, qc)
         sessions = search.images if ensemble else None
-        lesions = LesionResults(output.absolute(), overwrite, choice, sharing.place(structures), sessions)
-        failed = _segment(partial(make_segment_task, *common, adaptation, lesions), search, sharing, ensemble)
+        shown = sharing.place(structures)
+        lesions = LesionResults(output.absolute(), overwrite, choice, shown, sessions, report)
+        failed = _segment(partial(make_segment_task, *common, adaptation, lesions), search, sharing, lesions)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -224,11 +232,28 @@ def _parcellate(make_task: MakeTask[ParcellationRow], search: ImageSearch, shari
     return run_batch(make_task, ScanBatch.of(search.images, search.problems), sharing, _report_parcellation)
 
 
-def _segment(make_task: MakeTask[LesionRow], search: ImageSearch, sharing: Sharing, ensemble: bool) -> int:
-    """Find the lesions of scans; return how many failed."""
+def _segment(
+    make_task: MakeTask[LesionRow], search: ImageSearch, sharing: Sharing, results: LesionResults
+) -> int:
+    """Find the lesions of scans, and list their pages; return how many failed."""
     from strokelabel.inference.batch import ScanBatch
 
-    return run_batch(make_task, ScanBatch.of(search.images, search.problems, ensemble), sharing, _report)
+    batch = ScanBatch.of(search.images, search.problems, results.sessions is not None)
+    try:
+        return run_batch(make_task, batch, sharing, _report)
+    finally:
+        if results.report:
+            _write_index(results)
+
+
+def _write_index(results: LesionResults) -> None:
+    """Write the list of all pages of the folder, and say where."""
+    from strokelabel.inference.segment.batch import TABLE_NAME
+    from strokelabel.inference.segment.session_batch import TABLE_NAME as SESSIONS_NAME
+    from strokelabel.reports.lesions.index import write_index
+
+    if path := write_index(results.folder, (TABLE_NAME, SESSIONS_NAME)):
+        typer.echo(f"written: {path}", err=True)
 
 
 def _options(
@@ -325,6 +350,7 @@ def _refuse_lesion_options(
     ensemble: bool,
     adaptation: AdaptationOptions | None,
     structures: str | None,
+    report: bool,
 ) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
@@ -342,6 +368,7 @@ def _refuse_lesion_options(
         "--uncertainty": bool(choice.uncertainty),
         "--adapt": adaptation is not None,
         "--structures": structures is not None,
+        "--report": report,
     }
     if names := given_names(given, ", "):
         raise OptionError(

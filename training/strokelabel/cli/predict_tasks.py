@@ -6,7 +6,7 @@ Torch is imported here only once arguments are known to make sense.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ class LesionResults:
         choice: maps beside the mask.
         structures: model of the structures that each lesion touches; None for no such tables.
         sessions: all scans, where those of a session are predicted together; None where each is by itself.
+        report: write pages with pictures.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class LesionResults:
     choice: OutputChoice
     structures: str | None
     sessions: Sequence[Path] | None
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,18 @@ def make_segment_task(
 
         predictor = AdaptingPredictor(predictor, adaptation)
     structures = load_parcellator(results.structures or "none", device, options)
-    common = results.folder, results.choice, results.overwrite, structures
+    common = results.folder, _with_pages(results), results.overwrite, structures
     if results.sessions is None:
         return SegmentTask(predictor, *common)
     return SessionTask(predictor, results.sessions, *common)
+
+
+def _with_pages(results: LesionResults) -> OutputChoice:
+    if not results.report:
+        return results.choice
+    from strokelabel.reports.lesions.page import LesionPages
+
+    return replace(results.choice, pages=LesionPages(results.folder))
 
 
 def make_parcellate_task(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import nibabel as nib
 import numpy as np
@@ -168,6 +168,20 @@ _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospi
 """BIDS's common numbers of image-derived labels; partial volume has none."""
 
 
+class ResultPages(Protocol):
+    """Pages for people about the results of a folder, one for each scan."""
+
+    def names(self, names: ResultNames) -> list[str]:
+        """Return the files of one scan."""
+        ...
+
+    def write(
+        self, prediction: Prediction, image: Image, names: ResultNames, sidecar: Mapping[str, Any]
+    ) -> None:
+        """Write the page of one scan, whose mask is there already; `sidecar` is that of the mask."""
+        ...
+
+
 @dataclass(frozen=True)
 class OutputChoice:
     """Maps to write beside the mask.
@@ -178,6 +192,7 @@ class OutputChoice:
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
         uncertainty: maps of uncertainty, of `UNCERTAINTIES`.
         passes: the passes that these maps are of; None without any.
+        pages: written for each scan; None for none.
 
     Raises:
         OptionError: a map that is not known.
@@ -188,6 +203,7 @@ class OutputChoice:
     dicom_seg: bool = False
     uncertainty: tuple[str, ...] = ()
     passes: Passes | None = None
+    pages: ResultPages | None = None
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.uncertainty if kind not in UNCERTAINTIES]
@@ -198,13 +214,14 @@ class OutputChoice:
             )
 
     def names(self, names: ResultNames) -> list[str]:
-        """Return the image files of one scan; a scan is done when all of them exist."""
+        """Return the files of one scan; it is done when all of them exist."""
         chosen = [names.dicom_seg] if self.dicom_seg else []
         chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
         chosen += [names.tissues] if self.tissues else []
         chosen += [names.probability] if self.probabilities else []
         chosen += [names.tissue_probabilities] if self.probabilities and self.tissues else []
         chosen += [names.uncertainty(kind) for kind in self.uncertainty]
+        chosen += [] if self.pages is None else self.pages.names(names)
         return [*chosen, names.mask]
 
     def provenance(self) -> dict[str, Any]:
@@ -247,15 +264,7 @@ def write_outputs(
             source=scan,
         )
     about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
-    if choice.tissues:
-        write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
-        atomic_write_text(folder / "dseg.tsv", class_table(prediction.spec.class_names))
-    if choice.probabilities:
-        write_nifti(folder / names.probability, prediction.lesion_probability, image, np.float32, about)
-    if choice.probabilities and choice.tissues and prediction.probabilities is not None:
-        _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
-        label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
-        atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
+    _write_maps(prediction, image, folder, names, choice, about)
     if found is not None:
         _write_uncertainty(found, image, folder, names, choice, about)
     if names.is_bids:
@@ -265,12 +274,29 @@ def write_outputs(
     )
     atomic_write_json(sidecar_path(folder / names.mask), described)
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
+    if choice.pages is not None:
+        choice.pages.write(prediction, image, names, described)
     if not choice.dicom_seg:
         return ()
     try:
         return _write_dicom_seg(prediction, scan, folder, names, choice)
     except (OutputError, ImageError) as error:
         raise OutputError(f"no DICOM SEG, only {names.mask}: {error}") from error
+
+
+def _write_maps(
+    prediction: Prediction, image: Image, folder: Path, names: ResultNames, choice: OutputChoice, about: str
+) -> None:
+    """Write classes and probabilities."""
+    if choice.tissues:
+        write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
+        atomic_write_text(folder / "dseg.tsv", class_table(prediction.spec.class_names))
+    if choice.probabilities:
+        write_nifti(folder / names.probability, prediction.lesion_probability, image, np.float32, about)
+    if choice.probabilities and choice.tissues and prediction.probabilities is not None:
+        _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
+        label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
+        atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
 
 
 def _write_uncertainty(
