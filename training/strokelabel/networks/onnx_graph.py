@@ -14,7 +14,7 @@ import numpy as np
 from strokelabel import __version__
 from strokelabel.errors import WeightsError
 from strokelabel.networks.onnx_format import Attribute, model, node, tensor, volumes
-from strokelabel.networks.unet_config import FOLD, UNetConfig
+from strokelabel.networks.unet_config import FOLD, UNetConfig, unet_config
 from strokelabel.networks.weight_files import check_class_names, check_shapes, read_arrays
 from strokelabel.registry import PARCELLATION, SEGMENTATION, ModelSpec
 
@@ -53,7 +53,7 @@ def onnx_model(spec: ModelSpec) -> bytes:
             f"{spec.network.get('architecture', spec.task)}",
             source=spec.path,
         )
-    config = UNetConfig(**spec.network)
+    config = unet_config(spec)
     check_class_names(spec.class_names, config.out_channels, spec.path)
     network = _Network(config, read_arrays(spec.path), str(spec.path))
     return model(

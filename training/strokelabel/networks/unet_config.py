@@ -5,7 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from strokelabel.errors import WeightsError
+from strokelabel.registry import ModelSpec
 
 FOLD = 2
 """Voxels along each axis that become channels of one voxel."""
@@ -96,3 +99,15 @@ PRESETS: dict[str, UNetConfig] = {
     "synthstroke": UNetConfig(channels=(32, 64, 128, 256, 320, 320), dropout=0.0),
 }
 """Named networks: the paper's own size (8.9 M parameters), and the size of the publicly released weights."""
+
+
+def unet_config(spec: ModelSpec) -> UNetConfig:
+    """Return the network of a model that segments or parcellates.
+
+    Raises:
+        WeightsError: the description is of another network.
+    """
+    try:
+        return UNetConfig(**spec.network)
+    except (ValidationError, TypeError) as error:
+        raise WeightsError(f"{spec.path}: it describes an unknown network ({error})") from error
