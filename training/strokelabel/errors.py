@@ -67,6 +67,41 @@ class OutputError(StrokeLabelError):
     """A result cannot be written: no permission, no space, or a type that the format cannot hold."""
 
 
+class MissingPackageError(StrokeLabelError):
+    """A Python package that is not part of the plain installation, and the extra that brings it."""
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError, purpose: str) -> Self:
+        """Return the refusal of something for want of a package.
+
+        Args:
+            error: of its import.
+            purpose: what needs it, such as "the command 'train'".
+        """
+        package = (error.name or "").partition(".")[0]
+        extra = _EXTRAS.get(package, "all")
+        return cls(
+            f"{purpose} needs the Python package {package!r}, which is not installed; "
+            f'install it with pip install "strokelabel[{extra}]"'
+        )
+
+
+_EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "monai", "lightning_fabric", "lightning", "tensorboard", "pandas", "matplotlib", "nilearn",
+         "sklearn", "SimpleITK", "onnx"),
+        "train",
+    ),
+    **dict.fromkeys(
+        ("monailabel", "dicomweb_client", "mlflow", "pynetdicom", "psutil", "requests", "fastapi", "starlette",
+         "uvicorn", "httpx"),
+        "server",
+    ),
+    **dict.fromkeys(("slicer", "trame", "trame_slicer", "trame_server", "vtk"), "browser"),
+}  # fmt: skip
+"""Extra of pyproject.toml that brings a package."""
+
+
 class OptionError(StrokeLabelError):
     """An option has an impossible value, or asks for a device that is not there."""
 

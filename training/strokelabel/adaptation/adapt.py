@@ -89,6 +89,7 @@ def adapt(
         UnknownModelError, WeightsError: there is no denoiser, or it does not suit the model.
     """
     began = time.perf_counter()
+    predictor = predictor.on_torch()
     options, report = options or predictor.options, progress or silent
     if adaptation.method == "dae" and denoiser is None:
         denoiser = LabelDenoiser.load(adaptation.denoiser, predictor.spec, predictor.device)

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from strokelabel import __version__
-from strokelabel.errors import OptionError, StrokeLabelError
+from strokelabel.errors import MissingPackageError, OptionError, StrokeLabelError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": (
@@ -60,10 +60,6 @@ The module has a function `run`, or, where the command has commands of its own, 
 """
 
 
-class CommandMissingError(StrokeLabelError):
-    """Missing module of a command."""
-
-
 class LazyGroup(TyperGroup):
     """A command group that imports a command's module when the command is called, not when help is shown.
 
@@ -93,15 +89,12 @@ def load_command(name: str) -> TyperCommand:
     """Import a command of `COMMANDS` and return it as a click command.
 
     Raises:
-        CommandMissingError: its module, or a package that it imports, is not installed.
+        MissingPackageError: a package that it imports is not installed.
     """
     try:
         module = importlib.import_module(COMMANDS[name][0])
     except ModuleNotFoundError as error:
-        raise CommandMissingError(
-            f"the command '{name}' needs the Python module '{error.name}', which is not installed; "
-            "install StrokeLabel with all its dependencies (pip install 'strokelabel[server]')"
-        ) from error
+        raise MissingPackageError.of(error, f"the command {name!r}") from error
     several = getattr(module, "app", None)
     if several is None:
         several = typer.Typer(add_completion=False)
@@ -161,6 +154,9 @@ def main(args: list[str] | None = None) -> None:
     except StrokeLabelError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
+    except ModuleNotFoundError as error:  # commands import most of what they need when they run
+        typer.echo(f"error: {MissingPackageError.of(error, 'this command')}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
+from strokelabel.cli.options import (
+    Ct,
+    Device,
+    Engine,
+    EngineName,
+    Threads,
+    follow_scans,
+    given_names,
+    report_scan,
+    set_threads,
+)
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,26 +30,12 @@ if TYPE_CHECKING:
     from strokelabel.io.file_search import ImageSearch
 
 
-class ViewChoice(StrEnum):
-    """Field of view of the network."""
-
-    BRAIN = "brain"
-    HEAD = "head"
-
-
 class UncertaintyChoice(StrEnum):
     """Map of uncertainty."""
 
     ENTROPY = "entropy"
     MUTUAL_INFORMATION = "mutual-information"
     VARIANCE = "variance"
-
-
-class UncertaintyMethod(StrEnum):
-    """Difference between the passes of a map of uncertainty."""
-
-    FLIPS = "flips"
-    DROPOUT = "dropout"
 
 
 class AdaptChoice(StrEnum):
@@ -87,7 +83,7 @@ KeepOutsideBrain = Annotated[
     ),
 ]
 View = Annotated[
-    ViewChoice,
+    Literal["brain", "head"],
     typer.Option(help="Network input: a field of view centred on the brain, or the whole head."),
 ]
 Ensemble = Annotated[
@@ -106,7 +102,7 @@ PassCount = Annotated[
     typer.Option("--passes", help="Passes for --uncertainty; default: all flips, or 10 with dropout."),
 ]
 MethodOption = Annotated[
-    UncertaintyMethod | None,
+    Literal["flips", "dropout"] | None,
     typer.Option(
         "--uncertainty-method",
         help="Source of variation: flips (with shifts and gamma where a model was trained with few flips), or Monte "
@@ -163,7 +159,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     fill_holes: FillHoles = False,
     keep_outside_brain: KeepOutsideBrain = False,
     ct: Ct = False,
-    view: View = ViewChoice.BRAIN,
+    view: View = "brain",
     ensemble: Ensemble = False,
     uncertainty: UncertaintyMaps = None,
     passes: PassCount = None,
@@ -175,6 +171,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     resampled: Resampled = False,
     qc: Quality = False,
     threads: Threads = None,
+    engine: Engine = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
@@ -185,6 +182,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
+    set_threads(threads)  # before NumPy is imported, which takes the number then
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
@@ -193,20 +191,22 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     given: dict[str, Any] = {
         "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
-        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
+        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view,
     }  # fmt: skip
     options = PredictionOptions(**given)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
     _refuse_together(adaptation, choice, ensemble)
-    set_threads(threads)
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         results = _parcellation_choice(probabilities, resampled, qc, device, options)
-        failed = _parcellate(model, device, options, search, output, overwrite, results)
+        from strokelabel.inference.parcellate import Parcellator
+
+        parcellator = Parcellator.from_model(model, device, options, engine)
+        failed = _parcellate(parcellator, search, output, overwrite, results)
     else:
         _refuse_parcellation_options(resampled, qc)
-        models = _models(model, structures, device, options, adaptation)
+        models = _models(model, structures, device, options, adaptation, engine)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
 
@@ -217,7 +217,7 @@ def _output_choice(
     dicom_seg: bool,
     maps: list[UncertaintyChoice] | None,
     count: int | None,
-    method: UncertaintyMethod | None,
+    method: str | None,
     tta: bool,
 ) -> OutputChoice:
     """Return the files to write for each scan, maps of uncertainty once each, and the passes that these are of.
@@ -233,7 +233,7 @@ def _output_choice(
     if maps and tta:
         raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
     kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
-    passes = Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count) if maps else None
+    passes = Passes("dropout" if method == "dropout" else "views", count) if maps else None
     return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
 
 
@@ -283,13 +283,15 @@ def _models(
     device: str,
     options: PredictionOptions,
     adaptation: AdaptationOptions | None,
+    engine: EngineName,
 ) -> tuple[Predictor, Parcellator | None]:
     """Return the model, or the model that is adapted to each scan; and that of the structures that lesions touch."""
-    # Torch is imported only once the arguments are known to make sense.
+    # What computes is imported only once the arguments are known to make sense.
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.inference.segment.structure_tables import load_parcellator
 
-    predictor = Predictor.from_model(model, device, options)
+    chosen = engine if adaptation is None else "torch"
+    predictor = Predictor.from_model(model, device, options, chosen)
     if adaptation is not None:
         from strokelabel.adaptation.adapt import AdaptingPredictor
 
@@ -331,18 +333,15 @@ def _parcellation_choice(
 
 
 def _parcellate(
-    model: str,
-    device: str,
-    options: PredictionOptions,
+    parcellator: Parcellator,
     search: ImageSearch,
     folder: Path,
     overwrite: bool,
     choice: ParcellationChoice,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
+    from strokelabel.inference.parcellate import parcellate_scans
 
-    parcellator = Parcellator.from_model(model, device, options)
     return follow_scans(
         lambda progress: parcellate_scans(
             parcellator, search.images, folder, overwrite, progress, search.problems, choice

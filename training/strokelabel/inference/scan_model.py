@@ -10,7 +10,7 @@ from strokelabel.errors import OptionError, WeightsError
 from strokelabel.geometry import CanonicalGrid
 from strokelabel.inference.device import device_name
 from strokelabel.inference.engine import Engine, EngineNetwork
-from strokelabel.inference.interruption import Check, interruptible
+from strokelabel.inference.interruption import Check, add_checks, interruptible
 from strokelabel.inference.network_input import looks_like_ct, prepare_intensities
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.io import Image, check_volume
@@ -142,7 +142,13 @@ class ScanModel:
         """Return the model on torch: this one, or another of the same description if this one is not."""
         if self.is_on_torch:
             return self
-        return type(self).from_spec(self.spec, str(self._device), self.options, "torch")
+        other = type(self).from_spec(self.spec, str(self._device), self.options, "torch")
+        add_checks(other.network)  # a computation that may be interrupted stays so
+        return other
+
+    def with_options(self, options: PredictionOptions) -> Self:
+        """Return the same model, sharing its network, with other options."""
+        return type(self)(self.spec, self._network, self._device, options)
 
     @contextmanager
     def interruptible(self, check: Check) -> Iterator[None]:

@@ -48,7 +48,7 @@ class View:
     def undo(self, output: ChannelVolume) -> ChannelVolume:
         """Return a network's output (channels, x, y, z) for the view in the position of the scan."""
         x, y, z = self.shift
-        return _moved(np.flip(output, [axis + 1 for axis in self.flips]), (-x, -y, -z))
+        return _moved(np.flip(output, [axis - 3 for axis in self.flips]), (-x, -y, -z))
 
 
 def views_of(spec: ModelSpec, multiple: int) -> list[View]:

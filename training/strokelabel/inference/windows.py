@@ -50,12 +50,12 @@ def over_windows(
     weights = _weights(window)
     total: np.ndarray | None = None
     sums = np.zeros(volume.shape[2:], np.float32)
-    for place in _places(volume.shape[2:], window, overlap):
-        found = run(np.ascontiguousarray(volume[(..., *place)]))
+    for x, y, z in _places(volume.shape[2:], window, overlap):
+        found = run(np.ascontiguousarray(volume[:, :, x, y, z]))
         if total is None:
             total = np.zeros((1, found.shape[1], *volume.shape[2:]), np.float32)
-        total[(..., *place)] += found * weights
-        sums[place] += weights
+        total[:, :, x, y, z] += found * weights
+        sums[x, y, z] += weights
     assert total is not None
     total /= sums
     return total

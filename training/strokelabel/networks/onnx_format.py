@@ -42,7 +42,7 @@ def tensor(name: str, values: np.ndarray) -> bytes:
 
 def volumes(name: str, channels: int) -> bytes:
     """Return a `ValueInfoProto` of float32 volumes (batch, channels, x, y, z) of any size."""
-    sides = ["batch", channels, *(f"{name}_{axis}" for axis in "xyz")]
+    sides: list[int | str] = ["batch", channels, *(f"{name}_{axis}" for axis in "xyz")]
     shape = b"".join(
         _message(1, _integer(1, side) if isinstance(side, int) else _text(2, side)) for side in sides
     )

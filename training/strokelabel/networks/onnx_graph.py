@@ -135,7 +135,12 @@ class _Network:
         self._add("ConvTranspose", OUTPUT, [folded], [places], strides=[FOLD] * 3, group=classes)
 
     def _add(
-        self, kind: str, name: str, inputs: list[str], weights: list[np.ndarray] | None = None, **options: Attribute
+        self,
+        kind: str,
+        name: str,
+        inputs: list[str],
+        weights: list[np.ndarray] | None = None,
+        **options: Attribute,
     ) -> str:
         """Add a node and its weights; return the name of its output, which is the node's."""
         names = [f"{name}.weight{index}" for index in range(len(weights or ()))]

@@ -193,6 +193,7 @@ def make_network(config: NetworkConfig) -> nn.Module:
 def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Refuse weights of another network, naming the first differences."""
     expected, found = (
-        {key: tuple(value.shape) for key, value in tensors.items()} for tensors in (network.state_dict(), state)
+        {key: tuple(value.shape) for key, value in tensors.items()}
+        for tensors in (network.state_dict(), state)
     )
     check_shapes(expected, found, source)

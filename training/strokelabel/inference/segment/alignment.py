@@ -66,7 +66,9 @@ class Alignment:
     overlap_after: float = 1.0
 
 
-def align(scan: ShownScan, scan_logits: ChannelVolume, sequence: ShownScan, logits: ChannelVolume) -> Alignment:
+def align(
+    scan: ShownScan, scan_logits: ChannelVolume, sequence: ShownScan, logits: ChannelVolume
+) -> Alignment:
     """Find the position of a sequence relative to a scan.
 
     Args:
