@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -78,7 +79,26 @@ class MissingPackageError(StrokeLabelError):
             error: of its import.
             purpose: what needs it, such as "the command 'train'".
         """
-        package = (error.name or "").partition(".")[0]
+        return cls.named((error.name or "").partition(".")[0], purpose)
+
+    @classmethod
+    def check(cls, package: str, purpose: str) -> None:
+        """Refuse to begin what would fail later for want of a package; args as `named`.
+
+        Raises:
+            MissingPackageError: the package is not installed.
+        """
+        if find_spec(package) is None:
+            raise cls.named(package, purpose)
+
+    @classmethod
+    def named(cls, package: str, purpose: str) -> Self:
+        """Return the refusal of something for want of a package.
+
+        Args:
+            package: as it is imported.
+            purpose: what needs it.
+        """
         extra = _EXTRAS.get(package, "all")
         return cls(
             f"{purpose} needs the Python package {package!r}, which is not installed; "
@@ -92,6 +112,7 @@ _EXTRAS = {
          "sklearn", "SimpleITK", "onnx"),
         "train",
     ),
+    "highdicom": "dicom",
     **dict.fromkeys(
         ("monailabel", "dicomweb_client", "mlflow", "pynetdicom", "psutil", "requests", "fastapi", "starlette",
          "uvicorn", "httpx"),

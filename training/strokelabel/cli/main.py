@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "adapt": ("strokelabel.cli.adapt", "Adapt a model to an unlabelled cohort."),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "export-onnx": ("strokelabel.cli.export_onnx", "Write a model as ONNX, for other programs."),
     "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),

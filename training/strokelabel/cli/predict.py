@@ -19,7 +19,7 @@ from strokelabel.cli.options import (
     report_scan,
     set_threads,
 )
-from strokelabel.errors import OptionError
+from strokelabel.errors import MissingPackageError, OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
@@ -230,6 +230,8 @@ def _output_choice(
 
     if not maps and (count is not None or method is not None):
         raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
+    if dicom_seg:
+        MissingPackageError.check("highdicom", "--dicom-seg")
     if maps and tta:
         raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
     kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))

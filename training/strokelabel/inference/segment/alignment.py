@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from strokelabel.errors import ImageError
+from strokelabel.errors import ImageError, MissingPackageError
 from strokelabel.inference.network_input import ShownScan
 from strokelabel.metrics import largest_component
 from strokelabel.types import Affine, ChannelVolume, Mask, Volume
@@ -127,8 +127,6 @@ def resampled(
 
 def _registered(scan: ShownScan, brain: Mask, sequence: ShownScan, other: Mask, before: float) -> Alignment:
     """Register a sequence to the scan from two starts, and return the result if there is reason to believe it."""
-    from strokelabel.geometry.rigid_registration import register_rigidly  # SimpleITK is needed here alone
-
     where = f"by the headers their brains overlap by {before:.2f} alone (Dice)"
     volumes = sorted(mask.sum() * one.spec.spacing_mm**3 for mask, one in ((brain, scan), (other, sequence)))
     if volumes[0] < _WHOLE * volumes[1]:
@@ -136,6 +134,10 @@ def _registered(scan: ShownScan, brain: Mask, sequence: ShownScan, other: Mask, 
             f"{where}, and one of them shows a part of it only, which cannot be registered safely; "
             "register it to the scan first"
         )
+    try:
+        from strokelabel.geometry.rigid_registration import register_rigidly  # SimpleITK is needed here alone
+    except ModuleNotFoundError as error:
+        raise ImageError(f"{where}; {MissingPackageError.of(error, 'registration')}") from error
     fixed, moving = (one.box.grid(one.canonical.target).affine for one in (scan, sequence))
     start = np.eye(4)
     start[:3, 3] = _center(other, moving) - _center(brain, fixed)
