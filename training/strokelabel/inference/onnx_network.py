@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
@@ -13,6 +13,7 @@ import onnxruntime
 
 from strokelabel.errors import WeightsError
 from strokelabel.inference.device import cpu_threads, voxels_that_fit
+from strokelabel.inference.engine import DeviceMemoryError
 from strokelabel.inference.interruption import check_interruption, is_interruptible
 from strokelabel.networks.onnx_graph import INPUT, OUTPUT, onnx_model
 from strokelabel.registry import ModelSpec
@@ -28,6 +29,9 @@ _ONLY_ERRORS = 3
 class OnnxNetwork:
     """A model on ONNX Runtime, as an `engine.EngineNetwork`.
 
+    Attributes:
+        threads: of the CPU.
+
     Args:
         spec: a model of which `onnx_graph.has_onnx_form` is true.
         threads: of the CPU; None for as many as `device.cpu_threads` says.
@@ -40,7 +44,8 @@ class OnnxNetwork:
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or cpu_threads()
+        self.threads = threads or cpu_threads()
+        options.intra_op_num_threads = self.threads
         options.log_severity_level = _ONLY_ERRORS
         # The arena keeps the memory of the largest pass for ever, and waiting threads would spin.
         options.enable_cpu_mem_arena = False
@@ -84,18 +89,23 @@ class OnnxNetwork:
         yield self
 
     def _pass(self, volume: np.ndarray, options: onnxruntime.RunOptions | None) -> np.ndarray:
-        found: np.ndarray = self._session.run([OUTPUT], {INPUT: volume}, options)[0]
+        try:
+            found: np.ndarray = self._session.run([OUTPUT], {INPUT: volume}, options)[0]
+        except RuntimeError as error:
+            if "allocat" in str(error):
+                raise DeviceMemoryError(str(error)) from error
+            raise
         return found
 
 
 def _answer(
     answer: Future[np.ndarray],
-    run: object,
+    run: Callable[[np.ndarray, onnxruntime.RunOptions], np.ndarray],
     volume: np.ndarray,
     options: onnxruntime.RunOptions,
 ) -> None:
     """Run a pass in a thread, and keep what it returns or raises."""
     try:
-        answer.set_result(run(volume, options))  # type: ignore[operator]
+        answer.set_result(run(volume, options))
     except BaseException as error:
         answer.set_exception(error)
