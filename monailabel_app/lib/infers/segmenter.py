@@ -26,7 +26,7 @@ from strokelabel.adaptation.adapt import adapt
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
 from strokelabel.hashing import content_of
-from strokelabel.inference.interruption import Check, interruptible
+from strokelabel.inference.interruption import Check
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.prediction import Scores
@@ -258,7 +258,7 @@ def _ask_network(predictor: Predictor, question: Question, image: Image) -> Stor
         BusyError: the client has left meanwhile.
     """
     try:
-        with interruptible(predictor.network, _unless_the_client_left()):
+        with predictor.interruptible(_unless_the_client_left()):
             found, about = (
                 _ensemble(predictor, question, image)
                 if question.ensemble

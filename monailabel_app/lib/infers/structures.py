@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 from strokelabel.errors import WeightsError
-from strokelabel.inference.interruption import Check, interruptible
+from strokelabel.inference.interruption import Check
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
@@ -100,8 +100,8 @@ class StructureFinder:
         if device not in self._loaded:
             self._loaded[device] = Parcellator.from_model(self.spec.path, device)
         loaded = self._loaded[device]
-        parcellator = Parcellator(loaded.spec, loaded.network, loaded.device, _of_structures(options))
-        with interruptible(parcellator.network, check):
+        parcellator = loaded.with_options(_of_structures(options))
+        with parcellator.interruptible(check):
             labels = parcellator.parcellate(image, progress).labels
         with self._lock:
             self._recent[content, parcellator.options] = labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from strokelabel.inference.network_input import OnProgress
 
 
+EngineName = Literal["auto", "onnx", "torch"]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        help="onnx (ONNX Runtime), torch, or auto: onnx on CPUs for the models that can, torch else."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
 Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")]
@@ -26,11 +33,10 @@ _Row = TypeVar("_Row", bound="ScanRow")
 
 
 def set_threads(threads: int | None) -> None:
-    """Limit the processor threads of a prediction; None leaves torch's own choice."""
-    if threads is not None:
-        import torch
+    """Limit the processor threads of a command; None leaves the choice as it is."""
+    from strokelabel.inference.device import set_threads as limit
 
-        torch.set_num_threads(threads)
+    limit(threads)
 
 
 def given_names(given: dict[str, bool], separator: str = " and ") -> str:

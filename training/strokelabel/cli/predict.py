@@ -5,19 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import Ct, Device, Threads, given_names, report_scan
+from strokelabel.cli.options import Ct, Device, Engine, Threads, given_names, report_scan, set_threads
 from strokelabel.cli.predict_tasks import (
     LesionResults,
     ParcellationResults,
     make_parcellate_task,
     make_segment_task,
 )
-from strokelabel.errors import OptionError
+from strokelabel.errors import MissingPackageError, OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
@@ -28,26 +28,12 @@ if TYPE_CHECKING:
     from strokelabel.io.file_search import ImageSearch
 
 
-class ViewChoice(StrEnum):
-    """Field of view of the network."""
-
-    BRAIN = "brain"
-    HEAD = "head"
-
-
 class UncertaintyChoice(StrEnum):
     """Map of uncertainty."""
 
     ENTROPY = "entropy"
     MUTUAL_INFORMATION = "mutual-information"
     VARIANCE = "variance"
-
-
-class UncertaintyMethod(StrEnum):
-    """Difference between the passes of a map of uncertainty."""
-
-    FLIPS = "flips"
-    DROPOUT = "dropout"
 
 
 class AdaptChoice(StrEnum):
@@ -95,7 +81,7 @@ KeepOutsideBrain = Annotated[
     ),
 ]
 View = Annotated[
-    ViewChoice,
+    Literal["brain", "head"],
     typer.Option(help="Network input: a field of view centred on the brain, or the whole head."),
 ]
 Ensemble = Annotated[
@@ -114,7 +100,7 @@ PassCount = Annotated[
     typer.Option("--passes", help="Passes for --uncertainty; default: all flips, or 10 with dropout."),
 ]
 MethodOption = Annotated[
-    UncertaintyMethod | None,
+    Literal["flips", "dropout"] | None,
     typer.Option(
         "--uncertainty-method",
         help="Source of variation: flips (with shifts and gamma where a model was trained with few flips), or Monte "
@@ -177,7 +163,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     fill_holes: FillHoles = False,
     keep_outside_brain: KeepOutsideBrain = False,
     ct: Ct = False,
-    view: View = ViewChoice.BRAIN,
+    view: View = "brain",
     ensemble: Ensemble = False,
     uncertainty: UncertaintyMaps = None,
     passes: PassCount = None,
@@ -193,6 +179,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     workers: Workers = None,
     dask: DaskAddress = None,
     threads: Threads = None,
+    engine: Engine = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
@@ -203,6 +190,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
+    set_threads(threads)  # before NumPy is imported, which takes the number then
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
@@ -211,7 +199,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)
     sharing = Sharing.of(part, workers, dask)
-    common = sharing.place(model), device, sharing.threads(threads), options
+    common = sharing.place(model), device, engine, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures, report)
         results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc)
@@ -263,7 +251,7 @@ def _options(
     fill_holes: bool,
     keep_outside_brain: bool,
     ct: bool,
-    view: ViewChoice,
+    view: View,
 ) -> PredictionOptions:
     """Return the options that decide a prediction.
 
@@ -279,7 +267,7 @@ def _options(
         fill_holes=fill_holes,
         keep_outside_brain=keep_outside_brain,
         ct_window=CT_WINDOW_HU if ct else None,
-        view=view.value,
+        view=view,
     )
 
 
@@ -289,7 +277,7 @@ def _output_choice(
     dicom_seg: bool,
     maps: list[UncertaintyChoice] | None,
     count: int | None,
-    method: UncertaintyMethod | None,
+    method: str | None,
     tta: bool,
 ) -> OutputChoice:
     """Return the files to write for each scan, maps of uncertainty once each, and the passes that these are of.
@@ -302,10 +290,12 @@ def _output_choice(
 
     if not maps and (count is not None or method is not None):
         raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
+    if dicom_seg:
+        MissingPackageError.check("highdicom", "--dicom-seg")
     if maps and tta:
         raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
     kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
-    passes = Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count) if maps else None
+    passes = Passes("dropout" if method == "dropout" else "views", count) if maps else None
     return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
 
 

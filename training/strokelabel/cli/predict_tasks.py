@@ -1,6 +1,6 @@
 """Tasks of `strokelabel predict`, made in each process that does scans.
 
-Torch is imported here only once arguments are known to make sense.
+What computes is imported here only once arguments are known to make sense.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from strokelabel.cli.options import set_threads
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
+    from strokelabel.cli.options import EngineName
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate import ParcellateTask
     from strokelabel.inference.segment.batch import OutputChoice, SegmentTask
@@ -62,6 +63,7 @@ class ParcellationResults:
 def make_segment_task(
     model: str,
     device: str,
+    engine: EngineName,
     threads: int | None,
     options: PredictionOptions,
     adaptation: AdaptationOptions | None,
@@ -78,7 +80,7 @@ def make_segment_task(
     from strokelabel.inference.segment.structure_tables import load_parcellator
 
     set_threads(threads)
-    predictor = Predictor.from_model(model, device, options)
+    predictor = Predictor.from_model(model, device, options, engine if adaptation is None else "torch")
     if adaptation is not None:
         from strokelabel.adaptation.adapt import AdaptingPredictor
 
@@ -101,6 +103,7 @@ def _with_pages(results: LesionResults) -> OutputChoice:
 def make_parcellate_task(
     model: str,
     device: str,
+    engine: EngineName,
     threads: int | None,
     options: PredictionOptions,
     results: ParcellationResults,
@@ -116,5 +119,5 @@ def make_parcellate_task(
     set_threads(threads)
     quality = load_quality_model(device, options) if results.quality else None
     choice = ParcellationChoice(results.probabilities, results.resampled, quality)
-    parcellator = Parcellator.from_model(model, device, options)
+    parcellator = Parcellator.from_model(model, device, options, engine)
     return ParcellateTask(parcellator, results.folder, choice, results.overwrite)

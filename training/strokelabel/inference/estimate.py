@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from strokelabel import __version__
 from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.network_input import OnProgress, head_view, trained_flips
+from strokelabel.inference.network_input import OnProgress, head_view, normalized_item, trained_flips
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.provenance import known_sidecar, provenance
 from strokelabel.inference.scan_model import ScanModel
@@ -26,7 +25,6 @@ from strokelabel.io.bids import derivative_name, sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.io.map_files import BIDS_SUFFIXES, MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.networks.estimator import ESTIMATED_MAPS
-from strokelabel.networks.normalization import normalize
 from strokelabel.registry import ESTIMATION, ModelSpec
 from strokelabel.types import ChannelVolume
 
@@ -94,7 +92,7 @@ class QuantitativeEstimator(ScanModel):
         canonical, volume = self.canonical_volume(image)
         # Instance normalisation needs more than one voxel at the coarsest level, however small the head.
         box = head_view(volume, self.spec.spacing_mm, 2 * self.multiple)
-        item = normalize(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
+        item = normalized_item(box.crop(volume), self.spec)
         engine = self.engine(replace(self.options, max_voxels=max_voxels or self.options.max_voxels))
         axes = trained_flips(self.spec) if flips else ()
 
@@ -102,7 +100,7 @@ class QuantitativeEstimator(ScanModel):
             if progress is not None:
                 progress("estimating", 0.9 * done / total)
 
-        maps = engine.mean_output(item, axes, on_pass).numpy()
+        maps = engine.mean_output(item, axes, on_pass)
         return Estimate(
             maps=np.stack([canonical.inverse(box.paste(one)[np.newaxis])[0] for one in maps]),
             spec=self.spec,

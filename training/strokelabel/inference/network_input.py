@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from strokelabel.errors import ConstantImageError
 from strokelabel.geometry import CanonicalGrid, CropBox, box_around
@@ -22,7 +20,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import brain_region
 from strokelabel.labels import PARENCHYMA_NAMES
 from strokelabel.metrics import largest_component
-from strokelabel.networks.normalization import normalize
+from strokelabel.networks.volume_normalization import normalize_volume
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
@@ -179,9 +177,14 @@ class ShownScan:
     engine: Engine
     spec: ModelSpec
 
-    def item(self) -> Tensor:
-        """Return the normalised input (1, 1, x, y, z) of the network."""
-        return normalize(torch.from_numpy(self.volume)[None, None], **self.spec.normalization)
+    def item(self) -> np.ndarray:
+        """Return the normalised input of the network, float32 (1, 1, x, y, z)."""
+        return normalized_item(self.volume, self.spec)
+
+
+def normalized_item(volume: Volume, spec: ModelSpec) -> np.ndarray:
+    """Return the input of a model's network, float32 (1, 1, x, y, z), for intensities (x, y, z)."""
+    return normalize_volume(volume, **spec.normalization)[np.newaxis, np.newaxis]
 
 
 def shown_probabilities(
@@ -203,9 +206,8 @@ def shown_probabilities(
         report: told how far it is, from 0.1 to 0.9.
     """
     box = shown_box(volume, spec, engine, multiple, options)
-    item = normalize(torch.from_numpy(box.crop(volume))[None, None], **spec.normalization)
     flips = trained_flips(spec) if options.tta else ()
-    return box, engine.probabilities(item, flips, report_passes(report)).numpy()
+    return box, engine.probabilities(normalized_item(box.crop(volume), spec), flips, report_passes(report))
 
 
 def shown_box(
@@ -217,8 +219,7 @@ def shown_box(
     """
 
     def classify(box: CropBox) -> ChannelVolume:
-        item = torch.from_numpy(box.crop(volume))[None, None]
-        return engine.probabilities(normalize(item, **spec.normalization)).numpy()
+        return engine.probabilities(normalized_item(box.crop(volume), spec))
 
     knows_brain = len(spec.class_names) > 2  # else a first pass would find the lesion, not the brain
     if options.view == "head" or not knows_brain:

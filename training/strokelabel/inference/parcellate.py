@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from strokelabel import __version__
 from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans
+from strokelabel.inference.engine import EngineNetwork
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import (
     OnProgress,
@@ -40,6 +39,10 @@ from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.structures import Structure, mirrored_classes, structure_table, structures_of
 from strokelabel.types import LabelVolume, Volume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
@@ -127,8 +130,8 @@ class Parcellator(ScanModel):
     def __init__(
         self,
         spec: ModelSpec,
-        network: nn.Module,
-        device: torch.device,
+        network: nn.Module | EngineNetwork,
+        device: torch.device | str = "cpu",
         options: PredictionOptions | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
