@@ -103,7 +103,7 @@ def what_it_is(path: Path) -> str | None:
     if size == 0:
         return "an empty file: copy or export it again"
     if is_dicom_file(path):
-        return f"a DICOM file: rename it to end in .dcm, or pass the folder {path.parent} without NIfTI names"
+        return "a DICOM file: rename it to end in .dcm, or pass its folder without such names"
     return _compressed_or_not(path, start) or _of_start(start)
 
 

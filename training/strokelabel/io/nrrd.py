@@ -60,6 +60,7 @@ _ENCODINGS: dict[str, Encoding] = {
     "raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2",
     "txt": "text", "text": "text", "ascii": "text",
 }  # fmt: skip
+_VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 _UNITS = re.compile(r'"([^"]*)"')
 
 
@@ -271,12 +272,12 @@ def _line(file: IO[bytes]) -> str:
 def _vectors(text: str) -> list[list[float] | None] | None:
     """Return the vectors of a text such as "none (1,0,0) (0,1,0)"; None for any other text."""
     found: list[list[float] | None] = []
-    for vector in re.sub(r"\s*([(,)])\s*", r"\1", text).replace(")", ") ").split():
+    if _VECTOR.sub("", text).strip():
+        return None
+    for vector in _VECTOR.findall(text):
         if vector.lower() == "none":
             found.append(None)
             continue
-        if not (vector.startswith("(") and vector.endswith(")")):
-            return None
         try:
             numbers = [float(part) for part in vector[1:-1].split(",")]
         except ValueError:
