@@ -11,6 +11,9 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 """Endings of the names of files that hold one volume."""
 
+KNOWN_FORMATS = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .mgz, .hdr with .img"
+"""The same in messages."""
+
 _PREAMBLE_BYTES = 128
 _MARK = b"DICM"
 _FIRST_GROUPS = (2, 8)

@@ -19,6 +19,7 @@ from strokelabel.io.archives import is_in_archive
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.checks import check_values
 from strokelabel.io.file_kinds import (
+    KNOWN_FORMATS,
     is_dicom_file,
     is_image_name,
     known_format,
@@ -149,7 +150,7 @@ def _check_is_image(path: Path) -> None:
         raise UnreadableImageError(f"expected a file or folder, found {missing_or_link(path)}.", source=path)
     if is_image_name(path):
         return
-    expected = "expected a scan (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .mgz, .hdr) or a folder of DICOM files"
+    expected = f"expected a scan ({KNOWN_FORMATS}) or a folder of DICOM files"
     if is_dicom_file(path):
         raise UnreadableImageError(
             f"{expected}, found one DICOM file; pass the folder {path.parent} instead.", source=path

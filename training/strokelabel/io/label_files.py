@@ -15,10 +15,11 @@ import numpy as np
 from strokelabel.errors import ImageError, LabelMapError
 from strokelabel.geometry import Grid
 from strokelabel.io.checks import as_whole_numbers
+from strokelabel.io.file_kinds import is_image_name
 from strokelabel.io.images import read_label_image
 from strokelabel.io.nrrd import NrrdHeader, read_nrrd_header
 from strokelabel.io.stored_volume import READ_ERRORS, unreadable
-from strokelabel.io.volumes import read_grid
+from strokelabel.io.volumes import files_of, read_grid
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
 LESION_NAME = CLASS_NAMES[TissueClass.LESION]
@@ -129,6 +130,8 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
     if _is_nrrd(path):
         with _errors_of(path):
             return _read_nrrd(path, names or {})
+    if is_image_name(path) and len(files_of(path)) > 1:
+        raise LabelMapError(_DETACHED, source=path)
     image = read_label_image(path)
     return LabelFile(image.data, image.affine)
 
@@ -159,6 +162,9 @@ def read_label_segments(path: Path) -> list[Segment]:
         return []
     with _errors_of(path):
         return read_segments(_checked_header(path).texts)
+
+
+_DETACHED = "expected a file that contains its voxels, found one with a detached data file."
 
 
 def _is_nrrd(path: Path) -> bool:
@@ -198,9 +204,7 @@ def _checked_header(path: Path) -> NrrdHeader:
     """
     header = read_nrrd_header(path)
     if header.is_detached:
-        raise LabelMapError(
-            "expected a NRRD file that contains its voxels, found one with a detached data file."
-        )
+        raise LabelMapError(_DETACHED)
     sizes, spatial = header.sizes, header.spatial
     layers = prod(size for size, in_space in zip(sizes, spatial, strict=True) if not in_space)
     if sum(spatial) != 3 or not all(sizes) or (layers > 1 and not read_segments(header.texts)):

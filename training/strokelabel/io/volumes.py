@@ -9,9 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from strokelabel.errors import UnreadableImageError
+from strokelabel.errors import ImageError
 from strokelabel.geometry import Grid
 from strokelabel.hashing import content_of
+from strokelabel.io.archives import split_archive
 from strokelabel.io.file_kinds import is_image_name, without_suffix
 from strokelabel.io.freesurfer import read_freesurfer_header
 from strokelabel.io.metaimage import read_metaimage_header
@@ -107,14 +108,19 @@ def is_scan_file(path: Path) -> bool:
 
 
 def scan_content(path: str | Path) -> str:
-    """Return the SHA-256 of a scan's content, as `hashing.content_of`, with the voxels in a file of their own."""
+    """Return the SHA-256 of a scan's content, as `hashing.content_of`, with the voxels in a file of their own, or of
+    an archive and the path into it.
+    """
     place = Path(path)
-    if not (place.is_file() and is_image_name(place) and is_in_two_files(place)):
+    if (parts := split_archive(place)) is not None:
+        contents = [content_of(parts[0]), str(parts[1])]
+    elif not (place.is_file() and is_image_name(place) and is_in_two_files(place)):
         return content_of(place)
-    try:
-        contents = [content_of(file) for file in files_of(place)]
-    except UnreadableImageError:
-        return ""
+    else:
+        try:
+            contents = [content_of(file) for file in files_of(place)]
+        except ImageError:
+            return ""
     return hashlib.sha256("\0".join(contents).encode()).hexdigest() if all(contents) else ""
 
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 from strokelabel.errors import DataError, LabelMapError
 from strokelabel.geometry import Grid
 from strokelabel.geometry.same_grid import find_placement
-from strokelabel.io.file_kinds import IMAGE_SUFFIXES, without_suffix
+from strokelabel.io.file_kinds import KNOWN_FORMATS, without_suffix
 from strokelabel.io.images import read_label_image
 from strokelabel.io.volumes import is_scan_file, read_volume
 from strokelabel.labels import LabelTable
@@ -82,7 +82,7 @@ def _images_in(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: expected a folder of image files, found none")
     paths = [path for path in folder.rglob("*") if is_scan_file(path) and path.name[0] != "."]
     if not paths:
-        raise DataError(f"{folder}: expected image files ({', '.join(IMAGE_SUFFIXES)}), found none")
+        raise DataError(f"{folder}: expected image files ({KNOWN_FORMATS}), found none")
     return sorted(paths)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strokelabel.errors import DataError
 from strokelabel.io.bids import image_stem
-from strokelabel.io.file_kinds import IMAGE_SUFFIXES
+from strokelabel.io.file_kinds import KNOWN_FORMATS
 from strokelabel.io.lesion_pairs import search_lesion_pairs
 
 VALIDATION = "validation"
@@ -78,7 +78,7 @@ def find_scans(folders: Sequence[Path]) -> Found:
         scans = _scans_at(path)
         kept = set(_not_for_validation([scan.image for scan in scans], path, skipped))
         if not kept:
-            raise DataError(_nothing_there(path, f"scans ({', '.join(IMAGE_SUFFIXES)})", len(scans)))
+            raise DataError(_nothing_there(path, f"scans ({KNOWN_FORMATS})", len(scans)))
         found += [scan for scan in scans if scan.image in kept]
     _refuse_same_names([(scan.name, scan.image) for scan in found])
     return Found(scans=tuple(sorted(found, key=lambda scan: scan.name)), skipped=skipped)
