@@ -52,7 +52,9 @@ def studies_of_all_formats(server: Server) -> Iterator[dict[str, str]]:
 def _wait_for(server: Server, ids: set[str], present: bool) -> None:
     from test_app_datastore import eventually, objects
 
-    assert eventually(lambda: bool(ids <= set(objects(server))) if present else not ids & set(objects(server)))
+    assert eventually(
+        lambda: bool(ids <= set(objects(server))) if present else not ids & set(objects(server))
+    )
 
 
 def loaded(content: bytes) -> nib.Nifti1Image:
@@ -84,7 +86,9 @@ def test_a_scan_is_listed_and_downloaded_as_nifti_under_a_name_that_says_so(
 def test_every_format_gets_the_same_mask_on_its_grid(
     server: Server, studies_of_all_formats: dict[str, str]
 ) -> None:
-    masks = [loaded(server.infer("segment", image, "image").content) for image in studies_of_all_formats.values()]
+    masks = [
+        loaded(server.infer("segment", image, "image").content) for image in studies_of_all_formats.values()
+    ]
     for mask in masks:
         assert np.array_equal(np.asarray(mask.dataobj), np.asarray(masks[0].dataobj))
         np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-4)

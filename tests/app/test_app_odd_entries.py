@@ -220,7 +220,9 @@ def test_a_folder_without_scans_says_what_is_there_instead_and_what_to_do(
     store = StudiesDatastore(str(studies))
     store.refresh()
     (line,) = store.status()["left_out"]
-    assert line.startswith("No scans found: expected files of scans (.nii, .nii.gz, .nrrd") and sentence in line
+    assert (
+        line.startswith("No scans found: expected files of scans (.nii, .nii.gz, .nrrd") and sentence in line
+    )
     assert caplog.text.count("No scans found") == 1
     save(studies / "a.nii.gz", head())
     store.refresh()

@@ -62,7 +62,9 @@ def test_the_only_series_of_an_archive_is_named_by_the_archive(tmp_path, scan):
 
 def test_each_series_of_an_archive_is_a_scan(tmp_path, scan):
     files = series_files(tmp_path, scan, "T1") | series_files(tmp_path, scan // 2, "T2")
-    flat = zipped(tmp_path / "flat.zip", {f"all/{name.rpartition('/')[2]}": data for name, data in files.items()})
+    flat = zipped(
+        tmp_path / "flat.zip", {f"all/{name.rpartition('/')[2]}": data for name, data in files.items()}
+    )
     nested = zipped(tmp_path / "nested.zip", files)
     assert search_images([nested]).images == [nested / "study" / "T1", nested / "study" / "T2"]
     first, second = search_images([flat]).images
@@ -97,7 +99,16 @@ def test_masks_alone_in_an_archive_are_said_by_the_archives_name(tmp_path, scan)
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.nii", "/etc/evil", "a/../../evil", "C:\\evil.nii", "..\\evil.nii", "a\nb", "x" * 300, "a/" * 600 + "x"],
+    [
+        "../evil.nii",
+        "/etc/evil",
+        "a/../../evil",
+        "C:\\evil.nii",
+        "..\\evil.nii",
+        "a\nb",
+        "x" * 300,
+        "a/" * 600 + "x",
+    ],
 )
 def test_names_that_lead_outside_are_refused_and_nothing_is_written_there(tmp_path, name):
     (tmp_path / "out").mkdir()
@@ -105,7 +116,8 @@ def test_names_that_lead_outside_are_refused_and_nothing_is_written_there(tmp_pa
     with pytest.raises(ArchiveError, match="plain, relative names") as error:
         unpack(archive, tmp_path / "out")
     assert str(archive) in str(error.value)
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "evil.zip"} and not any((tmp_path / "out").rglob("*evil*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "evil.zip"}
+    assert not any((tmp_path / "out").iterdir())
     with pytest.raises(ArchiveError, match="plain, relative names"):
         read_image(archive)
 

@@ -184,14 +184,16 @@ def test_dicom_files_that_end_like_the_voxels_of_a_pair_are_a_series(tmp_path, s
     for number, file in enumerate(write_series(tmp_path / "a", scan, rigid_affine())):
         file.rename(file.with_name(f"IM{number}.img"))
     assert search_images([tmp_path]).images == [tmp_path / "a"]
-    np.testing.assert_array_equal(np.sort(read_image(tmp_path / "a" / "IM0.img").data, None), np.sort(scan - scan % 2, None))
+    found = read_image(tmp_path / "a" / "IM0.img").data
+    np.testing.assert_array_equal(np.sort(found, None), np.sort(scan - scan % 2, None))
 
 
 @pytest.mark.parametrize(
     ("name", "is_mask"),
     [
         ("brain.seg.nrrd", True), ("scan-label.nrrd", True), ("scan_lesion.mha", True), ("aseg.mgz", True),
-        ("aparc+aseg.mgz", True), ("lh.ribbon.mgz", True), ("wm.mgz", True), ("aseg.presurf.mgz", True), ("orig.mgz", False), ("T1.mgz", False),
+        ("aparc+aseg.mgz", True), ("lh.ribbon.mgz", True), ("wm.mgz", True), ("aseg.presurf.mgz", True),
+        ("orig.mgz", False), ("T1.mgz", False),
         ("wm-patient.nii.gz", False), ("seg.nrrd", False), ("scan.nrrd", False), ("label.nii.gz", False),
     ],
 )  # fmt: skip

@@ -31,7 +31,9 @@ def test_every_format_gives_the_same_array_and_affine_in_all_48_orientations(tmp
 def test_a_dicom_series_gives_the_same_array_and_affine(tmp_path, scan):
     data = scan - scan % 2
     affine = rigid_affine()
-    if np.linalg.det(affine) * np.linalg.det(np.diag([-1, -1, 1])) < 0:  # slices in the direction of their normal
+    if (
+        np.linalg.det(affine) * np.linalg.det(np.diag([-1, -1, 1])) < 0
+    ):  # slices in the direction of their normal
         affine[:3, 2] *= -1
     write_series(tmp_path / "series", data, affine)
     image = read_image(tmp_path / "series")

@@ -70,7 +70,7 @@ def test_a_header_before_the_voxels_is_skipped(tmp_path, scan, size):
 
 
 def test_a_header_without_directions_is_refused_and_nothing_assumed(tmp_path, scan):
-    with pytest.raises(HeaderError, match="TransformMatrix.* no one knows left from right"):
+    with pytest.raises(HeaderError, match=r"TransformMatrix.* no one knows left from right"):
         read_image(write(tmp_path, scan, TransformMatrix=None, AnatomicalOrientation="RAI"))
     with pytest.raises(HeaderError, match="ElementSpacing"):
         read_image(write(tmp_path, scan, ElementSpacing=None))
@@ -85,7 +85,8 @@ def test_a_missing_origin_is_said_in_a_note(tmp_path, scan):
 
 def test_other_names_of_fields_are_known(tmp_path, scan):
     header = header_of()
-    for name, other in {"TransformMatrix": "Orientation", "Offset": "Position", "ElementSpacing": "ElementSize"}.items():
+    names = {"TransformMatrix": "Orientation", "Offset": "Position", "ElementSpacing": "ElementSize"}
+    for name, other in names.items():
         header = header.replace(name.encode(), other.encode())
     (tmp_path / "x.mha").write_bytes(header + scan.tobytes(order="F"))
     same(tmp_path / "x.mha", scan)

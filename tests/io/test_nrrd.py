@@ -37,7 +37,9 @@ def header_of(space="left-posterior-superior", shape=(9, 12, 7), **fields):
     }
     known |= {name.replace("_", " "): value for name, value in fields.items()}
     lines = [f"{name}: {value}" for name, value in known.items() if value is not None]
-    return "\n".join(["NRRD0005", "# a comment", *lines, "Segment_Note:=a text: with colons", "", ""]).encode()
+    return "\n".join(
+        ["NRRD0005", "# a comment", *lines, "Segment_Note:=a text: with colons", "", ""]
+    ).encode()
 
 
 def write(folder, data, voxels=None, **fields):
@@ -76,7 +78,7 @@ def test_a_space_that_is_missing_or_not_anatomical_is_refused_and_nothing_assume
 
 
 def test_spacings_without_directions_are_refused(tmp_path, scan):
-    with pytest.raises(HeaderError, match="expected space directions .* found none; nothing is assumed"):
+    with pytest.raises(HeaderError, match=r"expected space directions .* found none; nothing is assumed"):
         read_image(write(tmp_path, scan, space_directions=None, spacings="1 1 1", space_origin=None))
 
 
@@ -104,7 +106,9 @@ def test_numbers_as_text_are_read(tmp_path, scan):
         read_image(write(tmp_path, scan, text.rpartition(b" ")[0], encoding="ascii"))
 
 
-@pytest.mark.parametrize("skip", [{"byte_skip": "10"}, {"byte_skip": "-1"}, {"line_skip": "1", "byteskip": "4"}])
+@pytest.mark.parametrize(
+    "skip", [{"byte_skip": "10"}, {"byte_skip": "-1"}, {"line_skip": "1", "byteskip": "4"}]
+)
 def test_skipped_lines_and_bytes_are_skipped(tmp_path, scan, skip):
     voxels = b"a line\nskip" + scan.tobytes(order="F")
     if skip == {"byte_skip": "10"}:

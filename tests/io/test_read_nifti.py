@@ -466,12 +466,12 @@ def test_a_link_to_nothing_is_told_from_a_wrong_path(tmp_path):
         read_image(tmp_path / "scan.nii.gz")
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"), [("T1.mnc", "MINC"), ("a.7z", "unpack"), ("a.xyz", "to NIfTI")]
-)
+@pytest.mark.parametrize(("name", "advice"), [("T1.mnc", "MINC"), ("a.7z", "unpack"), ("a.xyz", "to NIfTI")])
 def test_other_formats_are_told_how_to_convert(tmp_path, name, advice):
     (tmp_path / name).write_bytes(b"content")
-    with pytest.raises(UnreadableImageError, match=rf"found \{tmp_path.joinpath(name).suffix}[,;].* {advice}"):
+    with pytest.raises(
+        UnreadableImageError, match=rf"found \{tmp_path.joinpath(name).suffix}[,;].* {advice}"
+    ):
         read_image(tmp_path / name)
 
 

@@ -21,6 +21,7 @@ from lib.studies.file_changes import FoundLabels, differs, reconcile
 from lib.studies.folder_watch import watch
 from lib.studies.label_datastore import LabelDatastore
 from lib.studies.label_store import KeptLabels
+from lib.studies.nifti_copies import NiftiCopies, files_of_scan
 from lib.studies.review import FINAL, is_labelled
 from lib.studies.scan_list import (
     LABEL_SUFFIXES,
@@ -35,7 +36,6 @@ from lib.studies.scan_list import (
     split_suffix,
     study_id,
 )
-from lib.studies.nifti_copies import NiftiCopies, files_of_scan
 from lib.studies.uploads import removed_on_failure
 from strokelabel.errors import ImageError, OutputError
 from strokelabel.io.atomic import atomic_path

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, set_threads
+from strokelabel.cli.options import (
+    INPUT_KINDS,
+    Device,
+    SeriesNames,
+    Threads,
+    find_scans,
+    follow_scans,
+    report_scan,
+    set_threads,
+)
 from strokelabel.io.file_search import absolute_path
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="SCAN...",
-        help="T1-weighted (MPRAGE) scans: NIfTI files, folders of DICOM files, folders to search, or patterns.",
+        help=f"T1-weighted (MPRAGE) scans. {INPUT_KINDS}, or patterns.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")]
@@ -37,6 +46,7 @@ def run(
     output: Output,
     weights: Weights,
     flips: Flips = True,
+    series: SeriesNames = None,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -47,11 +57,11 @@ def run(
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
     from strokelabel.inference.estimate import Estimate, QuantitativeEstimator, estimate_scans
-    from strokelabel.io import Image, search_images
+    from strokelabel.io import Image
     from strokelabel.io.map_files import is_map_file
     from strokelabel.reports.simulation import save_estimate_picture
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
     named = {absolute_path(Path(item).expanduser()) for item in inputs}
     scans = [path for path in search.images if absolute_path(path) in named or not is_map_file(path)]
     set_threads(threads)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
+from strokelabel.cli.options import (
+    INPUT_KINDS,
+    Ct,
+    Device,
+    SeriesNames,
+    Threads,
+    find_scans,
+    follow_scans,
+    given_names,
+    report_scan,
+    set_threads,
+)
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -53,7 +64,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="NIfTI files, folders of DICOM files, folders to search, or patterns in quotes.",
+        help=f"{INPUT_KINDS}, or patterns in quotes.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
@@ -174,6 +185,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     resampled: Resampled = False,
     qc: Quality = False,
+    series: SeriesNames = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -185,10 +197,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
-    from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 
     given: dict[str, Any] = {

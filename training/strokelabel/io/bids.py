@@ -35,7 +35,8 @@ _NAME = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
 _SEGMENTATION_ENDING = ".seg.nrrd"  # of 3D Slicer
 _OTHER_ENDING = re.compile(r"\.(dcm|zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 _DERIVED = re.compile(
-    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi|uncertainty|label)$", re.IGNORECASE
+    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi|uncertainty|label)$",
+    re.IGNORECASE,
 )
 _FREESURFER_LABELS = re.compile(
     r"^([lr]h\.)?(aseg|aparc|wmparc|ribbon|wm|filled|ctrl_pts|lesion)([+._-].*)?\.mg[hz]$", re.IGNORECASE

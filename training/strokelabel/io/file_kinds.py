@@ -7,7 +7,8 @@ import zlib
 from pathlib import Path
 
 IMAGE_SUFFIXES = (
-    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh.gz", ".mgh", ".hdr.gz", ".img.gz", ".hdr", ".img",
+    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh.gz", ".mgh",
+    ".hdr.gz", ".img.gz", ".hdr", ".img",
 )  # fmt: skip
 """Endings of the names of files that hold one volume."""
 

@@ -190,7 +190,8 @@ def unpacked_scan(path: Path) -> Iterator[Path]:
         if len(found) > 1:
             names = ", ".join(printable(path / scan.relative_to(place)) for scan in found[:5])
             raise UnreadableImageError(
-                f"expected one scan in the archive, found {len(found)}: {names}; name one of them.", source=path
+                f"expected one scan in the archive, found {len(found)}: {names}; name one of them.",
+                source=path,
             )
         yield found[0] if found else place
 

@@ -65,7 +65,9 @@ class _Header:
         return VolumeHeader(Grid(shape, affine), self.voxels(shape), notes)
 
     def affine(self, axes: int) -> tuple[np.ndarray, tuple[str, ...]]:
-        matrix = self.numbers("TransformMatrix", "directions of its axes, without which no one knows left from right")
+        matrix = self.numbers(
+            "TransformMatrix", "directions of its axes, without which no one knows left from right"
+        )
         sizes = "ElementSpacing" if "elementspacing" in self.fields else "ElementSize"
         spacing = self.numbers(sizes, "mm from voxel to voxel (ElementSpacing)")
         origin = self.numbers("Offset", "place of the first voxel") if "offset" in self.fields else None

@@ -238,8 +238,8 @@ def _voxels(place: _Place, header: nib.Nifti1Header) -> bytes:
         raise EOFError(f"it ends after {before + len(content):,} of {offset + length:,} bytes")
     if trailing == most_trailing:
         raise ValueError(
-            f"it continues after the {offset + length:,} bytes that its header announces (dim {header.get_data_shape()}, "
-            f"datatype {int(header['datatype'])}, {int(header['bitpix'])} bits)"
+            f"it continues after the {offset + length:,} bytes that its header announces "
+            f"(dim {header.get_data_shape()}, datatype {int(header['datatype'])}, {int(header['bitpix'])} bits)"
         )
     return content
 

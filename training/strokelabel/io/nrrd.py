@@ -159,7 +159,9 @@ class NrrdHeader:
             what = "type" if code is None else "encoding"
             raise self._error(f"a known {what} of voxels", repr(self.fields.get(what, "none")))
         if order is None and code[1] != "1" and encoding != "text":
-            raise self._error("the order of bytes (endian: little or big)", repr(self.fields.get("endian", "none")))
+            raise self._error(
+                "the order of bytes (endian: little or big)", repr(self.fields.get("endian", "none"))
+            )
         lines, skip = (self._skip(name) for name in ("line skip", "byte skip"))
         if skip < -1 or lines < 0 or (skip == -1 and encoding != "raw"):
             raise self._error("a number of skipped lines and bytes", f"{lines} and {skip}")

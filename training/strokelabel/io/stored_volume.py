@@ -108,7 +108,9 @@ class StoredVoxels:
         return prod(self.shape) * self.dtype.itemsize
 
     def _check_size(self, size: int) -> None:
-        least = prod(self.shape) * _LEAST_CHARACTERS - 1 if self.encoding == "text" else self._bytes + self.skip
+        least = (
+            prod(self.shape) * _LEAST_CHARACTERS - 1 if self.encoding == "text" else self._bytes + self.skip
+        )
         if least > size * BEST_COMPRESSION[self.encoding]:
             raise UnreadableImageError(
                 f"expected {self._bytes:,} bytes of voxels, found {max(size, 0):,} bytes"

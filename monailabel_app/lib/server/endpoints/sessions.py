@@ -28,6 +28,7 @@ from strokelabel.io.file_search import printable, search_images
 from strokelabel.io.images import write_nifti
 from strokelabel.io.volumes import is_in_two_files, is_scan_file
 
+
 def unpack_upload(archive: Path, folder: Path, most_bytes: int) -> None:
     """Unpack a client's archive into an empty folder; see `strokelabel.io.archives.unpack`.
 

@@ -37,9 +37,9 @@ from strokelabel.inference.network_input import OnProgress, silent
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.io import read_image
-from strokelabel.io.volumes import scan_content
 from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.io.volumes import scan_content
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec, read_header
 
