@@ -36,6 +36,9 @@ SeriesNames = Annotated[
 INPUT_KINDS = (
     "Image files (NIfTI, NRRD, MetaImage, .mgz), folders of DICOM files, archives, folders to search"
 )
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help=f"{INPUT_KINDS}, or patterns in quotes.")
+]
 
 
 _Row = TypeVar("_Row", bound="ScanRow")

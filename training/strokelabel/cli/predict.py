@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strokelabel.cli.options import (
-    INPUT_KINDS,
     Ct,
     Device,
+    Inputs,
     SeriesNames,
     Threads,
     find_scans,
@@ -60,13 +60,6 @@ class AdaptChoice(StrEnum):
     DAE = "dae"
 
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...",
-        help=f"{INPUT_KINDS}, or patterns in quotes.",
-    ),
-]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
 Probabilities = Annotated[
@@ -197,11 +190,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
     from strokelabel.registry import PARCELLATION, find_model
 
     search = find_scans(inputs, series)
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-
     given: dict[str, Any] = {
         "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
         "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
@@ -216,7 +208,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         results = _parcellation_choice(probabilities, resampled, qc, device, options)
         failed = _parcellate(model, device, options, search, output, overwrite, results)
     else:
-        _refuse_parcellation_options(resampled, qc)
+        if names := given_names({"--resampled": resampled, "--qc": qc}):
+            raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
@@ -281,11 +274,6 @@ def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice,
         raise OptionError(
             f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
         )
-
-
-def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:
-    if names := given_names({"--resampled": resampled, "--qc": qc}):
-        raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
 
 
 def _models(
