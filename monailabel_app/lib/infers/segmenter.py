@@ -25,7 +25,6 @@ from lib.studies.scan_list import read_scan
 from strokelabel.adaptation.adapt import adapt
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
-from strokelabel.hashing import content_of
 from strokelabel.inference.interruption import Check
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
@@ -33,6 +32,7 @@ from strokelabel.inference.segment.prediction import Scores
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
+from strokelabel.io.volumes import scan_content
 from strokelabel.metrics.lesion_structures import lesion_structures
 from strokelabel.registry import ModelSpec, find_model
 from strokelabel.types import LabelVolume
@@ -62,7 +62,7 @@ class Question:
 
     Attributes:
         sources: the scan, and the other sequences that are predicted with it.
-        contents: `content_of` each.
+        contents: `scan_content` of each.
         options: of the prediction.
         device: "cpu", "cuda" or "cuda:<n>".
         kind: see `Kind`.
@@ -127,7 +127,7 @@ class Segmenter:
         adaptation: AdaptationOptions | None = None,
     ) -> Question:
         """Return a question about a scan and, for an ensemble, other sequences."""
-        contents = tuple(content_of(source.path) for source in sources)
+        contents = tuple(scan_content(source.path) for source in sources)
         return Question(tuple(sources), contents, options, device, kind, ensemble, adaptation)
 
     @contextmanager
@@ -157,7 +157,7 @@ class Segmenter:
             BusyError: too many wait.
             ImageError: it cannot be read.
         """
-        content = content_of(source.path)
+        content = scan_content(source.path)
         with self._files.turn(client_gave_up):
             yield self._recent.get(source, content)
 

@@ -65,7 +65,7 @@ class StructureFinder:
         """Return the labels (i, j, k) of a scan that was parcellated recently.
 
         Args:
-            content: `content_of` the scan.
+            content: `scan_content` of the scan.
             options: of the prediction; see `find`.
         """
         key = (content, _of_structures(options))
@@ -88,7 +88,7 @@ class StructureFinder:
 
         Args:
             image: the scan.
-            content: `content_of` it.
+            content: `scan_content` of it.
             options: of the prediction; the CT window and the view are used.
             device: where to compute.
             check: raises to stop.

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import Device, Threads, report_scan, set_threads
+from strokelabel.cli.options import (
+    INPUT_KINDS,
+    Device,
+    SeriesNames,
+    Threads,
+    find_scans,
+    report_scan,
+    set_threads,
+)
 from strokelabel.io.file_search import absolute_path
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="SCAN...",
-        help="T1-weighted (MPRAGE) scans: NIfTI files, folders of DICOM files, folders to search, or patterns.",
+        help=f"T1-weighted (MPRAGE) scans. {INPUT_KINDS}, or patterns.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")]
@@ -36,6 +44,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     output: Output,
     weights: Weights,
     flips: Flips = True,
+    series: SeriesNames = None,
     device: Device = "auto",
     part: PartOption = None,
     workers: Workers = None,
@@ -49,10 +58,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
     from strokelabel.inference.batch import ScanBatch
-    from strokelabel.io import search_images
     from strokelabel.io.map_files import is_map_file
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
     named = {absolute_path(Path(item).expanduser()) for item in inputs}
     scans = [path for path in search.images if absolute_path(path) in named or not is_map_file(path)]
     sharing = Sharing.of(part, workers, dask)

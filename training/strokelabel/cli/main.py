@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.estimate",
         "Estimate quantitative maps (PD, R1, R2*, MT) of T1-weighted scans.",
     ),
+    "series": ("strokelabel.cli.series", "List the DICOM series of folders and archives."),
     "info": ("strokelabel.cli.info", "List models, versions and the environment."),
     "prepare": ("strokelabel.cli.prepare", "Prepare label maps and lesion masks for training, once."),
     "synthesize": (

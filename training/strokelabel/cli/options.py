@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from strokelabel.inference.batch import ScanRow
     from strokelabel.inference.network_input import OnProgress
+    from strokelabel.io.file_search import ImageSearch
 
 
 EngineName = Literal["auto", "onnx", "torch"]
@@ -29,7 +31,40 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads;
 Prepared = Annotated[Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")]
 
 
+SeriesNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        metavar="NAME",
+        help="Of DICOM series, take only those of this number, description (* and ? allowed) or UID, as "
+        "`strokelabel series` lists them; repeat for more.",
+    ),
+]
+INPUT_KINDS = (
+    "Image files (NIfTI, NRRD, MetaImage, .mgz), folders of DICOM files, archives, folders to search"
+)
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help=f"{INPUT_KINDS}, or patterns in quotes.")
+]
+
+
 _Row = TypeVar("_Row", bound="ScanRow")
+
+
+def find_scans(inputs: list[str], series: list[str] | None = None) -> ImageSearch:
+    """Return the scans that the inputs stand for; of DICOM series only those of the given names.
+
+    Raises:
+        OptionError: no series is called so; the error lists those that are there.
+    """
+    from strokelabel.io import search_images
+
+    search = search_images(inputs)
+    if not series:
+        return search
+    from strokelabel.io.series_choice import choose_series  # pydicom is only needed where DICOM is
+
+    return replace(search, images=choose_series(search.images, series))
 
 
 def set_threads(threads: int | None) -> None:

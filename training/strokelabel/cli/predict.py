@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import Ct, Device, Engine, Threads, given_names, report_scan, set_threads
+from strokelabel.cli.options import (
+    Ct,
+    Device,
+    Engine,
+    Inputs,
+    SeriesNames,
+    Threads,
+    find_scans,
+    given_names,
+    report_scan,
+    set_threads,
+)
 from strokelabel.cli.predict_tasks import (
     LesionResults,
     ParcellationResults,
@@ -43,13 +54,6 @@ class AdaptChoice(StrEnum):
     DAE = "dae"
 
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...",
-        help="NIfTI files, folders of DICOM files, folders to search, or patterns in quotes.",
-    ),
-]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
 Probabilities = Annotated[
@@ -178,6 +182,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     part: PartOption = None,
     workers: Workers = None,
     dask: DaskAddress = None,
+    series: SeriesNames = None,
     threads: Threads = None,
     engine: Engine = "auto",
     overwrite: Overwrite = False,
@@ -191,10 +196,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     set_threads(threads)  # before NumPy is imported, which takes the number then
-    from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
     options = _options(tta, threshold, min_size_ml, fill_holes, keep_outside_brain, ct, view)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)

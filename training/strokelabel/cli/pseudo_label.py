@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import Device, Threads, set_threads
+from strokelabel.cli.options import Device, SeriesNames, Threads, find_scans, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow
@@ -76,6 +76,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     tta: Tta = True,
     review: ReviewOption = None,
     sheets: Sheets = False,
+    series: SeriesNames = None,
     device: Device = "auto",
     part: PartOption = None,
     workers: Workers = None,
@@ -91,9 +92,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     --review. If it is interrupted, run the same command to continue; with another gate it only applies that gate.
     Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
-    from strokelabel.io import search_images
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
 
     from strokelabel.fit.pseudo_labels.record import QualityGate, write_reviews
     from strokelabel.inference.batch import ScanBatch

@@ -37,7 +37,7 @@ from strokelabel.io.bids import (
 )
 from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.nifti import is_nifti_name, read_grid, read_nifti
+from strokelabel.io.volumes import is_scan_file, read_grid, read_volume
 from strokelabel.types import Mask
 
 _MASK = re.compile(
@@ -109,7 +109,7 @@ def search_lesion_pairs(
     `masks` points to them.
 
     Args:
-        folder: a BIDS data set, or any folder of NIfTI files; searched recursively.
+        folder: a BIDS data set, or any folder of image files; searched recursively.
         masks: take masks from this folder alone, which may lie outside `folder`.
         suffixes: BIDS suffixes of the scans wanted, such as "T1w"; all if empty.
 
@@ -119,8 +119,8 @@ def search_lesion_pairs(
     for place in (folder, *([masks] if masks else [])):
         if not place.is_dir():
             raise DataError("expected a folder of scans with lesion masks, found no folder", source=place)
-    files = [_File.of(path, folder) for path in _nifti_files(folder)]
-    candidates = files if masks is None else [_File.of(path, masks) for path in _nifti_files(masks)]
+    files = [_File.of(path, folder) for path in _image_files(folder)]
+    candidates = files if masks is None else [_File.of(path, masks) for path in _image_files(masks)]
     mask_files = [f for f in candidates if f.is_mask and (masks is not None or not f.is_prediction)]
     images = [f for f in files if f.is_image]
     matches = _match(mask_files, images)
@@ -138,7 +138,7 @@ def search_lesion_pairs(
 
 @dataclass(frozen=True)
 class _File:
-    """A NIfTI file and what its name says."""
+    """An image file and what its name says."""
 
     path: Path
     stem: str
@@ -211,16 +211,16 @@ def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
         ImageError: a file cannot be read, or the two are not on one grid.
     """
     image = read_image(pair.image)
-    mask = read_nifti(pair.mask, np.float32)
+    mask = read_volume(pair.mask, np.float32)
     i, j, k = mask.data.shape
     grid = Grid((i, j, k), mask.affine)
     values = bring_to_grid(mask.data, grid, image.grid, str(pair.mask), str(pair.image))
     return image, values > 0.5
 
 
-def _nifti_files(folder: Path) -> Iterator[Path]:
+def _image_files(folder: Path) -> Iterator[Path]:
     files = search_files(folder, NOT_RAW_FOLDERS - {"derivatives"}).files
-    return (path for path in files if is_nifti_name(path))
+    return (path for path in files if is_scan_file(path))
 
 
 def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:

@@ -11,7 +11,7 @@ from strokelabel.errors import DataError, ImageError, RecipeError
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.record import PseudoLabel, read_pseudo_labels
 from strokelabel.geometry import CanonicalGrid, Grid
-from strokelabel.io.nifti import read_nifti
+from strokelabel.io.volumes import read_volume
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.icbm import icbm_template
@@ -121,7 +121,7 @@ def _place(label: PseudoLabel, folder: Path) -> Lesion | None:
     """Return a mask on the ICBM grid; None if it lies outside."""
     path = folder / label.mask
     try:
-        image = read_nifti(path, np.float32)
+        image = read_volume(path, np.float32)
         sha256 = fingerprint(path)
     except (ImageError, OSError) as error:
         raise DataError(

@@ -22,9 +22,10 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
+from strokelabel.io.archives import is_in_archive
 from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_kinds import is_dicom_file
-from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.io.file_search import SearchProblem, absolute_path, unpacked_scan
 from strokelabel.labels import CLASS_COLORS
 
 TABLE_NAME = "predictions.csv"
@@ -257,7 +258,7 @@ def write_outputs(
         UnreadableImageError: a DICOM SEG is requested, and the scan is no DICOM series.
     """
     scan = Path(image.source)
-    if choice.dicom_seg and not scan.is_dir() and not is_dicom_file(scan):
+    if choice.dicom_seg and not (scan.is_dir() or is_dicom_file(scan) or is_in_archive(scan)):
         raise UnreadableImageError(
             "expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
             "leave out --dicom-seg.",
@@ -279,7 +280,8 @@ def write_outputs(
     if not choice.dicom_seg:
         return ()
     try:
-        return _write_dicom_seg(prediction, scan, folder, names, choice)
+        with unpacked_scan(scan) as series:
+            return _write_dicom_seg(prediction, series, folder, names, choice)
     except (OutputError, ImageError) as error:
         raise OutputError(f"no DICOM SEG, only {names.mask}: {error}") from error
 

@@ -15,8 +15,8 @@ from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_ses
 from strokelabel.io.bids import entities_of, image_stem
 from strokelabel.io.file_search import absolute_path
 from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
-from strokelabel.io.nifti import read_grid
 from strokelabel.io.tables import read_table
+from strokelabel.io.volumes import read_grid
 
 NO_GROUP = "scan"
 """Group of the scans whose names are not BIDS's."""

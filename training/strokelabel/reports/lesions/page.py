@@ -18,6 +18,7 @@ from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.io import Image, atomic_path, atomic_write_text
 from strokelabel.io.file_search import printable
+from strokelabel.io.volumes import scan_content
 from strokelabel.reports.lesions.pictures import LesionPictures, draw_lesion
 
 FOLDER: Final = "report"
@@ -78,7 +79,8 @@ class LesionPages:
         pictures = draw_lesion(image, prediction.lesion_mask, prediction.lesion_probability)
         page, small = (self.folder / name for name in self.names(names))
         page.parent.mkdir(parents=True, exist_ok=True)
-        sums = {path.name: content_of(path) for path in (Path(image.source), self.folder / names.mask)}
+        scan = Path(image.source)
+        sums = {scan.name: scan_content(scan), names.mask: content_of(self.folder / names.mask)}
         side = lesion_side(prediction, image)
         with atomic_path(small) as temporary:
             temporary.write_bytes(pictures.thumbnail)
