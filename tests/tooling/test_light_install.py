@@ -134,7 +134,7 @@ def test_structures_uncertainty_and_the_api_need_no_more(
     ("arguments", "extra"),
     [
         (["train", "base", "-o", "run"], "train"),
-        (["evaluate", "data", "-o", "report"], "train"),
+        (["export", "run", "-o", "m.safetensors", "--recipe", "base", "--version", "1"], "train"),
         (["predict", SCAN, "-o", "out", "--adapt", "tent"], "train"),
         (["predict", SCAN, "-o", "out", "--engine", "torch"], "train"),
         (["predict", SCAN, "-o", "out", "--dicom-seg"], "dicom"),

@@ -9,7 +9,9 @@ import typer
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="Name of a model (see `strokelabel info`), or a weights file.")],
+    model: Annotated[
+        str, typer.Argument(help="Name of a model (see `strokelabel info`), or a weights file.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write, *.onnx.")],
 ) -> None:
     """Write a model as an ONNX file, after torch and ONNX Runtime are found to agree.

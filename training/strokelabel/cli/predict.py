@@ -38,13 +38,6 @@ class UncertaintyChoice(StrEnum):
     VARIANCE = "variance"
 
 
-class AdaptChoice(StrEnum):
-    """Aim of an adaptation."""
-
-    TENT = "tent"
-    DAE = "dae"
-
-
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -110,7 +103,7 @@ MethodOption = Annotated[
     ),
 ]
 Adapt = Annotated[
-    AdaptChoice | None,
+    Literal["tent", "dae"] | None,
     typer.Option(
         help="Adapt the model to each scan: tent lowers the entropy of the prediction, dae its difference from what a "
         "denoising autoencoder makes of it. Takes minutes; the plain result is kept where the adapted one fails the "
@@ -183,12 +176,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     set_threads(threads)  # before NumPy is imported, which takes the number then
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
     search = search_images(inputs)
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-
     given: dict[str, Any] = {
         "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
         "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view,
@@ -200,10 +192,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         results = _parcellation_choice(probabilities, resampled, qc, device, options)
-        from strokelabel.inference.parcellate import Parcellator
-
-        parcellator = Parcellator.from_model(model, device, options, engine)
-        failed = _parcellate(parcellator, search, output, overwrite, results)
+        failed = _parcellate(model, device, options, engine, search, output, overwrite, results)
     else:
         _refuse_parcellation_options(resampled, qc)
         models = _models(model, structures, device, options, adaptation, engine)
@@ -240,7 +229,7 @@ def _output_choice(
 
 
 def _adaptation(
-    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+    method: Literal["tent", "dae"] | None, iterations: int | None, denoiser: str | None
 ) -> AdaptationOptions | None:
     """Return the options of an adaptation; None where there is to be none.
 
@@ -253,12 +242,12 @@ def _adaptation(
         ):
             raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
         return None
-    if denoiser is not None and method is not AdaptChoice.DAE:
+    if denoiser is not None and method != "dae":
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
     from strokelabel.adaptation.options import AdaptationOptions
 
     given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
-    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+    return AdaptationOptions(method, **{k: v for k, v in given_values.items() if v is not None})
 
 
 def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:
@@ -335,15 +324,19 @@ def _parcellation_choice(
 
 
 def _parcellate(
-    parcellator: Parcellator,
+    model: str,
+    device: str,
+    options: PredictionOptions,
+    engine: EngineName,
     search: ImageSearch,
     folder: Path,
     overwrite: bool,
     choice: ParcellationChoice,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import parcellate_scans
+    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
 
+    parcellator = Parcellator.from_model(model, device, options, engine)
     return follow_scans(
         lambda progress: parcellate_scans(
             parcellator, search.images, folder, overwrite, progress, search.problems, choice
