@@ -74,10 +74,10 @@ def test_a_lesion_is_segmented_where_only_the_plain_packages_are(tmp_path: Path)
     ("arguments", "extra"),
     [
         (["train", "base", "-o", "run"], "train"),
-        (["evaluate", "data", "-o", "report"], "train"),
+        (["export", "run", "-o", "m.safetensors", "--recipe", "base", "--version", "1"], "train"),
         (["predict", ".", "-o", "out", "--adapt", "tent"], "train"),
     ],
-    ids=["train", "evaluate", "adapt"],
+    ids=["train", "export", "adapt"],
 )
 def test_a_command_without_its_packages_names_the_extra_in_one_line(arguments: list[str], extra: str) -> None:
     done = without_extras(*arguments)

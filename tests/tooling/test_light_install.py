@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +32,6 @@ class Done(NamedTuple):
     output: str
     cpu_seconds: float
     peak_mb: float
-    wall_seconds: float
 
 
 class Installation(NamedTuple):
@@ -47,7 +45,6 @@ class Installation(NamedTuple):
 
     def run(self, program: str, *args: str | Path) -> Done:
         """Run a program of the environment; measured by itself."""
-        began = time.monotonic()
         log = self.folder / "output.txt"
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -56,8 +53,7 @@ class Installation(NamedTuple):
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = usage.ru_utime + usage.ru_stime
-        wall = time.monotonic() - began
-        return Done(process.returncode, log.read_text(), seconds, usage.ru_maxrss / 1024, wall)
+        return Done(process.returncode, log.read_text(), seconds, usage.ru_maxrss / 1024)
 
 
 def _plain() -> dict[str, str]:
@@ -101,13 +97,9 @@ def test_it_is_small_and_brings_no_torch(installation: Installation) -> None:
 
 
 def test_the_first_mask_comes_within_seconds(
-    installation: Installation,
-    repository: Path,
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
+    installation: Installation, repository: Path, tmp_path: Path
 ) -> None:
     done = installation.run("strokelabel", "predict", repository / SCAN, "-o", tmp_path)
-    record_property("first mask", str(done))
     assert done.code == 0, done.output
     mask = nib.load(next(tmp_path.rglob("*lesion_mask.nii.gz")))
     assert mask.shape == nib.load(repository / SCAN).shape
@@ -134,7 +126,7 @@ def test_structures_uncertainty_and_the_api_need_no_more(
     ("arguments", "extra"),
     [
         (["train", "base", "-o", "run"], "train"),
-        (["evaluate", "data", "-o", "report"], "train"),
+        (["export", "run", "-o", "m.safetensors", "--recipe", "base", "--version", "1"], "train"),
         (["predict", SCAN, "-o", "out", "--adapt", "tent"], "train"),
         (["predict", SCAN, "-o", "out", "--engine", "torch"], "train"),
         (["predict", SCAN, "-o", "out", "--dicom-seg"], "dicom"),

@@ -47,13 +47,6 @@ class UncertaintyChoice(StrEnum):
     VARIANCE = "variance"
 
 
-class AdaptChoice(StrEnum):
-    """Aim of an adaptation."""
-
-    TENT = "tent"
-    DAE = "dae"
-
-
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
 Probabilities = Annotated[
@@ -112,7 +105,7 @@ MethodOption = Annotated[
     ),
 ]
 Adapt = Annotated[
-    AdaptChoice | None,
+    Literal["tent", "dae"] | None,
     typer.Option(
         help="Adapt the model to each scan: tent lowers the entropy of the prediction, dae its difference from what a "
         "denoising autoencoder makes of it. Takes minutes; the plain result is kept where the adapted one fails the "
@@ -304,7 +297,7 @@ def _output_choice(
 
 
 def _adaptation(
-    method: AdaptChoice | None,
+    method: Literal["tent", "dae"] | None,
     iterations: int | None,
     denoiser: str | None,
     choice: OutputChoice,
@@ -321,7 +314,7 @@ def _adaptation(
         ):
             raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
         return None
-    if denoiser is not None and method is not AdaptChoice.DAE:
+    if denoiser is not None and method != "dae":
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
     if names := given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}):
         raise OptionError(
@@ -330,7 +323,7 @@ def _adaptation(
     from strokelabel.adaptation.options import AdaptationOptions
 
     given_values: dict[str, Any] = {"iterations": iterations, "denoiser": Sharing.place(denoiser)}
-    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+    return AdaptationOptions(method, **{k: v for k, v in given_values.items() if v is not None})
 
 
 def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:

@@ -42,7 +42,7 @@ class EngineAgreement:
 
     @property
     def is_close(self) -> bool:
-        """Whether the engines give the same results."""
+        """True if the engines give the same results."""
         return self.dice >= LEAST_AGREEMENT and self.difference <= LARGEST_DIFFERENCE
 
     def __str__(self) -> str:

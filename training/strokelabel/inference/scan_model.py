@@ -115,12 +115,12 @@ class ScanModel:
 
     @property
     def is_on_torch(self) -> bool:
-        """Whether torch runs the network; else it is ONNX Runtime."""
+        """True if torch runs the network; else it is ONNX Runtime."""
         return not isinstance(self._network, EngineNetwork)
 
     @property
     def network(self) -> nn.Module:
-        """The network as a module of torch. A model on ONNX Runtime is loaded again, and runs on torch from then on."""
+        """Network as a module of torch. A model on ONNX Runtime is loaded again, and runs on torch from then on."""
         if isinstance(self._network, EngineNetwork):
             from strokelabel.networks.weights import load_weights
 
@@ -133,7 +133,7 @@ class ScanModel:
 
     @property
     def device(self) -> torch.device:
-        """Where torch computes."""
+        """Device on which torch computes."""
         import torch
 
         return torch.device(self._device)
