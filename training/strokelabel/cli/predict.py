@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strokelabel.cli.lesion_report import OutcomeChoice, OutcomeModelName, Stage, Structures, report_lesion
 from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
 from strokelabel.errors import OptionError
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate import ParcellationChoice, ParcellationRow, Parcellator
-    from strokelabel.inference.segment.batch import LesionRow, OutputChoice
+    from strokelabel.inference.segment.batch import OutputChoice
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.io.file_search import ImageSearch
 
@@ -128,12 +130,6 @@ Denoiser = Annotated[
     str | None,
     typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
 ]
-Structures = Annotated[
-    str | None,
-    typer.Option(
-        help="Tables of the structures that each lesion touches, by this model for parcellation: synthseg, or a file.",
-    ),
-]
 Resampled = Annotated[
     bool,
     typer.Option(
@@ -172,6 +168,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adapt_iterations: AdaptIterations = None,
     denoiser: Denoiser = None,
     structures: Structures = None,
+    outcome: OutcomeModelName = None,
+    stroke_stage: Stage = None,
     resampled: Resampled = False,
     qc: Quality = False,
     threads: Threads = None,
@@ -182,7 +180,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
     in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
-    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
+    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes; with --outcome, each scan
+    has a row in outcomes.csv. Results of an interrupted
     run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     from strokelabel.io import search_images
@@ -198,14 +197,16 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     options = PredictionOptions(**given)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
     adaptation = _adaptation(adapt, adapt_iterations, denoiser)
+    estimated = OutcomeChoice(outcome, stroke_stage)
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
+        _refuse_lesion_options(options, choice, ensemble, adaptation, structures, outcome)
         results = _parcellation_choice(probabilities, resampled, qc, device, options)
         failed = _parcellate(model, device, options, search, output, overwrite, results)
     else:
         _refuse_parcellation_options(resampled, qc)
+        choice = replace(choice, tables=estimated.tables(output, ensemble))
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
@@ -316,7 +317,7 @@ def _segment(
             predictor, search.images, folder, choice, overwrite, progress, search.problems, structures
         ),
         len(search.images) + len(search.problems),
-        _report,
+        report_lesion,
     )
 
 
@@ -358,6 +359,7 @@ def _refuse_lesion_options(
     ensemble: bool,
     adaptation: AdaptationOptions | None,
     structures: str | None,
+    outcome: str | None,
 ) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
@@ -375,21 +377,12 @@ def _refuse_lesion_options(
         "--uncertainty": bool(choice.uncertainty),
         "--adapt": adaptation is not None,
         "--structures": structures is not None,
+        "--outcome": outcome is not None,
     }
     if names := given_names(given, ", "):
         raise OptionError(
             f"expected no options about lesions for a parcellation, got {names}; leave them out"
         )
-
-
-def _report(row: LesionRow) -> None:
-    """Report a scan: its lesion and the structures that it touches on stdout, or the reason of a failure on stderr."""
-    lesions = "lesion" if row.lesion_count == 1 else "lesions"
-    report_scan(
-        row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
-    )
-    for line in row.structures:
-        typer.echo(f"    {line}")
 
 
 def _report_parcellation(row: ParcellationRow) -> None:

@@ -19,7 +19,7 @@ from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import MaskTable, StructureTables, described_lesion
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
@@ -39,13 +39,13 @@ class LesionRow(ScanRow):
         mask: name of the lesion mask, in the table's folder.
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
-        structures: lines about the structures that the lesion touches; empty where these were not requested.
+        details: lines about the lesion, such as the structures that it touches; empty where none were requested.
     """
 
     mask: str | None = None
     volume_ml: float | None = None
     lesion_count: int | None = None
-    structures: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
+    details: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
 
 
 def predict_scans(
@@ -78,9 +78,18 @@ def predict_scans(
         WeightsError: `structures` has a class for lesions.
         OptionError: maps of uncertainty, and a model that cannot make the passes for them.
     """
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, tables)
+    choice = choice or OutputChoice()
+    tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+    task = _SegmentTask(predictor, folder, choice, overwrite, tables)
     return run_scans(task, scans, problems, progress)
+
+
+def mask_tables(
+    choice: OutputChoice, structures: Parcellator | None, folder: Path, name: str
+) -> tuple[MaskTable, ...]:
+    """Return the tables about lesions: of structures, by their name, then those of the choice."""
+    found = () if structures is None else (StructureTables(structures, folder, name),)
+    return (*found, *choice.tables)
 
 
 class _SegmentTask:
@@ -92,7 +101,7 @@ class _SegmentTask:
         folder: Path,
         choice: OutputChoice,
         overwrite: bool,
-        tables: StructureTables | None,
+        tables: Sequence[MaskTable],
     ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())
         self._predictor = predictor
@@ -113,14 +122,16 @@ class _SegmentTask:
                 self._predictor, image, self._options, passes.method, progress, passes.count
             )
             prediction = found.prediction
-        more = {} if self._tables is None else self._tables.write(prediction, image, names, progress)
+        more: dict[str, Any] = {}
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return LesionRow(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            structures=described_structures(more),
+            details=described_lesion(self._tables, more),
             reason="; ".join([*prediction.notes, *notes]),
         )
 
@@ -143,14 +154,14 @@ class _SegmentTask:
             mask=names.mask,
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
-            structures=described_structures(known) if self._tables is not None else (),
+            details=described_lesion(self._tables, known),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
 
     def _has_tables(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
-        return self._tables is None or self._tables.known(source, names, sidecar)
+        return all(table.known(source, names, sidecar) for table in self._tables)
 
 
 UNCERTAINTIES = {
@@ -174,6 +185,7 @@ class OutputChoice:
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
         uncertainty: maps of uncertainty, of `UNCERTAINTIES`.
         passes: the passes that these maps are of; None without any.
+        tables: about lesions, besides that of structures.
 
     Raises:
         OptionError: a map that is not known.
@@ -184,6 +196,7 @@ class OutputChoice:
     dicom_seg: bool = False
     uncertainty: tuple[str, ...] = ()
     passes: Passes | None = None
+    tables: tuple[MaskTable, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.uncertainty if kind not in UNCERTAINTIES]

@@ -17,10 +17,10 @@ from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
-from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
+from strokelabel.inference.segment.batch import LesionRow, OutputChoice, mask_tables, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import MaskTable, described_lesion
 from strokelabel.inference.segment.uncertainty import check_passes
 from strokelabel.io import Image, read_image
 from strokelabel.io.file_search import SearchProblem, absolute_path
@@ -68,8 +68,9 @@ def predict_sessions(
     sessions = group_sessions(scans)
     grouped = [scan for session in sessions for scan in session]
     alone = [scan for scan in scans if absolute_path(scan) not in set(grouped)]
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _EnsembleTask(predictor, folder, choice or OutputChoice(), overwrite, sessions, tables)
+    choice = choice or OutputChoice()
+    tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+    task = _EnsembleTask(predictor, folder, choice, overwrite, sessions, tables)
     return run_scans(task, [*grouped, *alone], problems, progress)
 
 
@@ -83,7 +84,7 @@ class _EnsembleTask:
         choice: OutputChoice,
         overwrite: bool,
         sessions: Sequence[tuple[Path, ...]],
-        tables: StructureTables | None,
+        tables: Sequence[MaskTable],
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
@@ -104,8 +105,8 @@ class _EnsembleTask:
         prediction, names = together.found.prediction, replace(names, method=ENSEMBLE_METHOD)
         found = together.found if self._choice.passes is not None else None
         more = describe_ensemble(together)
-        if self._tables is not None:
-            more |= self._tables.write(prediction, image, names, progress)
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return EnsembleRow(
             source=image.source,
@@ -114,7 +115,7 @@ class _EnsembleTask:
             lesion_count=prediction.lesion_count,
             sequences=_names(together.used),
             left_out=_names(one.name for one in together.left_out),
-            structures=described_structures(more),
+            details=described_lesion(self._tables, more),
             reason="; ".join([*more["notes"], *notes]),
         )
 
@@ -138,7 +139,7 @@ class _EnsembleTask:
         source = str(absolute_path(scan))
         if known is None or not complete or not is_made_from(known, session, mask):
             return None
-        if self._tables is not None and not self._tables.known(source, names, known):
+        if not all(table.known(source, names, known) for table in self._tables):
             return None
         return EnsembleRow(
             source=source,
@@ -147,7 +148,7 @@ class _EnsembleTask:
             lesion_count=known["lesion_count"],
             sequences=_names(known["Sources"]),
             left_out=_names(known["left_out"]),
-            structures=described_structures(known) if self._tables is not None else (),
+            details=described_lesion(self._tables, known),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
