@@ -35,8 +35,8 @@ OutcomeModelName = Annotated[
     str | None,
     typer.Option(
         "--outcome",
-        help="Estimate an outcome of each stroke by this model: nihss (of acute strokes, see --stroke-stage), or a file "
-        "of `strokelabel outcome fit`. For research.",
+        help="Estimate an outcome of each stroke by this model: nihss (of acute strokes, see --stroke-stage), or a "
+        "file of `strokelabel outcome fit`. For research.",
     ),
 ]
 Stage = Annotated[

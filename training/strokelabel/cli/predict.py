@@ -181,8 +181,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
     in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
     averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes; with --outcome, each scan
-    has a row in outcomes.csv. Results of an interrupted
-    run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
+    has a row in outcomes.csv. Results of an interrupted run with the same model and options are kept. Exit codes: 0 all
+    done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model

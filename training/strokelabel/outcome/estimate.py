@@ -191,7 +191,9 @@ class OutcomeEstimator:
         regions = self._cell_regions[cells_of(index + np.asarray(placement.offset))]
         hit = [int(region) for region in np.unique(regions) if region >= 0]
         values = self._values([_without(placement, index[regions == region]) for region in hit])
-        drops = sorted(((value - other, region) for region, other in zip(hit, values, strict=True)), reverse=True)
+        drops = sorted(
+            ((value - other, region) for region, other in zip(hit, values, strict=True)), reverse=True
+        )
         return tuple(
             Driver(region_title(region), drop) for drop, region in drops[:_DRIVERS] if drop >= _LEAST_POINTS
         )

@@ -73,8 +73,8 @@ class Placement:
 def place_lesion(labels: LabelVolume, grid: Grid) -> Placement:
     """Bring a lesion to ICBM space by the affine registration of the tissues around it.
 
-    The tissues are painted as in a T1-weighted scan and compared with the template everywhere but in the lesion and 3 mm
-    around it, so that neither the scan's contrast nor the lesion's matters.
+    The tissues are painted as in a T1-weighted scan and compared with the template everywhere but in the lesion and
+    3 mm around it, so that neither the scan's contrast nor the lesion's matters.
 
     Args:
         labels: `TissueClass` of each voxel, (i, j, k), the lesion included, on a grid of any orientation and spacing.
@@ -95,7 +95,8 @@ def place_lesion(labels: LabelVolume, grid: Grid) -> Placement:
     inside = fraction_inside(lesion, index_to_icbm)
     if inside < LEAST_INSIDE:
         raise RegistrationError(
-            f"only {inside:.0%} of the lesion lie in the brain of ICBM space after registration, expected {LEAST_INSIDE:.0%}"
+            f"only {inside:.0%} of the lesion lie in the brain of ICBM space after registration, expected "
+            f"{LEAST_INSIDE:.0%}"
         )
     offset, mask = crop_to_mask(place_in_icbm(lesion, index_to_icbm))
     return Placement(offset, mask, found.to_icbm, found.similarity, overlap, scales)
@@ -114,8 +115,8 @@ def _check_plausible(found: Registration) -> tuple[float, float]:
         )
     if turned > MOST_TURNED_DEG:
         raise RegistrationError(
-            f"the registration to ICBM space would turn the head by {turned:.0f} degrees, expected {MOST_TURNED_DEG:.0f} "
-            "at most"
+            f"the registration to ICBM space would turn the head by {turned:.0f} degrees, expected at most "
+            f"{MOST_TURNED_DEG:.0f}"
         )
     if found.similarity < MINIMUM_SIMILARITY:
         raise RegistrationError(
@@ -143,6 +144,7 @@ def _check_overlap(labels: LabelVolume, icbm_to_index: NDArray[np.float64]) -> f
     overlap = float(2 * (ours & theirs).sum() / max(ours.sum() + theirs.sum(), 1))
     if overlap < LEAST_OVERLAP:
         raise RegistrationError(
-            f"the brain overlaps with that of ICBM space by {overlap:.2f} (Dice) after registration, expected {LEAST_OVERLAP:g}"
+            f"the brain overlaps with that of ICBM space by {overlap:.2f} (Dice) after registration, expected "
+            f"{LEAST_OVERLAP:g}"
         )
     return overlap

@@ -1,4 +1,4 @@
-"""Tables about lesions beside their masks: of the structures that they touch, one beside each mask and a row per scan."""
+"""Tables of the structures that lesions touch: one beside each mask, and one row per scan for all."""
 
 from __future__ import annotations
 

@@ -81,10 +81,10 @@ def register_picture(
         picture: grey values of `T1_INTENSITY`, zero outside the brain, (x, y, z), axes close to RAS, 1 mm.
         brain: where the brain is, not empty, (x, y, z).
         affine: voxel index to RAS mm.
-        compared: where the picture is compared with the template, (x, y, z); leave out a lesion, which the template has
-            not (Brett et al. 2001, cost function masking). None for everywhere.
-        share: of the template's voxels that are compared, evenly spread. A quarter takes 3 s instead of 12 s of one core
-            and differs by 0.4 mm.
+        compared: where the picture is compared with the template, (x, y, z): not in a lesion, which the template lacks
+            (Brett et al. 2001, cost function masking). None for everywhere.
+        share: of the template's voxels that are compared, evenly spread. A quarter takes 3 s of one core instead of
+            12 s, and differs by 0.4 mm.
     """
     comparison = _Comparison(None if compared is None else _coarse_mask(compared, affine), share)
     from_icbm, similarity = _optimise(picture, brain, affine, comparison)
