@@ -131,6 +131,10 @@ class LabelMapError(StrokeLabelError):
     """A label map or lesion mask holds values that the label table does not know, or nothing at all."""
 
 
+class RegistrationError(StrokeLabelError):
+    """A scan cannot be brought to ICBM space, or not in a way that can be trusted."""
+
+
 class RecipeError(StrokeLabelError):
     """A training recipe is missing, malformed, or asks for something impossible."""
 

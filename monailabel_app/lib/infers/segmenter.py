@@ -34,6 +34,7 @@ from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estim
 from strokelabel.io.images import Image
 from strokelabel.io.volumes import scan_content
 from strokelabel.metrics.lesion_structures import lesion_structures
+from strokelabel.outcome.estimate import OutcomeEstimator
 from strokelabel.registry import ModelSpec, find_model
 from strokelabel.types import LabelVolume
 
@@ -99,6 +100,7 @@ class Segmenter:
         cache: where results are kept.
         most_waiting: how many requests may wait for a device, and how many for files.
         structures: finds the structures that lesions touch; None for answers without them.
+        outcome: estimates an outcome of strokes; None for answers without it.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class Segmenter:
         cache: ResultCache,
         most_waiting: int = MOST_WAITING,
         structures: StructureFinder | None = None,
+        outcome: OutcomeEstimator | None = None,
     ) -> None:
         self.model = model
         self.structures = structures
+        self.outcome = outcome
         self._cache = cache
         self._most_waiting = most_waiting
         self._recent = RecentScans()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.lesion_report import OutcomeChoice, OutcomeModelName, Stage, Structures, report_lesion
 from strokelabel.cli.options import (
     Ct,
     Device,
@@ -119,12 +120,6 @@ Denoiser = Annotated[
     str | None,
     typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
 ]
-Structures = Annotated[
-    str | None,
-    typer.Option(
-        help="Tables of the structures that each lesion touches, by this model for parcellation: synthseg, or a file.",
-    ),
-]
 Resampled = Annotated[
     bool,
     typer.Option(
@@ -146,6 +141,7 @@ Report = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
+# fmt: off - options by subject
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     inputs: Inputs,
     output: Output,
@@ -153,14 +149,14 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     probabilities: Probabilities = False,
     tissues: Tissues = False,
     dicom_seg: DicomSeg = False,
-    tta: Tta = False,
-    device: Device = "auto",
+    report: Report = False,
     threshold: Threshold = None,
     min_size_ml: MinSize = 0.0,
     fill_holes: FillHoles = False,
     keep_outside_brain: KeepOutsideBrain = False,
     ct: Ct = False,
     view: View = "brain",
+    tta: Tta = False,
     ensemble: Ensemble = False,
     uncertainty: UncertaintyMaps = None,
     passes: PassCount = None,
@@ -169,15 +165,17 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adapt_iterations: AdaptIterations = None,
     denoiser: Denoiser = None,
     structures: Structures = None,
+    outcome: OutcomeModelName = None,
+    stroke_stage: Stage = None,
     resampled: Resampled = False,
     qc: Quality = False,
-    report: Report = False,
+    series: SeriesNames = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    threads: Threads = None,
     part: PartOption = None,
     workers: Workers = None,
     dask: DaskAddress = None,
-    series: SeriesNames = None,
-    threads: Threads = None,
-    engine: Engine = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
@@ -185,8 +183,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
     in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
-    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
-    run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
+    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes; with --outcome, each scan
+    has a row in outcomes.csv. Results of an interrupted run with the same model and options are kept. Exit codes: 0 all
+    done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     set_threads(threads)  # before NumPy is imported, which takes the number then
     from strokelabel.registry import PARCELLATION, find_model
@@ -198,16 +197,19 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     sharing = Sharing.of(part, workers, dask)
     common = sharing.place(model), device, engine, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures, report)
+        _refuse_lesion_options(options, choice, ensemble, adaptation, structures, report, outcome)
         results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc)
         failed = _parcellate(partial(make_parcellate_task, *common, results), search, sharing)
     else:
         _refuse_parcellation_options(resampled, qc)
         sessions = search.images if ensemble else None
-        shown = sharing.place(structures)
-        lesions = LesionResults(output.absolute(), overwrite, choice, shown, sessions, report)
+        models = sharing.place(structures), OutcomeChoice(sharing.place(outcome), stroke_stage)
+        lesions = LesionResults(output.absolute(), overwrite, choice, *models, sessions, report)
         failed = _segment(partial(make_segment_task, *common, adaptation, lesions), search, sharing, lesions)
     raise typer.Exit(1 if failed else 0)
+
+
+# fmt: on
 
 
 def _parcellate(make_task: MakeTask[ParcellationRow], search: ImageSearch, sharing: Sharing) -> int:
@@ -225,7 +227,7 @@ def _segment(
 
     batch = ScanBatch.of(search.images, search.problems, results.sessions is not None)
     try:
-        return run_batch(make_task, batch, sharing, _report)
+        return run_batch(make_task, batch, sharing, report_lesion)
     finally:
         if results.report:
             _write_index(results)
@@ -338,6 +340,7 @@ def _refuse_lesion_options(
     adaptation: AdaptationOptions | None,
     structures: str | None,
     report: bool,
+    outcome: str | None,
 ) -> None:
     """Refuse options that mean nothing to a model without lesions.
 
@@ -356,21 +359,12 @@ def _refuse_lesion_options(
         "--adapt": adaptation is not None,
         "--structures": structures is not None,
         "--report": report,
+        "--outcome": outcome is not None,
     }
     if names := given_names(given, ", "):
         raise OptionError(
             f"expected no options about lesions for a parcellation, got {names}; leave them out"
         )
-
-
-def _report(row: LesionRow) -> None:
-    """Report a scan: its lesion and the structures that it touches on stdout, or the reason of a failure on stderr."""
-    lesions = "lesion" if row.lesion_count == 1 else "lesions"
-    report_scan(
-        row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
-    )
-    for line in row.structures:
-        typer.echo(f"    {line}")
 
 
 def _report_parcellation(row: ParcellationRow) -> None:

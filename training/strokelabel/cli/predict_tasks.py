@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strokelabel.cli.lesion_report import OutcomeChoice
 from strokelabel.cli.options import set_threads
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class LesionResults:
         overwrite: predict again, whatever is there.
         choice: maps beside the mask.
         structures: model of the structures that each lesion touches; None for no such tables.
+        outcome: to estimate.
         sessions: all scans, where those of a session are predicted together; None where each is by itself.
         report: write pages with pictures.
     """
@@ -38,6 +40,7 @@ class LesionResults:
     overwrite: bool
     choice: OutputChoice
     structures: str | None
+    outcome: OutcomeChoice
     sessions: Sequence[Path] | None
     report: bool = False
 
@@ -86,18 +89,21 @@ def make_segment_task(
 
         predictor = AdaptingPredictor(predictor, adaptation)
     structures = load_parcellator(results.structures or "none", device, options)
-    common = results.folder, _with_pages(results), results.overwrite, structures
+    common = results.folder, _choice(results), results.overwrite, structures
     if results.sessions is None:
         return SegmentTask(predictor, *common)
     return SessionTask(predictor, results.sessions, *common)
 
 
-def _with_pages(results: LesionResults) -> OutputChoice:
+def _choice(results: LesionResults) -> OutputChoice:
+    """Return the choice of files, with the tables of outcomes and the pages."""
+    tables = results.outcome.tables(results.folder, results.sessions is not None)
+    choice = replace(results.choice, tables=tables)
     if not results.report:
-        return results.choice
+        return choice
     from strokelabel.reports.lesions.page import LesionPages
 
-    return replace(results.choice, pages=LesionPages(results.folder))
+    return replace(choice, pages=LesionPages(results.folder))
 
 
 def make_parcellate_task(

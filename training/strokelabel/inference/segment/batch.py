@@ -19,7 +19,7 @@ from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import MaskTable, StructureTables, described_lesion
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.archives import is_in_archive
@@ -40,13 +40,13 @@ class LesionRow(ScanRow):
         mask: name of the lesion mask, in the table's folder.
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
-        structures: lines about the structures that the lesion touches; empty where these were not requested.
+        details: lines about the lesion, such as the structures that it touches; empty where none were requested.
     """
 
     mask: str | None = None
     volume_ml: float | None = None
     lesion_count: int | None = None
-    structures: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
+    details: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
 
 
 def predict_scans(
@@ -83,6 +83,14 @@ def predict_scans(
     return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
+def mask_tables(
+    choice: OutputChoice, structures: Parcellator | None, folder: Path, name: str
+) -> tuple[MaskTable, ...]:
+    """Return the tables about lesions: of structures, by their name, then those of the choice."""
+    found = () if structures is None else (StructureTables(structures, folder, name),)
+    return (*found, *choice.tables)
+
+
 class SegmentTask:
     """Batch task that segments the lesion of each scan.
 
@@ -103,7 +111,7 @@ class SegmentTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
 
@@ -117,14 +125,16 @@ class SegmentTask:
                 self._predictor, image, self._options, passes.method, progress, passes.count
             )
             prediction = found.prediction
-        more = {} if self._tables is None else self._tables.write(prediction, image, names, progress)
+        more: dict[str, Any] = {}
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return LesionRow(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            structures=described_structures(more),
+            details=described_lesion(self._tables, more),
             reason="; ".join([*prediction.notes, *notes]),
         )
 
@@ -149,13 +159,13 @@ class SegmentTask:
             mask=names.mask,
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
-            structures=described_structures(known) if self._tables is not None else (),
+            details=described_lesion(self._tables, known),
             status="kept",
             reason="; ".join(known["notes"]),
         )
 
     def _has_tables(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
-        return self._tables is None or self._tables.known(source, names, sidecar)
+        return all(table.known(source, names, sidecar) for table in self._tables)
 
 
 UNCERTAINTIES = {
@@ -193,6 +203,7 @@ class OutputChoice:
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
         uncertainty: maps of uncertainty, of `UNCERTAINTIES`.
         passes: the passes that these maps are of; None without any.
+        tables: about lesions, besides that of structures.
         pages: written for each scan; None for none.
 
     Raises:
@@ -205,6 +216,7 @@ class OutputChoice:
     uncertainty: tuple[str, ...] = ()
     passes: Passes | None = None
     pages: ResultPages | None = None
+    tables: tuple[MaskTable, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.uncertainty if kind not in UNCERTAINTIES]

@@ -17,10 +17,10 @@ from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
-from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
+from strokelabel.inference.segment.batch import LesionRow, OutputChoice, mask_tables, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import described_lesion
 from strokelabel.inference.segment.uncertainty import check_passes
 from strokelabel.io import Image, read_image
 from strokelabel.io.file_search import SearchProblem, absolute_path
@@ -92,7 +92,7 @@ class SessionTask:
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
         self._sessions = {str(scan): session for session in group_sessions(scans) for scan in session}
         self._current: tuple[tuple[Path, ...], SessionEnsemble] | None = None
 
@@ -104,8 +104,8 @@ class SessionTask:
         prediction, names = together.found.prediction, replace(names, method=ENSEMBLE_METHOD)
         found = together.found if self._choice.passes is not None else None
         more = describe_ensemble(together)
-        if self._tables is not None:
-            more |= self._tables.write(prediction, image, names, progress)
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return EnsembleRow(
             source=image.source,
@@ -114,7 +114,7 @@ class SessionTask:
             lesion_count=prediction.lesion_count,
             sequences=_names(together.used),
             left_out=_names(one.name for one in together.left_out),
-            structures=described_structures(more),
+            details=described_lesion(self._tables, more),
             reason="; ".join([*more["notes"], *notes]),
         )
 
@@ -144,7 +144,7 @@ class SessionTask:
         source = str(absolute_path(scan))
         if known is None or not complete or not is_made_from(known, session, mask):
             return None
-        if self._tables is not None and not self._tables.known(source, names, known):
+        if not all(table.known(source, names, known) for table in self._tables):
             return None
         return EnsembleRow(
             source=source,
@@ -153,7 +153,7 @@ class SessionTask:
             lesion_count=known["lesion_count"],
             sequences=_names(known["Sources"]),
             left_out=_names(known["left_out"]),
-            structures=described_structures(known) if self._tables is not None else (),
+            details=described_lesion(self._tables, known),
             status="kept",
             reason="; ".join(known["notes"]),
         )
