@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import (
+from strokelabel.cli.common.options import (
     Ct,
     Device,
     SeriesNames,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import (
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.options import (
     INPUT_KINDS,
     Device,
     SeriesNames,

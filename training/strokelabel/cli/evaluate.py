@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, scan_progress, set_threads
+from strokelabel.cli.common.options import Ct, Device, Threads, scan_progress, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:

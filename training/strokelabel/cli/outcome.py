@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import scan_progress
+from strokelabel.cli.common.options import scan_progress
 
 if TYPE_CHECKING:
     from strokelabel.outcome.patients import Outcome

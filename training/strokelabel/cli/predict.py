@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.lesion_report import OutcomeChoice, OutcomeModelName, Stage, Structures, report_lesion
-from strokelabel.cli.options import (
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.lesion_report import (
+    OutcomeChoice,
+    OutcomeModelName,
+    Stage,
+    Structures,
+    report_lesion,
+)
+from strokelabel.cli.common.options import (
     Ct,
     Device,
     Engine,
@@ -23,7 +29,7 @@ from strokelabel.cli.options import (
     report_scan,
     set_threads,
 )
-from strokelabel.cli.predict_tasks import (
+from strokelabel.cli.common.predict_tasks import (
     LesionResults,
     ParcellationResults,
     make_parcellate_task,

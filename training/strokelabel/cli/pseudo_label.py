@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
-from strokelabel.cli.options import Device, SeriesNames, Threads, find_scans, set_threads
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.options import Device, SeriesNames, Threads, find_scans, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow

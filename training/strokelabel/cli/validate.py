@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.common.options import Device, Prepared, Threads, set_threads
 from strokelabel.cli.evaluate import check_names, split_name
-from strokelabel.cli.options import Device, Prepared, Threads, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:

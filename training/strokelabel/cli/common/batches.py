@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from strokelabel.cli.options import follow_scans
+from strokelabel.cli.common.options import follow_scans
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import report_scan
+from strokelabel.cli.common.options import report_scan
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strokelabel.cli.lesion_report import OutcomeChoice
-from strokelabel.cli.options import set_threads
+from strokelabel.cli.common.lesion_report import OutcomeChoice
+from strokelabel.cli.common.options import set_threads
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
-    from strokelabel.cli.options import EngineName
+    from strokelabel.cli.common.options import EngineName
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.parcellate import ParcellateTask
     from strokelabel.inference.segment.batch import OutputChoice, SegmentTask
