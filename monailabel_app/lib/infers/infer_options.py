@@ -18,8 +18,10 @@ from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 LIKELIEST = "likeliest class"
 """Threshold for the most likely class: lesion where no other class is more likely."""
 
-RESULTS = ("mask", "probability", "uncertainty")
-"""Possible contents of the answer's file."""
+RESULTS = ("mask", "probability", "uncertainty", "report")
+"""Possible contents of the answer's file: voxels, or a page with pictures (HTML)."""
+
+_ABOUT_THE_LESION = ("mask", "report")
 
 UNCERTAINTIES = ("mutual information", "predictive entropy", "lesion variance")
 """Maps of `result` "uncertainty"; see `strokelabel.inference.several_passes.UncertaintyMaps`."""
@@ -59,8 +61,13 @@ class InferOptions:
 
     @property
     def with_structures(self) -> bool:
-        """True if the answer has the structures that the lesion touches: maps have none."""
-        return self.structures and self.result == "mask"
+        """True if the answer has the structures that the lesion touches."""
+        return self.structures and self.is_about_the_lesion
+
+    @property
+    def is_about_the_lesion(self) -> bool:
+        """False for maps, which come without structures and outcome."""
+        return self.result in _ABOUT_THE_LESION
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> InferOptions:

@@ -18,6 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from lib.infers.caches import ScanSource
 from lib.infers.infer_options import STROKE_STAGES, InferOptions, default_config
 from lib.infers.progress import report
+from lib.infers.report_page import write_page
 from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError
 from lib.request_values import as_flag
@@ -159,7 +160,7 @@ class PredictionTask(InferTask):
             told = self._structures(question, prediction, found) if with_structures else {}
             told |= self._outcome(prediction, found, options)
             asked = time.perf_counter()
-            file = write_result(self._values(prediction, found, options), found.image, options)
+            file = self._file(prediction, found, question, options, told)
             answer = self._answer(prediction, found, options) | told
         ended = time.perf_counter()
         logger.info(f"Segmented in {ended - began:.1f} s: {answer['volume_ml']:.2f} ml of lesion")
@@ -173,7 +174,7 @@ class PredictionTask(InferTask):
     def _outcome(self, prediction: Prediction, found: Found, options: InferOptions) -> dict[str, Any]:
         """Return the entry `outcome` of the answer; nothing for maps, and where the server estimates none."""
         estimator = self._segmenter.outcome
-        if estimator is None or options.result != "mask":
+        if estimator is None or not options.is_about_the_lesion:
             return {}
         report("estimating the outcome", 0.0)
         stage = StrokeStage(options.stroke_stage)
@@ -181,6 +182,19 @@ class PredictionTask(InferTask):
         estimate = estimator.estimate(labels, names, found.image.grid, stage)
         model = {"name": estimator.name, "weights_sha256": estimator.sha256}
         return {"outcome": {"model": model, **estimate.as_json()}}
+
+    def _file(
+        self,
+        prediction: Prediction,
+        found: Found,
+        question: Question,
+        options: InferOptions,
+        told: Mapping[str, Any],
+    ) -> str:
+        """Write the answer's file."""
+        if options.result == "report":
+            return write_page(prediction, found.image, question.sources[0].name, question.contents[0], told)
+        return write_result(self._values(prediction, found, options), found.image, options)
 
     def _values(self, prediction: Prediction, found: Found, options: InferOptions) -> np.ndarray:
         """Return the voxels of the answer's file."""

@@ -319,7 +319,7 @@ def _hand_in() -> None:
     with html.Div(classes="row minor"):
         for path, text, tip in (
             ("mask", "Mask", "Save the mask as NIfTI"),
-            ("report", "Report", "Save volumes and provenance as JSON"),
+            ("report", "Numbers", "Save volumes and provenance as JSON"),
         ):
             html.A(
                 text,
@@ -328,6 +328,15 @@ def _hand_in() -> None:
                 title=tip,
                 raw_attrs=["download"],
             )
+        html.A(
+            "Report",
+            v_if=("ui.has_report",),
+            href="lesion-report",
+            target="_blank",
+            classes="link",
+            title="Open a page with pictures of the lesion that the model found",
+            raw_attrs=['data-test="lesion-report"'],
+        )
         v3.VSpacer()
         with html.Button(
             click=run("toggle", "'show_train'"),

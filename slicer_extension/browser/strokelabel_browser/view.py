@@ -121,6 +121,7 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
         "count": measured.count,
         "dice": None if measured.dice_to_model is None else f"{measured.dice_to_model:.2f}",
         "changed": None if measured.changed_ml is None else f"{measured.changed_ml:.2f}",
+        "has_report": measured.dice_to_model is not None,
         "structures": list(measured.structures),
         "outcome": list(measured.outcome),
         "undo": state.undo_name,

@@ -61,6 +61,7 @@ class Segmentation:
             return result, _lesion_of(result, case.grid)
 
         def done(found: tuple[InferResult, np.ndarray]) -> None:
+            case.asked = name, dict(options or {})
             self._segmented(case, name, *found)
             self._fetch_probability(case, name, dict(options or {}))
 
