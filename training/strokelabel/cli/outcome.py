@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.options import scan_progress
+from strokelabel.errors import OptionError
+from strokelabel.io.atomic import check_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from strokelabel.outcome.evaluation import Classes
     from strokelabel.outcome.patients import Outcome
     from strokelabel.outcome.predictors import Cohort
 
@@ -57,18 +63,42 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
     ] = None,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks", help="Add networks that see pictures to the classification; takes about an hour."
+        ),
+    ] = False,
+    network_seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Seeds of each network at most; fewer take less time. Default: those of the classification, "
+            "or 3 for volumes.",
+        ),
+    ] = None,
+    slices: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="FLAIR slices of the patients: adds a network that sees them."),
+    ] = None,
 ) -> None:
     """Compare models by repeated cross-validation, on the patients outside the lock box.
 
-    Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png.
+    Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png;
+    with --networks also networks.png, what they see, and a folder `networks` from which a stopped evaluation goes on.
     """
-    from strokelabel.io.atomic import check_folder
-    from strokelabel.outcome.evaluation import classification_task, outside_lock_box, regression_task
+    from strokelabel.outcome.evaluation import (
+        Classes,
+        classification_task,
+        outside_lock_box,
+        regression_task,
+    )
     from strokelabel.outcome.patients import find_outcome
     from strokelabel.outcome.protocol import check_was_opened
     from strokelabel.reports.outcome import write_outcome_report
 
     which = find_outcome(outcome)
+    _check_networks(which, networks, network_seeds, slices, seeds)
     check_folder(output)
     if opened is not None:
         check_was_opened(opened, which.name)
@@ -77,9 +107,41 @@ def evaluate(
     with _progress("regression, folds", 10 * repeats) as advance:
         tasks = [regression_task(which, cohort, repeats, advance)]
     if seeds and which.acute:
+        classes = Classes.of(cohort, seeds)
+        found = _networks(cohort, classes, slices, network_seeds or seeds, output) if networks else {}
         with _progress("classification, folds", 4 * seeds) as advance:
-            tasks.append(classification_task(which, cohort, seeds, advance))
+            tasks.append(classification_task(which, cohort, classes, advance, found))
     typer.echo(write_outcome_report(which, cohort.ids, tasks, output))
+
+
+def _check_networks(
+    outcome: Outcome, networks: bool, network_seeds: int | None, slices: Path | None, seeds: int
+) -> None:
+    """Refuse options of networks where no network is trained."""
+    if networks and not (outcome.acute and seeds):
+        raise OptionError(
+            "expected --networks with a classification: --outcome nihss and --seeds of at least 1"
+        )
+    if not networks and (slices is not None or network_seeds is not None):
+        raise OptionError("expected --networks with --slices and --network-seeds")
+
+
+def _networks(
+    cohort: Cohort, classes: Classes, slices: Path | None, most_seeds: int, output: Path
+) -> dict[str, NDArray[np.float64]]:
+    """Return the predictions of networks, and draw what they see."""
+    from strokelabel.outcome.networks.evaluation import cross_validate_networks, find_networks, run_count
+    from strokelabel.outcome.networks.pictures import read_pictures
+    from strokelabel.reports.outcome_pictures import write_network_pictures
+
+    with _progress("pictures", len(cohort.patients)) as advance:
+        pictures = read_pictures(cohort, slices, advance)
+    write_network_pictures(pictures, cohort, output / "networks.png")
+    specs = find_networks(pictures, most_seeds)
+    folder = output / "networks"
+    check_folder(folder)
+    with _progress("networks, trainings", run_count(specs, classes.folds)) as advance:
+        return cross_validate_networks(specs, pictures, classes.positive, classes.folds, folder, advance)
 
 
 @app.command()
