@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import scan_progress
+from strokelabel.cli.outcome_explain import explain
+from strokelabel.cli.outcome_options import Masks, OutcomeName, TableFile, measured, progress
 from strokelabel.errors import OptionError
 from strokelabel.io.atomic import check_folder
 
@@ -28,11 +27,6 @@ app = typer.Typer(
     help="Predict outcomes from lesions and clinical facts. For research; not for decisions about patients.",
 )
 
-TableFile = Annotated[
-    Path, typer.Argument(metavar="TABLE", help="Patients, their facts and outcomes (TSV or CSV).")
-]
-Masks = Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of lesion masks in ICBM (MNI) space.")]
-OutcomeName = Annotated[str, typer.Option("--outcome", help="nihss (acute strokes) or language (chronic).")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -51,7 +45,7 @@ Structures = Annotated[
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     table: TableFile,
     masks: Masks,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
@@ -102,14 +96,14 @@ def evaluate(
     check_folder(output)
     if opened is not None:
         check_was_opened(opened, which.name)
-    cohort = _measured(table, masks, which, structures)
+    cohort = measured(table, masks, which, structures)
     cohort = cohort if opened is not None else outside_lock_box(which, cohort)
-    with _progress("regression, folds", 10 * repeats) as advance:
+    with progress("regression, folds", 10 * repeats) as advance:
         tasks = [regression_task(which, cohort, repeats, advance)]
     if seeds and which.acute:
         classes = Classes.of(cohort, seeds)
         found = _networks(cohort, classes, slices, network_seeds or seeds, output) if networks else {}
-        with _progress("classification, folds", 4 * seeds) as advance:
+        with progress("classification, folds", 4 * seeds) as advance:
             tasks.append(classification_task(which, cohort, classes, advance, found))
     typer.echo(write_outcome_report(which, cohort.ids, tasks, output))
 
@@ -134,13 +128,13 @@ def _networks(
     from strokelabel.outcome.networks.pictures import read_pictures
     from strokelabel.reports.outcome_pictures import write_network_pictures
 
-    with _progress("pictures", len(cohort.patients)) as advance:
+    with progress("pictures", len(cohort.patients)) as advance:
         pictures = read_pictures(cohort, slices, advance)
     write_network_pictures(pictures, cohort, output / "networks.png")
     specs = find_networks(pictures, most_seeds)
     folder = output / "networks"
     check_folder(folder)
-    with _progress("networks, trainings", run_count(specs, classes.folds)) as advance:
+    with progress("networks, trainings", run_count(specs, classes.folds)) as advance:
         return cross_validate_networks(specs, pictures, classes.positive, classes.folds, folder, advance)
 
 
@@ -160,8 +154,8 @@ def fit(
     from strokelabel.outcome.protocol import REGRESSION_FOLDS
 
     which = find_outcome(outcome)
-    cohort = outside_lock_box(which, _measured(table, masks, which))
-    with _progress("folds", REGRESSION_FOLDS) as advance:
+    cohort = outside_lock_box(which, measured(table, masks, which))
+    with progress("folds", REGRESSION_FOLDS) as advance:
         fitted = fit_outcome_model(which, model or DEFAULT[which.name], cohort, advance)
     save_outcome_model(fitted, output)
     typer.echo(f"{output}: {fitted.model.spec.name}, fitted to {fitted.n} patients outside the lock box")
@@ -189,7 +183,7 @@ def open_lock_box(
     fitted = load_outcome_model(model)
     digest = sha256_of_file(model)
     earlier = check_may_open(record, fitted.outcome.name, digest)
-    cohort = inside_lock_box(fitted.outcome, _measured(table, masks, fitted.outcome))
+    cohort = inside_lock_box(fitted.outcome, measured(table, masks, fitted.outcome))
     scores = lock_box_scores(fitted, cohort)
     if earlier is None:
         write_opening(record, fitted.outcome.name, digest, cohort.ids, scores)
@@ -228,21 +222,4 @@ def predict(
         atomic_write_json(output, described | asdict(found))
 
 
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    with scan_progress() as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _measured(table: Path, masks: Path, outcome: Outcome, prepared: Path | None = None) -> Cohort:
-    """Return the patients of a table with the measures of their masks."""
-    from strokelabel.outcome.loads import structure_map
-    from strokelabel.outcome.patients import read_patients
-    from strokelabel.outcome.predictors import measure
-    from strokelabel.synthesis.prepared.dataset import PreparedData
-
-    patients = read_patients(table, masks, outcome)
-    structures = None if prepared is None else structure_map(PreparedData.load(prepared))
-    with _progress("masks", len(patients)) as advance:
-        return measure(patients, structures, advance)
+app.command()(explain)

@@ -38,7 +38,9 @@ def write_network_pictures(pictures: Pictures, cohort: Cohort, path: Path) -> No
         axes.axis("off")
     patient, ml = cohort.patients[index], cohort.loads[index].ml
     age = "" if patient.age is None else f", {patient.age:.0f} years"
-    figure.suptitle(f"{patient.id}: {ml:.1f} ml{age}; lesion white on the ICBM template, left is left", fontsize=10)
+    figure.suptitle(
+        f"{patient.id}: {ml:.1f} ml{age}; lesion white on the ICBM template, left is left", fontsize=10
+    )
     _save(figure, path)
 
 

@@ -115,7 +115,7 @@ class Canvas:
 
 
 def stitched_canvas(mm: int = 9, sections: int = 64, across: int = 8) -> Canvas:
-    """Return a canvas of axial sections side by side, the lowest first, as in Roohani et al. 2018 and White et al. 2024.
+    """Return a canvas of axial sections side by side, the lowest first (Roohani et al. 2018, White et al. 2024).
 
     Args:
         mm: side of a pixel.

@@ -75,7 +75,12 @@ def cross_validate_networks(
             found = _read(path, len(positive))
             if found is None:
                 found = _predict_folds(
-                    spec, pictures, positive, of_seed, seed, lambda fold, before=done: on_progress(before + fold)
+                    spec,
+                    pictures,
+                    positive,
+                    of_seed,
+                    seed,
+                    lambda fold, before=done: on_progress(before + fold),
                 )
                 _write(path, found)
             predicted[spec.name][seed] = found

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelabel.errors import DataError
+from strokelabel.io import slice_files
 from strokelabel.outcome.networks.canvas import Canvas, Tile, pack, stitched_canvas, volume_canvas
 from strokelabel.outcome.networks.symbols import SIDE, pentagon, pie
 from strokelabel.outcome.patients import Patient
@@ -84,7 +85,7 @@ def _halves(
 ) -> list[tuple[tuple[int, int, int], tuple[int, int, int]]]:
     cuts = np.linspace(low[2], high[2], _REGION_SECTIONS + 1).round().astype(int).tolist()
     (x, y), (right, front) = low[:2].tolist(), high[:2].tolist()
-    return [((x, y, a), (right, front, b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [((x, y, a), (right, front, b)) for a, b in pairwise(cuts)]
 
 
 def _pixels(low: tuple[int, int, int], high: tuple[int, int, int]) -> tuple[int, int]:
@@ -192,8 +193,7 @@ def read_slices(folder: Path, ids: Sequence[str]) -> Picture:
     """Read the FLAIR slices of patients and put them side by side, (patients, rows, columns), 0 to 1.
 
     Args:
-        folder: with one `*_axial.npz`, `*_coronal.npz` and `*_sagittal.npz` or more of each, which hold `subject`
-            (numbers of the ids) and `image` (patients, columns, rows from bottom to top; bytes).
+        folder: with `*_axial.npz`, `*_coronal.npz` and `*_sagittal.npz`, see `io.slice_files`; one or more of each.
         ids: of the patients, `sub-<number>`.
 
     Raises:
@@ -212,8 +212,8 @@ def _read_view(folder: Path, view: str, ids: Sequence[str]) -> Picture:
     if not paths:
         raise DataError(f"expected slices *_{view}.npz, found none", source=folder)
     for path in paths:
-        subjects, images = _read_slice_file(path)
-        found |= dict(zip(subjects, images, strict=True))
+        stored = slice_files.read_slices(path)
+        found |= dict(zip(stored.subject.tolist(), stored.image, strict=True))
     missing = [name for name in ids if _subject(name) not in found]
     if missing:
         raise DataError(
@@ -228,21 +228,6 @@ def _subject(name: str) -> int:
     """Return the number of an id `sub-<number>`, which may have leading zeros; -1 where it is none."""
     digits = name.removeprefix("sub-")
     return int(digits) if digits.isdecimal() else -1
-
-
-def _read_slice_file(path: Path) -> tuple[list[int], NDArray[np.uint8]]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            subjects, images = stored["subject"], stored["image"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"expected slices, which cannot be read ({error})", source=path) from error
-    if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(subjects):
-        raise DataError(
-            f"expected images of bytes (patients, columns, rows) and a subject for each, found {images.dtype} "
-            f"{images.shape} and {len(subjects)} subjects",
-            source=path,
-        )
-    return [int(number) for number in subjects], images
 
 
 def _shrink(image: NDArray[np.uint8]) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -26,7 +26,7 @@ class NetworkSpec:
     name: str
     picture: str
     build: BuildNetwork
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default_factory=Schedule)
     most_seeds: int = 20
 
     @property

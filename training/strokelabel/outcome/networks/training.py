@@ -90,9 +90,7 @@ class FittedNetwork:
         found: Tensor = self.network(*self.standard(pictures, facts)) / self.temperature
         return found
 
-    def predict(
-        self, pictures: NDArray[np.float32], facts: NDArray[np.float32]
-    ) -> NDArray[np.float64]:
+    def predict(self, pictures: NDArray[np.float32], facts: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probability of each patient, (patients,)."""
         with torch.no_grad():
             parts = [
@@ -160,7 +158,9 @@ def _train(network: nn.Module, train: Batch, validation: Batch, schedule: Schedu
     weight = (1 - truth).sum() / truth.sum()
     optimizer = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=_WEIGHT_DECAY)
     batches = max(1, len(truth) // _BATCH)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.rate, total_steps=schedule.epochs * batches)
+    rates = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule.rate, total_steps=schedule.epochs * batches
+    )
     best, kept, found = float("inf"), network.state_dict(), torch.zeros_like(validation[2])
     for _ in range(schedule.epochs):
         network.train()
