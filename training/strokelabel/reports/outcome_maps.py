@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.io.images import Image, write_nifti
@@ -78,6 +79,8 @@ def _icbm_image() -> Image:
 def write_map_picture(found: Map, path: Path) -> None:
     """Draw a map on axial sections of the template: significant values bright, all other positive ones faint.
 
+    Colours are smoothed by a quarter of the resolution, and a map that was not tested gets more solid with its values.
+
     Raises:
         OutputError: the file cannot be written.
     """
@@ -111,9 +114,10 @@ def _draw_section(axes: Axes, found: Map, height: int, norm: Normalize) -> None:
         _section(volume, index) for volume in (template.image, found.values, found.significant)
     )
     axes.imshow(gray, cmap="gray", vmin=0, vmax=1.15, interpolation="bilinear")
-    shown = isnan(found.threshold) | bright.astype(bool)
-    colors = matplotlib.colormaps[_COLORS](0.25 + 0.65 * norm(np.maximum(values, 0)))
-    colors[..., 3] = np.where(shown & (values > 0), 0.9, _FAINT * np.clip(norm(values), 0, 1))
+    share = np.clip(norm(ndimage.gaussian_filter(values, found.resolution_mm / 4)), 0, 1)
+    colors = matplotlib.colormaps[_COLORS](0.25 + 0.65 * share)
+    faint = share if isnan(found.threshold) else _FAINT * share
+    colors[..., 3] = np.where(bright > 0, 0.9, faint * (gray > 0))
     axes.imshow(colors, interpolation="nearest")
     axes.set_title(f"z = {height}", color="white", fontsize=8, pad=2)
     axes.axis("off")
@@ -133,4 +137,5 @@ def _draw_scale(figure: Figure, found: Map, norm: Normalize) -> None:
         axes.axvline(found.threshold, color="white", linewidth=1.2)
     axes.set_yticks([])
     axes.tick_params(colors="white", labelsize=8)
-    axes.set_xlabel(f"{found.unit}; the line is the threshold of significance", color="white", fontsize=8)
+    threshold = "" if isnan(found.threshold) else "; the line is the threshold of significance"
+    axes.set_xlabel(f"{found.unit}{threshold}", color="white", fontsize=8)

@@ -149,7 +149,7 @@ def _dual(kernel: NDArray[np.float64], outcome: NDArray[np.float64]) -> NDArray[
 
 
 def _standardised(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return weights (1 + permutations, cells) in SDs over all, so that the true outcome is treated as the others are."""
+    """Return weights (1 + permutations, cells) in SDs over all: the true outcome is treated as any other."""
     mean, sd = weights.mean(axis=0), weights.std(axis=0)
     return ((weights - mean) / np.maximum(sd, 1e-12)).astype(np.float64)
 
