@@ -19,7 +19,7 @@ from strokelabel.outcome.networks.specs import NETWORKS, NetworkSpec
 from strokelabel.outcome.networks.training import fit_network
 
 _VERSION: Final = 1
-"""Of the way that networks are trained; predictions of another version are not taken up again."""
+"""Of the way that folds are made and networks trained; predictions of another version are not taken up again."""
 
 
 def find_networks(pictures: Pictures, most_seeds: int) -> tuple[NetworkSpec, ...]:
@@ -74,14 +74,7 @@ def cross_validate_networks(
             path = folder / f"{spec.slug}_seed-{seed:02d}_{keys[spec.name][:12]}.npy"
             found = _read(path, len(positive))
             if found is None:
-                found = _predict_folds(
-                    spec,
-                    pictures,
-                    positive,
-                    of_seed,
-                    seed,
-                    lambda fold, before=done: on_progress(before + fold),
-                )
+                found = _predict_folds(spec, pictures, positive, of_seed, seed)
                 _write(path, found)
             predicted[spec.name][seed] = found
             done += count
@@ -95,12 +88,10 @@ def _predict_folds(
     positive: NDArray[np.bool_],
     folds: NDArray[np.intp],
     seed: int,
-    on_progress: Callable[[int], None],
 ) -> NDArray[np.float64]:
     """Return the out-of-fold probability of each patient."""
     seen, predicted = pictures.kinds[spec.picture], np.empty(len(positive))
-    for done, fold in enumerate(np.unique(folds)):
-        on_progress(done)
+    for fold in np.unique(folds):
         train, test = folds != fold, folds == fold
         fitted = fit_network(
             spec.build, seen[train], pictures.facts[train], positive[train], spec.schedule, seed

@@ -172,10 +172,10 @@ def _train(network: nn.Module, train: Batch, validation: Batch, schedule: Schedu
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rates.step()
-        logits = _validate(network, validation)
-        loss = float(F.binary_cross_entropy_with_logits(logits, validation[2], pos_weight=weight))
-        if loss < best:
-            best, found = loss, logits
+        unseen = _validate(network, validation)
+        now = float(F.binary_cross_entropy_with_logits(unseen, validation[2], pos_weight=weight))
+        if now < best:
+            best, found = now, unseen
             kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(kept)
     return found
