@@ -105,7 +105,7 @@ def test_a_pass_ends_soon_after_its_check_raises(on_onnx: Predictor) -> None:
 
 def test_what_goes_wrong_in_an_interruptible_pass_is_raised(on_onnx: Predictor) -> None:
     wrong = np.zeros((1, 3, 32, 32, 32), np.float32)
-    with pytest.raises(Exception, match="[Dd]imension"), on_onnx.interruptible(lambda: None):
+    with pytest.raises(Exception, match=r"[Dd]imension"), on_onnx.interruptible(lambda: None):
         on_onnx.engine(on_onnx.options).output(wrong)
 
 
