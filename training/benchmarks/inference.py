@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -51,9 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         scan = options.scan or write_head(Path(folder) / "head.nii.gz")
         results = {name: _in_process(name, scan, options) for name in (*OURS, PEER)}
     peer = results[PEER]["seconds"]
-    print(
-        f"{'x'.join(map(str, nib.load(scan).shape)) if options.scan else 'head of 256³'}, {options.threads} thread(s)"
-    )
+    print(f"{options.scan or 'head of 256³'}, {options.threads} thread(s)")
     for name, found in results.items():
         print(
             f"{name:28} start {found['start']:5.1f} s, scan {found['seconds']:6.2f} s of the processor "
@@ -120,7 +119,7 @@ def _peer(options: argparse.Namespace) -> Callable[[], object]:
 
     @torch.inference_mode()
     def run() -> object:
-        return inferer(item, network).argmax(dim=1)
+        return cast(torch.Tensor, inferer(item, network)).argmax(dim=1)
 
     return run
 

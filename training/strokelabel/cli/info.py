@@ -15,6 +15,7 @@ from strokelabel import __version__
 from strokelabel.registry import ModelSpec, list_models, list_outcome_models
 
 PACKAGES = (
+    "onnxruntime",
     "torch",
     "monai",
     "monailabel",
