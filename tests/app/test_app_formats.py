@@ -212,3 +212,22 @@ def test_the_page_and_stock_clients_ask_for_the_checksum_of_what_they_download(
     assert requests.head(f"{server.url}/datastore/image", params=where, timeout=60).status_code == 200
     path = save(tmp_path / "mine.nii.gz", as_scan(), AFFINE)
     assert np.array_equal(read_image(path).data, loaded(content).get_fdata())
+
+
+def test_a_scan_whose_header_does_not_say_how_it_lies_is_listed_and_refused_when_opened(
+    server: Server, tmp_path: Path
+) -> None:
+    path = write_nrrd(tmp_path / "silent.nrrd", as_scan(), AFFINE, encoding="raw")
+    content = path.read_bytes().replace(b"space: left-posterior-superior\n", b"space dimension: 3\n")
+    (server.studies / "silent.nrrd").write_bytes(content)
+    _wait_for(server, {"silent"}, present=True)
+    for answer in (
+        server.get("/datastore/image?image=silent"),
+        server.infer("segment", "silent"),
+        server.put("/datastore/label?image=silent&tag=final", files={"label": ("x.nrrd", path.read_bytes())}),
+    ):
+        assert answer.status_code == 422 and "which way left, front and top are" in answer.text, answer.text
+        assert str(server.studies) not in answer.text
+    assert server.get("/datastore/image/info?image=silent").json()["name"] == "silent.nii.gz"
+    assert server.delete("/datastore/image?id=silent").ok
+    assert not (server.studies / "silent.nrrd").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -192,3 +194,10 @@ def test_what_follows_the_voxels_of_a_freesurfer_file_is_left_alone(tmp_path, sc
     path = WRITERS[".mgh"](tmp_path / "scan.mgh", scan, rigid_affine())
     path.write_bytes(path.read_bytes() + bytes(scan.nbytes))
     np.testing.assert_array_equal(read_image(path).data, scan)
+
+
+def test_a_freesurfer_file_that_unpacks_to_far_more_is_not_unpacked_to_its_end(tmp_path, scan):
+    path = WRITERS[".mgh"](tmp_path / "scan.mgh", scan, rigid_affine())
+    packed = gzip.compress(path.read_bytes() + bytes(200_000_000), 1)
+    (tmp_path / "bomb.mgz").write_bytes(packed[: len(packed) * 9 // 10])  # its end is never reached
+    np.testing.assert_array_equal(read_image(tmp_path / "bomb.mgz").data, scan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class NiftiCopies:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
 
     def of(self, image_id: str, scan: Path) -> Path:
         """Return the NIfTI file of a scan: its own, or a copy with the same voxels on the same grid.
@@ -33,12 +35,12 @@ class NiftiCopies:
         """
         if is_nifti_name(scan):
             return scan
-        copies = self._folder / image_id
-        copy = copies / _state(scan) / f"{image_id}{NIFTI_SUFFIX}"
-        if not copy.is_file():
-            image = read_scan(str(scan), image_id)
-            self.forget(image_id)  # of an earlier state
-            write_nifti(copy, image.data, image, _smallest_type(image.data))
+        copy = self._folder / image_id / _state(scan) / f"{image_id}{NIFTI_SUFFIX}"
+        with self._lock:  # else one request would remove what another has just made
+            if not copy.is_file():
+                image = read_scan(str(scan), image_id)
+                self.forget(image_id)  # of an earlier state
+                write_nifti(copy, image.data, image, _smallest_type(image.data))
         return copy
 
     def forget(self, image_id: str) -> None:

@@ -61,10 +61,15 @@ _LATE_ENTITIES = (
 def image_stem(path: str | Path) -> str:
     """Return the name of an image or archive without its ending, such as .nii.gz or .zip; that of a folder whole."""
     name = path.name if isinstance(path, Path) else Path(path).name
-    if name.lower().endswith(_SEGMENTATION_ENDING):
+    if is_segmentation_name(name):
         return name[: -len(_SEGMENTATION_ENDING)]
     stem, ending = without_suffix(name)
     return stem if ending else _OTHER_ENDING.sub("", name)
+
+
+def is_segmentation_name(path: str | Path) -> bool:
+    """Return whether a file's name is that of a segmentation of 3D Slicer."""
+    return Path(path).name.lower().endswith(_SEGMENTATION_ENDING)
 
 
 def is_bids_name(stem: str) -> bool:
@@ -90,7 +95,7 @@ def is_derived_name(path: str | Path) -> bool:
     FreeSurfer (`aseg.mgz`).
     """
     name = Path(path).name
-    if name.lower().endswith(_SEGMENTATION_ENDING) or _FREESURFER_LABELS.match(name) is not None:
+    if is_segmentation_name(name) or _FREESURFER_LABELS.match(name) is not None:
         return True
     return _DERIVED.search(image_stem(name)) is not None
 

@@ -9,8 +9,9 @@ next. Two files belong together when, in this order,
 3. they are of one subject and session and lie on the same grid (ISLES: one mask for several diffusion maps).
 
 Any other `scan.nii.gz` belongs to `scan_lesion_mask.nii.gz`, `scan_lesion.nii.gz`, `scan_mask.nii.gz`,
-`scan_msk.nii.gz` or `scan_seg.nii.gz` in the same folder; `scan_dwi.nii.gz` and `scan_adc.nii.gz` belong to
-`scan_lesion_mask.nii.gz` or `scan_lesion.nii.gz` on their grid.
+`scan_msk.nii.gz`, `scan_seg.nii.gz` or 3D Slicer's `scan.seg.nrrd` in the same folder; `scan_dwi.nii.gz` and
+`scan_adc.nii.gz` belong to `scan_lesion_mask.nii.gz` or `scan_lesion.nii.gz` on their grid. Scans and masks may be in
+any format that is read.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ from typing import Any
 
 import numpy as np
 
-from strokelabel.errors import DataError, ImageError
+from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.geometry import Grid, bring_to_grid, is_same_grid
 from strokelabel.io.bids import (
     NOT_RAW_FOLDERS,
     entities_of,
     image_stem,
     is_derived_name,
+    is_segmentation_name,
     sidecar_path,
     words_of,
 )
 from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image
+from strokelabel.io.label_files import LESION_NAME, lesion_mask, read_label_file
 from strokelabel.io.volumes import is_scan_file, read_grid, read_volume
 from strokelabel.types import Mask
 
@@ -148,7 +151,7 @@ class _File:
 
     @classmethod
     def of(cls, path: Path, root: Path) -> _File:
-        stem = image_stem(path)
+        stem = image_stem(path) + ("_seg" if is_segmentation_name(path) else "")
         entities = entities_of(stem) if stem.startswith("sub-") else {}
         return cls(path, stem, entities, words_of(stem), "derivatives" in path.relative_to(root).parts)
 
@@ -161,6 +164,8 @@ class _File:
 
     @property
     def is_mask(self) -> bool:
+        if is_segmentation_name(self.path):
+            return True
         if "sub" in self.entities:
             return _MASK.search(self.stem) is not None
         return self.stem.lower().endswith(_PLAIN_ENDINGS)
@@ -209,13 +214,25 @@ def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
 
     Raises:
         ImageError: a file cannot be read, or the two are not on one grid.
+        LabelMapError: of the segments of a .seg.nrrd, none is the lesion.
     """
     image = read_image(pair.image)
-    mask = read_volume(pair.mask, np.float32)
-    i, j, k = mask.data.shape
-    grid = Grid((i, j, k), mask.affine)
-    values = bring_to_grid(mask.data, grid, image.grid, str(pair.mask), str(pair.image))
-    return image, values > 0.5
+    if is_segmentation_name(pair.mask):
+        labels = read_label_file(pair.mask)
+        names = labels.names or {}
+        found = lesion_mask(labels.data, {"params": {"label_names": names}})
+        if found is None:
+            raise LabelMapError(
+                f"expected one segment, or one named {LESION_NAME!r}, found {', '.join(sorted(names))}",
+                source=pair.mask,
+            )
+        grid, values, may_be_part = labels.grid, found.astype(np.float32), labels.may_be_cropped
+    else:
+        mask = read_volume(pair.mask, np.float32)
+        i, j, k = mask.data.shape
+        grid, values, may_be_part = Grid((i, j, k), mask.affine), mask.data, False
+    names_of = str(pair.mask), str(pair.image)
+    return image, bring_to_grid(values, grid, image.grid, *names_of, may_be_part=may_be_part) > 0.5
 
 
 def _image_files(folder: Path) -> Iterator[Path]:

@@ -6,7 +6,6 @@ Headers come from anywhere. What they announce is checked against the size of th
 from __future__ import annotations
 
 import bz2
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ UNITS_IN_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3}
 """Length in mm of the units that headers name."""
 
 _CHUNK = 2**20
+_MOST_FOOTER = 2**26
 _LEAST_CHARACTERS = 2
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_OR_GZIP = 47
@@ -99,7 +99,7 @@ class StoredVoxels:
                 file.readline()
             if self.encoding == "text":
                 return self._from_text(file)
-            most = sys.maxsize if self.may_continue else max(length // max(self.shape), 1)
+            most = None if self.may_continue else max(length // max(self.shape), 1)
             content = _filled(_DECODERS[self.encoding](file), self.skip, length, most)
         return np.frombuffer(content, self.dtype).reshape(self.shape, order="F")
 
@@ -259,10 +259,11 @@ _DECODERS: dict[str, Callable[[Any], Iterator[bytes]]] = {
 }
 
 
-def _filled(pieces: Iterator[bytes], skip: int, length: int, most_trailing: int) -> bytearray:
+def _filled(pieces: Iterator[bytes], skip: int, length: int, most_trailing: int | None) -> bytearray:
     """Return that many bytes after those that are skipped.
 
-    Fewer bytes after them than the smallest plane has are padding; more mean other sizes or another type.
+    Fewer bytes after them than the smallest plane has are padding; more mean other sizes or another type, unless
+    anything may follow (None), of which no more is read than where a check sum usually is.
     """
     content, filled, trailing = bytearray(length), 0, 0
     for piece in pieces:
@@ -271,7 +272,9 @@ def _filled(pieces: Iterator[bytes], skip: int, length: int, most_trailing: int)
         content[filled : filled + len(taken)] = taken
         filled += len(taken)
         trailing += len(skipped) - len(taken)
-        if trailing >= most_trailing:
+        if most_trailing is None and trailing > _MOST_FOOTER:
+            break
+        if most_trailing is not None and trailing >= most_trailing:
             raise ValueError(f"it continues after the {length:,} bytes of voxels that its header announces")
     if filled < length:
         raise EOFError(f"it ends after {filled:,} of {length:,} bytes of voxels")
