@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.networks.contrastive import ContrastiveConfig, ContrastiveNetwork
 from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.quality import QualityConfig, QualityNetwork
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
-from strokelabel.registry import DENOISING, ESTIMATION, QUALITY, ModelSpec, find_model, read_header
+from strokelabel.registry import DENOISING, ESTIMATION, PRETRAINING, QUALITY, ModelSpec, find_model, read_header
 from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."
@@ -26,12 +27,13 @@ _RELEASED_PREFIX = "unet."
 NetworkConfig: TypeAlias = UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
 """Configuration of the network of any task."""
 
-_CONFIG_OF_TASK: dict[str, type[EstimatorConfig] | type[DenoiserConfig] | type[QualityConfig]] = {
+_CONFIG_OF_TASK: dict[str, type[NetworkConfig]] = {
     ESTIMATION: EstimatorConfig,
     DENOISING: DenoiserConfig,
     QUALITY: QualityConfig,
+    PRETRAINING: ContrastiveConfig,
 }
-"""Of the tasks whose network is not that of `UNetConfig`."""
+"""Of the tasks whose network is not just that of `UNetConfig`."""
 
 
 def multiple_of(spec: ModelSpec) -> int:
@@ -197,6 +199,8 @@ def make_network(config: NetworkConfig) -> nn.Module:
     """Build the network of any task with freshly initialised weights."""
     if isinstance(config, EstimatorConfig):
         return build_estimator(config)
+    if isinstance(config, ContrastiveConfig):
+        return ContrastiveNetwork(config)
     if isinstance(config, QualityConfig):
         return QualityNetwork(config)
     return Denoiser(config) if isinstance(config, DenoiserConfig) else build_network(config)
