@@ -248,7 +248,7 @@ class Downstream:
         """Recipe of the images: the plan's, at the shape and voxel size of the pre-training."""
         images = self.plan["images"]
         content = load_recipe(images["recipe"]).model_dump(mode="json")
-        content["synthesis"] |= {"shape": images["shape"]}
+        content["synthesis"] |= {"shape": images["shape"], "spacing_mm": images["spacing_mm"]}
         return Recipe.model_validate(content)
 
     @cached_property

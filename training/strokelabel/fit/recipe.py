@@ -69,9 +69,7 @@ class Recipe(Section):
     description: str = ""
     seed: int = 0
     task: Literal["segmentation", "estimation", "denoising", "quality", "pretraining"] = "segmentation"
-    """Classes of voxels, quantitative maps, correct label maps for wrong ones, the Dice of parcellations, or an encoder
-    for other trainings to start from.
-    """
+    """Classes of voxels, quantitative maps, correct label maps for wrong ones, Dice of parcellations, or an encoder."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     structure_table: Literal["synthseg", "data"] | tuple[StructureRow, ...] = "synthseg"
@@ -105,7 +103,7 @@ class Recipe(Section):
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     pretraining: PretrainingConfig | None = None
-    """Pairs of views that an encoder learns to represent alike; None for the other tasks."""
+    """Pairs of views that an encoder represents alike; None for the other tasks."""
     training: TrainingConfig
 
     @field_validator("network", mode="before")
@@ -366,9 +364,12 @@ def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
     # Instance normalisation needs more than one voxel at the coarsest level.
     side = 2 * recipe.network.multiple
-    atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
-    channels = tuple(4 for _ in recipe.network.channels)
-    network = recipe.network.model_copy(update={"channels": channels, **atlas})
+    smaller: dict[str, Any] = {"channels": tuple(4 for _ in recipe.network.channels)}
+    if isinstance(recipe.network, DenoiserConfig):
+        smaller["atlas_voxels"] = (side, side, side)
+    elif isinstance(recipe.network, ContrastiveConfig):
+        smaller |= {"cells": 1, "hidden": 8, "projection": 4}
+    network = recipe.network.model_copy(update=smaller)
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )

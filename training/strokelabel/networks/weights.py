@@ -24,8 +24,8 @@ from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."
 
-NetworkConfig: TypeAlias = UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
-"""Configuration of the network of any task."""
+NetworkConfig: TypeAlias = ContrastiveConfig | UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
+"""Configuration of the network of any task. A special U-Net before the plain one, which would hide its own settings."""
 
 _CONFIG_OF_TASK: dict[str, type[NetworkConfig]] = {
     ESTIMATION: EstimatorConfig,
