@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from strokelabel.errors import RecipeError
+from strokelabel.errors import DataError, RecipeError
+from strokelabel.fit.data.real_images.scans import RealImages
 from strokelabel.fit.pretraining.config import PretrainingConfig
+from strokelabel.fit.pretraining.real_scans import RealPairs
 from strokelabel.fit.pretraining.streams import PairStream, PairValidation
 from strokelabel.fit.pretraining.views import ContrastPairs
 from strokelabel.labels import default_label_table
@@ -105,6 +108,37 @@ def test_validation_is_the_same_every_time_and_ends() -> None:
     assert len(validation) == 2
     assert torch.equal(validation.batch(1).image, validation.batch(1).image)
     assert not torch.equal(validation.batch(0).image, validation.batch(1).image)
+
+
+def real_pairs(prepared_folder: Path, **artefacts: Any) -> RealPairs:
+    synthesis = SynthesisConfig.model_validate({"shape": SHAPE, "spacing_mm": 9.0, "artefacts": artefacts})
+    return RealPairs(RealImages.load(prepared_folder).scans, synthesis, PretrainingConfig())
+
+
+def test_views_of_a_real_scan_differ_in_pose_and_artefacts_and_have_no_signal_in_air(
+    prepared_folder: Path,
+) -> None:
+    pairs = real_pairs(prepared_folder)
+    pair, again = pairs.generate(3), pairs.generate(3)
+    assert torch.equal(pair.image, again.image) and torch.equal(pair.target, again.target)
+    assert pair.image.shape == (2, 1, *SHAPE)
+    assert not torch.allclose(pair.target[0], pair.target[1], atol=0.1)
+    corners = pair.image[:, 0, ::15, ::23, ::19]  # noise is never twice the same
+    assert all(len(view.unique()) == 1 for view in corners)
+
+
+def test_without_artefacts_a_real_view_is_its_own_target(prepared_folder: Path) -> None:
+    none = {"bias_strength": (0, 0), "gamma_log_deviation": 0, "motion_fwhm_mm": (0, 0), "noise_deviation": (0, 0)}
+    pair = real_pairs(prepared_folder, full_resolution_probability=1, **none).generate(5)
+    torch.testing.assert_close(pair.image, pair.target, rtol=0, atol=1e-3)
+
+
+def test_real_scans_are_spread_evenly_among_the_subjects(prepared_folder: Path) -> None:
+    stream = PairStream(make_pairs(real_fraction=0.25), 2, seed=1, real=real_pairs(prepared_folder))
+    assert [stream.is_real(subject) for subject in range(8)] == [False, False, False, True] * 2
+    assert stream.batch(1).image.shape == (4, 1, *SHAPE)
+    with pytest.raises(DataError, match="expected prepared scans"):
+        RealPairs([], SynthesisConfig(), PretrainingConfig())
 
 
 def test_drawn_intensities_have_no_other_contrast_and_are_refused() -> None:

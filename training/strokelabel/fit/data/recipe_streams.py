@@ -102,7 +102,7 @@ def make_streams(
     if recipe.segmentation_errors is not None:
         return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
     if recipe.pretraining is not None:
-        return Streams(*pair_streams(recipe, recipe.pretraining, *_both_parts(recipe, _needed(data), device)))
+        return Streams(*pair_streams(recipe, _needed(data), *_both_parts(recipe, _needed(data), device)))
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:

@@ -30,6 +30,8 @@ class PretrainingConfig(Section):
         flip_probability=(0, 0, 0),
     )
     """Of each view by itself; milder than what tells subjects apart."""
+    real_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of subjects that are real scans (`strokelabel prepare --scans`), without labels, in their own contrast."""
     mirror_probability: float = Field(0.5, ge=0, le=1)
     """Probability that both views of a subject are mirrored, left and right."""
     holes: tuple[int, int] = (0, 5)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import floor
 
 import torch
 
+from strokelabel.fit.data.real_images.scans import RealImages
 from strokelabel.fit.data.synthetic_streams import stream_seed
-from strokelabel.fit.pretraining.config import PretrainingConfig
+from strokelabel.fit.pretraining.real_scans import RealPairs
 from strokelabel.fit.pretraining.views import ContrastPairs, PairBatch, joined
 from strokelabel.fit.recipe import Recipe
 from strokelabel.synthesis.generator import Synthesizer
+from strokelabel.synthesis.prepared.dataset import PreparedData
 
 _VALIDATION_SEED = 80_000
 """First seed of the validation; training seeds are hashed and never this small."""
@@ -25,10 +28,13 @@ class PairStream:
         pairs: makes them.
         batch_size: pairs per batch.
         seed: decides every pair of the stream.
+        real: makes pairs of real scans, as many as `real_fraction` of the settings says, evenly spread.
     """
 
-    def __init__(self, pairs: ContrastPairs, batch_size: int, seed: int) -> None:
-        self.pairs, self.batch_size, self.seed = pairs, batch_size, seed
+    def __init__(
+        self, pairs: ContrastPairs, batch_size: int, seed: int, real: RealPairs | None = None
+    ) -> None:
+        self.pairs, self.batch_size, self.seed, self.real = pairs, batch_size, seed, real
         config = pairs.config
         self._reuse, self._pool = config.reuse, config.pool if config.reuse > 1 else 1
         # Twice the pool, since a batch may hold the last pairs of one and the first of the next.
@@ -49,8 +55,16 @@ class PairStream:
         chosen = int(torch.randperm(self._pool, generator=order)[place])
         return turn // self._reuse * self._pool + chosen
 
+    def is_real(self, subject: int) -> bool:
+        """Return whether the subject with this number is a real scan."""
+        fraction = self.pairs.config.real_fraction if self.real is not None else 0.0
+        return floor((subject + 1) * fraction) > floor(subject * fraction)
+
     def _make(self, subject: int) -> PairBatch:
-        return self.pairs.generate(stream_seed(self.seed, subject))
+        seed = stream_seed(self.seed, subject)
+        if self.real is not None and self.is_real(subject):
+            return self.real.generate(seed)
+        return self.pairs.generate(seed)
 
 
 class PairValidation:
@@ -80,19 +94,25 @@ class PairValidation:
 
 
 def pair_streams(
-    recipe: Recipe, config: PretrainingConfig, seen: Synthesizer, unseen: Synthesizer
+    recipe: Recipe, data: PreparedData, seen: Synthesizer, unseen: Synthesizer
 ) -> tuple[PairStream, PairValidation]:
-    """Return the streams of training and of validation.
+    """Return the streams of training and of validation, which has no real scans.
 
     Args:
-        recipe: pairs per batch, batches of the validation (`validation.per_family`), and the seed.
-        config: how two views differ.
+        recipe: of a pre-training: pairs per batch, batches of the validation (`validation.per_family`), and the seed.
+        data: with real scans, if the recipe asks for them.
         seen: draws the subjects of training.
         unseen: draws those of validation.
+
+    Raises:
+        DataError: the recipe asks for real scans, and there are none.
     """
-    pairs = ContrastPairs(seen, config), ContrastPairs(unseen, config)
-    batch_size = recipe.training.batch_size
+    config, batch_size = recipe.pretraining, recipe.training.batch_size
+    assert config is not None, "a recipe that pre-trains has a section for it"
+    real = None
+    if config.real_fraction:
+        real = RealPairs(RealImages.load(data.folder).scans, recipe.synthesis, config, seen.device)
     return (
-        PairStream(pairs[0], batch_size, recipe.seed),
-        PairValidation(pairs[1], batch_size, recipe.validation.per_family),
+        PairStream(ContrastPairs(seen, config), batch_size, recipe.seed, real),
+        PairValidation(ContrastPairs(unseen, config), batch_size, recipe.validation.per_family),
     )
