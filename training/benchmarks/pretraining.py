@@ -1,14 +1,15 @@
 """What pre-training is worth: retrieval across contrasts, and trainings that start from the encoder.
 
-    python training/benchmarks/pretraining.py training/benchmarks/pretraining.yaml --prepared prepared -o runs/pretraining \\
-        --document training/docs/pretraining.md
+    python training/benchmarks/pretraining.py training/benchmarks/pretraining.yaml --prepared prepared \\
+        -o runs/pretraining --document training/docs/pretraining.md
 
-1. Every arm of the plan is pre-trained for the same number of steps, from the same random weights, on the same subjects.
-2. Retrieval: heads of brains that no arm has seen, each deformed into another head, are shown in one contrast each, and
-   again in another one, moved and disturbed. Which of the heads is this? The nearest by the cosine of its projection; and
-   by that of the averages that the projector is given. Random weights are asked too.
-3. Downstream (`pretraining_downstream.py`): tissues, lesions and denoising, trained on all, a tenth and a hundredth of the
-   images, from a pre-trained encoder that is free or frozen, and from random weights.
+1. Every arm of the plan is pre-trained for the same number of steps, from the same random weights, on the same
+   subjects.
+2. Retrieval: heads of brains that no arm has seen, each deformed into another head, are shown in one contrast each,
+   and again in another one, moved and disturbed. Which of the heads is this? The nearest by the cosine of its
+   projection; and by that of the averages that the projector is given. Random weights are asked too.
+3. Downstream (`pretraining_downstream.py`): tissues, lesions and denoising, trained on all, a tenth and a hundredth of
+   the images, from a pre-trained encoder that is free or frozen, and from random weights.
 
 Finished parts are not repeated and an interrupted training continues, so the command can be stopped and given again.
 Written are retrieval.csv, downstream.csv and tables.md.

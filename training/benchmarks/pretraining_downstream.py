@@ -1,7 +1,8 @@
 """Trainings from a pre-trained encoder, and from random weights: tissues, lesions, and denoising.
 
-All of them see the same synthetic images of the training's brains, or a part of these, and are scored on the same images of
-unseen brains and lesions. Images are not those of the pre-training: their contrast is SynthStroke's, random and clinical.
+All of them see the same synthetic images of the training's brains, or a part of these, and are scored on the same
+images of unseen brains and lesions. Images are not those of the pre-training: their contrast is SynthStroke's, random
+and clinical.
 """
 
 from __future__ import annotations
@@ -119,9 +120,7 @@ class ImageStream:
         if torch.rand((), generator=generator) < 0.5:
             image, target = image.flip(2), target.flip(1)
         if self.task == DENOISING:
-            return DenoisingBatch(
-                image + self.noise * torch.randn(image.shape, generator=generator), image
-            )
+            return DenoisingBatch(image + self.noise * torch.randn(image.shape, generator=generator), image)
         return Batch(image, task_target(target, self.task), torch.zeros(len(image), dtype=torch.bool))
 
 
@@ -206,9 +205,7 @@ class Downstream:
         objective = (
             DenoisingObjective()
             if task == DENOISING
-            else SegmentationObjective.from_config(
-                config, _OUT_CHANNELS[task], 1 if task == LESION else None
-            )
+            else SegmentationObjective.from_config(config, _OUT_CHANNELS[task], 1 if task == LESION else None)
         )
         network = self.network(task, start, seed)
         name = f"{task}-{percent}-{start}-{seed}".replace(" ", "-").replace(",", "")
@@ -265,5 +262,7 @@ class Downstream:
         synthesis = self.recipe.synthesis
         config = validation_config(synthesis.shape, synthesis.spacing_mm)
         unseen = make_synthesizer(self.data, self.recipe, "validation", config, "cpu")
-        batches = [make_case(unseen, case) for case in validation_cases(self.plan["images"]["test_per_family"])]
+        batches = [
+            make_case(unseen, case) for case in validation_cases(self.plan["images"]["test_per_family"])
+        ]
         return Images(torch.cat([b.image for b in batches]), torch.cat([b.target for b in batches]))

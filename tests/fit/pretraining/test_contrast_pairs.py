@@ -128,7 +128,12 @@ def test_views_of_a_real_scan_differ_in_pose_and_artefacts_and_have_no_signal_in
 
 
 def test_without_artefacts_a_real_view_is_its_own_target(prepared_folder: Path) -> None:
-    none = {"bias_strength": (0, 0), "gamma_log_deviation": 0, "motion_fwhm_mm": (0, 0), "noise_deviation": (0, 0)}
+    none = {
+        "bias_strength": (0, 0),
+        "gamma_log_deviation": 0,
+        "motion_fwhm_mm": (0, 0),
+        "noise_deviation": (0, 0),
+    }
     pair = real_pairs(prepared_folder, full_resolution_probability=1, **none).generate(5)
     torch.testing.assert_close(pair.image, pair.target, rtol=0, atol=1e-3)
 

@@ -38,7 +38,9 @@ def test_barlow_twins_is_zero_for_equal_views_of_independent_features() -> None:
     signs = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
     assert barlow_twins(signs.repeat(2, 1), 0.5).tolist() == pytest.approx([0] * 4, abs=1e-6)
     same = signs[:, :1].expand(4, 2)
-    assert barlow_twins(same.repeat(2, 1), 0.5).tolist() == pytest.approx([0.5] * 4)  # 2 * 0.5 over 2 features
+    assert barlow_twins(same.repeat(2, 1), 0.5).tolist() == pytest.approx(
+        [0.5] * 4
+    )  # 2 * 0.5 over 2 features
     opposite = torch.cat([signs, -signs])
     assert barlow_twins(opposite, 0.5).tolist() == pytest.approx([4] * 4)
 
@@ -48,7 +50,9 @@ def test_the_loss_adds_the_reconstruction_and_has_gradients_for_both_heads(contr
     config = PretrainingConfig.model_validate({"contrastive": contrastive, "reconstruction_weight": 2.0})
     objective = PretrainingObjective(config)
     target = torch.zeros(6, 1, 2, 3, 4)
-    output = Representation(torch.randn(6, 5, requires_grad=True), torch.full_like(target, 0.25).requires_grad_())
+    output = Representation(
+        torch.randn(6, 5, requires_grad=True), torch.full_like(target, 0.25).requires_grad_()
+    )
     scores = objective.item_scores(output, PairBatch(target, target))
     loss = objective.loss(output, PairBatch(target, target), 0)
     loss.backward()

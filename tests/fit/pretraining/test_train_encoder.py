@@ -61,7 +61,10 @@ def weights(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     options = ("--prepared", prepared_folder, "-o", folder / "run", "--device", "cpu")
     assert run("train", recipe, *options) == 0
     path = folder / "encoder.safetensors"
-    assert run("export", folder / "run", "-o", path, "--recipe", folder / "run/recipe.yaml", "--version", "1") == 0
+    assert (
+        run("export", folder / "run", "-o", path, "--recipe", folder / "run/recipe.yaml", "--version", "1")
+        == 0
+    )
     return path
 
 
@@ -70,7 +73,9 @@ def test_weights_are_exported_with_the_lowest_loss_in_validation(weights: Path) 
     assert (spec.task, spec.class_names) == (PRETRAINING, ("reconstruction",))
     rows = (weights.parent / "run/metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("validation_loss")
-    losses = {int(row.split(",")[0]): float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]}
+    losses = {
+        int(row.split(",")[0]): float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]
+    }
     assert len(losses) == 2
     assert spec.training_step == min(losses, key=losses.__getitem__)
 
@@ -128,7 +133,9 @@ def test_the_encoder_in_a_segmentation_sees_what_it_saw_before(weights: Path) ->
         ({"architecture": "plain"}, "architecture: subpixel in the weights, plain in the recipe"),
     ],
 )
-def test_other_settings_of_the_network_are_named(weights: Path, network: dict[str, Any], expected: str) -> None:
+def test_other_settings_of_the_network_are_named(
+    weights: Path, network: dict[str, Any], expected: str
+) -> None:
     recipe = Recipe.model_validate(segmentation_recipe(**network))
     with pytest.raises(RecipeError, match=expected) as error:
         check_encoder(recipe, weights)
@@ -142,7 +149,7 @@ def test_dropout_and_the_number_of_classes_may_differ(weights: Path) -> None:
 
 
 def test_encoders_for_other_tasks_and_other_weights_as_encoders_are_refused(weights: Path) -> None:
-    with pytest.raises(RecipeError, match="expected a segmentation .* got the task denoising"):
+    with pytest.raises(RecipeError, match=r"expected a segmentation .* got the task denoising"):
         check_encoder(load_recipe("denoiser"), weights)
     with pytest.raises(RecipeError, match="these are for segmentation; use --weights"):
         check_encoder(make_recipe(), "base")
@@ -174,9 +181,7 @@ def test_a_written_recipe_keeps_the_settings_of_its_own_network() -> None:
 
 @pytest.mark.parametrize("architecture", ["residual", "plain", "subpixel", "md", "md-encoder"])
 def test_every_architecture_has_an_encoder_that_is_pretrained(architecture: str) -> None:
-    config = ContrastiveConfig.model_validate(
-        {**NETWORK, "architecture": architecture, "hidden": 8}
-    )
+    config = ContrastiveConfig.model_validate({**NETWORK, "architecture": architecture, "hidden": 8})
     network = make_network(config).eval()
     image = torch.randn(2, 1, 16, 24, 32)
     found = network(image)

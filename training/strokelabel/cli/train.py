@@ -27,7 +27,8 @@ Weights = Annotated[
 Encoder = Annotated[
     str | None,
     typer.Option(
-        "--encoder", help="Pre-trained weights (recipe contrast-squared) whose encoder a fresh run starts from."
+        "--encoder",
+        help="Pre-trained weights (recipe contrast-squared) whose encoder a fresh run starts from.",
     ),
 ]
 FreezeEncoder = Annotated[

@@ -168,7 +168,9 @@ def _fresh_network(recipe: Recipe, weights: str | None, encoder: EncoderStart | 
     torch.manual_seed(recipe.seed)
     network = make_network(recipe.network)
     if weights is not None and encoder is not None:
-        raise RecipeError(f"{recipe.name}: expected --weights or --encoder to start from, got both; leave one out")
+        raise RecipeError(
+            f"{recipe.name}: expected --weights or --encoder to start from, got both; leave one out"
+        )
     if weights is not None:
         _start_from(network, recipe, weights)
     if encoder is not None:

@@ -1,9 +1,9 @@
 """Network of self-supervised pre-training: the encoder of a U-Net, a projector, and a reconstructor.
 
 Chalcroft et al. 2025 (arXiv:2501.12057) have global averages of the coarsest features projected by a small perceptron,
-and an image made of the same features by transposed convolutions alone, without the finer levels' help. Here the averages are
-first normalised over the batch: after the encoder's own normalisation they differ so little between heads that the
-contrastive loss stayed at chance for the 25 steps that were tried.
+and an image made of the same features by transposed convolutions alone, without the finer levels' help. Here the
+averages are first normalised over the batch: after the encoder's own normalisation they differ so little between heads
+that the contrastive loss stayed at chance for the 25 steps that were tried.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class ContrastiveConfig(UNetConfig):
 
     def unet(self) -> UNetConfig:
         """Return the settings of the U-Net."""
-        return UNetConfig.model_validate(self.model_dump(include=set(UNetConfig.model_fields) - {"out_channels"}))
+        return UNetConfig.model_validate(
+            self.model_dump(include=set(UNetConfig.model_fields) - {"out_channels"})
+        )
 
 
 def encoder_settings(config: UNetConfig) -> dict[str, object]:

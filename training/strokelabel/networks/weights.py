@@ -19,7 +19,15 @@ from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.quality import QualityConfig, QualityNetwork
 from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
-from strokelabel.registry import DENOISING, ESTIMATION, PRETRAINING, QUALITY, ModelSpec, find_model, read_header
+from strokelabel.registry import (
+    DENOISING,
+    ESTIMATION,
+    PRETRAINING,
+    QUALITY,
+    ModelSpec,
+    find_model,
+    read_header,
+)
 from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."

@@ -16,8 +16,8 @@ Arm = Literal["base", "seq-augmented", "seq-invariant"]
 class PretrainingConfig(Section):
     """Settings of the pairs and of the loss.
 
-    `synthesis` of the recipe makes the subjects: its deformation turns the prepared heads into other heads, its artefacts
-    and skull-stripping are drawn for each view.
+    `synthesis` of the recipe makes the subjects: its deformation turns the prepared heads into other heads, its
+    artefacts and skull-stripping are drawn for each view.
     """
 
     arm: Arm = "seq-invariant"

@@ -28,7 +28,9 @@ def check_encoder(recipe: Recipe, weights: PathLike) -> ModelSpec:
         RecipeError: the recipe trains no segmentation, the weights are of another task, or have other settings.
     """
     if recipe.task != SEGMENTATION or not isinstance(recipe.network, UNetConfig):
-        raise RecipeError(f"{recipe.name}: expected a segmentation to start from an encoder, got the task {recipe.task}")
+        raise RecipeError(
+            f"{recipe.name}: expected a segmentation to start from an encoder, got the task {recipe.task}"
+        )
     spec = find_model(weights)
     if spec.task != PRETRAINING:
         raise RecipeError(
@@ -40,10 +42,12 @@ def check_encoder(recipe: Recipe, weights: PathLike) -> ModelSpec:
     assert isinstance(found, UNetConfig)
     ours, theirs = encoder_settings(recipe.network), encoder_settings(found)
     if different := [name for name in ours if ours[name] != theirs[name]]:
-        lines = "; ".join(f"{name}: {theirs[name]} in the weights, {ours[name]} in the recipe" for name in different)
+        lines = "; ".join(
+            f"{name}: {theirs[name]} in the weights, {ours[name]} in the recipe" for name in different
+        )
         raise RecipeError(
-            f"network: expected the settings of the pre-trained encoder ({lines}); copy them into the recipe, or pre-train "
-            "an encoder with the recipe's",
+            f"network: expected the settings of the pre-trained encoder ({lines}); copy them into the recipe, or "
+            "pre-train an encoder with the recipe's",
             source=spec.path,
         )
     return spec

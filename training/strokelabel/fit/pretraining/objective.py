@@ -25,7 +25,9 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     """
     unit = F.normalize(projections, dim=1)
     similarity = unit @ unit.T / temperature
-    similarity = similarity.masked_fill(torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf)
+    similarity = similarity.masked_fill(
+        torch.eye(len(unit), dtype=torch.bool, device=unit.device), -torch.inf
+    )
     partner = torch.arange(len(unit), device=unit.device).roll(len(unit) // VIEWS)
     return F.cross_entropy(similarity, partner, reduction="none").view(VIEWS, -1).mean(dim=0)
 
@@ -63,7 +65,7 @@ class PretrainingObjective:
     """Contrastive loss plus reconstruction; the best checkpoint is the one with the lowest loss in validation.
 
     A contrastive loss compares within a batch: accumulated batches have no more subjects to compare with than one.
-    `retrieval` is the share of first views whose nearest second view, among those of the batch, is of their own subject.
+    `retrieval` is the share of first views whose nearest second view, among those of the batch, is of their subject.
 
     Args:
         config: which loss, and the weights of its parts.

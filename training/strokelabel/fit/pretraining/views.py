@@ -72,9 +72,7 @@ class ContrastPairs:
         drawn = self.synthesizer.sample(seed)
         if self.config.arm == "base":
             table = self.synthesizer.table
-            drawn = replace(
-                drawn, contrast=with_acquisition(drawn.contrast, table, _BASE_PROTOCOL, Mprage())
-            )
+            drawn = replace(drawn, contrast=with_acquisition(drawn.contrast, table, _BASE_PROTOCOL, Mprage()))
         return drawn
 
     def view(self, subject: SampleParameters, seed: int, number: int) -> SampleParameters:

@@ -97,9 +97,7 @@ class EstimationSynthesizer:
         sampler, config = Sampler(seed + _SEED_OFFSET), self.config
         acquisition = draw_acquisition(sampler, config.protocol())
         assert isinstance(acquisition, Mprage)
-        contrast = with_acquisition(
-            sample.contrast, self.synthesizer.table, "estimation/mprage", acquisition
-        )
+        contrast = with_acquisition(sample.contrast, self.synthesizer.table, "estimation/mprage", acquisition)
         truncation = sampler.uniform(config.gibbs) if sampler.flip(config.gibbs_probability) else 0.0
         return EstimationParameters(replace(sample, contrast=contrast), truncation)
 
