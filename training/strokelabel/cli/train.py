@@ -92,6 +92,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     chosen = with_maps(with_folders(load_recipe(recipe), real, pseudo_labels), maps)
     chosen = with_generators(shrink(chosen) if fast_dev_run else chosen, generators, gpu_generators)
+    start = _encoder_start(chosen, encoder, freeze=freeze_encoder)
     folder = output or Path("runs") / chosen.name
     data = PreparedData.load(prepared) if chosen.is_synthetic else None
     if chosen.real is not None:
@@ -103,7 +104,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         device=device,
         minutes=minutes,
         weights=weights,
-        encoder=_encoder_start(chosen, encoder, freeze=freeze_encoder),
+        encoder=start,
         cache=prepared / "real",
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"

@@ -150,6 +150,8 @@ def displacement(
     Returns:
         (batch, x, y, z, 3) in mm.
     """
+    if not any(bool(velocity.any()) for velocity in velocities_mm):
+        return torch.zeros(len(velocities_mm), *shape, 3, device=device)
     x, y, z = (min(n, _COARSE_VOXELS) for n in shape)
     coarse = (x, y, z)
     extent = on_device(torch.tensor([(n - 1) * spacing_mm for n in shape]), device)
