@@ -1,4 +1,4 @@
-"""What pre-training is worth: retrieval across contrasts, and trainings that start from the encoder.
+"""Value of pre-training: retrieval across contrasts, and trainings that start from the encoder.
 
     python training/benchmarks/pretraining.py training/benchmarks/pretraining.yaml --prepared prepared \\
         -o runs/pretraining --document training/docs/pretraining.md
@@ -53,7 +53,7 @@ _RETRIEVAL_SEED = 90_000
 
 @dataclass(frozen=True)
 class Place:
-    """Where a benchmark reads and writes."""
+    """Data that the benchmark reads, and the folder that it writes."""
 
     data: PreparedData
     folder: Path

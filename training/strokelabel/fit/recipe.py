@@ -127,7 +127,7 @@ class Recipe(Section):
         if quantitative and self.synthesis.contrast.model != "physics":
             raise ValueError("synthesis.contrast.model: expected physics for quantitative maps")
         if self.task == "pretraining" and self.training.batch_size < 2:
-            raise ValueError("training.batch_size: expected at least 2 subjects to tell apart")
+            raise ValueError("training.batch_size: expected at least 2 subjects to compare")
         if self.maps is not None and (self.task, self.target) != ("segmentation", "tissues"):
             raise ValueError("maps: expected them for the segmentation of tissues and lesions alone")
         return self

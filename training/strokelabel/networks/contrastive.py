@@ -52,7 +52,7 @@ def encoder_settings(config: UNetConfig) -> dict[str, object]:
 
 
 class Representation(NamedTuple):
-    """What the network makes of images.
+    """Outputs of the network.
 
     Attributes:
         projection: (batch, projection), not normalised.
