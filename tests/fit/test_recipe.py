@@ -133,6 +133,7 @@ def test_shrinking_a_recipe_changes_its_size_only(path):
         "synthesis.shape", "synthesis.spacing_mm", "validation.per_family",
         "training.steps", "training.validate_every", "training.checkpoint_every", "training.warmup_steps",
         "training.precision", "training.compile", "estimation.mse_steps",
+        "network.cells", "network.hidden", "network.projection",
             "slabs.count", "slabs.thickness_voxels", "scans.count",
     }  # fmt: skip
     assert {"name", "training.steps"} <= changed

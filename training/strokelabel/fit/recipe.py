@@ -13,8 +13,10 @@ from strokelabel.fit.config import EstimationConfig, MapsConfig, StructureRow, T
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
+from strokelabel.fit.pretraining.config import PretrainingConfig
 from strokelabel.fit.recipe_files import find_recipe, read_content
 from strokelabel.labels import CLASS_NAMES
+from strokelabel.networks.contrastive import ContrastiveConfig
 from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
 from strokelabel.networks.quality import QualityConfig
@@ -34,12 +36,14 @@ _NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
     "estimation": EstimatorConfig,
     "denoising": DenoiserConfig,
     "quality": QualityConfig,
+    "pretraining": ContrastiveConfig,
 }
 
 _SECTION_OF_TASK = {
     "estimation": "estimation",
     "denoising": "label_noise",
     "quality": "segmentation_errors",
+    "pretraining": "pretraining",
 }
 """Section that a recipe has for its task, and for no other."""
 
@@ -64,8 +68,8 @@ class Recipe(Section):
     name: str
     description: str = ""
     seed: int = 0
-    task: Literal["segmentation", "estimation", "denoising", "quality"] = "segmentation"
-    """Classes of voxels, quantitative maps, correct label maps for wrong ones, or the Dice of parcellations."""
+    task: Literal["segmentation", "estimation", "denoising", "quality", "pretraining"] = "segmentation"
+    """Classes of voxels, quantitative maps, correct label maps for wrong ones, Dice of parcellations, or an encoder."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     structure_table: Literal["synthseg", "data"] | tuple[StructureRow, ...] = "synthseg"
@@ -98,6 +102,8 @@ class Recipe(Section):
     """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
+    pretraining: PretrainingConfig | None = None
+    """Pairs of views that an encoder represents alike; None for the other tasks."""
     training: TrainingConfig
 
     @field_validator("network", mode="before")
@@ -117,9 +123,11 @@ class Recipe(Section):
                     f"expected the sections `network` and `{section}` with `task: {task}`, and no section "
                     f"`{section}` with any other task; got the task {self.task!r}"
                 )
-        quantitative = self.task == "estimation" or self.maps is not None
+        quantitative = self.task in {"estimation", "pretraining"} or self.maps is not None
         if quantitative and self.synthesis.contrast.model != "physics":
             raise ValueError("synthesis.contrast.model: expected physics for quantitative maps")
+        if self.task == "pretraining" and self.training.batch_size < 2:
+            raise ValueError("training.batch_size: expected at least 2 subjects to compare")
         if self.maps is not None and (self.task, self.target) != ("segmentation", "tissues"):
             raise ValueError("maps: expected them for the segmentation of tissues and lesions alone")
         return self
@@ -266,6 +274,8 @@ class Recipe(Section):
             return ESTIMATED_MAPS
         if self.task == "quality":
             return tuple(QUALITY_GROUPS)
+        if self.task == "pretraining":
+            return ("reconstruction",)
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -354,9 +364,12 @@ def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
     # Instance normalisation needs more than one voxel at the coarsest level.
     side = 2 * recipe.network.multiple
-    atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
-    channels = tuple(4 for _ in recipe.network.channels)
-    network = recipe.network.model_copy(update={"channels": channels, **atlas})
+    smaller: dict[str, Any] = {"channels": tuple(4 for _ in recipe.network.channels)}
+    if isinstance(recipe.network, DenoiserConfig):
+        smaller["atlas_voxels"] = (side, side, side)
+    elif isinstance(recipe.network, ContrastiveConfig):
+        smaller |= {"cells": 1, "hidden": 8, "projection": 4}
+    network = recipe.network.model_copy(update=smaller)
     synthesis = recipe.synthesis.model_copy(
         update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from strokelabel.fit.data.synthetic_streams import (
 )
 from strokelabel.fit.loop.devices import process_count
 from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
+from strokelabel.fit.pretraining.streams import pair_streams
 from strokelabel.fit.quality import QualityCases, QualityStream, QualityValidation
 from strokelabel.fit.recipe import Recipe, select
 from strokelabel.synthesis.anatomy.head import load_heads
@@ -99,6 +101,8 @@ def make_streams(
         return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
     if recipe.segmentation_errors is not None:
         return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
+    if recipe.pretraining is not None:
+        return Streams(*pair_streams(recipe, _needed(data), *_both_parts(recipe, _needed(data), device)))
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -236,13 +240,8 @@ def _real_streams(
 def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of simulated scans with their maps; validation differs only in its brains and lesions."""
-    _refuse_generators(recipe, device)
-    check_unseen(data, recipe)
-    seen, unseen = (
-        EstimationSynthesizer(make_synthesizer(data, recipe, part, recipe.synthesis, device), config.mprage)
-        for part in ("train", "validation")
-    )
+    """Return streams of simulated scans with their maps."""
+    seen, unseen = (EstimationSynthesizer(one, config.mprage) for one in _both_parts(recipe, data, device))
     return Streams(
         EstimatorStream(seen, recipe.training.batch_size, recipe.seed),
         EstimatorValidation(unseen, recipe.validation.per_family),
@@ -273,17 +272,20 @@ def _label_noise_streams(
 def _quality_streams(
     recipe: Recipe, config: SegmentationErrorConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of images with wrong parcellations; validation differs only in its brains and lesions."""
-    _refuse_generators(recipe, device)
-    check_unseen(data, recipe)
-    seen, unseen = (
-        QualityCases(make_synthesizer(data, recipe, part, recipe.synthesis, device), config)
-        for part in ("train", "validation")
-    )
+    """Return streams of images with wrong parcellations."""
+    seen, unseen = (QualityCases(one, config) for one in _both_parts(recipe, data, device))
     return Streams(
         QualityStream(seen, recipe.training.batch_size, recipe.seed),
         QualityValidation(unseen, recipe.validation.per_family * len(VALIDATION_FAMILIES)),
     )
+
+
+def _both_parts(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Iterator[Synthesizer]:
+    """Yield the generators of training and of validation, which differ only in their brains and lesions."""
+    _refuse_generators(recipe, device)
+    check_unseen(data, recipe)
+    for part in ("train", "validation"):
+        yield make_synthesizer(data, recipe, part, recipe.synthesis, device)
 
 
 def _refuse_generators(recipe: Recipe, device: torch.device | str) -> None:
