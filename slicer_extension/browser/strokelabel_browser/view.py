@@ -7,11 +7,14 @@ from typing import Any
 
 from StrokeLabelLib.client.answers import ImageEntry, ModelInfo
 from StrokeLabelLib.session.case import Case
+from StrokeLabelLib.session.simulation_state import SimulationState
 from StrokeLabelLib.session.view import Overlay, Prompt, Question, ViewState
 from StrokeLabelLib.volume import Volume
 from trame_server.state import State
 
 from .scene import Scene
+from .simulation import as_page_state as simulation_page_state
+from .simulation import slider_values
 
 STATUS_TEXT = {
     "new": "not labelled yet",
@@ -33,6 +36,7 @@ class PageView:
         self._state = state
         self._scene = scene
         self._reply: Callable[[str], None] | None = None
+        self._simulated = SimulationState()
 
     def render(self, state: ViewState) -> None:
         """Show texts, numbers, and which buttons can be used."""
@@ -43,8 +47,20 @@ class PageView:
             if options != self._state.train_options:
                 self._state.train_options = options
                 self._state.train_values = {option["name"]: option["value"] for option in options}
+            self._show_simulation(state)
             if state.threshold is not None:
                 self._state.threshold = round(state.threshold, 2)
+
+    def _show_simulation(self, state: ViewState) -> None:
+        """Show the simulation; the sliders move by themselves, but for another sequence and its usual values."""
+        simulated = state.simulation
+        if simulated == self._simulated:
+            return
+        fresh = simulated.sequence != self._simulated.sequence or simulated.resets != self._simulated.resets
+        self._simulated = simulated
+        if fresh:
+            self._state.simulation_values = slider_values(simulated)
+        self._state.simulation = simulation_page_state(simulated)
 
     def show_case(self, case: Case | None) -> None:
         """Show the scans of a case."""

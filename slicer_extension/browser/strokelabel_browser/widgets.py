@@ -38,7 +38,7 @@ def button(
 
     Args:
         command: of `Commands`.
-        icon: name of a Material Design icon.
+        icon: name of a Material Design icon; "" for none.
         tooltip: one sentence, with the key in brackets.
         text: beside the icon.
         args: of the command.
@@ -59,13 +59,16 @@ def button(
         raw_attrs=[f'data-command="{" ".join([command, *map(str, args or [])])}"'],
         **options,
     ):
-        v3.VIcon(icon, size=18)
+        if icon:
+            v3.VIcon(icon, size=18)
         if text:
             html.Span(text)
 
 
 def blocker(command: str, args: list[Any] | None) -> str:
     """Return the presenter's name of a command's condition, for the reason why it is blocked."""
+    if command == "tab":
+        return "simulate" if args == ["simulate"] else ""
     if command == "tool":
         return "refine" if str((args or [""])[0]) in CLICKING else "edit"
     if command == "overlay":

@@ -18,6 +18,7 @@ from .availability import blocked_commands
 from .case import Case
 from .report import measure
 from .settings import Settings
+from .simulation_state import SimulationState
 from .view import Measurements, Prompt, View, ViewState
 from .working_copy import WorkingCopies
 
@@ -55,6 +56,7 @@ class Session:
     overlay: str = ""
     prompts: tuple[Prompt, ...] = ()
     training: TrainStatus = field(default_factory=TrainStatus)
+    simulation: SimulationState = field(default_factory=SimulationState)
     measurements: Measurements = field(default_factory=Measurements)
     _saved: LesionMask | None = None
 
@@ -169,6 +171,7 @@ class Session:
             overlay=self.overlay,
             trainer=next(iter(info.trainers.values()), ModelInfo("")),
             training=self.training,
+            simulation=self.simulation,
         )
 
 

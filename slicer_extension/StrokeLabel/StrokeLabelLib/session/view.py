@@ -13,6 +13,7 @@ from typing import Protocol
 from ..client.answers import ImageEntry, InferProgress, ModelInfo, TrainStatus
 from ..volume import Volume
 from .case import Case
+from .simulation_state import SimulationState
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ViewState:
         overlay: name of the overlay that is shown, "" if none.
         trainer: the train task, whose options `Training.start` takes; one without a name where there is none.
         training: how it goes.
+        simulation: the simulated scan and its parameters.
     """
 
     server: str = ""
@@ -87,6 +89,7 @@ class ViewState:
     overlay: str = ""
     trainer: ModelInfo = field(default_factory=lambda: ModelInfo(""))
     training: TrainStatus = field(default_factory=TrainStatus)
+    simulation: SimulationState = field(default_factory=SimulationState)
 
     @property
     def busy_text(self) -> str:
