@@ -48,6 +48,8 @@ def set_defaults(state: State, presenter: Presenter) -> None:
         "show_settings": False,
         "show_cases": True,
         "show_train": False,
+        "segment_options": [],
+        "segment_values": {},
         "train_options": [],
         "train_values": {},
         "server_url": settings.server,

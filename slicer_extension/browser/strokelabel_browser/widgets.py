@@ -97,3 +97,23 @@ def slider(name: str, low: float, high: float, step: float, *, tooltip: str, **e
         raw_attrs=[f'data-test="{name}"'],
         **events,
     )
+
+
+def option_grid(form: str, change: str) -> None:
+    """Add a field for each option of a form.
+
+    Args:
+        form: its options are in the state variable `<form>_options`, their values in `<form>_values`.
+        change: runs when one was changed; `o` is its option, and `$event` the event.
+    """
+    field: dict[str, Any] = {
+        "v_model": (f"{form}_values[o.name]",),
+        "change": change,
+        "raw_attrs": [':name="o.name"'],
+    }
+    with html.Div(classes="option-grid"), html.Label(v_for=(f"o in {form}_options",), key="o.name"):
+        html.Span("{{ o.text }}")
+        with html.Select(v_if=("o.kind === 'choice'",), **field):
+            html.Option("{{ c }}", v_for=("c in o.choices",), key="c", value=("c",))
+        html.Input(v_else_if=("o.kind === 'flag'",), type="checkbox", **field)
+        html.Input(v_else=True, type="text", **field)
