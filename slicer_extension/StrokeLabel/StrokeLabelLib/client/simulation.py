@@ -38,9 +38,17 @@ class Parameter:
         """Return a value with its unit, for users; times in milliseconds."""
         if self.kind == "flag":
             return "on" if value else "off"
-        if self.unit == "s":
-            return f"{round(1000 * value, 1):g} ms"
-        return f"{round(value, 3):g}" + {"degrees": "°", "T": " T"}.get(self.unit, "")
+        return f"{round(self.scale * value, 3):g}{self.suffix}"
+
+    @property
+    def scale(self) -> float:
+        """Factor from values to the numbers that users see: times in milliseconds."""
+        return 1000.0 if self.unit == "s" else 1.0
+
+    @property
+    def suffix(self) -> str:
+        """Unit after the numbers that users see."""
+        return {"s": " ms", "degrees": "°", "T": " T"}.get(self.unit, "")
 
 
 @dataclass(frozen=True)
