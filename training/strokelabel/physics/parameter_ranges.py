@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from strokelabel.physics.presets import sequence_class
 
@@ -98,7 +99,7 @@ def parameter_ranges(sequence: str) -> tuple[ParameterRange, ...]:
     return tuple(_range(sequence, field.name, field.default) for field in fields(kind))
 
 
-def _range(sequence: str, name: str, default: float) -> ParameterRange:
+def _range(sequence: str, name: str, default: Any) -> ParameterRange:  # noqa: ANN401 - a number or a flag
     is_flag = isinstance(default, bool)
     kind = "flag" if is_flag else "whole" if isinstance(default, int) else "number"
     low, high, step = (0.0, 0.0, 0.0) if is_flag else _RANGES[sequence][name]

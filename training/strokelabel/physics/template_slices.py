@@ -43,7 +43,7 @@ class TissueSlice:
 def template_slices() -> tuple[TissueSlice, ...]:
     """Return an axial, a coronal and a sagittal slice through the lesion.
 
-    They are read from `template_slices.png`, which `training/make_template_slices.py` makes.
+    They are read from `template_slices.png`, which `training/docs/make_template_slices.py` makes.
     """
     with resources.files("strokelabel.physics").joinpath("template_slices.png").open("rb") as file:
         picture = PILImage.open(file)

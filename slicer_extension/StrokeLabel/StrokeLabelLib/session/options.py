@@ -57,7 +57,7 @@ def chosen_options(task: ModelInfo, chosen: Mapping[str, Any], name: str, value:
     Raises:
         StrokeLabelLibError: the task has no such option, or it does not take the value.
     """
-    (known,) = [each for each in option_fields(task) if each.name == name] or [None]
+    known = next((each for each in option_fields(task) if each.name == name), None)
     if known is None:
         raise StrokeLabelLibError(
             f"{task.name} has no option {name!r}; connect again to see those that it has."

@@ -1,6 +1,6 @@
 """Make `strokelabel/physics/template_slices.png`, the slices of the sample head that simulations show.
 
-    python training/make_template_slices.py
+    python training/docs/make_template_slices.py
 
 The fractions of gray and white matter are those of the ICBM 2009a template inside the nilearn package (nothing is
 downloaded); its notice is written into the file.
@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from strokelabel.physics.template_slices import LESION_MM
 
-TARGET = Path(__file__).parent / "strokelabel/physics/template_slices.png"
+TARGET = Path(__file__).parents[1] / "strokelabel/physics/template_slices.png"
 NOTICE = (
     "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
     "University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose "
