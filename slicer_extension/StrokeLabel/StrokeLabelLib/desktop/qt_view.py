@@ -10,9 +10,12 @@ import slicer
 
 from ..mrml.case_nodes import CaseNodes
 from ..session.case import Case
+from ..session.presenter import Presenter
 from ..session.view import Overlay, Prompt, Question, ViewState
 from ..volume import Volume
 from .layouts import LAYOUT_ID, side_by_side, view_names
+from .option_form import OptionForm
+from .simulation_panel import SimulationPanel
 
 SlicerObject: TypeAlias = Any
 """An object of Slicer or Qt, whose wrappers have no types."""
@@ -45,6 +48,7 @@ BUTTONS = {
     "submitNextButton": "submit_and_next",
     "trainButton": "train",
     "stopTrainingButton": "stop_training",
+    "simulationResetButton": "simulate",
 }
 """Widget -> the command that decides whether it can be used."""
 
@@ -64,6 +68,13 @@ class QtView:
         self._models: tuple = ()
         self._stages: tuple[str, ...] = ()
         self._titles: tuple[str, ...] = ()
+        self._segment_form, self.train_form = OptionForm(ui.segmentOptions), OptionForm(ui.trainOptions)
+        self._simulation = SimulationPanel(ui)
+
+    def connect(self, presenter: Presenter) -> None:
+        """Send what the user does in forms and in the simulation to the presenter."""
+        self._segment_form.changed = presenter.segmentation.set_option
+        self._simulation.connect(presenter.simulation)
 
     def render(self, state: ViewState) -> None:
         """Show texts, numbers, and which buttons can be used."""
@@ -81,6 +92,9 @@ class QtView:
         self._render_measurements(state)
         self._render_training(state)
         self._render_lists(state)
+        self._segment_form.show(state.options)
+        self.train_form.show(state.train_options)
+        self._simulation.render(state.simulation)
 
     def show_case(self, case: Case | None) -> None:
         """Show the scans of a case in all slice views, and give its segmentation to the Segment Editor."""

@@ -12,7 +12,7 @@ from .case import Case
 from .settings import Settings
 
 NEEDS_NOTHING = ("connect", "test_connection")
-NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training")
+NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training", "simulate")
 NEEDS_CASE = ("edit", "apply", "undo", "redo", "export", "overlay", "close")
 NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject")
 NEEDS_PREDICTION = ("threshold", "next_uncertain", "compare")
@@ -26,7 +26,7 @@ COMMANDS = (
 )
 """Names of all commands, as views may use them for their buttons."""
 
-_WHILE_BUSY = ("cancel", "stop_training", "edit")
+_WHILE_BUSY = ("cancel", "stop_training", "edit", "simulate")
 """Painting continues while a request runs: what comes back is put under the strokes."""
 
 
@@ -84,6 +84,10 @@ _RULES: dict[str, Callable[[SessionState], str]] = {
     "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
     "cancel": _unless(lambda s: s.job is not None, "No task is running."),
     "train": _training,
+    "simulate": _unless(
+        lambda s: s.info.simulation.sequences,
+        "This server simulates no scans; it needs a newer StrokeLabel.",
+    ),
     "stop_training": _unless(lambda s: s.training.running, "No training is running."),
     "threshold": _HAS_PROBABILITY,
     "next_uncertain": _HAS_PROBABILITY,
