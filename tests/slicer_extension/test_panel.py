@@ -19,7 +19,7 @@ from StrokeLabelLib.mrml.volumes import add_volume
 from StrokeLabelLib.volume import Volume, onto_grid
 
 from support import qt_stand_in
-from support.small_server import SIMULATION, Store, serving
+from support.small_server import PAGE, SIMULATION, Store, serving
 from support.walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
 
 MODULE = REPOSITORY / "slicer_extension" / "StrokeLabel"
@@ -276,6 +276,16 @@ def test_files_are_uploaded_and_exported(
     assert panel.state.open_image == "from DICOM" and not panel.stand_in.errors
     uploaded, scan = store.scans["from DICOM"], store.scans[SCAN]
     assert np.array_equal(onto_grid(uploaded, scan.grid).data, scan.data)
+
+
+def test_the_report_of_the_model_s_lesion_is_opened_once_there_is_one(panel: Panel, store: Store) -> None:
+    open_first(panel)
+    assert "Segment first" in panel.ui.reportButton.toolTip
+    panel.click("segmentButton")
+    panel.click("reportButton")
+    panel.wait(lambda: bool(panel.stand_in.opened))
+    assert panel.stand_in.opened[0].read_bytes() == PAGE and not panel.stand_in.errors
+    assert store.params[-1]["result"] == "report"
 
 
 def test_unsubmitted_work_is_offered_in_a_dialog(

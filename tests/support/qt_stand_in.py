@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -265,6 +266,7 @@ def parameter_node_wrapper(cls: type) -> type:
 def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.SimpleNamespace:
     """Put the stand-ins where the panel looks for Qt and Slicer; return what a test wants to see."""
     errors: list[str] = []
+    opened: list[Path] = []
     root = ElementTree.parse(module_folder / "Resources" / "UI" / "StrokeLabel.ui").getroot()
     makers = {"qMRMLSegmentEditorWidget": SegmentEditor}
     ui = types.SimpleNamespace(
@@ -279,7 +281,10 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
     layout_logic = types.SimpleNamespace(GetLayoutNode=lambda: layout_node)
     manager = types.SimpleNamespace(layoutLogic=lambda: layout_logic)
     app = types.SimpleNamespace(
-        connect=lambda *_: None, applicationLogic=lambda: application, layoutManager=lambda: manager
+        connect=lambda *_: None,
+        applicationLogic=lambda: application,
+        layoutManager=lambda: manager,
+        temporaryPath=tempfile.mkdtemp(),
     )
     dialogs = types.SimpleNamespace(**{name: (lambda *_, name=name: DIALOGS[name]) for name in DIALOGS})
     qt = types.ModuleType("qt")
@@ -297,6 +302,8 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
         QLineEdit=lambda: Widget("edit"),
         QPixmap=Pixmap,
         QByteArray=bytes,
+        QDesktopServices=types.SimpleNamespace(openUrl=opened.append),
+        QUrl=types.SimpleNamespace(fromLocalFile=Path),
         Qt=types.SimpleNamespace(SmoothTransformation=1),
     )
     base = types.ModuleType("slicer.ScriptedLoadableModule")
@@ -330,5 +337,11 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
     monkeypatch.setattr(slicer, "qMRMLSliderWidget", lambda: Widget("slider"), raising=False)
     monkeypatch.setattr(slicer, "app", app, raising=False)
     return types.SimpleNamespace(
-        ui=ui, scene=scene, errors=errors, layout=layout_node, application=application, logic=logic
+        ui=ui,
+        scene=scene,
+        errors=errors,
+        opened=opened,
+        layout=layout_node,
+        application=application,
+        logic=logic,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import qt
@@ -42,6 +43,7 @@ BUTTONS = {
     "nextUncertainButton": "next_uncertain",
     "compareButton": "compare",
     "exportButton": "export",
+    "reportButton": "report",
     "acceptButton": "accept",
     "rejectButton": "reject",
     "submitButton": "submit",
@@ -123,6 +125,12 @@ class QtView:
     def jump_to(self, point_mm: tuple[float, float, float]) -> None:
         """Show the slices through a point."""
         self._nodes.jump_to(point_mm)
+
+    def open_page(self, page: bytes) -> None:
+        """Open a page (HTML) in the user's browser."""
+        path = Path(slicer.app.temporaryPath) / "strokelabel-report.html"
+        path.write_bytes(page)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
     def show_error(self, sentence: str) -> None:
         """Show what went wrong until the user has read it."""

@@ -14,7 +14,7 @@ from .settings import Settings
 NEEDS_NOTHING = ("connect", "test_connection")
 NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training", "simulate")
 NEEDS_CASE = ("edit", "apply", "undo", "redo", "export", "overlay", "close")
-NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject")
+NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject", "report")
 NEEDS_PREDICTION = ("threshold", "next_uncertain", "compare")
 COMMANDS = (
     *NEEDS_NOTHING,
@@ -94,6 +94,10 @@ _RULES: dict[str, Callable[[SessionState], str]] = {
     "compare": _unless(
         lambda s: s.case and s.case.model_mask is not None,
         "Segment first: there is no mask of the model to compare with.",
+    ),
+    "report": _unless(
+        lambda s: s.case and s.case.asked is not None,
+        "Segment first: the report is about the lesion that the model finds.",
     ),
     "undo": _unless(lambda s: s.case and s.case.history.undo_name, "There is nothing to undo."),
     "redo": _unless(lambda s: s.case and s.case.history.redo_name, "There is nothing to redo."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,19 @@ class Segmentation:
             self._fetch_probability(case, name, asked)
 
         session.run(f"Segmenting {image_id}", work, done)
+
+    def fetch_report(self, show: Callable[[bytes], None]) -> None:
+        """Get the page with pictures of the lesion that the model found, as the server draws it.
+
+        Args:
+            show: called with the page (HTML).
+        """
+        session = self._session
+        case, client = session.case, session.client
+        if not session.allow("report") or case is None or client is None or case.asked is None:
+            return
+        (name, options), image_id = case.asked, case.image.image_id
+        session.run("Drawing the report", lambda job: client.page(name, image_id, options, job), show)
 
     def set_option(self, name: str, value: object) -> None:
         """Set an option of the chosen model; the next segmentation uses it.
