@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
-from strokelabel.errors import OptionError
+from strokelabel.cli.parcellation import (
+    parcellate,
+    parcellation_choice,
+    refuse_lesion_options,
+    refuse_parcellation_options,
+)
+from strokelabel.errors import OptionError, UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationChoice, ParcellationRow, Parcellator
+    from strokelabel.inference.parcellate import Parcellator
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.io.file_search import ImageSearch
@@ -201,11 +207,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        results = _parcellation_choice(probabilities, resampled, qc, device, options)
-        failed = _parcellate(model, device, options, search, output, overwrite, results)
+        refuse_lesion_options(options, choice, ensemble, adaptation, structures)
+        results = parcellation_choice(probabilities, resampled, qc, device, options)
+        failed = parcellate(model, device, options, search, output, overwrite, results)
     else:
-        _refuse_parcellation_options(resampled, qc)
+        refuse_parcellation_options(resampled, qc)
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
@@ -272,11 +278,6 @@ def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice,
         )
 
 
-def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:
-    if names := given_names({"--resampled": resampled, "--qc": qc}):
-        raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
-
-
 def _models(
     model: str,
     structures: str | None,
@@ -287,14 +288,36 @@ def _models(
     """Return the model, or the model that is adapted to each scan; and that of the structures that lesions touch."""
     # Torch is imported only once the arguments are known to make sense.
     from strokelabel.inference.segment.predictor import Predictor
-    from strokelabel.inference.segment.structure_tables import load_parcellator
 
     predictor = Predictor.from_model(model, device, options)
     if adaptation is not None:
         from strokelabel.adaptation.adapt import AdaptingPredictor
 
         predictor = AdaptingPredictor(predictor, adaptation)
-    return predictor, load_parcellator(structures or "none", device, options)
+    return predictor, _structures_model(structures, device, options)
+
+
+def _structures_model(name: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
+    """Return the model of the structures that lesions touch; None for no tables of them.
+
+    Raises:
+        OptionError: the option names no such model.
+    """
+    from strokelabel.inference.segment.structure_tables import check_sees_through_lesions, load_parcellator
+    from strokelabel.registry import PARCELLATION, find_structures_model, list_models
+
+    try:
+        if (spec := find_structures_model(name or "none")) is not None:
+            check_sees_through_lesions(spec)
+    except (UnknownModelError, WeightsError) as error:
+        known = (
+            ", ".join(one.name for one in list_models() if one.task == PARCELLATION) or "none is installed"
+        )
+        raise OptionError(
+            f"expected --structures with a model for parcellation ({known}), the path of its weights, or none, got "
+            f"{name!r}: {error}"
+        ) from error
+    return load_parcellator(name or "none", device, options)
 
 
 def _segment(
@@ -320,80 +343,12 @@ def _segment(
     )
 
 
-def _parcellation_choice(
-    probabilities: bool, resampled: bool, qc: bool, device: str, options: PredictionOptions
-) -> ParcellationChoice:
-    """Return the results to write for each scan, with the model for quality control where it is wanted."""
-    from strokelabel.inference.parcellate import ParcellationChoice
-    from strokelabel.inference.quality import load_quality_model
-
-    return ParcellationChoice(probabilities, resampled, load_quality_model(device, options) if qc else None)
-
-
-def _parcellate(
-    model: str,
-    device: str,
-    options: PredictionOptions,
-    search: ImageSearch,
-    folder: Path,
-    overwrite: bool,
-    choice: ParcellationChoice,
-) -> int:
-    """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
-
-    parcellator = Parcellator.from_model(model, device, options)
-    return follow_scans(
-        lambda progress: parcellate_scans(
-            parcellator, search.images, folder, overwrite, progress, search.problems, choice
-        ),
-        len(search.images) + len(search.problems),
-        _report_parcellation,
-    )
-
-
-def _refuse_lesion_options(
-    options: PredictionOptions,
-    choice: OutputChoice,
-    ensemble: bool,
-    adaptation: AdaptationOptions | None,
-    structures: str | None,
-) -> None:
-    """Refuse options that mean nothing to a model without lesions.
-
-    Raises:
-        OptionError: naming them.
-    """
-    given = {
-        "--threshold": options.threshold is not None,
-        "--min-size-ml": options.min_size_ml > 0,
-        "--fill-holes": options.fill_holes,
-        "--keep-outside-brain": options.keep_outside_brain,
-        "--tissues": choice.tissues,
-        "--dicom-seg": choice.dicom_seg,
-        "--ensemble": ensemble,
-        "--uncertainty": bool(choice.uncertainty),
-        "--adapt": adaptation is not None,
-        "--structures": structures is not None,
-    }
-    if names := given_names(given, ", "):
-        raise OptionError(
-            f"expected no options about lesions for a parcellation, got {names}; leave them out"
-        )
-
-
 def _report(row: LesionRow) -> None:
     """Report a scan: its lesion and the structures that it touches on stdout, or the reason of a failure on stderr."""
     lesions = "lesion" if row.lesion_count == 1 else "lesions"
     report_scan(
         row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
     )
-    for line in row.structures:
-        typer.echo(f"    {line}")
-
-
-def _report_parcellation(row: ParcellationRow) -> None:
-    """Report a scan's structures in one line."""
-    report_scan(
-        row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml intracranial volume"
-    )
+    for line in (row.adaptation, *row.structures):
+        if line:
+            typer.echo(f"    {line}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from strokelabel import __version__
 from strokelabel.errors import LabelMapError, WeightsError
-from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import NO_COLUMN, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import (
     OnProgress,
@@ -73,6 +73,11 @@ class Parcellation:
     notes: tuple[str, ...] = ()
     resampled: ResampledScan | None = None
     quality: Quality | None = None
+
+    @property
+    def intracranial_ml(self) -> float | None:
+        """Volume of all structures, fluid included, ml; None for structures that are not SynthSeg's."""
+        return self.volumes_ml.get(TOTAL_INTRACRANIAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,10 +232,12 @@ class ParcellationRow(ScanRow):
     Attributes:
         segmentation: name of the segmentation, in the table's folder.
         intracranial_ml: volume of all structures in ml, fluid included; None for structures that are not SynthSeg's.
+        predicted_dice: of groups of structures, by name; empty where these were not requested.
     """
 
     segmentation: str | None = None
     intracranial_ml: float | None = None
+    predicted_dice: Mapping[str, float] = field(default_factory=dict, metadata=NO_COLUMN)
 
 
 def parcellate_scans(
@@ -256,11 +263,12 @@ class _ParcellateTask:
     def __init__(
         self, parcellator: Parcellator, folder: Path, overwrite: bool, choice: ParcellationChoice
     ) -> None:
-        self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
         names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
         self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
         structures, judge = parcellator.structures, choice.quality
         self._quality = None if judge is None else QualityTable(judge, structures, folder)
+        details = [self._volumes] if self._quality is None else [self._volumes, self._quality.table]
+        self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns(), details)
         self._choice = choice
         self._parcellator = parcellator
         self._folder = folder
@@ -279,7 +287,8 @@ class _ParcellateTask:
         return ParcellationRow(
             source=image.source,
             segmentation=names.parcellation,
-            intracranial_ml=found.volumes_ml.get(TOTAL_INTRACRANIAL),
+            intracranial_ml=found.intracranial_ml,
+            predicted_dice={} if found.quality is None else found.quality.dice,
             reason="; ".join(found.notes),
         )
 
@@ -313,6 +322,7 @@ class _ParcellateTask:
             source=str(absolute_path(scan)),
             segmentation=names.parcellation,
             intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
+            predicted_dice={} if self._quality is None else known[QUALITY_KEY]["predicted_dice"],
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),

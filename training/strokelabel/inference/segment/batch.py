@@ -40,12 +40,14 @@ class LesionRow(ScanRow):
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
         structures: lines about the structures that the lesion touches; empty where these were not requested.
+        adaptation: line about which prediction was kept, and why; empty without an adaptation.
     """
 
     mask: str | None = None
     volume_ml: float | None = None
     lesion_count: int | None = None
     structures: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
+    adaptation: str = field(default="", metadata=NO_COLUMN)
 
 
 def predict_scans(
@@ -94,7 +96,8 @@ class _SegmentTask:
         overwrite: bool,
         tables: StructureTables | None,
     ) -> None:
-        self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())
+        details = () if tables is None else (tables.table,)
+        self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
@@ -121,6 +124,7 @@ class _SegmentTask:
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
             structures=described_structures(more),
+            adaptation=described_adaptation(prediction.record),
             reason="; ".join([*prediction.notes, *notes]),
         )
 
@@ -144,6 +148,7 @@ class _SegmentTask:
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
             structures=described_structures(known) if self._tables is not None else (),
+            adaptation=described_adaptation(known),
             seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
@@ -151,6 +156,12 @@ class _SegmentTask:
 
     def _has_tables(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
         return self._tables is None or self._tables.known(source, names, sidecar)
+
+
+def described_adaptation(record: Mapping[str, Any]) -> str:
+    """Return the line for users in a mask's sidecar about its adaptation; "" where there was none."""
+    told = record.get("adaptation")
+    return "" if told is None else f"{told['method']}: kept the {told['kept']} prediction, {told['reason']}"
 
 
 UNCERTAINTIES = {

@@ -87,7 +87,8 @@ class _EnsembleTask:
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
-        self.table = ScanTable(folder, TABLE_NAME, EnsembleRow.columns())
+        details = () if tables is None else (tables.table,)
+        self.table = ScanTable(folder, TABLE_NAME, EnsembleRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
