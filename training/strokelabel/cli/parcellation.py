@@ -13,7 +13,7 @@ from strokelabel.errors import OptionError
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationChoice, ParcellationRow
+    from strokelabel.inference.parcellate_batch import ParcellationChoice, ParcellationRow
     from strokelabel.inference.segment.batch import OutputChoice
     from strokelabel.io.file_search import ImageSearch
 
@@ -48,13 +48,13 @@ def refuse_lesion_options(
         )
 
 
-def refuse_parcellation_options(resampled: bool, qc: bool) -> None:
+def refuse_parcellation_options(resampled: bool, qc: bool, robust: bool) -> None:
     """Refuse options that mean nothing to a model of lesions.
 
     Raises:
         OptionError: naming them.
     """
-    if names := given_names({"--resampled": resampled, "--qc": qc}):
+    if names := given_names({"--resampled": resampled, "--qc": qc, "--robust": robust}):
         raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
 
 
@@ -62,7 +62,7 @@ def parcellation_choice(
     probabilities: bool, resampled: bool, qc: bool, device: str, options: PredictionOptions
 ) -> ParcellationChoice:
     """Return the results to write for each scan, with the model for quality control where it is wanted."""
-    from strokelabel.inference.parcellate import ParcellationChoice
+    from strokelabel.inference.parcellate_batch import ParcellationChoice
     from strokelabel.inference.quality import load_quality_model
 
     return ParcellationChoice(probabilities, resampled, load_quality_model(device, options) if qc else None)
@@ -76,11 +76,15 @@ def parcellate(
     folder: Path,
     overwrite: bool,
     choice: ParcellationChoice,
+    robust: bool,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator, parcellate_scans
+    from strokelabel.inference.parcellate import Parcellator
+    from strokelabel.inference.parcellate_batch import parcellate_scans
 
     parcellator = Parcellator.from_model(model, device, options)
+    if robust:
+        parcellator = parcellator.robust()
     return follow_scans(
         lambda progress: parcellate_scans(
             parcellator, search.images, folder, overwrite, progress, search.problems, choice

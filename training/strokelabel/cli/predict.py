@@ -152,6 +152,13 @@ Quality = Annotated[
         "--qc", help="For parcellation: predict the Dice of eight groups of structures, and warn of low ones."
     ),
 ]
+Robust = Annotated[
+    bool,
+    typer.Option(
+        "--robust",
+        help="For parcellation of scans of low quality: correct the tissues first, by a denoiser that knows heads.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -180,6 +187,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     resampled: Resampled = False,
     qc: Quality = False,
+    robust: Robust = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -209,9 +217,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if find_model(model).task == PARCELLATION:
         refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         results = parcellation_choice(probabilities, resampled, qc, device, options)
-        failed = parcellate(model, device, options, search, output, overwrite, results)
+        failed = parcellate(model, device, options, search, output, overwrite, results, robust)
     else:
-        refuse_parcellation_options(resampled, qc)
+        refuse_parcellation_options(resampled, qc, robust)
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)

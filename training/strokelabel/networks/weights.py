@@ -26,7 +26,7 @@ _RELEASED_PREFIX = "unet."
 NetworkConfig: TypeAlias = UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
 """Configuration of the network of any task."""
 
-_CONFIG_OF_TASK: dict[str, type[EstimatorConfig] | type[DenoiserConfig] | type[QualityConfig]] = {
+NETWORK_OF_TASK: dict[str, type[EstimatorConfig] | type[DenoiserConfig] | type[QualityConfig]] = {
     ESTIMATION: EstimatorConfig,
     DENOISING: DenoiserConfig,
     QUALITY: QualityConfig,
@@ -184,7 +184,7 @@ def network_config(spec: ModelSpec) -> NetworkConfig:
     Raises:
         ValidationError, TypeError: the description does not fit the task's network.
     """
-    return _CONFIG_OF_TASK.get(spec.task, UNetConfig)(**spec.network)
+    return NETWORK_OF_TASK.get(spec.task, UNetConfig)(**spec.network)
 
 
 def _empty_network(config: NetworkConfig) -> nn.Module:
