@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from strokelabel import registry
 from strokelabel.errors import WeightsError
+from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
-from strokelabel.inference.robust import GROUP_NAMES, GroupDenoiser
+from strokelabel.inference.robust import GROUP_NAMES, GroupDenoiser, views
 from strokelabel.io import read_image
 from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.structures import TISSUE_GROUPS, group_classes, parcellation_structures
 from support.bright_network import centred_affine, phantom
 from support.command_line import predict
-from support.sided_network import STRUCTURES, save_sided_model, sided_spec
+from support.sided_network import BRAIN, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
 from support.tiny_denoiser import denoiser_spec, save_denoiser
 
 SHAPE = (24, 30, 20)
@@ -131,13 +131,47 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_denoiser_that_corrects_nothing_changes_no_structure(model: Path, scan: Path, home: Path) -> None:
     plain = Parcellator.from_model(model, "cpu")
+    with_denoiser = plain.robust()
+    without = Parcellator(plain.spec, plain.network, plain.device, with_denoiser.options, robust=True)
     image = read_image(scan)
-    before, after = plain.parcellate(image), plain.robust().parcellate(image)
+    before, after = without.parcellate(image), with_denoiser.parcellate(image)
     assert (before.labels > 0).any() and (before.labels != after.labels).mean() < 0.02
-    assert before.denoiser is None and after.denoiser is not None and after.denoiser.name == "synthseg-robust"
+    assert before.robust == {"smoothing_voxels": 0.7, "denoiser": None}
+    assert after.robust is not None and after.robust["denoiser"]["model"] == "synthseg-robust"
+    assert plain.parcellate(image).robust is None
 
 
-def test_the_sidecar_says_what_was_corrected_by_and_results_of_the_other_mode_are_not_taken_for_it(
+def test_views_are_the_scan_and_the_same_with_less_noise(rng: np.random.Generator) -> None:
+    item = torch.zeros(1, 1, 12, 10, 8)
+    item[..., 6:, :, :] = 2
+    noisy = item + torch.from_numpy(rng.normal(0, 0.3, item.shape).astype(np.float32))
+    first, second = views(noisy)
+    assert torch.equal(first, noisy)
+    assert second.mean().abs() < 1e-5 and second.std() == pytest.approx(1, abs=1e-4)
+    wanted = (item - item.mean()) / item.std()
+    inside = (slice(None), slice(None), [1, 2, 3, 8, 9, 10])  # away from the edge
+    given = (noisy - noisy.mean()) / noisy.std()
+    assert (second - wanted)[inside].abs().mean() < 0.6 * (given - wanted)[inside].abs().mean()
+
+
+def test_the_robust_mode_averages_logits_over_views_and_flips(scan: Path) -> None:
+    shown: list[torch.Tensor] = []
+
+    class Watched(SidedNetwork):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            shown.append(images.clone())
+            return super().forward(images)
+
+    options = PredictionOptions(view="head", tta=True)
+    robust = Parcellator(sided_spec(), Watched(), torch.device("cpu"), options, robust=True)
+    found = robust.parcellate(read_image(scan))
+    assert len(shown) == 4
+    assert torch.equal(shown[1], shown[0].flip(2)) and torch.equal(shown[3], shown[2].flip(2))
+    torch.testing.assert_close(shown[2], views(shown[0])[1])
+    assert {BRAIN["left"], BRAIN["right"]} <= set(np.unique(found.labels).tolist())
+
+
+def test_the_sidecar_says_how_and_results_of_the_other_mode_are_not_taken_for_it(
     model: Path, scan: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -145,27 +179,17 @@ def test_the_sidecar_says_what_was_corrected_by_and_results_of_the_other_mode_ar
         assert predict(scan, "-o", out, "--model", model, "--robust") == 0
     assert "kept from an earlier run" in capsys.readouterr().out
     sidecar = json.loads((out / "scan_parcellation_dseg.json").read_text())
-    assert sidecar["robust"]["model"] == "synthseg-robust"
-    assert predict(scan, "-o", out, "--model", model) == 1
+    assert sidecar["robust"]["denoiser"]["model"] == "synthseg-robust" and sidecar["options"]["tta"]
+    assert predict(scan, "-o", out, "--model", model, "--tta") == 1
     assert "was made by another model, version or options" in " ".join(capsys.readouterr().err.split())
     assert predict(scan, "-o", out, "--model", model, "--overwrite") == 0
     assert json.loads((out / "scan_parcellation_dseg.json").read_text())["robust"] is None
 
 
-def test_robust_mode_of_lesions_is_refused_and_without_the_model_the_error_says_how_to_train_one(
-    bright_model: Path,
-    model: Path,
-    scan: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_robust_mode_of_lesions_is_refused(
+    bright_model: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict(scan, "-o", tmp_path / "out", "--model", bright_model, "--robust") == 2
     assert "expected --robust with a model for parcellation alone" in " ".join(
         capsys.readouterr().err.split()
     )
-    monkeypatch.setattr(registry, "_registered", dict)  # as if no weights came along
-    assert predict(scan, "-o", tmp_path / "out", "--model", model, "--robust") == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "The robust mode needs a denoiser" in told and "`strokelabel train synthseg-robust`" in told
-    assert not (tmp_path / "out").exists()

@@ -28,7 +28,6 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.io import Image
 from strokelabel.io.atomic import atomic_write_text
-from strokelabel.registry import ROBUST_MODEL
 from strokelabel.reports.validation import as_scan
 from strokelabel.synthesis.benchmark import ValidationCase, case_parameters
 from strokelabel.synthesis.generator import Synthesizer
@@ -64,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", help="name of a model, or a weights file")
-    parser.add_argument("--denoiser", default=ROBUST_MODEL, help="of the robust mode: a name, or a file")
+    parser.add_argument("--denoiser", help="of tissue groups, for the robust mode: a name, or a file")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"))
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/robust"))
     parser.add_argument("--brains", nargs="+", help="not trained on; default: the recipe's own")

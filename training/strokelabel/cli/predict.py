@@ -156,7 +156,7 @@ Robust = Annotated[
     bool,
     typer.Option(
         "--robust",
-        help="For parcellation of scans of low quality: correct the tissues first, by a denoiser that knows heads.",
+        help="For parcellation of scans of low quality: average over views of the scan; four times slower.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]

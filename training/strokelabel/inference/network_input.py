@@ -5,8 +5,9 @@ The part is the whole head, or as much around the brain as the training images s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -191,6 +192,7 @@ def shown_probabilities(
     multiple: int,
     options: PredictionOptions,
     report: OnProgress,
+    views: Callable[[Tensor], Sequence[Tensor]] = lambda item: [item],
 ) -> tuple[CropBox, ChannelVolume]:
     """Return the probabilities (classes, x, y, z) in the part of a canonical volume that is the network's input.
 
@@ -201,11 +203,18 @@ def shown_probabilities(
         multiple: what the network asks of the sides of a box.
         options: view and flips.
         report: told how far it is, from 0.1 to 0.9.
+        views: of the normalised scan (1, 1, x, y, z); logits are averaged over them.
     """
     box = shown_box(volume, spec, engine, multiple, options)
     item = normalize(torch.from_numpy(box.crop(volume))[None, None], **spec.normalization)
     flips = trained_flips(spec) if options.tta else ()
-    return box, engine.probabilities(item, flips, report_passes(report)).numpy()
+    shown, on_pass = views(item), report_passes(report)
+
+    def told(view: int, done: int, total: int) -> None:
+        on_pass(view * total + done, len(shown) * total)
+
+    outputs = [engine.mean_output(one, flips, partial(told, view)) for view, one in enumerate(shown)]
+    return box, torch.softmax(torch.stack(outputs).mean(dim=0), dim=0).numpy()
 
 
 def shown_box(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +21,13 @@ from strokelabel.inference.network_input import (
 )
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import keep_largest_pieces
-from strokelabel.inference.quality import Quality
-from strokelabel.inference.robust import GroupDenoiser
+from strokelabel.inference.quality import Quality, made_by
+from strokelabel.inference.robust import SMOOTHING_VOXELS, GroupDenoiser, views
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.io import Image
 from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.networks.normalization import normalize
-from strokelabel.registry import PARCELLATION, ROBUST_MODEL, ModelSpec
+from strokelabel.registry import PARCELLATION, ModelSpec
 from strokelabel.structures import Structure, mirrored_classes, structures_of
 from strokelabel.types import LabelVolume, PathLike, Volume
 
@@ -52,7 +53,7 @@ class Parcellation:
         notes: what a user should know about the scan or the result.
         resampled: scan and labels at the model's voxel size; None where they were not requested.
         quality: predicted Dice of groups of structures; None where they were not requested.
-        denoiser: of the robust mode; None for a plain parcellation.
+        robust: settings of the robust mode, as the sidecar has them; None for a plain parcellation.
     """
 
     labels: LabelVolume
@@ -63,7 +64,7 @@ class Parcellation:
     notes: tuple[str, ...] = ()
     resampled: ResampledScan | None = None
     quality: Quality | None = None
-    denoiser: ModelSpec | None = None
+    robust: Mapping[str, Any] | None = None
 
     @property
     def intracranial_ml(self) -> float | None:
@@ -108,12 +109,14 @@ class Parcellator(ScanModel):
 
     Attributes:
         structures: of the network's channels.
-        denoiser: corrects their tissue groups; None for a plain parcellation.
+        is_robust: True in the robust mode.
+        denoiser: corrects the tissue groups in the robust mode; None for none.
 
     Args:
         spec, network, device: see `ScanModel`; the network gives logits (1, structures, x, y, z).
         options: flips, CT window, view and memory; what concerns lesions is not used.
-        denoiser: for the robust mode.
+        robust: averages over flips and views, for scans of low quality.
+        denoiser: of tissue groups, for the robust mode.
 
     Raises:
         WeightsError: the model is of another task, or of structures that are not known.
@@ -128,6 +131,7 @@ class Parcellator(ScanModel):
         network: nn.Module,
         device: torch.device,
         options: PredictionOptions | None = None,
+        robust: bool = False,
         denoiser: GroupDenoiser | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
@@ -137,19 +141,31 @@ class Parcellator(ScanModel):
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
             ) from error
-        self.denoiser = denoiser
+        self.is_robust, self.denoiser = robust, denoiser
 
-    def robust(self, denoiser: PathLike = ROBUST_MODEL) -> Parcellator:
-        """Return a parcellator of the same model in the robust mode.
+    def robust(self, denoiser: PathLike | None = None) -> Parcellator:
+        """Return a parcellator of the same model in the robust mode, which averages over flips, too.
 
         Args:
-            denoiser: name or path of a model of the recipe `synthseg-robust`.
+            denoiser: name or path of a model of the recipe `synthseg-robust`; None for the one of that name, where it
+                is installed.
 
         Raises:
-            UnknownModelError, WeightsError: there is none, or it does not suit the model.
+            UnknownModelError, WeightsError: there is none of that name, or it does not suit the model.
         """
-        found = GroupDenoiser.load(self.spec, self.device, denoiser)
-        return Parcellator(self.spec, self.network, self.device, self.options, found)
+        found, options = (
+            GroupDenoiser.load(self.spec, self.device, denoiser),
+            replace(self.options, tta=True),
+        )
+        return Parcellator(self.spec, self.network, self.device, options, robust=True, denoiser=found)
+
+    @property
+    def robust_settings(self) -> dict[str, Any] | None:
+        """Settings of the robust mode, as JSON; None for a plain parcellation."""
+        if not self.is_robust:
+            return None
+        told = None if self.denoiser is None else made_by(self.denoiser.spec)
+        return {"smoothing_voxels": SMOOTHING_VOXELS, "denoiser": told}
 
     def parcellate(
         self,
@@ -174,7 +190,10 @@ class Parcellator(ScanModel):
         report("preparing", 0.0)
         canonical, volume = self.canonical_volume(image, options.ct_window)
         engine = self.engine(options, mirrored_classes(self.structures))
-        box, probabilities = shown_probabilities(volume, self.spec, engine, self.multiple, options, report)
+        seen = {"views": views} if self.is_robust else {}
+        box, probabilities = shown_probabilities(
+            volume, self.spec, engine, self.multiple, options, report, **seen
+        )
         if self.denoiser is not None:
             shown = torch.from_numpy(box.crop(volume))[None, None]
             probabilities = self.denoiser.correct(probabilities, normalize(shown, **self.spec.normalization))
@@ -203,9 +222,9 @@ class Parcellator(ScanModel):
         notes = image.notes + image_notes(image, self.options)
         if not has_own_structures(self.spec):
             notes += little_brain_note(volumes[total])
-        denoiser = None if self.denoiser is None else self.denoiser.spec
+        robust = self.robust_settings
         return Parcellation(
-            ids[classes], volumes, self.spec, self.options, seconds=0.0, notes=notes, denoiser=denoiser
+            ids[classes], volumes, self.spec, self.options, seconds=0.0, notes=notes, robust=robust
         )
 
     def _advice(self, spec: ModelSpec) -> str:

@@ -24,7 +24,7 @@ from strokelabel.inference.parcellate import (
     total_name,
 )
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
-from strokelabel.inference.quality import QUALITY_KEY, QualityPredictor, QualityTable, made_by
+from strokelabel.inference.quality import QUALITY_KEY, QualityPredictor, QualityTable
 from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
 from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
@@ -144,8 +144,8 @@ class _ParcellateTask:
         segmentation = self._folder / names.parcellation
         if self._overwrite or not segmentation.exists():
             return None
-        model, denoiser = self._parcellator, self._parcellator.denoiser
-        told = parcellation_provenance(model.spec, model.options, denoiser.spec if denoiser else None)
+        model = self._parcellator
+        told = parcellation_provenance(model.spec, model.options, model.robust_settings)
         known = known_sidecar(segmentation, scan, told)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
@@ -215,17 +215,17 @@ def volume_table(volumes_ml: dict[str, float]) -> str:
 
 
 def parcellation_provenance(
-    spec: ModelSpec, options: PredictionOptions, denoiser: ModelSpec | None = None
+    spec: ModelSpec, options: PredictionOptions, robust: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return everything besides the scan that determines a parcellation: `provenance` without lesions.
 
     Args:
         spec, options: of the model.
-        denoiser: of the robust mode; None for a plain parcellation.
+        robust: settings of the robust mode; None for a plain parcellation.
     """
     told = provenance(spec, options)
     told["options"] = {name: value for name, value in told["options"].items() if name not in _LESION_OPTIONS}
-    return {**told, "robust": None if denoiser is None else made_by(denoiser)}
+    return {**told, "robust": robust}
 
 
 def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
         "Description": "Structures of the head, predicted; for research only",
         "Sources": [source],
         "SpatialReference": "orig",
-        **parcellation_provenance(found.spec, found.options, found.denoiser),
+        **parcellation_provenance(found.spec, found.options, found.robust),
         "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
         "seconds": round(found.seconds, 3),
         "notes": list(found.notes),

@@ -1,10 +1,11 @@
-"""Robust parcellation: the tissue groups of a parcellation are corrected, and its structures follow them.
+"""Robust parcellation of scans of low quality: several views of a scan, and corrected tissue groups.
 
 SynthSeg's robust mode (Billot et al. 2023, "Robust machine learning segmentation for large-scale analysis of
 heterogeneous clinical brain MRI datasets") has three networks: one finds four tissue groups, a denoiser that has learnt
 which shapes heads have corrects them, and a third finds the structures in image and groups. Here the first is the
-parcellation itself, its structures summed to groups, and in place of the third the share of each structure in its group
-is kept: p(structure) = p(structure | group) by the parcellation × p(group) by the denoiser.
+parcellation itself, averaged over views of the scan (mirrored from left to right, and smoothed), its structures summed
+to groups. A denoiser corrects them where one is installed. In place of the third network, structures keep their shares
+of their group: p(structure) = p(structure | group) by the parcellation × p(group) by the denoiser.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
-from strokelabel.errors import LabelMapError, UnknownModelError, WeightsError
+from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.networks.denoiser import group_maps, padded_maps
 from strokelabel.networks.weights import load_weights, multiple_of
-from strokelabel.registry import DENOISING, ROBUST_MODEL, ModelSpec
+from strokelabel.registry import DENOISING, ROBUST_MODEL, ModelSpec, list_models
 from strokelabel.structures import BACKGROUND, TISSUE_GROUPS, group_classes, structures_of
 from strokelabel.types import ChannelVolume, PathLike
 
@@ -28,8 +30,18 @@ GROUP_NAMES = (BACKGROUND.name, *TISSUE_GROUPS)
 _SPACING_TOLERANCE = 0.05
 """Relative difference up to which whole voxels of the parcellation make a voxel of the denoiser."""
 
+SMOOTHING_VOXELS = 0.7
+"""Standard deviation of the kernel that a view of the scan is smoothed with, in voxels of the network."""
+
 _LEAST = 1e-12
 """Added to probabilities, so that a group that the parcellation did not see at all has shares, too: equal ones."""
+
+
+def views(item: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a normalised scan (1, 1, x, y, z), and the same with less noise."""
+    sigma = (0.0, 0.0, *[SMOOTHING_VOXELS] * 3)
+    smooth = torch.from_numpy(ndimage.gaussian_filter(item.numpy(), sigma, mode="nearest"))
+    return item, (smooth - smooth.mean()) / (smooth.std() + 1e-6)
 
 
 class GroupDenoiser:
@@ -61,20 +73,23 @@ class GroupDenoiser:
         self._groups = torch.tensor(_groups_of(model))
 
     @classmethod
-    def load(cls, model: ModelSpec, device: torch.device, name: PathLike = ROBUST_MODEL) -> Self:
+    def load(cls, model: ModelSpec, device: torch.device, name: PathLike | None = None) -> Self | None:
         """Load the denoiser for a model's parcellations.
 
+        Args:
+            model: the parcellation.
+            device: where to put it.
+            name: of a registered model, or a path; None for `ROBUST_MODEL`.
+
+        Returns:
+            None where no name is given, and `ROBUST_MODEL` is not installed.
+
         Raises:
-            UnknownModelError: it is not installed; says how to train one.
-            WeightsError: it does not suit the model.
+            UnknownModelError, WeightsError: there is none of that name, or it does not suit the model.
         """
-        try:
-            network, spec = load_weights(name, device=str(device))
-        except UnknownModelError as error:
-            raise UnknownModelError(
-                f"The robust mode needs a denoiser. {error.message}; `strokelabel train {ROBUST_MODEL}` and "
-                "`strokelabel export` make one; or leave --robust out"
-            ) from error
+        if name is None and ROBUST_MODEL not in {one.name for one in list_models()}:
+            return None
+        network, spec = load_weights(name or ROBUST_MODEL, device=str(device))
         return cls(network, spec, model, device)
 
     @torch.inference_mode()
