@@ -13,6 +13,7 @@ from strokelabel.errors import OptionError
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.options import PredictionOptions
+    from strokelabel.inference.parcellate import Parcellator
     from strokelabel.inference.parcellate_batch import ParcellationChoice, ParcellationRow
     from strokelabel.inference.segment.batch import OutputChoice
     from strokelabel.io.file_search import ImageSearch
@@ -48,13 +49,13 @@ def refuse_lesion_options(
         )
 
 
-def refuse_parcellation_options(resampled: bool, qc: bool, robust: bool) -> None:
+def refuse_parcellation_options(resampled: bool, qc: bool, robust: bool, sharpen: bool) -> None:
     """Refuse options that mean nothing to a model of lesions.
 
     Raises:
         OptionError: naming them.
     """
-    if names := given_names({"--resampled": resampled, "--qc": qc, "--robust": robust}):
+    if names := given_names({"--resampled": resampled, "--qc": qc, "--robust": robust, "--sharpen": sharpen}):
         raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
 
 
@@ -68,23 +69,27 @@ def parcellation_choice(
     return ParcellationChoice(probabilities, resampled, load_quality_model(device, options) if qc else None)
 
 
+def load_parcellation_model(
+    model: str, device: str, options: PredictionOptions, robust: bool, sharpen: bool
+) -> Parcellator:
+    """Load a model for parcellation, in the robust mode or not."""
+    from strokelabel.inference.parcellate import Parcellator
+
+    loaded = Parcellator.from_model(model, device, options)
+    plain = Parcellator(loaded.spec, loaded.network, loaded.device, options, sharpen=sharpen)
+    return plain.robust() if robust else plain
+
+
 def parcellate(
-    model: str,
-    device: str,
-    options: PredictionOptions,
+    parcellator: Parcellator,
     search: ImageSearch,
     folder: Path,
     overwrite: bool,
     choice: ParcellationChoice,
-    robust: bool,
 ) -> int:
     """Find the structures of scans; return how many failed."""
-    from strokelabel.inference.parcellate import Parcellator
     from strokelabel.inference.parcellate_batch import parcellate_scans
 
-    parcellator = Parcellator.from_model(model, device, options)
-    if robust:
-        parcellator = parcellator.robust()
     return follow_scans(
         lambda progress: parcellate_scans(
             parcellator, search.images, folder, overwrite, progress, search.problems, choice

@@ -10,6 +10,7 @@ import typer
 
 from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
 from strokelabel.cli.parcellation import (
+    load_parcellation_model,
     parcellate,
     parcellation_choice,
     refuse_lesion_options,
@@ -159,6 +160,14 @@ Robust = Annotated[
         help="For parcellation of scans of low quality: average over views of the scan; four times slower.",
     ),
 ]
+Sharpen = Annotated[
+    bool,
+    typer.Option(
+        "--sharpen",
+        help="For parcellation: let the scan's own intensities decide about borders. Not for scans with large lesions, "
+        "which then may count as fluid.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
@@ -188,6 +197,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     resampled: Resampled = False,
     qc: Quality = False,
     robust: Robust = False,
+    sharpen: Sharpen = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -217,9 +227,10 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     if find_model(model).task == PARCELLATION:
         refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         results = parcellation_choice(probabilities, resampled, qc, device, options)
-        failed = parcellate(model, device, options, search, output, overwrite, results, robust)
+        parcellator = load_parcellation_model(model, device, options, robust, sharpen)
+        failed = parcellate(parcellator, search, output, overwrite, results)
     else:
-        refuse_parcellation_options(resampled, qc, robust)
+        refuse_parcellation_options(resampled, qc, robust, sharpen)
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)

@@ -16,6 +16,7 @@ from strokelabel.inference.network_input import (
     OnProgress,
     likeliest_on_source_grid,
     on_source_grid,
+    prepare_intensities,
     shown_probabilities,
     silent,
 )
@@ -24,6 +25,7 @@ from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.quality import Quality, made_by
 from strokelabel.inference.robust import SMOOTHING_VOXELS, GroupDenoiser, views
 from strokelabel.inference.scan_model import ScanModel, image_notes
+from strokelabel.inference.sharpen import sharpened_on_source_grid
 from strokelabel.io import Image
 from strokelabel.metrics.lesion_structures import little_brain_note
 from strokelabel.networks.normalization import normalize
@@ -54,6 +56,7 @@ class Parcellation:
         resampled: scan and labels at the model's voxel size; None where they were not requested.
         quality: predicted Dice of groups of structures; None where they were not requested.
         robust: settings of the robust mode, as the sidecar has them; None for a plain parcellation.
+        sharpened: True where the scan's own intensities decided about borders.
     """
 
     labels: LabelVolume
@@ -65,6 +68,7 @@ class Parcellation:
     resampled: ResampledScan | None = None
     quality: Quality | None = None
     robust: Mapping[str, Any] | None = None
+    sharpened: bool = False
 
     @property
     def intracranial_ml(self) -> float | None:
@@ -111,11 +115,13 @@ class Parcellator(ScanModel):
         structures: of the network's channels.
         is_robust: True in the robust mode.
         denoiser: corrects the tissue groups in the robust mode; None for none.
+        sharpens: True where the scan's own intensities decide about borders.
 
     Args:
         spec, network, device: see `ScanModel`; the network gives logits (1, structures, x, y, z).
         options: flips, CT window, view and memory; what concerns lesions is not used.
         robust: averages over flips and views, for scans of low quality.
+        sharpen: lets the scan's own intensities decide about borders; see `inference.sharpen`.
         denoiser: of tissue groups, for the robust mode.
 
     Raises:
@@ -132,6 +138,7 @@ class Parcellator(ScanModel):
         device: torch.device,
         options: PredictionOptions | None = None,
         robust: bool = False,
+        sharpen: bool = False,
         denoiser: GroupDenoiser | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
@@ -141,7 +148,7 @@ class Parcellator(ScanModel):
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
             ) from error
-        self.is_robust, self.denoiser = robust, denoiser
+        self.is_robust, self.denoiser, self.sharpens = robust, denoiser, sharpen
 
     def robust(self, denoiser: PathLike | None = None) -> Parcellator:
         """Return a parcellator of the same model in the robust mode, which averages over flips, too.
@@ -157,7 +164,10 @@ class Parcellator(ScanModel):
             GroupDenoiser.load(self.spec, self.device, denoiser),
             replace(self.options, tta=True),
         )
-        return Parcellator(self.spec, self.network, self.device, options, robust=True, denoiser=found)
+        place, sharpen = self.device, self.sharpens
+        return Parcellator(
+            self.spec, self.network, place, options, robust=True, sharpen=sharpen, denoiser=found
+        )
 
     @property
     def robust_settings(self) -> dict[str, Any] | None:
@@ -202,7 +212,12 @@ class Parcellator(ScanModel):
         if each is not None:
             for channel in on_source_grid(probabilities, box, canonical):
                 each(channel)
-        found = self._described(*likeliest_on_source_grid(probabilities, box, canonical), image)
+        if self.sharpens:
+            values = prepare_intensities(image.data, options.ct_window)
+            likeliest = sharpened_on_source_grid(probabilities, box, canonical, values)
+        else:
+            likeliest = likeliest_on_source_grid(probabilities, box, canonical)
+        found = self._described(*likeliest, image)
         if resample:
             ids = np.array([structure.id for structure in self.structures], found.labels.dtype)
             isotropic = Image(canonical.forward(image.data), canonical.target.affine, source=image.source)
@@ -222,9 +237,15 @@ class Parcellator(ScanModel):
         notes = image.notes + image_notes(image, self.options)
         if not has_own_structures(self.spec):
             notes += little_brain_note(volumes[total])
-        robust = self.robust_settings
         return Parcellation(
-            ids[classes], volumes, self.spec, self.options, seconds=0.0, notes=notes, robust=robust
+            ids[classes],
+            volumes,
+            self.spec,
+            self.options,
+            seconds=0.0,
+            notes=notes,
+            robust=self.robust_settings,
+            sharpened=self.sharpens,
         )
 
     def _advice(self, spec: ModelSpec) -> str:

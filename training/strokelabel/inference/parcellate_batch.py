@@ -145,7 +145,7 @@ class _ParcellateTask:
         if self._overwrite or not segmentation.exists():
             return None
         model = self._parcellator
-        told = parcellation_provenance(model.spec, model.options, model.robust_settings)
+        told = parcellation_provenance(model.spec, model.options, model.robust_settings, model.sharpens)
         known = known_sidecar(segmentation, scan, told)
         complete = all((self._folder / name).exists() for name in self._choice.names(names))
         if known is None or not complete:
@@ -215,17 +215,21 @@ def volume_table(volumes_ml: dict[str, float]) -> str:
 
 
 def parcellation_provenance(
-    spec: ModelSpec, options: PredictionOptions, robust: Mapping[str, Any] | None = None
+    spec: ModelSpec,
+    options: PredictionOptions,
+    robust: Mapping[str, Any] | None = None,
+    sharpened: bool = False,
 ) -> dict[str, Any]:
     """Return everything besides the scan that determines a parcellation: `provenance` without lesions.
 
     Args:
         spec, options: of the model.
         robust: settings of the robust mode; None for a plain parcellation.
+        sharpened: the scan's own intensities decided about borders.
     """
     told = provenance(spec, options)
     told["options"] = {name: value for name, value in told["options"].items() if name not in _LESION_OPTIONS}
-    return {**told, "robust": robust}
+    return {**told, "robust": robust, "sharpened": sharpened or None}
 
 
 def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
@@ -235,7 +239,7 @@ def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
         "Description": "Structures of the head, predicted; for research only",
         "Sources": [source],
         "SpatialReference": "orig",
-        **parcellation_provenance(found.spec, found.options, found.robust),
+        **parcellation_provenance(found.spec, found.options, found.robust, found.sharpened),
         "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
         "seconds": round(found.seconds, 3),
         "notes": list(found.notes),
