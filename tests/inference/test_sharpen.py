@@ -60,10 +60,10 @@ def test_intensities_of_another_structure_far_from_it_and_of_none_decide_nothing
 ) -> None:
     labels, probabilities, box, canonical = case
     scan = np.array([0, 100, 60, 0])[labels].astype(np.float32)
-    scan[6:9, 20:23, 14:17] = 60  # as the inner ball, but at the outer border of the other
+    scan[5:8, 20:23, 14:17] = 60  # as the inner ball, but at the outer border of the other
     scan[17:19, 20:22, 14:16] = 250  # as nothing else, in the middle of the inner ball
     sharp, _ = sharpened_on_source_grid(probabilities, box, canonical, scan)
-    assert (sharp[6:9, 20:23, 14:17] != 2).all()
+    assert (sharp[5:8, 20:23, 14:17] != 2).all()
     assert (sharp[17:19, 20:22, 14:16] == 2).all()
 
 
