@@ -30,6 +30,7 @@ from lib.strategies import make_strategies
 from lib.studies.datastore import StudiesDatastore
 from lib.studies.datastore_file import labels_folder
 from lib.training.fine_tune_task import make_trainers
+from strokelabel.outcome.estimate import OutcomeEstimator
 
 
 # The server takes the first class of this module whose bases name MONAILabelApp: ours must name it, and no other
@@ -65,16 +66,20 @@ class StrokeLabelApp(CheckedApp, MONAILabelApp):
 
         `--conf cache_mb N` bounds the results that are kept on disk, in megabytes (0: none); `--conf queue N` the
         requests that may wait; `--conf structures NAME|PATH|none` the parcellation for tables of structures, which is
-        the model "synthseg" where that is installed.
+        the model "synthseg" where that is installed; `--conf outcome NAME|PATH` the outcome that is estimated of acute
+        strokes, by default none.
 
         Raises:
             InvalidRequestError: one of these is not a number.
+            UnknownModelError, WeightsError, OptionError: a model that was named cannot be used.
         """
         megabytes = as_number(self.conf.get("cache_mb"), "--conf cache_mb", DEFAULT_MEGABYTES)
         most_waiting = int(as_number(self.conf.get("queue"), "--conf queue", MOST_WAITING))
         cache = ResultCache(cache_folder(self.app_dir, self.labels_folder), int(megabytes * 10**6))
         structures = StructureFinder.configured(self.conf.get("structures"))
-        segmenter = Segmenter(self._model, cache, max(0, most_waiting), structures)
+        outcome = self.conf.get("outcome") or "none"
+        estimator = None if outcome == "none" else OutcomeEstimator.from_model(outcome)
+        segmenter = Segmenter(self._model, cache, max(0, most_waiting), structures, estimator)
         return {
             "segment": SegmentLesion(segmenter),
             "segment_accurate": SegmentLesionAccurately(segmenter),

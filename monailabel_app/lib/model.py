@@ -56,12 +56,9 @@ class ServedModel:
             if any(predictor.spec.path != spec.path for predictor in self._predictors.values()):
                 self._predictors.clear()  # another version is active now
             if device not in self._predictors:
-                from strokelabel.inference.device import resolve_device
                 from strokelabel.inference.segment.predictor import Predictor
-                from strokelabel.networks.weights import load_weights
 
-                network, spec = load_weights(spec, device)
-                self._predictors[device] = Predictor(spec, network, resolve_device(device))
+                self._predictors[device] = Predictor.from_spec(spec, device)
             return self._predictors[device]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from monailabel.utils.others.generic import name_to_device
 
 from lib.refusals import InvalidRequestError
-from strokelabel.inference.device import resolve_device
+from strokelabel.inference.device import device_name
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -72,7 +72,7 @@ def as_device(value: object) -> str:
     value = first_of(value)
     if value is not None and not isinstance(value, str):
         raise InvalidRequestError(f"device: expected a name, found {value!r}.")
-    return str(resolve_device(name_to_device(value)))
+    return device_name(name_to_device(value))
 
 
 def first_of(value: object) -> object:

@@ -195,6 +195,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         ui.sideBySideButton.connect("toggled(bool)", self.view.set_side_by_side)
         ui.overlayCombo.connect("currentTextChanged(QString)", p.overlays.show)
         ui.modelCombo.connect("currentTextChanged(QString)", self._choose_model)
+        ui.stageCombo.connect("currentTextChanged(QString)", p.segmentation.set_stroke_stage)
         ui.operationCombo.connect("currentIndexChanged(int)", self._choose_operation)
         ui.caseTree.connect("itemDoubleClicked(QTreeWidgetItem*,int)", self._open)
         ui.clientEdit.connect("editingFinished()", self._take_settings)

@@ -200,12 +200,8 @@ def _dicom(folder: Path) -> None:
 EMPTY: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda folder: None, "found none; put scans there"),
     "DICOM": (_dicom, "found DICOM files; convert each series with dcm2niix"),
-    "NRRD and MHA": (
-        lambda f: [(f / n).touch() for n in ("a.nrrd", "b.nrrd", "c.mha")],
-        "found files with .nrrd",
-    ),
-    "FreeSurfer": (lambda folder: (folder / "T1.mgz").touch(), "found files with .mgz"),
-    "a NIfTI pair": (lambda f: [(f / n).touch() for n in ("a.hdr", "a.img")], ".img"),
+    "MINC": (lambda f: [(f / n).touch() for n in ("a.mnc", "b.mnc", "c.7z")], "found files with .mnc"),
+    "half of a pair": (lambda folder: (folder / "a.img").touch(), "found files with .img"),
     "masks alone": (
         lambda folder: (folder / "a_mask.nii.gz").touch(),
         "found masks and other derived files alone",
@@ -224,7 +220,9 @@ def test_a_folder_without_scans_says_what_is_there_instead_and_what_to_do(
     store = StudiesDatastore(str(studies))
     store.refresh()
     (line,) = store.status()["left_out"]
-    assert line.startswith("No scans found: expected NIfTI files (.nii.gz, .nii), ") and sentence in line
+    assert (
+        line.startswith("No scans found: expected files of scans (.nii, .nii.gz, .nrrd") and sentence in line
+    )
     assert caplog.text.count("No scans found") == 1
     save(studies / "a.nii.gz", head())
     store.refresh()

@@ -64,7 +64,7 @@ def test_of_two_files_with_one_id_the_first_is_served(tmp_path: Path) -> None:
 
 
 def test_hidden_files_labels_and_nameless_files_are_no_scans(tmp_path: Path) -> None:
-    names = (".x.nii.gz", ".git/x.nii.gz", "labels/final/x.nii.gz", ".nii.gz", "x.nrrd", "x.txt")
+    names = (".x.nii.gz", ".git/x.nii.gz", "labels/final/x.nii.gz", ".nii.gz", "x.seg.nrrd", "x.txt")
     assert find_studies(touch(tmp_path, *names)).paths == {}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
+import html5lib
 import nibabel as nib
 import numpy as np
 import pytest
@@ -59,6 +61,19 @@ def test_an_answer_says_which_structures_the_lesion_touches_with_ml_and_shares(
 
     again, _, _ = multipart(informed.infer("segment", "sub-07_T1w", threshold=0.9))
     assert again["cached"] and again["structures"]["lesion_ml"] == pytest.approx(again["volume_ml"], abs=1e-3)
+
+
+def test_the_report_is_a_page_with_pictures_that_names_structures_and_no_folder_of_the_server(
+    informed: Server,
+) -> None:
+    told, _, _ = multipart(informed.infer("segment", "sub-07_T1w"))
+    params, name, page = multipart(informed.infer("segment", "sub-07_T1w", result="report"))
+    assert name.endswith(".html") and params["result"] == "report" and params["cached"]
+    text = page.decode()
+    html5lib.HTMLParser(strict=True).parse(text)
+    assert all(escape(line) in text for line in told["structures"]["text"])
+    assert text.count("data:image/webp;base64,") == 3 and str(informed.studies) not in text
+    assert "<h1>sub-07_T1w</h1>" in text and f"{told['volume_ml']:.1f} ml" in text
 
 
 def test_maps_and_those_who_ask_for_none_get_no_structures(informed: Server) -> None:

@@ -38,6 +38,12 @@ def test_a_scan_is_segmented_corrected_and_submitted_and_the_next_one_opens(
     assert segmented["undo"] == "Segment"
     assert 40_000 < segmented["voxels"] < 130_000  # the truth has 85,095 voxels of 1 mm3
     page.picture("03-segment")
+    with page.window.context.expect_page() as opened:
+        page.window.click('[data-test="lesion-report"]')
+    opened.value.wait_for_load_state()
+    assert opened.value.locator("img").count() == 3
+    assert "For research only" in opened.value.locator("footer").inner_text()
+    opened.value.close()
 
     lower = _drag_threshold(page, to=0.08)
     assert lower["voxels"] > segmented["voxels"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,11 +25,65 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         "from strokelabel.cli.main import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit as stop:\n    assert stop.code == 0\n"
-        "assert not {'torch', 'monai', 'nibabel'} & set(sys.modules)\n"
+        "assert not {'torch', 'monai', 'nibabel', 'numpy'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(name in done.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["info"], 0), (["predict", "--wrong"], 2), (["wrong"], 2), (["predict"], 2)]
+)
+def test_models_and_refusals_of_arguments_need_neither_torch_nor_numpy(
+    arguments: list[str], code: int
+) -> None:
+    script = (
+        "import sys\n"
+        "from strokelabel.cli.main import main\n"
+        f"try:\n    main({arguments!r})\n"
+        f"except SystemExit as stop:\n    assert stop.code == {code}\n"
+        "assert not {'torch', 'monai', 'nibabel', 'numpy'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+NOT_INSTALLED = ("torch", "monai", "pandas", "matplotlib", "sklearn", "nilearn", "SimpleITK", "highdicom")
+
+
+def without_extras(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call the program where the packages of the extras are not found."""
+    script = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({NOT_INSTALLED!r}))\n"
+        "from strokelabel.cli.main import main\n"
+        f"main({[str(argument) for argument in arguments]!r})\n"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_lesion_is_segmented_where_only_the_plain_packages_are(tmp_path: Path) -> None:
+    scan = Path(__file__).parents[2] / "sample-data/sub-03/anat/sub-03_FLAIR.nii.gz"
+    done = without_extras("predict", scan, "-o", tmp_path, "--structures", "synthseg")
+    assert done.returncode == 0, done.stderr
+    assert " ml in " in done.stdout and (tmp_path / "lesion_structures.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["train", "base", "-o", "run"], "train"),
+        (["export", "run", "-o", "m.safetensors", "--recipe", "base", "--version", "1"], "train"),
+        (["predict", ".", "-o", "out", "--adapt", "tent"], "train"),
+    ],
+    ids=["train", "export", "adapt"],
+)
+def test_a_command_without_its_packages_names_the_extra_in_one_line(arguments: list[str], extra: str) -> None:
+    done = without_extras(*arguments)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and f'pip install "strokelabel[{extra}]"' in line
 
 
 def test_an_unknown_command_is_wrong_usage_and_the_nearest_one_is_proposed(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from strokelabel.cli import main as cli
 from strokelabel.outcome.models import CLASSIFICATION, REGRESSION
+from strokelabel.outcome.networks import evaluation
 from strokelabel.outcome.patients import OUTCOMES
+from strokelabel.synthesis.prepared.icbm import icbm_template
 from support.outcome_patients import write_cohort, write_mask
 
 
@@ -127,6 +130,94 @@ def test_the_lock_box_opens_once_and_then_all_patients_may_be_evaluated(
     assert set(pd.read_csv(tmp_path / "all" / "regression.csv")["n"]) == {40}
 
 
+def test_evaluate_with_networks_shows_them_in_the_table_and_goes_on_from_its_folder(
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "NETWORKS", evaluation.NETWORKS[1:3])
+    args = ["outcome", "evaluate", *data, "-o", tmp_path / "out", "--repeats", 1, "--seeds", 2, "--networks"]
+
+    assert run_main(*args, "--network-seeds", 1) == 0
+
+    printed = capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "out" / "classification.csv").drop_duplicates("model").set_index("model")
+    assert rows["runs"].to_dict() == {
+        "lesion size": 8, "+ age": 8, "+ 31 arterial regions": 8,
+        "light CNN, regions and symbols": 4, "ResNet-18, regions and symbols": 4,
+    }  # fmt: skip
+    assert "| ResNet-18, regions and symbols | " in printed
+    predictions = pd.read_csv(tmp_path / "out" / "predictions-classification.csv")
+    assert predictions["ResNet-18, regions and symbols"].between(0, 1).all()
+    assert (tmp_path / "out" / "networks.png").stat().st_size > 10_000
+    assert len(list((tmp_path / "out" / "networks").glob("*.npy"))) == 2
+    monkeypatch.setattr(evaluation, "fit_network", lambda *args: pytest.fail("trained again"))
+    assert run_main(*args, "--network-seeds", 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--slices", "folder"], "expected --networks with"),
+        (["--networks", "--seeds", "0"], "with a classification"),
+        (["--networks", "--outcome", "language"], "with a classification"),
+    ],
+)
+def test_options_of_networks_without_networks_are_wrong_usage(
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    assert run_main("outcome", "evaluate", *data, "-o", tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_explain_writes_maps_in_icbm_space_pictures_and_numbers(
+    data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "maps"
+
+    assert (
+        run_main(
+            *("outcome", "explain", *data, "-o", out, "--permutations", 99, "--saliency-permutations", 0),
+            *("--planted", "insula, left"),
+        )
+        == 0
+    )
+
+    assert "lesion-symptom map of planted damage: insula, left: " in capsys.readouterr().out
+    numbers = json.loads((out / "explanation.json").read_text())
+    assert numbers["patients"]["n"] < 40
+    assert numbers["symptom-map"]["permutations"] == 99
+    assert 0 < numbers["symptom-map"]["p"] <= 1
+    assert numbers["saliency"]["p"] is None
+    assert 0 <= numbers["saliency"]["share_of_all_within_18_mm"] <= 1
+    for name in ("symptom-map", "saliency"):
+        image = nib.load(out / f"{name}.nii.gz")
+        assert image.shape == icbm_template().shape
+        assert np.array_equal(image.affine, icbm_template().affine)
+        assert int(image.header["sform_code"]) == 4
+        assert set(np.unique(nib.load(out / f"{name}_significant.nii.gz").dataobj)) <= {0, 1}
+        assert (out / f"{name}.png").stat().st_size > 10_000
+
+
+def test_explain_refuses_what_cannot_be_tested_before_any_work(
+    data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    explain = ["outcome", "explain", *data, "-o", tmp_path / "maps"]
+
+    assert run_main(*explain, "--saliency-permutations", 5) == 2
+    assert "0, or of 19 or more" in capsys.readouterr().err
+    assert run_main(*explain, "--planted", "Broca") == 2
+    assert "expected one of the regions precentral gyrus, left" in capsys.readouterr().err
+    assert run_main(*explain, "--permutations", 10) == 2
+    assert not (tmp_path / "maps").exists()
+
+
 def test_errors_are_one_line(
     data: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,5 +233,5 @@ def test_errors_are_one_line(
 def test_help_names_the_commands_and_the_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main("outcome", "--help") == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in ("evaluate", "fit", "open-lock-box", "predict"))
+    assert all(name in said for name in ("evaluate", "fit", "open-lock-box", "predict", "explain"))
     assert "For research" in said

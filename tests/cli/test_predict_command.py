@@ -94,7 +94,7 @@ def test_one_bad_scan_makes_the_exit_code_one_and_the_others_are_done(
 
 
 def test_results_in_the_folder_of_the_scans_are_not_taken_for_scans(
-    bright_model: Path, tmp_path: Path
+    bright_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "in"
     write_scan(folder / "a.nii.gz")
@@ -111,7 +111,8 @@ def test_results_in_the_folder_of_the_scans_are_not_taken_for_scans(
             "--tissues",
         )
         assert predict(*args) == 0
-    assert statuses(folder) == {"a.nii.gz": "kept"}
+    assert statuses(folder) == {"a.nii.gz": "done"}
+    assert capsys.readouterr().out.count("(kept from an earlier run)") == 1
 
 
 @pytest.mark.parametrize(
@@ -198,9 +199,10 @@ def test_a_dicom_folder_gets_a_seg_that_is_no_scan_of_the_next_run(
     write_series(tmp_path / "scans" / "T2", image.data.astype(np.int16), affine)
     results = tmp_path / "scans" / "results"
     options = ("-o", results, "--model", bright_model, "--device", "cpu", "--dicom-seg", "--probabilities")
-    for status in ("done", "kept"):
+    for kept in (0, 1):
         assert predict(tmp_path / "scans", *options) == 0
-        assert statuses(results) == {"T2": status}
+        assert statuses(results) == {"T2": "done"}
+        assert capsys.readouterr().out.count("kept from an earlier run") == kept
     grid = read_image(tmp_path / "scans" / "T2").grid
     mask = np.asarray(nib.load(results / "T2_lesion_mask.nii.gz").dataobj)
     assert mask.any()

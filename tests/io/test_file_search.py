@@ -7,7 +7,10 @@ import pytest
 
 from strokelabel.errors import UnreadableImageError
 from strokelabel.io import read_image
+from strokelabel.io.bids import is_derived_name
 from strokelabel.io.file_search import search_files, search_images
+from support.dicom_writer import write_series
+from support.image_formats import WRITERS, rigid_affine
 
 
 @pytest.fixture
@@ -165,3 +168,34 @@ def test_an_empty_name_is_not_the_current_folder(study, monkeypatch):
     monkeypatch.chdir(study)
     search = search_images([""])
     assert search.images == [] and "empty name" in search.problems[0].reason
+
+
+def test_scans_of_every_format_are_found_each_once(tmp_path, scan):
+    for suffix, write in WRITERS.items():
+        write(tmp_path / f"scan{suffix}", scan, rigid_affine())
+    names = {f"scan{suffix}" for suffix in WRITERS} - {"scan.img"}  # its header stands for the pair
+    assert {path.name for path in search_images([tmp_path]).images} == names
+    both = [tmp_path / "scan.img", tmp_path / "scan.hdr", tmp_path / "scan.mhd"]
+    assert search_images(both).images == [both[0], both[2]]
+    assert {path.name for path in search_images([f"{tmp_path}/scan.*"]).images} == names
+
+
+def test_dicom_files_that_end_like_the_voxels_of_a_pair_are_a_series(tmp_path, scan):
+    for number, file in enumerate(write_series(tmp_path / "a", scan, rigid_affine())):
+        file.rename(file.with_name(f"IM{number}.img"))
+    assert search_images([tmp_path]).images == [tmp_path / "a"]
+    found = read_image(tmp_path / "a" / "IM0.img").data
+    np.testing.assert_array_equal(np.sort(found, None), np.sort(scan - scan % 2, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_mask"),
+    [
+        ("brain.seg.nrrd", True), ("scan-label.nrrd", True), ("scan_lesion.mha", True), ("aseg.mgz", True),
+        ("aparc+aseg.mgz", True), ("lh.ribbon.mgz", True), ("wm.mgz", True), ("aseg.presurf.mgz", True),
+        ("orig.mgz", False), ("T1.mgz", False),
+        ("wm-patient.nii.gz", False), ("seg.nrrd", False), ("scan.nrrd", False), ("label.nii.gz", False),
+    ],
+)  # fmt: skip
+def test_masks_of_other_programs_are_told_from_scans_by_their_names(name, is_mask):
+    assert is_derived_name(name) == is_mask

@@ -9,8 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from strokelabel.errors import DataError, GeometryError
+from strokelabel.errors import DataError, GeometryError, LabelMapError
 from strokelabel.io.lesion_pairs import find_lesion_pairs, read_lesion_pair
+from support.image_formats import WRITERS, rigid_affine
+from support.label_data import write_segmentation
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample-data"
 GRIDS = {"a": (5, 6, 7), "b": (7, 6, 5)}
@@ -159,3 +161,27 @@ def test_a_pair_is_read_on_one_grid_or_refused(tmp_path):
     write(tmp_path, "derivatives/sub-1_label-L_desc-T1wlesion_mask", "b")
     with pytest.raises(GeometryError, match="resample it to that grid"):
         read_lesion_pair(find_lesion_pairs(tmp_path).pairs[0])
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_scans_and_masks_of_any_format_belong_together(tmp_path, scan, suffix):
+    WRITERS[suffix](tmp_path / f"a{suffix}", scan, rigid_affine())
+    WRITERS[suffix](tmp_path / f"a_lesion{suffix}", (scan > 900).astype(np.uint8), rigid_affine())
+    (pair,) = find_lesion_pairs(tmp_path).pairs
+    image, mask = read_lesion_pair(pair)
+    assert pair.name == "a" and np.array_equal(image.data, scan) and np.array_equal(mask, scan > 900)
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w", "brain 2"])
+def test_a_segmentation_of_3d_slicer_belongs_to_the_scan_that_it_is_named_after(tmp_path, scan, name):
+    mask = np.zeros(scan.shape, bool)
+    mask[3:6, 4:9, 2:4] = True
+    WRITERS[".nrrd"](tmp_path / f"{name}.nrrd", scan, rigid_affine())
+    crop = (slice(3, 6), slice(4, 9), slice(2, 4))
+    for segments in ({"lesion": mask, "edema": np.roll(mask, 1, axis=1)}, {"Segment_1": mask}):
+        write_segmentation(tmp_path / f"{name}.seg.nrrd", segments, rigid_affine(), crop)
+        (pair,) = find_lesion_pairs(tmp_path).pairs
+        assert pair.name == name and np.array_equal(read_lesion_pair(pair)[1], mask)
+    write_segmentation(tmp_path / f"{name}.seg.nrrd", {"one": mask, "two": mask}, rigid_affine())
+    with pytest.raises(LabelMapError, match="one segment, or one named 'lesion', found one, two"):
+        read_lesion_pair(pair)

@@ -7,8 +7,11 @@ import pytest
 
 from strokelabel.errors import DataError, OptionError
 from strokelabel.outcome.evaluation import (
+    Classes,
+    CrossValidation,
     classification_task,
     cross_validate,
+    fold_scores,
     inside_lock_box,
     outside_lock_box,
     repeated_folds,
@@ -118,12 +121,27 @@ def test_classifiers_give_probabilities_and_the_planted_region_raises_the_auc(
 ) -> None:
     monkeypatch.setitem(CLASSIFICATION, "nihss", CLASSIFICATION["nihss"][:3])
 
-    task = classification_task(NIHSS, acute, 2)
+    task = classification_task(NIHSS, acute, Classes.of(acute, 2))
 
     rows = {row.model: row for row in task.rows}
     assert rows["lesion size"].runs == 8
     assert all(((p >= 0) & (p <= 1)).all() for p in task.run.predicted.values())
     assert rows["+ 31 arterial regions"].scores["auc"].value > rows["lesion size"].scores["auc"].value + 0.1
+
+
+def test_a_model_with_fewer_seeds_is_scored_on_those_that_it_has(acute: Cohort) -> None:
+    classes = Classes.of(acute, 3)
+    rng = np.random.default_rng(0)
+    good = np.clip(classes.positive + rng.normal(0, 0.4, classes.folds.shape), 0, 1)
+    few = good.copy()
+    few[1:] = np.nan
+    run = CrossValidation(classes.positive.astype(float), classes.folds, {"good": good, "few": few})
+
+    all_seeds, one_seed = score_rows(run, "good", classifies=True)
+
+    assert (all_seeds.runs, one_seed.runs) == (12, 4)
+    assert one_seed.scores["auc"].value == pytest.approx(fold_scores(run, "good", True)[:4, 2].mean())
+    assert one_seed.p["auc"] == 1
 
 
 def test_average_of_probabilities_is_a_probability(acute: Cohort) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from strokelabel.errors import DataError, OptionError
-from strokelabel.reports.evaluation.cases import find_cases, parse_part, read_pairs, take_part
+from strokelabel.inference.batch import parse_part, take_part
+from strokelabel.reports.evaluation.cases import find_cases, read_pairs
 from strokelabel.reports.evaluation.methods import FolderMethod
 from support.bright_network import centred_affine
 from support.evaluation_data import write_dataset, write_mask, write_predictions, write_scan

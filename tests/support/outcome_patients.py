@@ -56,6 +56,15 @@ def cohort(count: int, outcome: Outcome, seed: int = 0, noise: float = 1.0) -> C
     return Cohort(tuple(patients), tuple(loads))
 
 
+def planted_region() -> np.ndarray:
+    """Return the region that decides on the ICBM grid, (x, y, z)."""
+    size = (HIGH - LOW) // BLOCKS
+    low = LOW + np.array(np.unravel_index(PLANTED, BLOCKS)) * size
+    inside = np.zeros(icbm_template().shape, dtype=bool)
+    inside[tuple(slice(a, a + side) for a, side in zip(low, size, strict=True))] = True
+    return inside
+
+
 def effect(arteries: np.ndarray, outcome: Outcome) -> float:
     """Return the outcome without noise."""
     damage = float(np.sqrt(arteries[PLANTED]))

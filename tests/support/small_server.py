@@ -40,6 +40,7 @@ class Store:
         hold: answers of models wait for it.
         progress: what GET /infer/progress says; None for a server that lacks it.
         structures: that the lesion touches, as an answer of `segment` has them; None for a server without them.
+        outcome: what `segment` answers of the stroke's outcome, by its stage; None for a server that estimates none.
         requested, asked_about: ids of requests to models, and of those whose progress was asked for.
     """
 
@@ -56,6 +57,7 @@ class Store:
     hold: threading.Event | None = None
     progress: dict[str, Any] | None = None
     structures: dict[str, Any] | None = None
+    outcome: dict[str, dict[str, Any]] | None = None
     requested: list[str] = field(default_factory=list)
     asked_about: list[str] = field(default_factory=list)
 
@@ -184,6 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self) -> Any:
         models = {name: {"type": kind, "labels": {"lesion": 1}} for name, kind in MODELS.items()}
+        if self.held.outcome is not None:
+            models["segment"]["config"] = {"stroke_stage": list(self.held.outcome)}
         stats = {"segment": {"epoch": 3, "total_epochs": 20, "best_metric": 0.5}}
         return {
             "name": "StrokeLabel",
@@ -199,6 +203,12 @@ class _Handler(BaseHTTPRequestHandler):
                 "left_out_total": len(self.held.left_out),
             },
         }
+
+    def _about_lesion(self, params: Any) -> dict[str, Any]:
+        told = {} if self.held.structures is None else {"structures": self.held.structures}
+        if self.held.outcome is not None:
+            told["outcome"] = self.held.outcome[params.get("stroke_stage", "unknown")]
+        return told
 
     def _infer(self, model: str, image: str, form: dict[str, bytes]) -> tuple[int, str, bytes]:
         scan, params = self.held.scans[image], json.loads(form["params"])
@@ -222,8 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
             likely = ndimage.gaussian_filter(lesion.astype(np.float32), 1.2)
             result = likely if params["result"] == "probability" else 4 * likely * (1 - likely)
         answer = {"label_names": {"lesion": 1}, "notes": ["No orientation codes."], "model": {"version": "7"}}
-        if model == "segment" and self.held.structures is not None:
-            answer["structures"] = self.held.structures
+        if model == "segment":
+            answer |= self._about_lesion(params)
         return _multipart(answer, encode_nifti(scan.with_data(result)))
 
 

@@ -82,7 +82,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/calibration"))
     arguments = parser.parse_args(words)
     options = PredictionOptions(tta=arguments.tta)
-    predictor = Predictor.from_model(arguments.model, "cpu", options)
+    predictor = Predictor.from_model(arguments.model, "cpu", options, "torch")
     cases = slice_cases(arguments.real, arguments.output / "dataset", arguments.subjects)
     fitting, measured = halves(cases)
     began = time.perf_counter()

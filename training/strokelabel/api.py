@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import nibabel as nib
 import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import DimensionError, LabelMapError
-from strokelabel.inference.estimate import QuantitativeEstimator
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellation, Parcellator
 from strokelabel.inference.quality import QualityPredictor
@@ -26,6 +25,9 @@ from strokelabel.io import Image, read_image, read_label_image, write_nifti
 from strokelabel.metrics.case import CaseMetrics, bring_together
 from strokelabel.registry import ESTIMATION, PARCELLATION, QUALITY, find_model
 from strokelabel.types import PathLike
+
+if TYPE_CHECKING:
+    from strokelabel.inference.estimate import QuantitativeEstimator
 
 __all__ = [
     "CaseMetrics",
@@ -73,11 +75,12 @@ def load_model(
     task = find_model(model).task
     if task == QUALITY:
         return QualityPredictor.from_model(model, device, options)
-    kinds: dict[str, type[Predictor] | type[Parcellator] | type[QuantitativeEstimator]] = {
-        PARCELLATION: Parcellator,
-        ESTIMATION: QuantitativeEstimator,
-    }
-    return kinds.get(task, Predictor).from_model(model, device, options)
+    if task == ESTIMATION:
+        from strokelabel.inference.estimate import QuantitativeEstimator  # needs torch, others do not
+
+        return QuantitativeEstimator.from_model(model, device, options)
+    kind: type[Predictor] | type[Parcellator] = Parcellator if task == PARCELLATION else Predictor
+    return kind.from_model(model, device, options)
 
 
 def predict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -67,12 +68,71 @@ class OutputError(StrokeLabelError):
     """A result cannot be written: no permission, no space, or a type that the format cannot hold."""
 
 
+class MissingPackageError(StrokeLabelError):
+    """A Python package that is not part of the plain installation, and the extra that brings it."""
+
+    @classmethod
+    def of(cls, error: ModuleNotFoundError, purpose: str) -> Self:
+        """Return the refusal of something for want of a package.
+
+        Args:
+            error: of its import.
+            purpose: what needs it, such as "the command 'train'".
+        """
+        return cls.named((error.name or "").partition(".")[0], purpose)
+
+    @classmethod
+    def check(cls, package: str, purpose: str) -> None:
+        """Refuse to begin what would fail later for want of a package; args as `named`.
+
+        Raises:
+            MissingPackageError: the package is not installed.
+        """
+        if find_spec(package) is None:
+            raise cls.named(package, purpose)
+
+    @classmethod
+    def named(cls, package: str, purpose: str) -> Self:
+        """Return the refusal of something for want of a package.
+
+        Args:
+            package: as it is imported.
+            purpose: what needs it.
+        """
+        extra = _EXTRAS.get(package, "all")
+        return cls(
+            f"{purpose} needs the Python package {package!r}, which is not installed; "
+            f'install it with pip install "strokelabel[{extra}]"'
+        )
+
+
+_EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "monai", "lightning_fabric", "lightning", "tensorboard", "pandas", "matplotlib", "nilearn",
+         "sklearn", "SimpleITK", "onnx"),
+        "train",
+    ),
+    "highdicom": "dicom",
+    **dict.fromkeys(
+        ("monailabel", "dicomweb_client", "mlflow", "pynetdicom", "psutil", "requests", "fastapi", "starlette",
+         "uvicorn", "httpx"),
+        "server",
+    ),
+    **dict.fromkeys(("slicer", "trame", "trame_slicer", "trame_server", "vtk"), "browser"),
+}  # fmt: skip
+"""Extra of pyproject.toml that brings a package."""
+
+
 class OptionError(StrokeLabelError):
     """An option has an impossible value, or asks for a device that is not there."""
 
 
 class LabelMapError(StrokeLabelError):
     """A label map or lesion mask holds values that the label table does not know, or nothing at all."""
+
+
+class RegistrationError(StrokeLabelError):
+    """A scan cannot be brought to ICBM space, or not in a way that can be trusted."""
 
 
 class RecipeError(StrokeLabelError):

@@ -160,9 +160,8 @@ def find_model(name_or_path: PathLike = "base") -> ModelSpec:
         UnknownModelError: no such name; says which exist.
         WeightsError: no such file, or a damaged one.
     """
-    path = Path(name_or_path)
-    if isinstance(name_or_path, Path) or path.suffix == ".safetensors" or len(path.parts) > 1:
-        return read_spec(path)
+    if _is_path(name_or_path):
+        return read_spec(Path(name_or_path))
     registered = _registered()
     if name_or_path not in registered:
         known = ", ".join(sorted(registered)) or "none"
@@ -170,7 +169,7 @@ def find_model(name_or_path: PathLike = "base") -> ModelSpec:
             f"Expected the name of a model ({known}) or the path of a .safetensors file, got {name_or_path!r}; "
             "models are looked for in the package and in $STROKELABEL_HOME/weights/NAME/model.safetensors"
         )
-    return replace(read_spec(registered[name_or_path]), name=name_or_path)
+    return replace(read_spec(registered[str(name_or_path)]), name=str(name_or_path))
 
 
 STRUCTURES_MODEL = "synthseg"
@@ -201,6 +200,34 @@ def find_structures_model(name: str | None = None) -> ModelSpec | None:
             f"{spec.path}: expected a model that parcellates, to find structures, this one is for {spec.task}"
         )
     return spec
+
+
+def list_outcome_models() -> dict[str, Path]:
+    """Return the files of all registered outcome models, by name, see `find_outcome_model`."""
+    return dict(sorted(_registered("outcome.safetensors").items()))
+
+
+def find_outcome_model(name_or_path: PathLike) -> Path:
+    """Return the file of an outcome model.
+
+    They lie in the package's `weights/NAME/outcome.safetensors` and in `$STROKELABEL_HOME/weights`.
+
+    Args:
+        name_or_path: a name, or the path of a file, see `find_model`.
+
+    Raises:
+        UnknownModelError: no such name; says which exist.
+    """
+    if _is_path(name_or_path):
+        return Path(name_or_path)
+    registered = list_outcome_models()
+    if name_or_path not in registered:
+        known = ", ".join(registered) or "none"
+        raise UnknownModelError(
+            f"Expected the name of an outcome model ({known}) or the path of a .safetensors file, got "
+            f"{name_or_path!r}; `strokelabel outcome fit` writes such files"
+        )
+    return registered[str(name_or_path)]
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -242,12 +269,18 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _registered() -> dict[str, Path]:
+def _is_path(name_or_path: PathLike) -> bool:
+    """Return whether a model is given by its file and not by its name."""
+    path = Path(name_or_path)
+    return isinstance(name_or_path, Path) or path.suffix == ".safetensors" or len(path.parts) > 1
+
+
+def _registered(file: str = "model.safetensors") -> dict[str, Path]:
     """Return the weights files by model name; the user's before the package's."""
     folders = [Path(__file__).parent / "weights"]
     if home := os.environ.get("STROKELABEL_HOME"):
         folders.append(Path(home) / "weights")
-    return {path.parent.name: path for folder in folders for path in folder.glob("*/model.safetensors")}
+    return {path.parent.name: path for folder in folders for path in folder.glob(f"*/{file}")}
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class RecentScans:
 
         Args:
             source: where it is.
-            content: `content_of` it.
+            content: `scan_content` of it.
 
         Raises:
             ImageError: it cannot be segmented.

@@ -18,11 +18,16 @@ from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
 LIKELIEST = "likeliest class"
 """Threshold for the most likely class: lesion where no other class is more likely."""
 
-RESULTS = ("mask", "probability", "uncertainty")
-"""Possible contents of the answer's file."""
+RESULTS = ("mask", "probability", "uncertainty", "report")
+"""Possible contents of the answer's file: voxels, or a page with pictures (HTML)."""
+
+_ABOUT_THE_LESION = ("mask", "report")
 
 UNCERTAINTIES = ("mutual information", "predictive entropy", "lesion variance")
 """Maps of `result` "uncertainty"; see `strokelabel.inference.several_passes.UncertaintyMaps`."""
+
+STROKE_STAGES = ("unknown", "acute", "chronic")
+"""Values of `strokelabel.outcome.estimate.StrokeStage`."""
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
@@ -41,6 +46,7 @@ class InferOptions:
         dtype: type of its voxels, if it holds a mask; maps are float32.
         compress: gzip inside a .nrrd (a .nii.gz always is, a .nii never).
         structures: answer a mask with the structures that the lesion touches, where the server can.
+        stroke_stage: one of `STROKE_STAGES`, for the outcome that a server may estimate.
     """
 
     device: str
@@ -51,11 +57,17 @@ class InferOptions:
     dtype: str
     compress: bool
     structures: bool = True
+    stroke_stage: str = STROKE_STAGES[0]
 
     @property
     def with_structures(self) -> bool:
-        """True if the answer has the structures that the lesion touches: maps have none."""
-        return self.structures and self.result == "mask"
+        """True if the answer has the structures that the lesion touches."""
+        return self.structures and self.is_about_the_lesion
+
+    @property
+    def is_about_the_lesion(self) -> bool:
+        """False for maps, which come without structures and outcome."""
+        return self.result in _ABOUT_THE_LESION
 
     @classmethod
     def from_request(cls, request: Mapping[str, Any]) -> InferOptions:
@@ -85,6 +97,7 @@ class InferOptions:
             dtype=as_choice(request.get("result_dtype"), "result_dtype", DTYPES),
             compress=as_flag(request.get("result_compress"), "result_compress", default=False),
             structures=as_flag(request.get("structures"), "structures", default=True),
+            stroke_stage=as_choice(request.get("stroke_stage"), "stroke_stage", STROKE_STAGES),
         )
 
 

@@ -13,8 +13,8 @@ from lib.infers.infer_options import InferOptions
 from lib.infers.segmenter import Question, Segmenter
 from lib.infers.task import PredictionTask, kind_of, with_all_flips
 from lib.refusals import InvalidRequestError
-from lib.studies.scan_list import IMAGE_SUFFIXES, split_suffix
 from strokelabel.inference.segment.prediction import Prediction
+from strokelabel.io.volumes import is_scan_file
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
 LESION_LABELS = {CLASS_NAMES[TissueClass.LESION]: 1}
@@ -92,20 +92,18 @@ class SegmentEnsemble(PredictionTask):
 
 
 def _files_of_session(request: Mapping[str, Any]) -> list[ScanSource]:
-    """Return the NIfTI files of a session's folder, beginning with the one that `sequence` names."""
+    """Return the image files of a session's folder, beginning with the one that `sequence` names."""
     folder = Path(request["image"])
     files = [p for p in sorted(folder.iterdir()) if _is_scan(p)] if folder.is_dir() else []
     wanted = request.get("sequence") or ""
     if wanted and wanted not in [file.name for file in files]:
         raise InvalidRequestError(
             f"sequence: expected the name of a file of the session "
-            f"({', '.join(file.name for file in files) or 'it has no NIfTI files'}), found {wanted!r}."
+            f"({', '.join(file.name for file in files) or 'it has no image files'}), found {wanted!r}."
         )
     files.sort(key=lambda file: file.name != wanted)
     return [ScanSource(str(file), file.name) for file in files]
 
 
 def _is_scan(path: Path) -> bool:
-    return (
-        path.is_file() and not path.name.startswith(".") and bool(split_suffix(path.name, IMAGE_SUFFIXES)[1])
-    )
+    return path.is_file() and not path.name.startswith(".") and is_scan_file(path)

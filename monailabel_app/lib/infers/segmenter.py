@@ -25,8 +25,7 @@ from lib.studies.scan_list import read_scan
 from strokelabel.adaptation.adapt import adapt
 from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
-from strokelabel.hashing import content_of
-from strokelabel.inference.interruption import Check, interruptible
+from strokelabel.inference.interruption import Check
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellation
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
@@ -35,6 +34,8 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.structure_tables import structures_of_lesion
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
+from strokelabel.io.volumes import scan_content
+from strokelabel.outcome.estimate import OutcomeEstimator
 from strokelabel.registry import ModelSpec, find_model
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Question:
 
     Attributes:
         sources: the scan, and the other sequences that are predicted with it.
-        contents: `content_of` each.
+        contents: `scan_content` of each.
         options: of the prediction.
         device: "cpu", "cuda" or "cuda:<n>".
         kind: see `Kind`.
@@ -99,6 +100,7 @@ class Segmenter:
         cache: where results are kept.
         most_waiting: how many requests may wait for a device, and how many for files.
         structures: finds the structures that lesions touch; None for answers without them.
+        outcome: estimates an outcome of strokes; None for answers without it.
     """
 
     def __init__(
@@ -107,9 +109,11 @@ class Segmenter:
         cache: ResultCache,
         most_waiting: int = MOST_WAITING,
         structures: StructureFinder | None = None,
+        outcome: OutcomeEstimator | None = None,
     ) -> None:
         self.model = model
         self.structures = structures
+        self.outcome = outcome
         self._cache = cache
         self._most_waiting = most_waiting
         self._recent = RecentScans()
@@ -127,7 +131,7 @@ class Segmenter:
         adaptation: AdaptationOptions | None = None,
     ) -> Question:
         """Return a question about a scan and, for an ensemble, other sequences."""
-        contents = tuple(content_of(source.path) for source in sources)
+        contents = tuple(scan_content(source.path) for source in sources)
         return Question(tuple(sources), contents, options, device, kind, ensemble, adaptation)
 
     @contextmanager
@@ -157,7 +161,7 @@ class Segmenter:
             BusyError: too many wait.
             ImageError: it cannot be read.
         """
-        content = content_of(source.path)
+        content = scan_content(source.path)
         with self._files.turn(client_gave_up):
             yield self._recent.get(source, content)
 
@@ -258,7 +262,7 @@ def _ask_network(predictor: Predictor, question: Question, image: Image) -> Stor
         BusyError: the client has left meanwhile.
     """
     try:
-        with interruptible(predictor.network, _unless_the_client_left()):
+        with predictor.interruptible(_unless_the_client_left()):
             found, about = (
                 _ensemble(predictor, question, image)
                 if question.ensemble

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 from strokelabel.errors import WeightsError
-from strokelabel.inference.interruption import Check, interruptible
+from strokelabel.inference.interruption import Check
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellation, Parcellator
@@ -64,7 +64,7 @@ class StructureFinder:
         """Return the parcellation of a scan that was parcellated recently.
 
         Args:
-            content: `content_of` the scan.
+            content: `scan_content` of the scan.
             options: of the prediction; see `find`.
         """
         key = (content, _of_structures(options))
@@ -87,7 +87,7 @@ class StructureFinder:
 
         Args:
             image: the scan.
-            content: `content_of` it.
+            content: `scan_content` of it.
             options: of the prediction; the CT window and the view are used.
             device: where to compute.
             check: raises to stop.
@@ -96,8 +96,8 @@ class StructureFinder:
         if device not in self._loaded:
             self._loaded[device] = Parcellator.from_model(self.spec.path, device)
         loaded = self._loaded[device]
-        parcellator = Parcellator(loaded.spec, loaded.network, loaded.device, _of_structures(options))
-        with interruptible(parcellator.network, check):
+        parcellator = loaded.with_options(_of_structures(options))
+        with parcellator.interruptible(check):
             found = parcellator.parcellate(image, progress)
         with self._lock:
             self._recent[content, parcellator.options] = found

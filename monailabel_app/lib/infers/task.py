@@ -16,7 +16,9 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.infers.caches import ScanSource
-from lib.infers.infer_options import InferOptions, default_config
+from lib.infers.infer_options import STROKE_STAGES, InferOptions, default_config
+from lib.infers.progress import report
+from lib.infers.report_page import write_page
 from lib.infers.segmenter import Found, Question, Segmenter
 from lib.refusals import InvalidRequestError
 from lib.request_values import as_flag
@@ -24,6 +26,7 @@ from strokelabel.geometry import LPS_TO_RAS
 from strokelabel.inference.segment.prediction import Prediction, decide
 from strokelabel.io.images import Image, write_nifti
 from strokelabel.labels import CLASS_COLORS
+from strokelabel.outcome.estimate import StrokeStage
 
 if TYPE_CHECKING:
     from strokelabel.inference.segment.prediction import Prediction
@@ -98,6 +101,8 @@ class PredictionTask(InferTask):
         config = {name: value for name, value in default_config().items() if name not in fixed}
         if segmenter.structures is not None:
             config["structures"] = True
+        if segmenter.outcome is not None:
+            config["stroke_stage"] = list(STROKE_STAGES)
         super().__init__(InferType.SEGMENTATION, labels, 3, description, config)
         self._segmenter = segmenter
 
@@ -152,10 +157,11 @@ class PredictionTask(InferTask):
             spec = self._segmenter.model.spec
             scores = found.result.scores()
             prediction = decide(scores, found.image.grid.voxel_volume_ml, spec, options.prediction)
-            structures = self._structures(question, prediction, found) if with_structures else {}
+            told = self._structures(question, prediction, found) if with_structures else {}
+            told |= self._outcome(prediction, found, options)
             asked = time.perf_counter()
-            file = write_result(self._values(prediction, found, options), found.image, options)
-            answer = self._answer(prediction, found, options) | structures
+            file = self._file(prediction, found, question, options, told)
+            answer = self._answer(prediction, found, options) | told
         ended = time.perf_counter()
         logger.info(f"Segmented in {ended - began:.1f} s: {answer['volume_ml']:.2f} ml of lesion")
         return file, {**answer, "latencies": _latencies(began, asked, ended)}
@@ -164,6 +170,31 @@ class PredictionTask(InferTask):
         """Return the entry `structures` of the answer; nothing where the server has no model for them."""
         structures = self._segmenter.lesion_structures(question, found.image, prediction.lesion_mask)
         return {} if structures is None else {"structures": structures}
+
+    def _outcome(self, prediction: Prediction, found: Found, options: InferOptions) -> dict[str, Any]:
+        """Return the entry `outcome` of the answer; nothing for maps, and where the server estimates none."""
+        estimator = self._segmenter.outcome
+        if estimator is None or not options.is_about_the_lesion:
+            return {}
+        report("estimating the outcome", 0.0)
+        stage = StrokeStage(options.stroke_stage)
+        labels, names = prediction.labels, prediction.spec.class_names
+        estimate = estimator.estimate(labels, names, found.image.grid, stage)
+        model = {"name": estimator.name, "weights_sha256": estimator.sha256}
+        return {"outcome": {"model": model, **estimate.as_json()}}
+
+    def _file(
+        self,
+        prediction: Prediction,
+        found: Found,
+        question: Question,
+        options: InferOptions,
+        told: Mapping[str, Any],
+    ) -> str:
+        """Write the answer's file."""
+        if options.result == "report":
+            return write_page(prediction, found.image, question.sources[0].name, question.contents[0], told)
+        return write_result(self._values(prediction, found, options), found.image, options)
 
     def _values(self, prediction: Prediction, found: Found, options: InferOptions) -> np.ndarray:
         """Return the voxels of the answer's file."""

@@ -22,9 +22,11 @@ from lib.model import ServedModel
 from lib.refusals import answered_as_http
 from lib.request_values import as_device
 from lib.scoring.method import StoredScoring, lower_priority
+from lib.studies.nifti_copies import files_of_scan
 from lib.studies.scan_list import image_infos, read_scan
 from lib.task_log import log_line
 from strokelabel.errors import StrokeLabelError
+from strokelabel.io.volumes import is_in_two_files
 
 if TYPE_CHECKING:
     from strokelabel.inference.segment.predictor import Predictor
@@ -106,7 +108,9 @@ def image_stamp(datastore: Datastore, image: str) -> str:
     """
     if getattr(datastore, "images_never_change", False):
         return image
-    return file_stamp(datastore.get_image_uri(image))
+    path = datastore.get_image_uri(image)
+    files = files_of_scan(Path(path)) if path and is_in_two_files(Path(path)) else (path,)
+    return " ".join(file_stamp(str(file)) for file in files)
 
 
 def _finite(value: object) -> bool:

@@ -21,20 +21,23 @@ from lib.studies.file_changes import FoundLabels, differs, reconcile
 from lib.studies.folder_watch import watch
 from lib.studies.label_datastore import LabelDatastore
 from lib.studies.label_store import KeptLabels
+from lib.studies.nifti_copies import NiftiCopies, files_of_scan
 from lib.studies.review import FINAL, is_labelled
 from lib.studies.scan_list import (
-    IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    UPLOAD_SUFFIXES,
     StudySearch,
     check_name,
     find_studies,
     is_served_folder,
     is_study,
     read_scan,
+    served_suffix,
     split_suffix,
     study_id,
 )
 from lib.studies.uploads import removed_on_failure
+from strokelabel.errors import ImageError, OutputError
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.file_search import absolute_path, is_hidden
 
@@ -69,6 +72,7 @@ class StudiesDatastore(LabelDatastore):
         self._table = DatastoreTable(kept_in)
         self._kept = KeptLabels(kept_in, self._root)
         self._found = FoundLabels(self._root, self._kept.folder)
+        self._copies = NiftiCopies(kept_in / ".strokelabel" / "nifti")
         self._paths, self._left_out = {}, list[str]()
         if read_only:
             self._take_over(find_studies(self._root))
@@ -108,9 +112,27 @@ class StudiesDatastore(LabelDatastore):
         return "" if label is None else str(absolute_path(self._kept.path(tag, label_id, label.ext)))
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """Return the information about an image, with its path; {} when there is no such id."""
+        """Return the information about an image, with the path of its NIfTI file, which a viewer on the same machine
+        opens; {} when there is no such id.
+        """
         entry = self._datastore.objects.get(image_id)
-        return {} if entry is None else {**deepcopy(entry.image.info), "path": self.get_image_uri(image_id)}
+        if entry is None:
+            return {}
+        try:
+            path = self.nifti_uri(image_id)
+        except (ImageError, OutputError):  # said when it is opened
+            path = self.get_image_uri(image_id)
+        return {**deepcopy(entry.image.info), "path": path}
+
+    def nifti_uri(self, image_id: str) -> str:
+        """Return the path of an image in NIfTI: of a copy where it is in another format; "" when there is no such id.
+
+        Raises:
+            ImageError: it cannot be read.
+            OutputError: the copy cannot be written.
+        """
+        path = self.get_image_uri(image_id)
+        return str(self._copies.of(image_id, Path(path))) if path else ""
 
     def image_infos(self) -> dict[str, dict[str, Any]]:
         """Return the information about each image, by id, without paths; not to be changed."""
@@ -160,16 +182,16 @@ class StudiesDatastore(LabelDatastore):
         """Take in an image that can be segmented; the same image under the same id again is fine.
 
         Raises:
-            HTTPException: 415 not NIfTI, 422 unusable image, 400 unusable id, 409 another image has that id.
+            HTTPException: 415 another kind of file, 422 unusable image, 400 unusable id, 409 another image has that id.
         """
         with removed_on_failure(image_filename):
             return self._add_checked_image(image_id, image_filename, image_info)
 
     def _add_checked_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
-        stem, suffix = split_suffix(Path(image_filename).name, IMAGE_SUFFIXES)
+        stem, suffix = split_suffix(Path(image_filename).name, UPLOAD_SUFFIXES)
         if not suffix:
-            kinds = ", ".join(IMAGE_SUFFIXES)
-            raise UnsupportedFileError(f"file: expected a NIfTI file ({kinds}), found another kind.")
+            kinds = ", ".join(UPLOAD_SUFFIXES)
+            raise UnsupportedFileError(f"file: expected a scan in one file ({kinds}), found another kind.")
         image_id = check_name(image_id or stem, "image")
         name = f"{image_id}{suffix}"
         if not is_study(Path(name)):
@@ -187,7 +209,7 @@ class StudiesDatastore(LabelDatastore):
             with atomic_path(self._root / name) as temporary:
                 shutil.copyfile(image_filename, temporary)
             self._paths = {**self._paths, image_id: Path(name)}
-            table.objects[image_id] = new_image(image_id, suffix, info)
+            table.objects[image_id] = new_image(image_id, served_suffix(Path(name)), info)
         return image_id
 
     @answered_as_http()
@@ -201,7 +223,9 @@ class StudiesDatastore(LabelDatastore):
             self._require_image(image_id)
             for tag, entry in table.objects[image_id].labels.items():
                 self._kept.remove(self._paths, image_id, tag, entry)
-            (self._root / self._paths[image_id]).unlink(missing_ok=True)
+            for file in files_of_scan(self._root / self._paths[image_id]):
+                file.unlink(missing_ok=True)
+            self._copies.forget(image_id)
             self._reconcile(table, find_studies(self._root))
 
     @answered_as_http()

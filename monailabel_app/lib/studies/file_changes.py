@@ -14,7 +14,7 @@ from lib.studies.datastore_file import new_image, new_label
 from lib.studies.label_grid import check_label_grid, read_label_segments, read_reference
 from lib.studies.label_history import LabelHistory
 from lib.studies.label_meaning import check_lesion
-from lib.studies.scan_list import IMAGE_SUFFIXES, LABEL_SUFFIXES, split_suffix
+from lib.studies.scan_list import LABEL_SUFFIXES, served_suffix, split_suffix
 from strokelabel.errors import ImageError
 from strokelabel.io.file_search import FileSearch, printable, search_files
 from strokelabel.io.label_files import LESION_NAME
@@ -159,7 +159,7 @@ def reconcile(
         del objects[image_id]
     for image_id, path in paths.items():
         if image_id not in objects:
-            objects[image_id] = new_image(image_id, split_suffix(path.name, IMAGE_SUFFIXES)[1], {})
+            objects[image_id] = new_image(image_id, served_suffix(path), {})
     files = found.files()
     found.note_strays(files, objects)
     for image_id, entry in objects.items():

@@ -21,7 +21,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
-from lib.studies.scan_list import LABEL_SUFFIXES, split_suffix
+from strokelabel.io.file_kinds import is_image_name
 from strokelabel.io.file_search import is_hidden
 
 logger = logging.getLogger(__name__)
@@ -132,4 +132,4 @@ def _may_tell(path: Path) -> bool:
     """Return whether a file is an image or a label by its name, or a link to a folder."""
     if is_hidden(path.name):
         return False
-    return bool(split_suffix(path.name, LABEL_SUFFIXES)[1]) or path.is_dir()
+    return is_image_name(path) or path.is_dir()

@@ -9,19 +9,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
 from lib.refusals import InvalidRequestError
 from lib.studies.label_meaning import classes_of, with_meaning
-from strokelabel.errors import GeometryError, ImageError, LabelMapError, UnreadableImageError
+from strokelabel.errors import GeometryError, ImageError, LabelMapError
 from strokelabel.geometry import Grid, check_same_grid
 from strokelabel.geometry import bring_to_grid as bring_to_same_grid
 from strokelabel.io import label_files
-from strokelabel.io.checks import check_grid, check_shape
-from strokelabel.io.images import Image, read_image
+from strokelabel.io.images import Image, read_image_header
 from strokelabel.io.label_files import LabelFile, Segment
 
 
@@ -104,18 +103,10 @@ def read_reference(path: Path, name: str) -> Image:
     Raises:
         ImageError: the scan cannot be read.
     """
-    if path.is_dir():
-        return replace(read_image(path), source=name)
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
-        shape = check_shape(image.shape, name)
-        affine = np.array(image.affine, dtype=np.float64)
-        check_grid(shape, affine, name)
-    except ImageError:
-        raise
-    except Exception as error:  # a parser of files from anywhere fails in any way
-        raise UnreadableImageError(f"{name}: expected a readable scan to compare the label with.") from error
-    return Image(np.broadcast_to(np.uint8(0), shape), affine, image.header, name)
+        return replace(read_image_header(path), source=name)
+    except ImageError as error:
+        raise error.with_source(name) from error
 
 
 QFORM_NOTE = (

@@ -11,27 +11,38 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 from lib.refusals import InvalidRequestError
-from strokelabel.errors import ImageError
+from lib.studies.uploads import is_upload
+from strokelabel.errors import ImageError, UnreadableImageError
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name, session_of
-from strokelabel.io.file_kinds import is_dicom_file
+from strokelabel.io.file_kinds import IMAGE_SUFFIXES, KNOWN_FORMATS, is_dicom_file, is_image_name
 from strokelabel.io.file_search import is_hidden, printable, search_files
 from strokelabel.io.images import Image, read_image
+from strokelabel.io.nifti import is_nifti_name
+from strokelabel.io.volumes import files_of, is_in_two_files, is_scan_file
 
 
 def read_scan(path: str, name: str) -> Image:
     """Read a scan, or say why not in words that leave out where the server keeps it.
 
     Args:
-        path: a NIfTI file or a folder of DICOM files.
+        path: a file or a folder of DICOM files.
         name: what the client calls it.
 
     Raises:
         ImageError: of the same kind as `strokelabel.io.read_image` raises.
     """
     try:
+        if is_upload(Path(path)) and is_image_name(Path(path)) and len(files_of(Path(path))) > 1:
+            raise UnreadableImageError(TWO_FILES)
         return replace(read_image(path), source=name)
     except ImageError as error:
         raise error.with_source(name) from error
+
+
+TWO_FILES = (
+    "expected a file that holds its voxels, found a header whose voxels are in a second one; save it as one file "
+    "(.nii.gz, .nrrd, .mha), or send both as a session."
+)
 
 
 def image_infos(datastore: Datastore) -> Mapping[str, Mapping[str, Any]]:
@@ -42,8 +53,14 @@ def image_infos(datastore: Datastore) -> Mapping[str, Mapping[str, Any]]:
     return {image: datastore.get_image_info(image) for image in datastore.list_images()}
 
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii")
-LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
+LABEL_SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha", ".mgz", ".mgh")
+"""Endings of label files, which come alone: none whose voxels are in a second file."""
+
+NIFTI_SUFFIX = ".nii.gz"
+"""Ending of the files that viewers download of scans in other formats."""
+
+UPLOAD_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if not is_in_two_files(Path(f"scan{suffix}")))
+"""Endings of scans that come as one file."""
 
 _OTHER_FOLDERS = NOT_RAW_FOLDERS | {"labels"}
 _TEXTS = (".json", ".tsv", ".csv", ".txt", ".md")
@@ -83,7 +100,7 @@ def find_studies(root: Path) -> StudySearch:
             _enter(Path(str(path)[start:]), found)  # as relative_to, which takes long for thousands
     if not found.paths:
         found.left_out.append(
-            f"No scans found: expected NIfTI files (.nii.gz, .nii), {_instead(search.files)}"
+            f"No scans found: expected files of scans ({KNOWN_FORMATS}), {_instead(search.files)}"
         )
     return found
 
@@ -107,10 +124,10 @@ def _instead(files: Sequence[Path]) -> str:
         return "found none; put scans there, or serve another folder."
     if any(is_dicom_file(path) for path in files[:_LOOKED_AT]):
         return "found DICOM files; convert each series with dcm2niix, or serve the PACS that holds them."
-    if any(split_suffix(path.name, IMAGE_SUFFIXES)[1] for path in files):
+    if any(map(is_scan_file, files)):
         return "found masks and other derived files alone, by their names; rename those that are scans."
     kinds = Counter("".join(path.suffixes[-2:]) or "no ending" for path in files).most_common(4)
-    return f"found files with {', '.join(printable(kind) for kind, _ in kinds)}; save scans as NIfTI."
+    return f"found files with {', '.join(printable(kind) for kind, _ in kinds)}; save scans as one of these."
 
 
 def is_study(relative: Path) -> bool:
@@ -120,7 +137,8 @@ def is_study(relative: Path) -> bool:
 
 def _is_scan_name(path: Path) -> bool:
     stem, suffix = split_suffix(path.name, IMAGE_SUFFIXES)
-    return bool(suffix and stem) and not is_hidden(path.name) and not is_derived_name(path)
+    is_scan = bool(suffix and stem) and is_scan_file(path)
+    return is_scan and not is_hidden(path.name) and not is_derived_name(path)
 
 
 def is_served_folder(relative: Path) -> bool:
@@ -134,6 +152,11 @@ def study_id(relative: Path) -> str:
     folders = relative.parts[:-1]
     names_subject = bool(folders) and stem.startswith(folders[0] + "_")
     return stem if names_subject else "_".join([*folders, stem])
+
+
+def served_suffix(path: Path) -> str:
+    """Return the ending of what viewers download of a scan: its own, or that of its copy in NIfTI."""
+    return split_suffix(path.name, IMAGE_SUFFIXES)[1] if is_nifti_name(path) else NIFTI_SUFFIX
 
 
 def session_sequences(image_id: str, ids: Iterable[str]) -> list[str]:

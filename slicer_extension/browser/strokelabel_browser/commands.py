@@ -76,6 +76,7 @@ class Commands:
             "close": p.cases.close,
             "segment": p.segmentation.segment,
             "model": self._choose_model,
+            "stroke_stage": p.segmentation.set_stroke_stage,
             "drag_threshold": self._drag_threshold,
             "threshold": self._threshold,
             "refine": p.segmentation.refine,

@@ -113,6 +113,17 @@ def _segment() -> None:
         classes="model",
         title="Model that Segment uses",
     )
+    with html.Label(
+        v_if=("ui.open_image && ui.stroke_stages.length",),
+        classes="row stage",
+        title="No scan tells the stage of its stroke: say it, then Segment; outcomes are estimated of acute ones alone",
+    ):
+        html.Span("Stage of the stroke", classes="label")
+        with html.Select(
+            change=run("stroke_stage", "$event.target.value"),
+            raw_attrs=[':value="ui.stroke_stage"', 'data-test="stroke-stage"'],
+        ):
+            html.Option("{{ stage }}", v_for=("stage in ui.stroke_stages",), key=("stage",), value=("stage",))
     with html.Div(classes=("ui.blocked.threshold ? 'threshold off' : 'threshold'",)):
         with html.Div(
             classes="row",
@@ -258,11 +269,18 @@ def _read_out() -> None:
             html.Span("{{ ui.dice }}", classes="big-number")
             html.Span("to model", classes="dim")
     with html.Div(
-        classes="structures",
-        v_if=("ui.open_image && ui.structures.length",),
+        classes=("ui.stroke_stages.length ? 'structures below-stage' : 'structures'",),
+        v_if=("ui.open_image && (ui.structures.length || ui.outcome.length)",),
         title="Structures that the lesion of the model's mask touches, with ml and share of each",
         raw_attrs=['data-test="structures"'],
     ):
+        with html.Div(
+            v_if=("ui.outcome.length",),
+            classes="outcome",
+            title="Estimated from the lesion of the model's mask; for research, not for decisions about patients",
+            raw_attrs=['data-test="outcome"'],
+        ):
+            html.Div("{{ line }}", v_for=("line in ui.outcome",), key=("line",))
         html.Div("{{ line }}", v_for=("line in ui.structures",), key=("line",))
     html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
 
@@ -301,7 +319,7 @@ def _hand_in() -> None:
     with html.Div(classes="row minor"):
         for path, text, tip in (
             ("mask", "Mask", "Save the mask as NIfTI"),
-            ("report", "Report", "Save volumes and provenance as JSON"),
+            ("report", "Numbers", "Save volumes and provenance as JSON"),
         ):
             html.A(
                 text,
@@ -310,6 +328,15 @@ def _hand_in() -> None:
                 title=tip,
                 raw_attrs=["download"],
             )
+        html.A(
+            "Report",
+            v_if=("ui.has_report",),
+            href="lesion-report",
+            target="_blank",
+            classes="link",
+            title="Open a page with pictures of the lesion that the model found",
+            raw_attrs=['data-test="lesion-report"'],
+        )
         v3.VSpacer()
         with html.Button(
             click=run("toggle", "'show_train'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, web
+from StrokeLabelLib.errors import ServerError
 from StrokeLabelLib.nifti import encode_nifti
 from StrokeLabelLib.session.presenter import Presenter
 from StrokeLabelLib.session.report import report
@@ -44,6 +46,7 @@ class Routes:
         server.app.router.add_post("/upload", self.upload)
         server.app.router.add_get("/download/mask", self.mask)
         server.app.router.add_get("/download/report", self.report)
+        server.app.router.add_get("/lesion-report", self.lesion_report)
         if self._with_state:
             server.app.router.add_get("/state", self.state)
 
@@ -80,6 +83,20 @@ class Routes:
             raise web.HTTPNotFound(text="No scan is open.")
         text = json.dumps(report(session.case, session.measurements), indent=2)
         return _attachment(f"{session.case.image.image_id}_report.json", "application/json", text.encode())
+
+    async def lesion_report(self, _: web.Request) -> web.Response:
+        """Return the page with pictures of the lesion that the model found, as the server draws it."""
+        case, client = self._presenter.session.case, self._presenter.session.client
+        if case is None or case.asked is None:
+            raise web.HTTPNotFound(text="Nothing was segmented yet; press Segment first.")
+        if client is None:
+            raise web.HTTPServiceUnavailable(text="The server is not connected.")
+        model, options = case.asked
+        try:
+            page = await asyncio.to_thread(client.page, model, case.image.image_id, options)
+        except ServerError as error:
+            raise web.HTTPBadGateway(text=str(error)) from error
+        return web.Response(body=page, content_type="text/html", charset="utf-8")
 
     async def state(self, request: web.Request) -> web.Response:
         """Return the state for tests: voxels of the mask, and the running task; with ?views=yes also the

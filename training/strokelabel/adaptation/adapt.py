@@ -34,6 +34,7 @@ from strokelabel.inference.network_input import OnProgress, ShownScan, silent, t
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.prediction import Prediction, Scores, decide
 from strokelabel.inference.segment.predictor import SETTINGS_KEY, Predictor
+from strokelabel.inference.torch_network import TensorEngine
 from strokelabel.io import Image
 from strokelabel.types import Mask
 
@@ -88,6 +89,7 @@ def adapt(
         UnknownModelError, WeightsError: there is no denoiser, or it does not suit the model.
     """
     began = time.perf_counter()
+    predictor = predictor.on_torch()
     options, report = options or predictor.options, progress or silent
     if adaptation.method == "dae" and denoiser is None:
         denoiser = LabelDenoiser.load(adaptation.denoiser, predictor.spec, predictor.device)
@@ -146,13 +148,14 @@ class _Case:
         self, predictor: Predictor, scan: ShownScan, options: PredictionOptions, report: OnProgress
     ) -> None:
         self._predictor, self._scan, self._options, self._report = predictor, scan, options, report
-        self.item = scan.item().to(predictor.device)
+        self.item = torch.from_numpy(scan.item()).to(predictor.device)
+        self._engine = TensorEngine(scan.engine)
         self._head = torch.from_numpy(np.ascontiguousarray(foreground_mask(scan.volume)))
 
     def output(self, item: Tensor, start: float, stop: float) -> Tensor:
         """Return the probabilities (classes, x, y, z) for an input of the network, as a plain prediction makes them."""
         flips = trained_flips(self._predictor.spec) if self._options.tta else ()
-        return self._scan.engine.probabilities(item, flips, self._passes(start, stop))
+        return self._engine.probabilities(item, flips, self._passes(start, stop))
 
     def objective(self, denoiser: LabelDenoiser | None) -> AdaptationObjective:
         """Return what is lowered: the disagreement with a denoiser, or the entropy if there is none."""
@@ -179,7 +182,7 @@ class _Case:
         training.run(
             windows,
             plain,
-            self._scan.engine.probabilities,
+            self._engine.probabilities,
             lambda done: self._report("adapting", _ITERATIONS_AT + share * done),
         )
         return training.normalised(), training
@@ -218,6 +221,7 @@ class AdaptingPredictor(Predictor):
     """
 
     def __init__(self, predictor: Predictor, adaptation: AdaptationOptions) -> None:
+        predictor = predictor.on_torch()
         super().__init__(predictor.spec, predictor.network, predictor.device, predictor.options)
         self.adaptation = adaptation
         self._denoiser = None

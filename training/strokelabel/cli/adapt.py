@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, follow_scans, report_scan, scan_progress, set_threads
+from strokelabel.cli.common.options import (
+    Ct,
+    Device,
+    SeriesNames,
+    Threads,
+    find_scans,
+    follow_scans,
+    report_scan,
+    scan_progress,
+    set_threads,
+)
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.cohort.report import CohortReport, CohortRow
@@ -64,6 +74,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     learning_rate: LearningRate = None,
     seed: Seed = 0,
     ct: Ct = False,
+    series: SeriesNames = None,
     device: Device = "auto",
     threads: Threads = None,
     force: Force = False,
@@ -77,13 +88,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     all scans were used, 1 if it was refused or any scan failed, 2 for wrong usage, 130 when interrupted.
     """
     from strokelabel.adaptation.options import CohortOptions
-    from strokelabel.io import search_images
 
     given: dict[str, Any] = {
         "steps": steps, "confidence": confidence, "dropout": dropout, "learning_rate": learning_rate,
     }  # fmt: skip
     options = CohortOptions(method.value, seed=seed, **{k: v for k, v in given.items() if v is not None})
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
 
     from strokelabel.adaptation.cohort.run import CohortAdaptation
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions

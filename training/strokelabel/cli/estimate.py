@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, follow_scans, report_scan, set_threads
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.options import (
+    INPUT_KINDS,
+    Device,
+    SeriesNames,
+    Threads,
+    find_scans,
+    report_scan,
+    set_threads,
+)
 from strokelabel.io.file_search import absolute_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from strokelabel.inference.estimate import EstimateRow
-    from strokelabel.inference.network_input import OnProgress
+    from strokelabel.inference.estimate import EstimateTask
 
 
 Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="SCAN...",
-        help="T1-weighted (MPRAGE) scans: NIfTI files, folders of DICOM files, folders to search, or patterns.",
+        help=f"T1-weighted (MPRAGE) scans. {INPUT_KINDS}, or patterns.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")]
@@ -32,12 +39,16 @@ Flips = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing maps.")]
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     inputs: Inputs,
     output: Output,
     weights: Weights,
     flips: Flips = True,
+    series: SeriesNames = None,
     device: Device = "auto",
+    part: PartOption = None,
+    workers: Workers = None,
+    dask: DaskAddress = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -46,14 +57,29 @@ def run(
     Each scan gets four maps on its own grid, with their units in a sidecar (JSON), and a picture. What a network
     makes of a scan that is no MPRAGE is meaningless. Train an estimator with `strokelabel train qatlas-estimator`.
     """
-    from strokelabel.inference.estimate import Estimate, QuantitativeEstimator, estimate_scans
-    from strokelabel.io import Image, search_images
+    from strokelabel.inference.batch import ScanBatch
     from strokelabel.io.map_files import is_map_file
-    from strokelabel.reports.simulation import save_estimate_picture
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
     named = {absolute_path(Path(item).expanduser()) for item in inputs}
     scans = [path for path in search.images if absolute_path(path) in named or not is_map_file(path)]
+    sharing = Sharing.of(part, workers, dask)
+    common = sharing.place(weights), device, sharing.threads(threads), output.absolute()
+    make_task = partial(_make_task, *common, flips, overwrite)
+    batch = ScanBatch.of(scans, search.problems)
+    failed = run_batch(make_task, batch, sharing, lambda row: report_scan(row, row.maps or ""))
+    if failed or not scans:
+        raise typer.Exit(1)
+
+
+def _make_task(
+    weights: str, device: str, threads: int | None, output: Path, flips: bool, overwrite: bool
+) -> EstimateTask:
+    """Load the estimator, and write a picture beside the maps of each scan."""
+    from strokelabel.inference.estimate import Estimate, EstimateTask, QuantitativeEstimator
+    from strokelabel.io import Image
+    from strokelabel.reports.simulation import save_estimate_picture
+
     set_threads(threads)
     estimator = QuantitativeEstimator.from_model(weights, device)
 
@@ -61,19 +87,4 @@ def run(
         picture = output / f"{stem}_maps.png"
         save_estimate_picture(image, estimate.maps, picture, estimator.spec.spacing_mm)
 
-    def start(progress: OnProgress) -> Iterator[EstimateRow]:
-        return estimate_scans(
-            estimator,
-            scans,
-            output,
-            flips=flips,
-            overwrite=overwrite,
-            on_estimate=save_picture,
-            progress=progress,
-            problems=search.problems,
-        )
-
-    count = len(scans) + len(search.problems)
-    failed = follow_scans(start, count, lambda row: report_scan(row, row.maps or ""))
-    if failed or not scans:
-        raise typer.Exit(1)
+    return EstimateTask(estimator, output, flips, overwrite, save_picture)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, scan_progress, set_threads
+from strokelabel.cli.common.options import Ct, Device, Threads, scan_progress, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     paired tests (tests.csv), box plots, and pictures of the worst cases. Exit code 0 when all cases are scored, 1
     when any failed, 2 for wrong usage, 130 when interrupted.
     """
+    from strokelabel.inference.batch import parse_part, take_part
     from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-    from strokelabel.reports.evaluation.cases import parse_part, take_part
     from strokelabel.reports.evaluation.models import parse_arms
     from strokelabel.reports.evaluation.results import ResultTable
 

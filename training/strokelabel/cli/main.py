@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from strokelabel import __version__
-from strokelabel.errors import OptionError, StrokeLabelError
+from strokelabel.errors import MissingPackageError, OptionError, StrokeLabelError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": (
@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "strokelabel.cli.estimate",
         "Estimate quantitative maps (PD, R1, R2*, MT) of T1-weighted scans.",
     ),
+    "series": ("strokelabel.cli.series", "List the DICOM series of folders and archives."),
     "info": ("strokelabel.cli.info", "List models, versions and the environment."),
     "prepare": ("strokelabel.cli.prepare", "Prepare label maps and lesion masks for training, once."),
     "synthesize": (
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "adapt": ("strokelabel.cli.adapt", "Adapt a model to an unlabelled cohort."),
     "export": ("strokelabel.cli.export", "Write the weights of a training run as a model."),
+    "export-onnx": ("strokelabel.cli.export_onnx", "Write a model as ONNX, for other programs."),
     "start": ("strokelabel.cli.start", "Serve scans to annotate, and the browser page beside them."),
     "serve": ("strokelabel.cli.serve", "Serve scans to annotate, with MONAI Label."),
     "models": ("strokelabel.cli.models", "List fine-tuned versions of a model, and roll back."),
@@ -58,10 +60,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 The module has a function `run`, or, where the command has commands of its own, a `typer.Typer` called `app`.
 """
-
-
-class CommandMissingError(StrokeLabelError):
-    """Missing module of a command."""
 
 
 class LazyGroup(TyperGroup):
@@ -93,15 +91,12 @@ def load_command(name: str) -> TyperCommand:
     """Import a command of `COMMANDS` and return it as a click command.
 
     Raises:
-        CommandMissingError: its module, or a package that it imports, is not installed.
+        MissingPackageError: a package that it imports is not installed.
     """
     try:
         module = importlib.import_module(COMMANDS[name][0])
     except ModuleNotFoundError as error:
-        raise CommandMissingError(
-            f"the command '{name}' needs the Python module '{error.name}', which is not installed; "
-            "install StrokeLabel with all its dependencies (pip install 'strokelabel[server]')"
-        ) from error
+        raise MissingPackageError.of(error, f"the command {name!r}") from error
     several = getattr(module, "app", None)
     if several is None:
         several = typer.Typer(add_completion=False)
@@ -161,6 +156,9 @@ def main(args: list[str] | None = None) -> None:
     except StrokeLabelError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2 if isinstance(error, OptionError) else 1)
+    except ModuleNotFoundError as error:  # commands import most of what they need when they run
+        typer.echo(f"error: {MissingPackageError.of(error, 'this command')}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, set_threads
+from strokelabel.cli.common.options import Device, Threads, set_threads
 
 if TYPE_CHECKING:
     from strokelabel.fit.fine_tuning.versions import ModelVersions

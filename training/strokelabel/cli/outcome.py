@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import scan_progress
+from strokelabel.cli.common.outcome_options import Masks, OutcomeName, TableFile, measured, progress
+from strokelabel.cli.outcome_explain import explain
+from strokelabel.errors import OptionError
+from strokelabel.io.atomic import check_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from strokelabel.outcome.evaluation import Classes
     from strokelabel.outcome.patients import Outcome
     from strokelabel.outcome.predictors import Cohort
 
@@ -22,11 +27,6 @@ app = typer.Typer(
     help="Predict outcomes from lesions and clinical facts. For research; not for decisions about patients.",
 )
 
-TableFile = Annotated[
-    Path, typer.Argument(metavar="TABLE", help="Patients, their facts and outcomes (TSV or CSV).")
-]
-Masks = Annotated[Path, typer.Argument(metavar="MASKS", help="Folder of lesion masks in ICBM (MNI) space.")]
-OutcomeName = Annotated[str, typer.Option("--outcome", help="nihss (acute strokes) or language (chronic).")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -45,7 +45,7 @@ Structures = Annotated[
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     table: TableFile,
     masks: Masks,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
@@ -57,29 +57,86 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
     ] = None,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks",
+            help="Add networks that see pictures to the classification; takes 25 minutes on a free core.",
+        ),
+    ] = False,
+    network_seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Seeds of each network at most; fewer take less time. Default: those of the classification, "
+            "or 3 for volumes.",
+        ),
+    ] = None,
+    slices: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="FLAIR slices of the patients: adds a network that sees them."),
+    ] = None,
 ) -> None:
     """Compare models by repeated cross-validation, on the patients outside the lock box.
 
-    Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png.
+    Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png;
+    with --networks also networks.png, what they see, and a folder `networks` from which a stopped evaluation goes on.
     """
-    from strokelabel.io.atomic import check_folder
-    from strokelabel.outcome.evaluation import classification_task, outside_lock_box, regression_task
+    from strokelabel.outcome.evaluation import (
+        Classes,
+        classification_task,
+        outside_lock_box,
+        regression_task,
+    )
     from strokelabel.outcome.patients import find_outcome
     from strokelabel.outcome.protocol import check_was_opened
     from strokelabel.reports.outcome import write_outcome_report
 
     which = find_outcome(outcome)
+    _check_networks(which, networks, network_seeds, slices, seeds)
     check_folder(output)
     if opened is not None:
         check_was_opened(opened, which.name)
-    cohort = _measured(table, masks, which, structures)
+    cohort = measured(table, masks, which, structures)
     cohort = cohort if opened is not None else outside_lock_box(which, cohort)
-    with _progress("regression, folds", 10 * repeats) as advance:
+    with progress("regression, folds", 10 * repeats) as advance:
         tasks = [regression_task(which, cohort, repeats, advance)]
     if seeds and which.acute:
-        with _progress("classification, folds", 4 * seeds) as advance:
-            tasks.append(classification_task(which, cohort, seeds, advance))
+        classes = Classes.of(cohort, seeds)
+        found = _networks(cohort, classes, slices, network_seeds or seeds, output) if networks else {}
+        with progress("classification, folds", 4 * seeds) as advance:
+            tasks.append(classification_task(which, cohort, classes, advance, found))
     typer.echo(write_outcome_report(which, cohort.ids, tasks, output))
+
+
+def _check_networks(
+    outcome: Outcome, networks: bool, network_seeds: int | None, slices: Path | None, seeds: int
+) -> None:
+    """Refuse options of networks where no network is trained."""
+    if networks and not (outcome.acute and seeds):
+        raise OptionError(
+            "expected --networks with a classification: --outcome nihss and --seeds of at least 1"
+        )
+    if not networks and (slices is not None or network_seeds is not None):
+        raise OptionError("expected --networks with --slices and --network-seeds")
+
+
+def _networks(
+    cohort: Cohort, classes: Classes, slices: Path | None, most_seeds: int, output: Path
+) -> dict[str, NDArray[np.float64]]:
+    """Return the predictions of networks, and draw what they see."""
+    from strokelabel.outcome.networks.evaluation import cross_validate_networks, find_networks, run_count
+    from strokelabel.outcome.networks.pictures import read_pictures
+    from strokelabel.reports.outcome_pictures import write_network_pictures
+
+    with progress("pictures", len(cohort.patients)) as advance:
+        pictures = read_pictures(cohort, slices, advance)
+    write_network_pictures(pictures, cohort, output / "networks.png")
+    specs = find_networks(pictures, most_seeds)
+    folder = output / "networks"
+    check_folder(folder)
+    with progress("networks, trainings", run_count(specs, classes.folds)) as advance:
+        return cross_validate_networks(specs, pictures, classes.positive, classes.folds, folder, advance)
 
 
 @app.command()
@@ -98,8 +155,8 @@ def fit(
     from strokelabel.outcome.protocol import REGRESSION_FOLDS
 
     which = find_outcome(outcome)
-    cohort = outside_lock_box(which, _measured(table, masks, which))
-    with _progress("folds", REGRESSION_FOLDS) as advance:
+    cohort = outside_lock_box(which, measured(table, masks, which))
+    with progress("folds", REGRESSION_FOLDS) as advance:
         fitted = fit_outcome_model(which, model or DEFAULT[which.name], cohort, advance)
     save_outcome_model(fitted, output)
     typer.echo(f"{output}: {fitted.model.spec.name}, fitted to {fitted.n} patients outside the lock box")
@@ -127,7 +184,7 @@ def open_lock_box(
     fitted = load_outcome_model(model)
     digest = sha256_of_file(model)
     earlier = check_may_open(record, fitted.outcome.name, digest)
-    cohort = inside_lock_box(fitted.outcome, _measured(table, masks, fitted.outcome))
+    cohort = inside_lock_box(fitted.outcome, measured(table, masks, fitted.outcome))
     scores = lock_box_scores(fitted, cohort)
     if earlier is None:
         write_opening(record, fitted.outcome.name, digest, cohort.ids, scores)
@@ -139,7 +196,9 @@ def open_lock_box(
 
 @app.command()
 def predict(
-    model: ModelFile,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name (nihss), or a file of `strokelabel outcome fit`.")
+    ],
     mask: Annotated[Path, typer.Argument(metavar="MASK", help="Lesion mask in ICBM (MNI) space.")],
     age: Annotated[float | None, typer.Option(min=0, max=120, help="Age in years.")] = None,
     output: Annotated[
@@ -151,8 +210,9 @@ def predict(
     from strokelabel.outcome.loads import read_loads
     from strokelabel.outcome.model_file import load_outcome_model
     from strokelabel.outcome.scores import NOMINAL_COVERAGE
+    from strokelabel.registry import find_outcome_model
 
-    fitted = load_outcome_model(model)
+    fitted = load_outcome_model(find_outcome_model(model))
     found = fitted.predict(read_loads(mask), age)
     digits = 0 if fitted.outcome.acute else 2
     typer.echo(
@@ -166,21 +226,4 @@ def predict(
         atomic_write_json(output, described | asdict(found))
 
 
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    with scan_progress() as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _measured(table: Path, masks: Path, outcome: Outcome, prepared: Path | None = None) -> Cohort:
-    """Return the patients of a table with the measures of their masks."""
-    from strokelabel.outcome.loads import structure_map
-    from strokelabel.outcome.patients import read_patients
-    from strokelabel.outcome.predictors import measure
-    from strokelabel.synthesis.prepared.dataset import PreparedData
-
-    patients = read_patients(table, masks, outcome)
-    structures = None if prepared is None else structure_map(PreparedData.load(prepared))
-    with _progress("masks", len(patients)) as advance:
-        return measure(patients, structures, advance)
+app.command()(explain)

@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from strokelabel.cli.options import Ct, Device, Threads, follow_scans, given_names, report_scan, set_threads
-from strokelabel.cli.parcellation import (
-    load_parcellation_model,
-    parcellate,
-    parcellation_choice,
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.lesion_report import (
+    OutcomeChoice,
+    OutcomeModelName,
+    Stage,
+    Structures,
+    report_lesion,
+)
+from strokelabel.cli.common.options import (
+    Ct,
+    Device,
+    Engine,
+    Inputs,
+    SeriesNames,
+    Threads,
+    find_scans,
+    given_names,
+    set_threads,
+)
+from strokelabel.cli.common.parcellation import (
+    Quality,
+    Resampled,
+    Robust,
+    Sharpen,
+    check_structures_model,
     refuse_lesion_options,
     refuse_parcellation_options,
+    report_parcellation,
 )
-from strokelabel.errors import OptionError, UnknownModelError, WeightsError
+from strokelabel.cli.common.predict_tasks import (
+    LesionResults,
+    ParcellationResults,
+    make_parcellate_task,
+    make_segment_task,
+)
+from strokelabel.errors import MissingPackageError, OptionError
 
 if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
+    from strokelabel.inference.distributed import MakeTask
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import Parcellator
+    from strokelabel.inference.parcellate_batch import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
-    from strokelabel.inference.segment.predictor import Predictor
     from strokelabel.io.file_search import ImageSearch
-
-
-class ViewChoice(StrEnum):
-    """Field of view of the network."""
-
-    BRAIN = "brain"
-    HEAD = "head"
 
 
 class UncertaintyChoice(StrEnum):
@@ -42,27 +63,6 @@ class UncertaintyChoice(StrEnum):
     VARIANCE = "variance"
 
 
-class UncertaintyMethod(StrEnum):
-    """Difference between the passes of a map of uncertainty."""
-
-    FLIPS = "flips"
-    DROPOUT = "dropout"
-
-
-class AdaptChoice(StrEnum):
-    """Aim of an adaptation."""
-
-    TENT = "tent"
-    DAE = "dae"
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...",
-        help="NIfTI files, folders of DICOM files, folders to search, or patterns in quotes.",
-    ),
-]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")]
 Model = Annotated[str, typer.Option(help="Name of a model (see `strokelabel info`), or a weights file.")]
 Probabilities = Annotated[
@@ -94,7 +94,7 @@ KeepOutsideBrain = Annotated[
     ),
 ]
 View = Annotated[
-    ViewChoice,
+    Literal["brain", "head"],
     typer.Option(help="Network input: a field of view centred on the brain, or the whole head."),
 ]
 Ensemble = Annotated[
@@ -113,7 +113,7 @@ PassCount = Annotated[
     typer.Option("--passes", help="Passes for --uncertainty; default: all flips, or 10 with dropout."),
 ]
 MethodOption = Annotated[
-    UncertaintyMethod | None,
+    Literal["flips", "dropout"] | None,
     typer.Option(
         "--uncertainty-method",
         help="Source of variation: flips (with shifts and gamma where a model was trained with few flips), or Monte "
@@ -121,7 +121,7 @@ MethodOption = Annotated[
     ),
 ]
 Adapt = Annotated[
-    AdaptChoice | None,
+    Literal["tent", "dae"] | None,
     typer.Option(
         help="Adapt the model to each scan: tent lowers the entropy of the prediction, dae its difference from what a "
         "denoising autoencoder makes of it. Takes minutes; the plain result is kept where the adapted one fails the "
@@ -135,70 +135,33 @@ Denoiser = Annotated[
     str | None,
     typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
 ]
-Structures = Annotated[
-    str | None,
-    typer.Option(
-        help="Tables of the structures that each lesion touches, by this model for parcellation: synthseg, or a file.",
-    ),
-]
-Resampled = Annotated[
+Report = Annotated[
     bool,
     typer.Option(
-        "--resampled", help="For parcellation: write scan and structures at the model's voxel size too."
-    ),
-]
-Quality = Annotated[
-    bool,
-    typer.Option(
-        "--qc", help="For parcellation: predict the Dice of eight groups of structures, and warn of low ones."
-    ),
-]
-Robust = Annotated[
-    bool,
-    typer.Option(
-        "--robust",
-        help="For parcellation of scans of low quality: average over views of the scan; four times slower.",
-    ),
-]
-Sharpen = Annotated[
-    bool,
-    typer.Option(
-        "--sharpen",
-        help="For parcellation: let the scan's own intensities decide about borders. Not for scans with large lesions, "
-        "which then may count as fluid.",
+        "--report", help="Write a page with pictures for each scan, and report.html, which lists them."
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Predict again and replace existing results.")]
 
 
+# fmt: off
 def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     inputs: Inputs,
     output: Output,
     model: Model = "base",
-    probabilities: Probabilities = False,
-    tissues: Tissues = False,
-    dicom_seg: DicomSeg = False,
-    tta: Tta = False,
-    device: Device = "auto",
-    threshold: Threshold = None,
-    min_size_ml: MinSize = 0.0,
-    fill_holes: FillHoles = False,
+    probabilities: Probabilities = False, tissues: Tissues = False, dicom_seg: DicomSeg = False,
+    report: Report = False,
+    threshold: Threshold = None, min_size_ml: MinSize = 0.0, fill_holes: FillHoles = False,
     keep_outside_brain: KeepOutsideBrain = False,
-    ct: Ct = False,
-    view: View = ViewChoice.BRAIN,
-    ensemble: Ensemble = False,
-    uncertainty: UncertaintyMaps = None,
-    passes: PassCount = None,
-    uncertainty_method: MethodOption = None,
-    adapt: Adapt = None,
-    adapt_iterations: AdaptIterations = None,
-    denoiser: Denoiser = None,
+    ct: Ct = False, view: View = "brain", tta: Tta = False, ensemble: Ensemble = False,
+    uncertainty: UncertaintyMaps = None, passes: PassCount = None, uncertainty_method: MethodOption = None,
+    adapt: Adapt = None, adapt_iterations: AdaptIterations = None, denoiser: Denoiser = None,
     structures: Structures = None,
-    resampled: Resampled = False,
-    qc: Quality = False,
-    robust: Robust = False,
-    sharpen: Sharpen = False,
-    threads: Threads = None,
+    outcome: OutcomeModelName = None, stroke_stage: Stage = None,
+    resampled: Resampled = False, qc: Quality = False, robust: Robust = False, sharpen: Sharpen = False,
+    series: SeriesNames = None,
+    device: Device = "auto", engine: Engine = "auto", threads: Threads = None,
+    part: PartOption = None, workers: Workers = None, dask: DaskAddress = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment stroke lesions in scans of any contrast, orientation or spacing.
@@ -206,34 +169,92 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
     in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
-    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
-    run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
+    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes; with --outcome, each scan
+    has a row in outcomes.csv. Results of an interrupted run with the same model and options are kept. Exit codes: 0 all
+    done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
-    from strokelabel.io import search_images
+    set_threads(threads)  # before NumPy is imported, which takes the number then
     from strokelabel.registry import PARCELLATION, find_model
 
-    search = search_images(inputs)
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-
-    given: dict[str, Any] = {
-        "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
-        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
-    }  # fmt: skip
-    options = PredictionOptions(**given)
+    search = find_scans(inputs, series)
+    options = _options(tta, threshold, min_size_ml, fill_holes, keep_outside_brain, ct, view)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
-    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
-    _refuse_together(adaptation, choice, ensemble)
-    set_threads(threads)
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)
+    sharing = Sharing.of(part, workers, dask)
+    common = sharing.place(model), device, engine, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
-        refuse_lesion_options(options, choice, ensemble, adaptation, structures)
-        results = parcellation_choice(probabilities, resampled, qc, device, options)
-        parcellator = load_parcellation_model(model, device, options, robust, sharpen)
-        failed = parcellate(parcellator, search, output, overwrite, results)
+        refuse_lesion_options(options, choice, ensemble, adaptation, structures, report, outcome)
+        results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc, robust, sharpen)
+        failed = _parcellate(partial(make_parcellate_task, *common, results), search, sharing)
     else:
         refuse_parcellation_options(resampled, qc, robust, sharpen)
-        models = _models(model, structures, device, options, adaptation)
-        failed = _segment(*models, search, output, choice, overwrite, ensemble)
+        check_structures_model(structures)
+        sessions = search.images if ensemble else None
+        models = sharing.place(structures), OutcomeChoice(sharing.place(outcome), stroke_stage)
+        lesions = LesionResults(output.absolute(), overwrite, choice, *models, sessions, report)
+        failed = _segment(partial(make_segment_task, *common, adaptation, lesions), search, sharing, lesions)
     raise typer.Exit(1 if failed else 0)
+
+
+# fmt: on
+
+
+def _parcellate(make_task: MakeTask[ParcellationRow], search: ImageSearch, sharing: Sharing) -> int:
+    """Find the structures of scans; return how many failed."""
+    from strokelabel.inference.batch import ScanBatch
+
+    return run_batch(make_task, ScanBatch.of(search.images, search.problems), sharing, report_parcellation)
+
+
+def _segment(
+    make_task: MakeTask[LesionRow], search: ImageSearch, sharing: Sharing, results: LesionResults
+) -> int:
+    """Find the lesions of scans, and list their pages; return how many failed."""
+    from strokelabel.inference.batch import ScanBatch
+
+    batch = ScanBatch.of(search.images, search.problems, results.sessions is not None)
+    try:
+        return run_batch(make_task, batch, sharing, report_lesion)
+    finally:
+        if results.report:
+            _write_index(results)
+
+
+def _write_index(results: LesionResults) -> None:
+    """Write the list of all pages of the folder, and say where."""
+    from strokelabel.inference.segment.batch import TABLE_NAME
+    from strokelabel.inference.segment.session_batch import TABLE_NAME as SESSIONS_NAME
+    from strokelabel.reports.lesions.index import write_index
+
+    if path := write_index(results.folder, (TABLE_NAME, SESSIONS_NAME)):
+        typer.echo(f"written: {path}", err=True)
+
+
+def _options(
+    tta: bool,
+    threshold: float | None,
+    min_size_ml: float,
+    fill_holes: bool,
+    keep_outside_brain: bool,
+    ct: bool,
+    view: View,
+) -> PredictionOptions:
+    """Return the options that decide a prediction.
+
+    Raises:
+        OptionError: an impossible value.
+    """
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+
+    return PredictionOptions(
+        tta=tta,
+        threshold=threshold,
+        min_size_ml=min_size_ml,
+        fill_holes=fill_holes,
+        keep_outside_brain=keep_outside_brain,
+        ct_window=CT_WINDOW_HU if ct else None,
+        view=view,
+    )
 
 
 def _output_choice(
@@ -242,7 +263,7 @@ def _output_choice(
     dicom_seg: bool,
     maps: list[UncertaintyChoice] | None,
     count: int | None,
-    method: UncertaintyMethod | None,
+    method: str | None,
     tta: bool,
 ) -> OutputChoice:
     """Return the files to write for each scan, maps of uncertainty once each, and the passes that these are of.
@@ -255,20 +276,26 @@ def _output_choice(
 
     if not maps and (count is not None or method is not None):
         raise OptionError("expected --uncertainty with --passes and --uncertainty-method, got none")
+    if dicom_seg:
+        MissingPackageError.check("highdicom", "--dicom-seg")
     if maps and tta:
         raise OptionError("expected --uncertainty or --tta, got both; --uncertainty averages flips too")
     kinds = tuple(dict.fromkeys(kind.value for kind in maps or ()))
-    passes = Passes("dropout" if method == UncertaintyMethod.DROPOUT else "views", count) if maps else None
+    passes = Passes("dropout" if method == "dropout" else "views", count) if maps else None
     return OutputChoice(probabilities, tissues, dicom_seg, kinds, passes)
 
 
 def _adaptation(
-    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+    method: Literal["tent", "dae"] | None,
+    iterations: int | None,
+    denoiser: str | None,
+    choice: OutputChoice,
+    ensemble: bool,
 ) -> AdaptationOptions | None:
     """Return the options of an adaptation; None where there is to be none.
 
     Raises:
-        OptionError: parts of an adaptation without the rest.
+        OptionError: parts of an adaptation without the rest, or what an adaptation does not go with.
     """
     if method is None:
         if names := given_names(
@@ -276,98 +303,13 @@ def _adaptation(
         ):
             raise OptionError(f"expected {names} with --adapt alone; add --adapt tent or --adapt dae")
         return None
-    if denoiser is not None and method is not AdaptChoice.DAE:
+    if denoiser is not None and method != "dae":
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
-    from strokelabel.adaptation.options import AdaptationOptions
-
-    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
-    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
-
-
-def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:
-    """Refuse an adaptation of several passes or sequences.
-
-    Raises:
-        OptionError: what an adaptation does not go with.
-    """
-    names = given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)})
-    if adaptation is not None and names:
+    if names := given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}):
         raise OptionError(
             f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
         )
+    from strokelabel.adaptation.options import AdaptationOptions
 
-
-def _models(
-    model: str,
-    structures: str | None,
-    device: str,
-    options: PredictionOptions,
-    adaptation: AdaptationOptions | None,
-) -> tuple[Predictor, Parcellator | None]:
-    """Return the model, or the model that is adapted to each scan; and that of the structures that lesions touch."""
-    # Torch is imported only once the arguments are known to make sense.
-    from strokelabel.inference.segment.predictor import Predictor
-
-    predictor = Predictor.from_model(model, device, options)
-    if adaptation is not None:
-        from strokelabel.adaptation.adapt import AdaptingPredictor
-
-        predictor = AdaptingPredictor(predictor, adaptation)
-    return predictor, _structures_model(structures, device, options)
-
-
-def _structures_model(name: str | None, device: str, options: PredictionOptions) -> Parcellator | None:
-    """Return the model of the structures that lesions touch; None for no tables of them.
-
-    Raises:
-        OptionError: the option names no such model.
-    """
-    from strokelabel.inference.segment.structure_tables import check_sees_through_lesions, load_parcellator
-    from strokelabel.registry import PARCELLATION, find_structures_model, list_models
-
-    try:
-        if (spec := find_structures_model(name or "none")) is not None:
-            check_sees_through_lesions(spec)
-    except (UnknownModelError, WeightsError) as error:
-        known = (
-            ", ".join(one.name for one in list_models() if one.task == PARCELLATION) or "none is installed"
-        )
-        raise OptionError(
-            f"expected --structures with a model for parcellation ({known}), the path of its weights, or none, got "
-            f"{name!r}: {error}"
-        ) from error
-    return load_parcellator(name or "none", device, options)
-
-
-def _segment(
-    predictor: Predictor,
-    structures: Parcellator | None,
-    search: ImageSearch,
-    folder: Path,
-    choice: OutputChoice,
-    overwrite: bool,
-    ensemble: bool,
-) -> int:
-    """Find the lesions of scans; return how many failed."""
-    from strokelabel.inference.segment.batch import predict_scans
-    from strokelabel.inference.segment.session_batch import predict_sessions
-
-    predict = predict_sessions if ensemble else predict_scans
-    return follow_scans(
-        lambda progress: predict(
-            predictor, search.images, folder, choice, overwrite, progress, search.problems, structures
-        ),
-        len(search.images) + len(search.problems),
-        _report,
-    )
-
-
-def _report(row: LesionRow) -> None:
-    """Report a scan: its lesion and the structures that it touches on stdout, or the reason of a failure on stderr."""
-    lesions = "lesion" if row.lesion_count == 1 else "lesions"
-    report_scan(
-        row, "" if row.volume_ml is None else f"{row.volume_ml:.1f} ml in {row.lesion_count} {lesions}"
-    )
-    for line in (row.adaptation, *row.structures):
-        if line:
-            typer.echo(f"    {line}")
+    given_values: dict[str, Any] = {"iterations": iterations, "denoiser": Sharing.place(denoiser)}
+    return AdaptationOptions(method, **{k: v for k, v in given_values.items() if v is not None})

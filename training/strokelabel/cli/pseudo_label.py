@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Threads, follow_scans, set_threads
+from strokelabel.cli.common.batches import DaskAddress, PartOption, Sharing, Workers, run_batch
+from strokelabel.cli.common.options import Device, SeriesNames, Threads, find_scans, set_threads
 
 if TYPE_CHECKING:
-    from strokelabel.fit.pseudo_labels.cohort import PseudoRow
+    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler, PseudoRow
+    from strokelabel.fit.pseudo_labels.record import QualityGate
+    from strokelabel.inference.batch import ScanBatch
+    from strokelabel.inference.distributed import MakeTask
+    from strokelabel.inference.options import PredictionOptions
     from strokelabel.inference.segment.predictor import Predictor
 
 
@@ -70,7 +76,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     tta: Tta = True,
     review: ReviewOption = None,
     sheets: Sheets = False,
+    series: SeriesNames = None,
     device: Device = "auto",
+    part: PartOption = None,
+    workers: Workers = None,
+    dask: DaskAddress = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -82,33 +92,25 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     --review. If it is interrupted, run the same command to continue; with another gate it only applies that gate.
     Exit code 0 when all scans are done, 1 if any failed, 2 for wrong usage, 130 when interrupted.
     """
-    from strokelabel.io import search_images
 
-    search = search_images(inputs)
+    search = find_scans(inputs, series)
 
-    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
     from strokelabel.fit.pseudo_labels.record import QualityGate, write_reviews
+    from strokelabel.inference.batch import ScanBatch
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.segment.predictor import Predictor
 
-    set_threads(threads)
+    sharing = Sharing.of(part, workers, dask)
     if review is not None:
         typer.echo(f"{review}: {write_reviews(review, output)} reviews taken over", err=True)
     options = PredictionOptions(
         tta=tta, threshold=threshold, min_size_ml=min_size_ml, keep_probabilities=False
     )
     gate = QualityGate(minimum_confidence, minimum_ml, minimum_similarity)
-    predictor = Predictor.from_model(model, device, options)
-    labeler = PseudoLabeler(predictor, output, gate, _tissue_model(predictor, tissues, device), overwrite)
-    accepted = 0
-
-    def report(row: PseudoRow) -> None:
-        nonlocal accepted
-        accepted += row.label is not None and row.label.trains()
-        _report(row)
-
-    count = len(search.images) + len(search.problems)
-    failed = follow_scans(lambda on: labeler.label_scans(search.images, on, search.problems), count, report)
+    models = sharing.place(model), sharing.place(tissues)
+    make_task = partial(
+        _make_task, *models, device, sharing.threads(threads), options, output.absolute(), gate, overwrite
+    )
+    count, accepted, failed = _label(make_task, ScanBatch.of(search.images, search.problems), sharing)
     typer.echo(
         f"{output}: {count} scans, {accepted} masks accepted, {count - accepted - failed} rejected, {failed} failed",
         err=True,
@@ -117,6 +119,38 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         _write_sheets(output)
     if failed:
         raise typer.Exit(1)
+
+
+def _label(make_task: MakeTask[PseudoRow], batch: ScanBatch, sharing: Sharing) -> tuple[int, int, int]:
+    """Label scans; return how many there were, how many were accepted, and how many failed."""
+    accepted = 0
+
+    def report(row: PseudoRow) -> None:
+        nonlocal accepted
+        accepted += row.label is not None and row.label.trains()
+        _report(row)
+
+    failed = run_batch(make_task, batch, sharing, report)
+    return len(batch.part(sharing.part)), accepted, failed
+
+
+def _make_task(
+    model: str,
+    tissues: str,
+    device: str,
+    threads: int | None,
+    options: PredictionOptions,
+    output: Path,
+    gate: QualityGate,
+    overwrite: bool,
+) -> PseudoLabeler:
+    """Load the models."""
+    from strokelabel.fit.pseudo_labels.cohort import PseudoLabeler
+    from strokelabel.inference.segment.predictor import Predictor
+
+    set_threads(threads)
+    predictor = Predictor.from_model(model, device, options)
+    return PseudoLabeler(predictor, output, gate, _tissue_model(predictor, tissues, device), overwrite)
 
 
 def _tissue_model(predictor: Predictor, tissues: str, device: str) -> Predictor | None:
@@ -144,10 +178,10 @@ def _report(row: PseudoRow) -> None:
         typer.echo(f"error: {row.reason}", err=True)
         return
     measures, earlier = row.label.measures, " (kept from an earlier run)" if row.status == "kept" else ""
+    taken = "" if row.seconds is None else f", {row.seconds:.1f} s"
     verdict = "accepted" if row.label.accepted else f"rejected: {'; '.join(row.label.reasons)}"
     if row.label.status != "pseudo":
         verdict = f"{row.label.status} by the reviewer"
     typer.echo(
-        f"{name}: {measures.volume_ml:.1f} ml, confidence {measures.mean_confidence:.2f}, "
-        f"{row.seconds:.1f} s{earlier}: {verdict}"
+        f"{name}: {measures.volume_ml:.1f} ml, confidence {measures.mean_confidence:.2f}{taken}{earlier}: {verdict}"
     )

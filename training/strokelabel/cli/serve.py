@@ -100,7 +100,7 @@ def require_monailabel() -> None:
     from strokelabel.cli.server_process import StartError
 
     if importlib.util.find_spec("monailabel") is None:
-        raise StartError("expected MONAI Label, which is not installed; pip install 'strokelabel[server]'")
+        raise StartError('expected MONAI Label, which is not installed; pip install "strokelabel[server]"')
 
 
 def check_studies(studies: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from strokelabel.cli.options import Device, Prepared
+from strokelabel.cli.common.options import Device, Prepared
 
 if TYPE_CHECKING:
     import torch

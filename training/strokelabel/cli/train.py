@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelabel.cli.options import Device, Prepared
+from strokelabel.cli.common.options import Device, Prepared
 
 if TYPE_CHECKING:
     from strokelabel.fit.data.annotated_scans.config import RealConfig

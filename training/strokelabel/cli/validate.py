@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from strokelabel.cli.common.options import Device, Prepared, Threads, set_threads
 from strokelabel.cli.evaluate import check_names, split_name
-from strokelabel.cli.options import Device, Prepared, Threads, set_threads
 from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def run(  # noqa: PLR0913, PLR0917  # each argument is an option of the command
 
     The tables, made for a model card, are also written to card.md. Exit code 1 when a real scan could not be scored.
     """
+    from strokelabel.inference.batch import parse_part
     from strokelabel.inference.options import PredictionOptions
     from strokelabel.io import atomic_write_text
-    from strokelabel.reports.evaluation.cases import parse_part
     from strokelabel.reports.validation import score_table
 
     if not synthetic and real is None:
@@ -155,7 +155,7 @@ def benchmark_cases(
     per_family: int, lesion_free: int, development: bool, part: tuple[int, int] | None
 ) -> list[ValidationCase]:
     """Return the volumes of the benchmark, or of its development set."""
-    from strokelabel.reports.evaluation.cases import take_part
+    from strokelabel.inference.batch import take_part
     from strokelabel.synthesis.benchmark import lesion_free_cases, validation_cases
 
     cases = validation_cases(per_family, development) + lesion_free_cases(lesion_free, development)
@@ -213,8 +213,9 @@ def score_real(
     from rich.console import Console
     from rich.progress import track
 
+    from strokelabel.inference.batch import take_part
     from strokelabel.inference.network_input import silent
-    from strokelabel.reports.evaluation.cases import read_pairs, take_part
+    from strokelabel.reports.evaluation.cases import read_pairs
     from strokelabel.reports.evaluation.results import ResultTable, evaluate_cases
     from strokelabel.reports.real_validation.dataset import RealGroup, write_real_validation
     from strokelabel.reports.real_validation.scores import card_table, real_scores, write_real_pictures

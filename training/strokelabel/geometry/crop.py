@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from strokelabel.errors import DimensionError
 from strokelabel.geometry.grid import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SPECKS = 1e-3
 """Share of a slice's voxels that may be mistaken for foreground; 1 in 1000 of a head is some 10 mm across."""
@@ -166,9 +167,9 @@ def dilate_box(mask: Tensor) -> Tensor:
 def _grow_along(grown: Tensor, mask: Tensor, axis: int) -> None:
     """Add to a mask, in place, another one moved by one voxel either way along an axis."""
     size = mask.shape[axis]
-    first, last = (torch.narrow(grown, axis, start, size - 1) for start in (0, 1))
-    first |= torch.narrow(mask, axis, 1, size - 1)
-    last |= torch.narrow(mask, axis, 0, size - 1)
+    first, last = (grown.narrow(axis, start, size - 1) for start in (0, 1))
+    first |= mask.narrow(axis, 1, size - 1)
+    last |= mask.narrow(axis, 0, size - 1)
 
 
 _FLAT_FRACTION = 0.05

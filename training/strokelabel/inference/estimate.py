@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from strokelabel import __version__
-from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
-from strokelabel.inference.network_input import OnProgress, head_view, trained_flips
+from strokelabel.inference.network_input import OnProgress, head_view, normalized_item, trained_flips
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.provenance import known_sidecar, provenance
 from strokelabel.inference.scan_model import ScanModel
@@ -26,7 +25,6 @@ from strokelabel.io.bids import derivative_name, sidecar_path
 from strokelabel.io.file_search import SearchProblem, absolute_path
 from strokelabel.io.map_files import BIDS_SUFFIXES, MAP_UNITS, PLAIN_SUFFIXES
 from strokelabel.networks.estimator import ESTIMATED_MAPS
-from strokelabel.networks.normalization import normalize
 from strokelabel.registry import ESTIMATION, ModelSpec
 from strokelabel.types import ChannelVolume
 
@@ -94,7 +92,7 @@ class QuantitativeEstimator(ScanModel):
         canonical, volume = self.canonical_volume(image)
         # Instance normalisation needs more than one voxel at the coarsest level, however small the head.
         box = head_view(volume, self.spec.spacing_mm, 2 * self.multiple)
-        item = normalize(torch.from_numpy(box.crop(volume))[None, None], **self.spec.normalization)
+        item = normalized_item(box.crop(volume), self.spec)
         engine = self.engine(replace(self.options, max_voxels=max_voxels or self.options.max_voxels))
         axes = trained_flips(self.spec) if flips else ()
 
@@ -102,7 +100,7 @@ class QuantitativeEstimator(ScanModel):
             if progress is not None:
                 progress("estimating", 0.9 * done / total)
 
-        maps = engine.mean_output(item, axes, on_pass).numpy()
+        maps = engine.mean_output(item, axes, on_pass)
         return Estimate(
             maps=np.stack([canonical.inverse(box.paste(one)[np.newaxis])[0] for one in maps]),
             spec=self.spec,
@@ -153,21 +151,23 @@ def estimate_scans(
     Raises:
         OutputError: the table cannot be written.
     """
-    return run_scans(
-        _EstimateTask(estimator, folder, flips, overwrite, on_estimate), scans, problems, progress
-    )
+    task = EstimateTask(estimator, folder, flips, overwrite, on_estimate)
+    return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
-class _EstimateTask:
-    """Batch task that estimates the maps of each scan."""
+class EstimateTask:
+    """Batch task that estimates the maps of each scan.
+
+    Args and errors: as `estimate_scans`.
+    """
 
     def __init__(
         self,
         estimator: QuantitativeEstimator,
         folder: Path,
-        flips: bool,
-        overwrite: bool,
-        on_estimate: OnEstimate | None,
+        flips: bool = True,
+        overwrite: bool = False,
+        on_estimate: OnEstimate | None = None,
     ) -> None:
         self.table = ScanTable(folder, TABLE_NAME, EstimateRow.columns())
         self._estimator = estimator
@@ -177,6 +177,7 @@ class _EstimateTask:
         self._on_estimate = on_estimate
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> EstimateRow:
+        """Estimate the maps of one scan and write them."""
         estimate = self._estimator.estimate(image, flips=self._flips, progress=progress)
         written = write_estimate(estimate, image, self._folder, names.stem)
         if self._on_estimate is not None:
@@ -185,9 +186,11 @@ class _EstimateTask:
         return EstimateRow(image.source, maps=maps, reason="; ".join(estimate.notes))
 
     def failed(self, source: str, reason: str) -> EstimateRow:
+        """Return the row of a scan whose maps could not be estimated."""
         return EstimateRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> EstimateRow | None:
+        """Return the row of maps that are there, made by the same model."""
         maps = [self._folder / map_file_name(names.stem, name) for name in ESTIMATED_MAPS]
         if self._overwrite or not all(path.exists() for path in maps):
             return None
@@ -199,7 +202,6 @@ class _EstimateTask:
         return EstimateRow(
             source=str(absolute_path(scan)),
             maps="; ".join(path.name for path in maps),
-            seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
@@ -266,6 +268,5 @@ def _sidecar(estimate: Estimate, image: Image, name: str) -> dict[str, Any]:
         "Sources": [image.source],
         "SpatialReference": "orig",
         **estimate_provenance(estimate.spec, estimate.passes),
-        "seconds": round(estimate.seconds, 3),
         "notes": list(estimate.notes),
     }

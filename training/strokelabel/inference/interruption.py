@@ -1,4 +1,4 @@
-"""Interruption of long computations: a check that a thread makes before every layer of a network.
+"""Interruption of long computations: a check that a thread makes before every layer of a network of torch.
 
 A pass of the network, or an iteration of an adaptation, takes seconds on a busy processor: with checks between passes
 alone, a user who cancels would wait as long.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
 Check = Callable[[], None]
 """Called often; returns at once, or raises, which ends the computation."""
@@ -20,23 +22,28 @@ _check: ContextVar[Check | None] = ContextVar("check", default=None)
 
 
 @contextmanager
-def interruptible(network: nn.Module, check: Check) -> Iterator[None]:
+def interruptible(network: nn.Module | None, check: Check) -> Iterator[None]:
     """Within the block, let computations of this thread end with whatever `check` raises.
 
     It is called before every layer of the network, forwards and (on the CPU) backwards, and before a class is brought
-    to the scan's grid. Results are the same with and without.
+    to the scan's grid; on ONNX Runtime, many times a second. Results are the same with and without.
 
     Args:
-        network: left without checks in the end.
+        network: left without checks in the end; None for one on ONNX Runtime, which asks by itself.
         check: see `Check`.
     """
-    token, handles = _check.set(check), add_checks(network)
+    token, handles = _check.set(check), [] if network is None else add_checks(network)
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
         _check.reset(token)
+
+
+def is_interruptible() -> bool:
+    """Return whether there is a check in this thread."""
+    return _check.get() is not None
 
 
 def check_interruption() -> None:
@@ -61,5 +68,5 @@ def _before(_layer: nn.Module, _inputs: object) -> None:
 
 def _after(_layer: nn.Module, _inputs: object, output: object) -> None:
     """Check again when the gradient of a layer is about to be computed."""
-    if isinstance(output, Tensor) and output.requires_grad:
-        output.register_hook(lambda _gradient: check_interruption())
+    if getattr(output, "requires_grad", False):
+        output.register_hook(lambda _gradient: check_interruption())  # type: ignore[attr-defined]

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
+from typing import Final
 
 import numpy as np
-import torch
-from torch import Tensor
+from scipy import ndimage
 
 from strokelabel.errors import ConstantImageError
 from strokelabel.geometry import CanonicalGrid, CropBox, box_around
-from strokelabel.inference.engine import Engine, OnPass
+from strokelabel.inference.engine import Engine, OnPass, softmax
 from strokelabel.inference.head import Triple, centered_box, head_box, triple
 from strokelabel.inference.interruption import check_interruption
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import brain_region
 from strokelabel.labels import PARENCHYMA_NAMES
 from strokelabel.metrics import largest_component
-from strokelabel.networks.normalization import normalize
+from strokelabel.networks.volume_normalization import SMALL_DEVIATION, normalize_volume
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
@@ -180,9 +179,14 @@ class ShownScan:
     engine: Engine
     spec: ModelSpec
 
-    def item(self) -> Tensor:
-        """Return the normalised input (1, 1, x, y, z) of the network."""
-        return normalize(torch.from_numpy(self.volume)[None, None], **self.spec.normalization)
+    def item(self) -> np.ndarray:
+        """Return the normalised input of the network, float32 (1, 1, x, y, z)."""
+        return normalized_item(self.volume, self.spec)
+
+
+def normalized_item(volume: Volume, spec: ModelSpec) -> np.ndarray:
+    """Return the input of a model's network, float32 (1, 1, x, y, z), for intensities (x, y, z)."""
+    return normalize_volume(volume, **spec.normalization)[np.newaxis, np.newaxis]
 
 
 def shown_probabilities(
@@ -192,7 +196,7 @@ def shown_probabilities(
     multiple: int,
     options: PredictionOptions,
     report: OnProgress,
-    views: Callable[[Tensor], Sequence[Tensor]] = lambda item: [item],
+    views: Callable[[np.ndarray], Sequence[np.ndarray]] = lambda item: [item],
 ) -> tuple[CropBox, ChannelVolume]:
     """Return the probabilities (classes, x, y, z) in the part of a canonical volume that is the network's input.
 
@@ -206,15 +210,34 @@ def shown_probabilities(
         views: of the normalised scan (1, 1, x, y, z); logits are averaged over them.
     """
     box = shown_box(volume, spec, engine, multiple, options)
-    item = normalize(torch.from_numpy(box.crop(volume))[None, None], **spec.normalization)
     flips = trained_flips(spec) if options.tta else ()
-    shown, on_pass = views(item), report_passes(report)
+    shown, on_pass = views(normalized_item(box.crop(volume), spec)), report_passes(report)
 
-    def told(view: int, done: int, total: int) -> None:
-        on_pass(view * total + done, len(shown) * total)
+    def mean_output(view: int) -> np.ndarray:
+        def told(done: int, total: int) -> None:
+            on_pass(view * total + done, len(shown) * total)
 
-    outputs = [engine.mean_output(one, flips, partial(told, view)) for view, one in enumerate(shown)]
-    return box, torch.softmax(torch.stack(outputs).mean(dim=0), dim=0).numpy()
+        return engine.mean_output(shown[view], flips, told)
+
+    total = mean_output(0)
+    for view in range(1, len(shown)):
+        total += mean_output(view)
+    if len(shown) > 1:
+        total /= len(shown)
+    return box, softmax(total)
+
+
+SMOOTHING_VOXELS: Final = 0.7
+"""Standard deviation of the kernel that a view of the scan is smoothed with, in voxels of the network."""
+
+
+def smoothed_views(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a normalised scan (1, 1, x, y, z), and the same with less noise."""
+    sigma = (0.0, 0.0, *[SMOOTHING_VOXELS] * 3)
+    smooth = ndimage.gaussian_filter(item, sigma, mode="nearest")
+    smooth -= smooth.mean(dtype=np.float64)
+    smooth /= smooth.std(dtype=np.float64, ddof=1) + SMALL_DEVIATION
+    return item, smooth
 
 
 def shown_box(
@@ -226,8 +249,7 @@ def shown_box(
     """
 
     def classify(box: CropBox) -> ChannelVolume:
-        item = torch.from_numpy(box.crop(volume))[None, None]
-        return engine.probabilities(normalize(item, **spec.normalization)).numpy()
+        return engine.probabilities(normalized_item(box.crop(volume), spec))
 
     knows_brain = len(spec.class_names) > 2  # else a first pass would find the lesion, not the brain
     if options.view == "head" or not knows_brain:

@@ -5,33 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
-from torch import nn
 
 from strokelabel.errors import LabelMapError, WeightsError
+from strokelabel.inference.engine import EngineNetwork
 from strokelabel.inference.network_input import (
+    SMOOTHING_VOXELS,
     OnProgress,
     likeliest_on_source_grid,
+    normalized_item,
     on_source_grid,
     prepare_intensities,
     shown_probabilities,
     silent,
+    smoothed_views,
 )
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.quality import Quality, made_by
-from strokelabel.inference.robust import SMOOTHING_VOXELS, GroupDenoiser, views
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.inference.sharpen import sharpened_on_source_grid
 from strokelabel.io import Image
 from strokelabel.metrics.lesion_structures import little_brain_note
-from strokelabel.networks.normalization import normalize
-from strokelabel.registry import PARCELLATION, ModelSpec
+from strokelabel.registry import PARCELLATION, ROBUST_MODEL, ModelSpec, list_models
 from strokelabel.structures import Structure, mirrored_classes, structures_of
 from strokelabel.types import LabelVolume, PathLike, Volume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from strokelabel.inference.robust import GroupDenoiser
 
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
@@ -134,8 +140,8 @@ class Parcellator(ScanModel):
     def __init__(
         self,
         spec: ModelSpec,
-        network: nn.Module,
-        device: torch.device,
+        network: nn.Module | EngineNetwork,
+        device: torch.device | str = "cpu",
         options: PredictionOptions | None = None,
         robust: bool = False,
         sharpen: bool = False,
@@ -150,7 +156,7 @@ class Parcellator(ScanModel):
             ) from error
         self.is_robust, self.denoiser, self.sharpens = robust, denoiser, sharpen
 
-    def robust(self, denoiser: PathLike | None = None) -> Parcellator:
+    def robust(self, denoiser: PathLike | None = None) -> Self:
         """Return a parcellator of the same model in the robust mode, which averages over flips, too.
 
         Args:
@@ -160,14 +166,25 @@ class Parcellator(ScanModel):
         Raises:
             UnknownModelError, WeightsError: there is none of that name, or it does not suit the model.
         """
-        found, options = (
-            GroupDenoiser.load(self.spec, self.device, denoiser),
-            replace(self.options, tta=True),
-        )
-        place, sharpen = self.device, self.sharpens
-        return Parcellator(
-            self.spec, self.network, place, options, robust=True, sharpen=sharpen, denoiser=found
-        )
+        found, options = None, replace(self.options, tta=True)
+        if denoiser is not None or ROBUST_MODEL in {one.name for one in list_models()}:
+            from strokelabel.inference.robust import GroupDenoiser  # torch, which nothing else here needs
+
+            found = GroupDenoiser.load(self.spec, self.device, denoiser or ROBUST_MODEL)
+        return self._with(options, True, self.sharpens, found)
+
+    def with_options(self, options: PredictionOptions) -> Self:
+        """Return the same model in the same mode, sharing its network, with other options."""
+        return self._with(options, self.is_robust, self.sharpens, self.denoiser)
+
+    def sharpening(self) -> Self:
+        """Return a parcellator of the same model that lets the scan's own intensities decide about borders."""
+        return self._with(self.options, self.is_robust, True, self.denoiser)
+
+    def _with(
+        self, options: PredictionOptions, robust: bool, sharpen: bool, denoiser: GroupDenoiser | None
+    ) -> Self:
+        return type(self)(self.spec, self._network, self._device, options, robust, sharpen, denoiser)
 
     @property
     def robust_settings(self) -> dict[str, Any] | None:
@@ -200,13 +217,13 @@ class Parcellator(ScanModel):
         report("preparing", 0.0)
         canonical, volume = self.canonical_volume(image, options.ct_window)
         engine = self.engine(options, mirrored_classes(self.structures))
-        seen = {"views": views} if self.is_robust else {}
+        seen = {"views": smoothed_views} if self.is_robust else {}
         box, probabilities = shown_probabilities(
             volume, self.spec, engine, self.multiple, options, report, **seen
         )
         if self.denoiser is not None:
-            shown = torch.from_numpy(box.crop(volume))[None, None]
-            probabilities = self.denoiser.correct(probabilities, normalize(shown, **self.spec.normalization))
+            shown = normalized_item(box.crop(volume), self.spec)
+            probabilities = self.denoiser.correct(probabilities, shown)
         keep_largest_pieces(probabilities, self.structures)
         report("writing to the scan's grid", 0.9)
         if each is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from strokelabel import __version__
-from strokelabel.inference.batch import NO_COLUMN, ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import NO_COLUMN, ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
@@ -87,15 +87,18 @@ def parcellate_scans(
 
     Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
     """
-    task = _ParcellateTask(parcellator, folder, overwrite, choice or ParcellationChoice())
-    return run_scans(task, scans, problems, progress)
+    task = ParcellateTask(parcellator, folder, choice or ParcellationChoice(), overwrite)
+    return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
-class _ParcellateTask:
-    """Batch task that segments the structures of each scan."""
+class ParcellateTask:
+    """Batch task that segments the structures of each scan.
+
+    Args and errors: as `parcellate_scans`.
+    """
 
     def __init__(
-        self, parcellator: Parcellator, folder: Path, overwrite: bool, choice: ParcellationChoice
+        self, parcellator: Parcellator, folder: Path, choice: ParcellationChoice, overwrite: bool = False
     ) -> None:
         names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
         self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
@@ -109,6 +112,7 @@ class _ParcellateTask:
         self._overwrite = overwrite
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> ParcellationRow:
+        """Parcellate one scan and write its files."""
         with self._probability_writer(image, names) as each:
             found = self._parcellator.parcellate(image, progress, each, self._choice.resampled)
         if found.resampled is not None:
@@ -138,9 +142,11 @@ class _ParcellateTask:
         return channel_writer(path, image, len(structures))
 
     def failed(self, source: str, reason: str) -> ParcellationRow:
+        """Return the row of a scan that could not be parcellated."""
         return ParcellationRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> ParcellationRow | None:
+        """Return the row of results that are there, made by the same model with the same options."""
         segmentation = self._folder / names.parcellation
         if self._overwrite or not segmentation.exists():
             return None
@@ -158,7 +164,6 @@ class _ParcellateTask:
             segmentation=names.parcellation,
             intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
             predicted_dice={} if self._quality is None else known[QUALITY_KEY]["predicted_dice"],
-            seconds=known["seconds"],
             status="kept",
             reason="; ".join(known["notes"]),
         )
@@ -241,7 +246,6 @@ def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
         "SpatialReference": "orig",
         **parcellation_provenance(found.spec, found.options, found.robust, found.sharpened),
         "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
-        "seconds": round(found.seconds, 3),
         "notes": list(found.notes),
         **({QUALITY_KEY: found.quality.as_json()} if found.quality is not None else {}),
     }

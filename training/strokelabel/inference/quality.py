@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
 from strokelabel.errors import UnknownModelError, WeightsError
 from strokelabel.geometry import CanonicalGrid, CropBox
 from strokelabel.inference.batch import ScanTable
-from strokelabel.inference.network_input import brain_view
+from strokelabel.inference.network_input import brain_view, normalized_item
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.scan_model import ScanModel
 from strokelabel.io import Image
-from strokelabel.networks.normalization import normalize
 from strokelabel.registry import QUALITY, QUALITY_MODEL, ModelSpec
 from strokelabel.structures import (
     QUALITY_GROUPS,
@@ -32,6 +30,10 @@ from strokelabel.structures import (
     structures_of,
 )
 from strokelabel.types import ChannelVolume, LabelVolume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 LOW_DICE: Final = 0.65
 """Below it, a parcellation should be looked at: SynthSeg 2.0's advice."""
@@ -98,8 +100,8 @@ class QualityPredictor(ScanModel):
     def __init__(
         self,
         spec: ModelSpec,
-        network: torch.nn.Module,
-        device: torch.device,
+        network: nn.Module,
+        device: torch.device | str = "cpu",
         options: PredictionOptions | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
@@ -110,7 +112,6 @@ class QualityPredictor(ScanModel):
                 source=spec.path,
             )
 
-    @torch.no_grad()
     def predict(self, image: Image, labels: LabelVolume) -> Quality:
         """Predict the Dice of a parcellation of a scan.
 
@@ -131,9 +132,8 @@ class QualityPredictor(ScanModel):
 
         spec = self.spec
         box = brain_view(volume, spec.spacing_mm, self.multiple, spec.field_of_view_mm, maps)
-        scan = normalize(torch.from_numpy(box.crop(volume))[None, None], **spec.normalization)
-        shown = torch.cat([scan, torch.from_numpy(maps(box))[None]], dim=1)
-        dice = self.network(shown.to(self.device))[0].float().cpu()
+        shown = np.concatenate([normalized_item(box.crop(volume), spec), maps(box)[np.newaxis]], axis=1)
+        dice = self._engine_network().run(shown)[0]
         return Quality(dict(zip(QUALITY_GROUPS, dice.tolist(), strict=True)), spec)
 
     def _advice(self, spec: ModelSpec) -> str:

@@ -1,4 +1,4 @@
-"""Robust parcellation of scans of low quality: several views of a scan, and corrected tissue groups.
+"""Correction of the tissue groups of robust parcellations; on torch, as the denoiser has no ONNX form.
 
 SynthSeg's robust mode (Billot et al. 2023, "Robust machine learning segmentation for large-scale analysis of
 heterogeneous clinical brain MRI datasets") has three networks: one finds four tissue groups, a denoiser that has learnt
@@ -15,13 +15,12 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor, nn
 
 from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.networks.denoiser import group_maps, padded_maps
 from strokelabel.networks.weights import load_weights, multiple_of
-from strokelabel.registry import DENOISING, ROBUST_MODEL, ModelSpec, list_models
+from strokelabel.registry import DENOISING, ROBUST_MODEL, ModelSpec
 from strokelabel.structures import BACKGROUND, TISSUE_GROUPS, group_classes, structures_of
 from strokelabel.types import ChannelVolume, PathLike
 
@@ -30,18 +29,8 @@ GROUP_NAMES = (BACKGROUND.name, *TISSUE_GROUPS)
 _SPACING_TOLERANCE = 0.05
 """Relative difference up to which whole voxels of the parcellation make a voxel of the denoiser."""
 
-SMOOTHING_VOXELS = 0.7
-"""Standard deviation of the kernel that a view of the scan is smoothed with, in voxels of the network."""
-
 _LEAST = 1e-12
 """Added to probabilities, so that a group that the parcellation did not see at all has shares, too: equal ones."""
-
-
-def views(item: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a normalised scan (1, 1, x, y, z), and the same with less noise."""
-    sigma = (0.0, 0.0, *[SMOOTHING_VOXELS] * 3)
-    smooth = torch.from_numpy(ndimage.gaussian_filter(item.numpy(), sigma, mode="nearest"))
-    return item, (smooth - smooth.mean()) / (smooth.std() + 1e-6)
 
 
 class GroupDenoiser:
@@ -73,27 +62,22 @@ class GroupDenoiser:
         self._groups = torch.tensor(_groups_of(model))
 
     @classmethod
-    def load(cls, model: ModelSpec, device: torch.device, name: PathLike | None = None) -> Self | None:
+    def load(cls, model: ModelSpec, device: torch.device, name: PathLike = ROBUST_MODEL) -> Self:
         """Load the denoiser for a model's parcellations.
 
         Args:
             model: the parcellation.
             device: where to put it.
-            name: of a registered model, or a path; None for `ROBUST_MODEL`.
-
-        Returns:
-            None where no name is given, and `ROBUST_MODEL` is not installed.
+            name: of a registered model, or a path.
 
         Raises:
             UnknownModelError, WeightsError: there is none of that name, or it does not suit the model.
         """
-        if name is None and ROBUST_MODEL not in {one.name for one in list_models()}:
-            return None
-        network, spec = load_weights(name or ROBUST_MODEL, device=str(device))
+        network, spec = load_weights(name, device=str(device))
         return cls(network, spec, model, device)
 
     @torch.inference_mode()
-    def correct(self, probabilities: ChannelVolume, image: Tensor) -> ChannelVolume:
+    def correct(self, probabilities: ChannelVolume, image: np.ndarray) -> ChannelVolume:
         """Return the probabilities of structures with the corrected groups.
 
         Args:
@@ -103,7 +87,7 @@ class GroupDenoiser:
         found = torch.from_numpy(np.ascontiguousarray(probabilities)) + _LEAST
         own = group_maps(found, self._groups, len(GROUP_NAMES))
         coarse = F.avg_pool3d(padded_maps(own[None], self._factor), self._factor)
-        shown = F.avg_pool3d(_padded(image, self._factor), self._factor)
+        shown = F.avg_pool3d(_padded(torch.from_numpy(image), self._factor), self._factor)
         change = self._corrected(coarse, shown) / coarse
         if self._factor > 1:
             change = F.interpolate(change, scale_factor=self._factor, mode="trilinear")

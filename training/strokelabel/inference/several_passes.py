@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import exp
 
-import torch
-from torch import Tensor
+import numpy as np
+from scipy.special import entr
 
-from strokelabel.inference.engine import Axes
+from strokelabel.inference.engine import Axes, softmax
 from strokelabel.inference.network_input import ShownScan, trained_flips
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, Volume
@@ -41,20 +41,14 @@ class View:
     shift: tuple[int, int, int] = (0, 0, 0)
     gamma: float = 1.0
 
-    def apply(self, volume: Tensor) -> Tensor:
-        """Return the view of a (1, 1, x, y, z) volume whose air is near zero, before normalisation."""
-        shown = _moved(_with_gamma(volume, self.gamma), self.shift)
-        return torch.flip(shown, self._dims) if self.flips else shown
+    def apply(self, volume: Volume) -> Volume:
+        """Return the view of a volume (x, y, z) whose air is near zero, before normalisation."""
+        return np.flip(_moved(_with_gamma(volume, self.gamma), self.shift), self.flips)
 
-    def undo(self, output: Tensor) -> Tensor:
-        """Return a network's output (1, channels, x, y, z) for the view in the position of the scan."""
+    def undo(self, output: ChannelVolume) -> ChannelVolume:
+        """Return a network's output (channels, x, y, z) for the view in the position of the scan."""
         x, y, z = self.shift
-        turned = torch.flip(output, self._dims) if self.flips else output
-        return _moved(turned, (-x, -y, -z))
-
-    @property
-    def _dims(self) -> list[int]:
-        return [axis + 2 for axis in self.flips]
+        return _moved(np.flip(output, [axis - 3 for axis in self.flips]), (-x, -y, -z))
 
 
 def views_of(spec: ModelSpec, multiple: int) -> list[View]:
@@ -94,20 +88,20 @@ def describe_views(views: Sequence[View]) -> str:
     return ", ".join(kind for kind, used in kinds.items() if used) or "none"
 
 
-def _with_gamma(volume: Tensor, gamma: float) -> Tensor:
-    largest = volume.abs().max()
+def _with_gamma(volume: Volume, gamma: float) -> Volume:
+    largest = np.abs(volume).max()
     if gamma == 1 or largest == 0:
         return volume
-    return volume.sign() * (volume.abs() / largest) ** gamma * largest
+    found: Volume = np.sign(volume) * (np.abs(volume) / largest) ** np.float32(gamma) * largest
+    return found
 
 
-def _moved(volume: Tensor, shift: tuple[int, int, int]) -> Tensor:
-    """Move a (1, c, x, y, z) volume by whole voxels; what comes in at an edge repeats it."""
-    for axis, step in enumerate(shift):
+def _moved(volume: np.ndarray, shift: tuple[int, int, int]) -> np.ndarray:
+    """Move a (..., x, y, z) volume by whole voxels; what comes in at an edge repeats it."""
+    for axis, step in enumerate(shift, start=volume.ndim - 3):
         if step:
-            size = volume.shape[axis + 2]
-            source = (torch.arange(size, device=volume.device) - step).clamp(0, size - 1)
-            volume = volume.index_select(axis + 2, source)
+            size = volume.shape[axis]
+            volume = volume.take(np.clip(np.arange(size) - step, 0, size - 1), axis)
     return volume
 
 
@@ -135,56 +129,57 @@ class PassSums:
 
     def __init__(self, lesion: int) -> None:
         self._lesion = lesion
-        self._weight: Tensor | None = None
+        self._weight: Volume | None = None
 
-    def add(self, logits: Tensor, weight: Tensor | None = None) -> None:
+    def add(self, logits: ChannelVolume, weight: Volume | None = None) -> None:
         """Add a pass.
 
         Args:
             logits: (classes, x, y, z).
             weight: (x, y, z), 0 where the pass says nothing, 1 where it counts in full; None for 1 everywhere.
         """
-        weight = torch.ones(logits.shape[1:]) if weight is None else weight
-        probabilities = torch.softmax(logits, dim=0)
-        lesion = probabilities[self._lesion].clone()
+        weight = np.ones(logits.shape[1:], np.float32) if weight is None else weight
+        probabilities = softmax(logits)
+        lesion = probabilities[self._lesion]
         if self._weight is None:
-            self._weight = torch.zeros_like(weight)
-            self._logits, self._probabilities = torch.zeros_like(logits), torch.zeros_like(logits)
-            self._entropies, self._squares = torch.zeros_like(weight), torch.zeros_like(weight)
-            self._mean = torch.zeros_like(weight)
+            self._weight = np.zeros_like(weight)
+            self._logits, self._probabilities = np.zeros_like(logits), np.zeros_like(logits)
+            self._entropies, self._squares = np.zeros_like(weight), np.zeros_like(weight)
+            self._mean = np.zeros_like(weight)
         self._weight += weight
-        self._logits.addcmul_(logits, weight[None])
-        self._entropies.addcmul_(_entropy(probabilities), weight)
-        self._probabilities.addcmul_(probabilities, weight[None])
+        self._logits += logits * weight
+        self._entropies += _entropy(probabilities) * weight
+        self._probabilities += probabilities * weight
         before = lesion - self._mean  # Welford's update, which does not lose small variances
-        self._mean += before * weight / self._weight.clamp_min(_TINY)
+        self._mean += before * weight / np.maximum(self._weight, _TINY)
         self._squares += weight * before * (lesion - self._mean)
 
     def probabilities(self) -> ChannelVolume:
         """Return the softmax of the mean logits, (classes, x, y, z)."""
-        return torch.softmax(self._logits / self._total, dim=0).numpy()
+        return softmax(self._logits / self._total)
 
     def maps(self, scan: ShownScan) -> UncertaintyMaps:
         """Return the maps on the grid of the scan that the box belongs to."""
         predictive = _entropy(self._probabilities / self._total)
-        information = (predictive - self._entropies / self._total).clamp_min(0)
+        information = np.maximum(predictive - self._entropies / self._total, 0)
         shown = (predictive, information, self._squares / self._total)
         first, second, third = (
-            scan.canonical.inverse_of_box(*scan.box.within(one.numpy()), fill=0.0) for one in shown
+            scan.canonical.inverse_of_box(*scan.box.within(one), fill=0.0) for one in shown
         )
         return UncertaintyMaps(first, second, third)
 
     @property
-    def _total(self) -> Tensor:
+    def _total(self) -> Volume:
         if self._weight is None:
             raise ValueError("expected at least one pass, none was added")
-        return self._weight.clamp_min(_TINY)
+        return np.maximum(self._weight, _TINY)
 
 
-_TINY = 1e-6
+_TINY = np.float32(1e-6)
 """Instead of a weight of nothing at all."""
 
 
-def _entropy(probabilities: Tensor) -> Tensor:
+def _entropy(probabilities: ChannelVolume) -> Volume:
     """Return the Shannon entropy over the first axis, in nats."""
-    return torch.special.entr(probabilities).sum(dim=0)
+    found: Volume = entr(probabilities).sum(axis=0)
+    return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from strokelabel import __version__
+from strokelabel.io.file_kinds import without_suffix
 
 VERSION = "1.10.0"
 """Version of BIDS that is written."""
@@ -31,10 +32,16 @@ SEQUENCES = frozenset(
 """Suffixes of MR images that show a brain by themselves; not CT, which needs a window of its own. `adc` is ISLES's."""
 
 _NAME = re.compile(r"sub-[a-zA-Z0-9+]+(_[a-z]+-[a-zA-Z0-9+]+)*_[a-zA-Z0-9]+")
-_IMAGE_ENDING = re.compile(r"\.(nii(\.gz)?|dcm)$", re.IGNORECASE)
+_SEGMENTATION_ENDING = ".seg.nrrd"  # of 3D Slicer
+_OTHER_ENDING = re.compile(r"\.(dcm|zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
 _DERIVED = re.compile(
-    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi|uncertainty)$", re.IGNORECASE
+    r"[_-](mask|msk|roi|dseg|probseg|seg|synthseg|lesion|lesionmask|lesionroi|uncertainty|label)$",
+    re.IGNORECASE,
 )
+_FREESURFER_LABELS = re.compile(
+    r"^([lr]h\.)?(aseg|aparc|wmparc|ribbon|wm|filled|ctrl_pts|lesion)([+._-].*)?\.mg[hz]$", re.IGNORECASE
+)
+"""Volumes of labels in the folder `mri` of a subject."""
 _LATE_ENTITIES = (
     "space",
     "split",
@@ -52,8 +59,17 @@ _LATE_ENTITIES = (
 
 
 def image_stem(path: str | Path) -> str:
-    """Return the name of an image without .nii, .nii.gz or .dcm; the name of a folder whole."""
-    return _IMAGE_ENDING.sub("", path.name if isinstance(path, Path) else Path(path).name)
+    """Return the name of an image or archive without its ending, such as .nii.gz or .zip; that of a folder whole."""
+    name = path.name if isinstance(path, Path) else Path(path).name
+    if is_segmentation_name(name):
+        return name[: -len(_SEGMENTATION_ENDING)]
+    stem, ending = without_suffix(name)
+    return stem if ending else _OTHER_ENDING.sub("", name)
+
+
+def is_segmentation_name(path: str | Path) -> bool:
+    """Return whether a file's name is that of a segmentation of 3D Slicer."""
+    return Path(path).name.lower().endswith(_SEGMENTATION_ENDING)
 
 
 def is_bids_name(stem: str) -> bool:
@@ -75,9 +91,13 @@ def is_derived_name(path: str | Path) -> bool:
     """Return whether a file's name is that of a mask, segmentation or probability map rather than of a scan.
 
     The endings are BIDS's (`_mask`, `_dseg`, `_probseg`), ours (`_uncertainty`) and those of published data sets:
-    ISLES (`_msk`), BraTS (`-seg`), ATLAS (`_lesion`), SynthSeg (`_synthseg`).
+    ISLES (`_msk`), BraTS (`-seg`), ATLAS (`_lesion`), SynthSeg (`_synthseg`), 3D Slicer (`.seg.nrrd`, `-label`),
+    FreeSurfer (`aseg.mgz`).
     """
-    return _DERIVED.search(image_stem(path)) is not None
+    name = Path(path).name
+    if is_segmentation_name(name) or _FREESURFER_LABELS.match(name) is not None:
+        return True
+    return _DERIVED.search(image_stem(name)) is not None
 
 
 def session_folders(stem: str) -> list[str]:

@@ -11,6 +11,7 @@ from strokelabel.errors import (
     DimensionError,
     EmptyImageError,
     HeaderError,
+    LabelMapError,
     NonFiniteImageError,
 )
 from strokelabel.geometry import Grid
@@ -139,6 +140,29 @@ def check_number_type(dtype: np.dtype, source: str) -> None:
         raise DimensionError(
             f"expected numbers, found values of type {dtype}; convert it to int16 or float32.", source=source
         )
+
+
+def as_whole_numbers(values: np.ndarray, source: str) -> np.ndarray:
+    """Return labels as int32; values that are not whole numbers, but for 1e-3, are refused.
+
+    Raises:
+        LabelMapError: naming a value.
+    """
+    limits = np.iinfo(np.int32)
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & np.isclose(values, np.rint(values), rtol=0, atol=1e-3)
+        if not whole.all():
+            raise LabelMapError(
+                "expected labels, which are whole numbers, found values such as "
+                f"{values[~whole][0]:g}; pass a label map, or threshold it first.",
+                source=source,
+            )
+        values = np.rint(values)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise LabelMapError(
+            f"expected labels below 2^31, found up to {values.max():g}; renumber them.", source=source
+        )
+    return values.astype(np.int32)
 
 
 def has_two_values(data: np.ndarray) -> bool:

@@ -6,12 +6,34 @@ import gzip
 import zlib
 from pathlib import Path
 
+IMAGE_SUFFIXES = (
+    ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh.gz", ".mgh",
+    ".hdr.gz", ".img.gz", ".hdr", ".img",
+)  # fmt: skip
+"""Endings of the names of files that hold one volume."""
+
+KNOWN_FORMATS = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .mgz, .hdr with .img"
+"""The same in messages."""
+
 _PREAMBLE_BYTES = 128
 _MARK = b"DICM"
 _FIRST_GROUPS = (2, 8)
 _FIRST_ELEMENTS = (0x0, 0x1, 0x5, 0x8, 0x12, 0x16, 0x18)
 """Elements that a data set without preamble can begin with, in either group."""
 _MOST_BYTES_OF_FIRST_ELEMENT = 256
+
+
+def without_suffix(name: str) -> tuple[str, str]:
+    """Split a file name before the ending of an image, as it is spelt; "" when it has none."""
+    for suffix in IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)], name[-len(suffix) :]
+    return name, ""
+
+
+def is_image_name(path: Path) -> bool:
+    """Return whether a file name ends as that of a file that holds one volume."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -51,12 +73,12 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"BZh", "a bzip2 file", "unpack it first"),
     (b"\xfd7zXZ", "an xz file", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it first"),
-    (b"\0\0\0\x01", "a file in FreeSurfer's format", "convert it to NIfTI (mri_convert)"),
-    (b"NRRD", "an NRRD file", "convert it to NIfTI"),
+    (b"\0\0\0\x01\0\0", "a FreeSurfer file", "rename it to end in .mgz"),
+    (b"NRRD000", "an NRRD file", "rename it to end in .nrrd"),
     (b"\x89HDF", "an HDF5 file (MINC, MATLAB 7.3)", "convert it to NIfTI"),
     (b"MATLAB", "a MATLAB file", "convert it to NIfTI"),
     (b"CDF", "a MINC file", "convert it to NIfTI (mnc2nii)"),
-    (b"ObjectType", "a MetaImage header", "convert it to NIfTI"),
+    (b"ObjectType", "a MetaImage header", "rename it to end in .mhd, or .mha if the voxels are in it"),
     (b"%PDF", "a PDF document", "pass the scan itself"),
     (b"\x89PNG", "a PNG picture", "pass the scan itself"),
     (b"\xff\xd8\xff", "a JPEG picture", "pass the scan itself"),
@@ -68,23 +90,14 @@ _ANALYZE = (348).to_bytes(4, "little"), (348).to_bytes(4, "big")
 _MAGIC_AT = 344
 _SHORTEST_TEXT = 4
 _FORMATS = {
-    ".mgz": "FreeSurfer's format; convert it to NIfTI (mri_convert T1.mgz T1.nii.gz)",
-    ".mgh": "FreeSurfer's format; convert it to NIfTI (mri_convert T1.mgh T1.nii.gz)",
-    ".img": "half of a NIfTI or Analyze pair (.hdr and .img); convert it to a single .nii file",
-    ".hdr": "half of a NIfTI or Analyze pair (.hdr and .img); convert it to a single .nii file",
-    ".nrrd": "an NRRD file; convert it to NIfTI",
-    ".nhdr": "an NRRD file; convert it to NIfTI",
-    ".mha": "a MetaImage; convert it to NIfTI",
-    ".mhd": "a MetaImage; convert it to NIfTI",
     ".mnc": "a MINC file; convert it to NIfTI (mnc2nii)",
-    ".zip": "an archive; unpack it first",
-    ".tar": "an archive; unpack it first",
-    ".tgz": "an archive; unpack it first",
+    ".7z": "an archive; unpack it first",
+    ".rar": "an archive; unpack it first",
 }
 
 
 def what_it_is(path: Path) -> str | None:
-    """Return what a file that was expected to be NIfTI is, and what to do; None when it cannot be told."""
+    """Return what a file is that cannot be read as its name says, and what to do; None when it cannot be told."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -94,7 +107,7 @@ def what_it_is(path: Path) -> str | None:
     if size == 0:
         return "an empty file: copy or export it again"
     if is_dicom_file(path):
-        return f"a DICOM file: rename it to end in .dcm, or pass the folder {path.parent} without NIfTI names"
+        return "a DICOM file: rename it to end in .dcm, or pass its folder without such names"
     return _compressed_or_not(path, start) or _of_start(start)
 
 
@@ -119,7 +132,7 @@ def is_without_content(path: Path) -> bool:
 
 
 def known_format(path: Path) -> str:
-    """Return what a file is by a name that is not NIfTI's, and what to do."""
+    """Return what a file is by a name that is not an image's, and what to do."""
     suffix = path.suffix.lower()
     if suffix in _FORMATS:
         return f"{path.suffix}, {_FORMATS[suffix]}"

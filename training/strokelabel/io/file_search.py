@@ -10,12 +10,16 @@ import glob
 import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from strokelabel.errors import UnreadableImageError
+from strokelabel.io.archives import ArchiveError, is_archive_name, split_archive, unpacked
 from strokelabel.io.bids import NOT_RAW_FOLDERS, is_derived_name
 from strokelabel.io.file_kinds import is_dicom_file
-from strokelabel.io.nifti import is_nifti_name
+from strokelabel.io.nifti import pair_of
+from strokelabel.io.volumes import is_scan_file
 
 _ARCHIVE_LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "DICOMDIR"})  # the last is the index of a medium
 
@@ -119,7 +123,7 @@ def _sort_in(
                 (linked if entry.is_symlink() else folders).append(path)
         elif entry.is_file() or _is_dangling_link(entry):
             found.files.append(path)
-        elif is_nifti_name(path):
+        elif is_scan_file(path):
             found.problems.append(_problem(path, "is not a regular file"))
     except UnicodeEncodeError:
         found.problems.append(_problem(path, "has a name that is not UTF-8; rename it"))
@@ -145,10 +149,11 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
     """List the scans that inputs stand for.
 
     Args:
-        inputs: files; folders, searched recursively for NIfTI files and for folders that hold DICOM files (such a
-            folder is one scan; one of several series is a scan for each, named by its first file); patterns with
-            `*`, `?`, `[...]` or `**`. In folders and patterns, masks and other derived files are skipped by
-            their names, and so are BIDS's `derivatives`, `sourcedata` and `code`.
+        inputs: files; folders, searched recursively for image files and for folders that hold DICOM files (such a
+            folder is one scan; one of several series is a scan for each, named by its first file); archives, searched
+            likewise; patterns with `*`, `?`, `[...]` or `**`. In folders, archives and patterns, masks and other
+            derived files are skipped by their names, and so are BIDS's `derivatives`, `sourcedata` and `code`;
+            archives in folders are skipped.
 
     Returns:
         An input that stands for nothing is among the images as it is, so that reading it says what is wrong while the
@@ -163,10 +168,55 @@ def search_images(inputs: Sequence[str | Path]) -> ImageSearch:
             problems.append(SearchProblem("", "expected a file or folder, found an empty name"))
             continue
         for path in _matches(item):
-            images = _images_in(path, problems) if _is_folder(path) else [path]
-            for image in images:
+            for image in _images_of(path, problems):
                 found.setdefault(_identity(image), image)
     return ImageSearch(list(found.values()), problems)
+
+
+@contextmanager
+def unpacked_scan(path: Path) -> Iterator[Path]:
+    """Yield the path on the disk of the scan that a path into an archive means; any other path as it is.
+
+    Raises:
+        ArchiveError: it cannot be unpacked, or has no such scan.
+        UnreadableImageError: several scans; they are named.
+    """
+    parts = split_archive(path)
+    with unpacked(path) as place:
+        if parts is None or parts[1].parts:
+            yield place
+            return
+        found = search_images([place]).images
+        if len(found) > 1:
+            names = ", ".join(printable(path / scan.relative_to(place)) for scan in found[:5])
+            raise UnreadableImageError(
+                f"expected one scan in the archive, found {len(found)}: {names}; name one of them.",
+                source=path,
+            )
+        yield found[0] if found else place
+
+
+def _images_of(path: Path, problems: list[SearchProblem]) -> list[Path]:
+    if _is_folder(path):
+        return _images_in(path, problems)
+    parts = split_archive(path) if is_archive_name(path) else None
+    return [path] if parts is None else _images_in_archive(path, problems)
+
+
+def _images_in_archive(archive: Path, problems: list[SearchProblem]) -> list[Path]:
+    """Return the scans of an archive as paths that lead into it; the archive itself for its only series of DICOM."""
+    try:
+        with unpacked(archive) as place:
+            found: list[SearchProblem] = []
+            images = _images_in(place, found)
+            only_series = len(images) == 1 and not is_scan_file(images[0])
+    except ArchiveError:
+        return [archive]  # reading it says what is wrong
+    prefix = str(place)
+    problems += [
+        SearchProblem(problem.path.replace(prefix, printable(archive)), problem.reason) for problem in found
+    ]
+    return [archive] if only_series else [archive / image.relative_to(place) for image in images]
 
 
 def _is_folder(path: Path) -> bool:
@@ -182,14 +232,14 @@ def _matches(item: str | Path) -> list[Path]:
     if os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    scans = [match for match in matches if match.is_dir() or is_nifti_name(match) or _is_dicom_image(match)]
+    scans = [match for match in matches if match.is_dir() or _is_scan(match)]
     return [match for match in scans if not is_derived_name(match)] or scans or [path]
 
 
 def _identity(image: Path) -> str:
     """Return a text that is the same for two paths to one scan, such as two files of a DICOM series."""
-    if _is_folder(image) or is_nifti_name(image) or not is_dicom_file(image):
-        return str(absolute_path(image))
+    if _is_folder(image) or is_scan_file(image) or not is_dicom_file(image):
+        return str(absolute_path((pair_of(image) or (image,))[0]))
     from strokelabel.io.dicom.series import series_key  # pydicom is only needed where DICOM is
 
     return series_key(image)
@@ -199,7 +249,7 @@ def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
     """Return the scans below a folder; the folder itself if there are none and no reason is known."""
     search = search_files(folder, NOT_RAW_FOLDERS)
     images, found = sorted(_scans_among(search.files)), search.problems
-    if not images and any(is_nifti_name(path) for path in search.files):
+    if not images and any(map(is_scan_file, search.files)):
         reason = "expected scans, found only masks and other derived files; pass a file to use it"
         found = [*found, _problem(folder, reason)]
     problems += found
@@ -209,7 +259,7 @@ def _images_in(folder: Path, problems: list[SearchProblem]) -> list[Path]:
 def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
     by_folder: dict[Path, list[Path]] = {}
     for path in files:
-        if not is_nifti_name(path):
+        if not is_scan_file(path):
             by_folder.setdefault(path.parent, []).append(path)
         elif not is_derived_name(path):
             yield path
@@ -219,6 +269,10 @@ def _scans_among(files: Sequence[Path]) -> Iterator[Path]:
             from strokelabel.io.dicom.series import dicom_images  # as above
 
             yield from dicom_images(dicom)
+
+
+def _is_scan(path: Path) -> bool:
+    return is_scan_file(path) or is_archive_name(path) or _is_dicom_image(path)
 
 
 def _is_dicom_image(path: Path) -> bool:

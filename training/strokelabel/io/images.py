@@ -1,10 +1,10 @@
-"""Scans in memory: read from a NIfTI file or a folder of DICOM files; results are written onto a scan's own grid."""
+"""Scans in memory: read from a file or a folder of DICOM files; results are written onto a scan's own grid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,13 +12,23 @@ import numpy as np
 from nibabel.openers import ImageOpener
 from numpy.typing import DTypeLike
 
-from strokelabel.errors import DimensionError, OutputError, UnreadableImageError
+from strokelabel.errors import DimensionError, ImageError, OutputError, UnreadableImageError
 from strokelabel.geometry import Grid
 from strokelabel.geometry.same_grid import corner_distance_mm, rounding_mm
+from strokelabel.io.archives import is_in_archive
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.checks import check_values
-from strokelabel.io.file_kinds import is_dicom_file, known_format, missing_or_link, what_it_is
-from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+from strokelabel.io.file_kinds import (
+    KNOWN_FORMATS,
+    is_dicom_file,
+    is_image_name,
+    known_format,
+    missing_or_link,
+    what_it_is,
+)
+from strokelabel.io.file_search import unpacked_scan
+from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name
+from strokelabel.io.volumes import is_scan_file, read_grid_and_header, read_volume
 from strokelabel.types import Affine, PathLike, Volume
 
 
@@ -50,8 +60,9 @@ def read_image(path: PathLike) -> Image:
     """Read one scan as float32.
 
     Args:
-        path: a NIfTI file (.nii, .nii.gz), a folder that holds the DICOM files of one series, or one DICOM file of a
-            series whose others lie beside it.
+        path: a file of any of `IMAGE_SUFFIXES` (NIfTI, NRRD, MetaImage, FreeSurfer), a folder that holds the DICOM
+            files of one series, one DICOM file of a series whose others lie beside it, or an archive (.zip, .tar) with
+            one scan; a path that leads on into an archive (`study.zip/series/IM1`) means that scan of it.
 
     Raises:
         UnreadableImageError: missing, truncated, corrupt, of unknown format, or not one DICOM series.
@@ -60,17 +71,20 @@ def read_image(path: PathLike) -> Image:
         HeaderError: a singular affine or impossible sizes (refused before memory is allocated).
     """
     path = Path(path)
+    if is_in_archive(path):
+        with unpacked_scan(path) as inside:
+            return _as_of_archive(read_image, inside, path)
     _check_name(path)
-    if path.is_dir() or (not is_nifti_name(path) and is_dicom_file(path)):
+    if path.is_dir() or (not is_scan_file(path) and is_dicom_file(path)):
         # Training never reads DICOM; so it does not need SimpleITK, and starts sooner.
         from strokelabel.io.dicom.reader import read_dicom_series
 
         dicom = read_dicom_series(path)
         image = Image(dicom.data, dicom.affine, None, str(path), dicom.notes)
     else:
-        _check_is_nifti(path)
-        nifti = read_nifti(path, np.float32)
-        image = Image(nifti.data, nifti.affine, nifti.header, str(path), nifti.notes)
+        _check_is_image(path)
+        volume = read_volume(path, np.float32)
+        image = Image(volume.data, volume.affine, volume.header, str(path), volume.notes)
     check_values(image.data, str(path))
     return image
 
@@ -85,10 +99,37 @@ def read_label_image(path: PathLike) -> Image:
         UnreadableImageError, DimensionError, EmptyImageError, HeaderError: as `read_image`.
     """
     path = Path(path)
+    if is_in_archive(path):
+        with unpacked_scan(path) as inside:
+            return _as_of_archive(read_label_image, inside, path)
     _check_name(path)
-    _check_is_nifti(path)
-    nifti = read_nifti(path, np.int32)
-    return Image(nifti.data, nifti.affine, nifti.header, str(path), nifti.notes)
+    _check_is_image(path)
+    volume = read_volume(path, np.int32)
+    return Image(volume.data, volume.affine, volume.header, str(path), volume.notes)
+
+
+def read_image_header(path: PathLike) -> Image:
+    """Return the grid and NIfTI header of a scan; its voxels are all zero. Only of DICOM and archives are they read.
+
+    Raises:
+        UnreadableImageError, DimensionError, EmptyImageError, HeaderError: as `read_image`.
+    """
+    path = Path(path)
+    if not is_scan_file(path) or is_in_archive(path):
+        image = read_image(path)
+        return replace(image, data=np.broadcast_to(np.float32(0), image.data.shape))
+    _check_name(path)
+    _check_is_image(path)
+    grid, header = read_grid_and_header(path)
+    return Image(np.broadcast_to(np.float32(0), grid.shape), grid.affine, header, str(path))
+
+
+def _as_of_archive(read: Callable[[PathLike], Image], inside: Path, path: Path) -> Image:
+    """Read an unpacked scan; its source, and that of errors, is the path that leads into the archive."""
+    try:
+        return replace(read(inside), source=str(path))
+    except ImageError as error:
+        raise error.with_source(path) from error
 
 
 def _check_name(path: Path) -> None:
@@ -104,12 +145,12 @@ def _check_name(path: Path) -> None:
         ) from error
 
 
-def _check_is_nifti(path: Path) -> None:
+def _check_is_image(path: Path) -> None:
     if not path.is_file():
         raise UnreadableImageError(f"expected a file or folder, found {missing_or_link(path)}.", source=path)
-    if is_nifti_name(path):
+    if is_image_name(path):
         return
-    expected = f"expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}) or a folder of DICOM files"
+    expected = f"expected a scan ({KNOWN_FORMATS}) or a folder of DICOM files"
     if is_dicom_file(path):
         raise UnreadableImageError(
             f"{expected}, found one DICOM file; pass the folder {path.parent} instead.", source=path

@@ -1,4 +1,4 @@
-"""Label files as annotators' programs write them (NIfTI, NRRD, .seg.nrrd), and the meaning of their values."""
+"""Label files as annotators' programs write them (NIfTI, .seg.nrrd and others), and the meaning of their values."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from strokelabel.errors import LabelMapError
-from strokelabel.geometry import LPS_TO_RAS, Grid
-from strokelabel.io.checks import MAX_VOXELS
+from strokelabel.errors import ImageError, LabelMapError
+from strokelabel.geometry import Grid
+from strokelabel.io.checks import as_whole_numbers
+from strokelabel.io.file_kinds import is_image_name
 from strokelabel.io.images import read_label_image
-from strokelabel.io.nifti import read_grid
+from strokelabel.io.nrrd import NrrdHeader, read_nrrd_header
+from strokelabel.io.stored_volume import READ_ERRORS, unreadable
+from strokelabel.io.volumes import files_of, read_grid
 from strokelabel.labels import CLASS_NAMES, TissueClass
 
 LESION_NAME = CLASS_NAMES[TissueClass.LESION]
@@ -87,9 +89,6 @@ def paint(
     return labels, values
 
 
-_UNREADABLE_NRRD = "expected a readable NRRD of labels, found something else; export it again."
-
-
 @dataclass(frozen=True, eq=False)
 class LabelFile:
     """Labels as a file holds them.
@@ -120,7 +119,7 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
     """Read labels.
 
     Args:
-        path: .nii, .nii.gz, .nrrd or .seg.nrrd.
+        path: a file of an image, or a .seg.nrrd.
         names: name, in lower case -> value that the segments of a segmentation shall get; others are numbered
             from the lowest free value on.
 
@@ -128,9 +127,11 @@ def read_label_file(path: Path, names: Mapping[str, int] | None = None) -> Label
         ImageError: not readable.
         LabelMapError: not 3-D, or not whole numbers.
     """
-    if path.suffix.lower() == ".nrrd":
+    if _is_nrrd(path):
         with _errors_of(path):
             return _read_nrrd(path, names or {})
+    if is_image_name(path) and len(files_of(path)) > 1:
+        raise LabelMapError(_DETACHED, source=path)
     image = read_label_image(path)
     return LabelFile(image.data, image.affine)
 
@@ -142,13 +143,13 @@ def read_label_grid(path: Path) -> tuple[Grid, bool]:
         ImageError: not readable.
         LabelMapError: not a label file, or not 3-D.
     """
-    if path.suffix.lower() != ".nrrd":
+    if not _is_nrrd(path):
         return read_grid(path), False
     with _errors_of(path):
         header = _checked_header(path)
-        spatial, affine = _axes_in_space(header)
-        i, j, k = (int(size) for size in np.asarray(header["sizes"])[spatial])
-        return Grid((i, j, k), affine), bool(read_segments(header))
+        affine, _ = header.affine()
+        i, j, k = (size for size, in_space in zip(header.sizes, header.spatial, strict=True) if in_space)
+        return Grid((i, j, k), affine), bool(read_segments(header.texts))
 
 
 def read_label_segments(path: Path) -> list[Segment]:
@@ -157,82 +158,58 @@ def read_label_segments(path: Path) -> list[Segment]:
     Raises:
         LabelMapError: not a label file.
     """
-    if path.suffix.lower() != ".nrrd":
+    if not _is_nrrd(path):
         return []
     with _errors_of(path):
-        return read_segments(_checked_header(path))
+        return read_segments(_checked_header(path).texts)
+
+
+_DETACHED = "expected a file that contains its voxels, found one with a detached data file."
+
+
+def _is_nrrd(path: Path) -> bool:
+    return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Say of which file an error is; a parser of files from anywhere fails in any way."""
+    """Say of which file an error is."""
     try:
         yield
     except LabelMapError as error:
-        raise LabelMapError(error.message, source=str(path)) from error
-    except Exception as error:
-        raise LabelMapError(_UNREADABLE_NRRD, source=str(path)) from error
+        raise error.with_source(path) from error
+    except ImageError as error:
+        raise LabelMapError(error.message, source=path) from error
+    except READ_ERRORS as error:
+        raise LabelMapError(unreadable(path, error, "an NRRD file").message, source=path) from error
 
 
 def _read_nrrd(path: Path, names: Mapping[str, int]) -> LabelFile:
     header = _checked_header(path)
-    data, _ = _nrrd().read(str(path), index_order="F")
-    spatial, affine = _axes_in_space(header)
-    segments = read_segments(header)
-    layers = np.moveaxis(data, np.flatnonzero(~spatial), range(int((~spatial).sum())))
+    affine, _ = header.affine()
+    segments = read_segments(header.texts)
+    spatial = np.array(header.spatial)
+    values = header.voxels().read()
+    layers = np.moveaxis(values, np.flatnonzero(~spatial), range(int((~spatial).sum())))
     if segments and layers.ndim in (3, 4):
         painted, found = paint(layers.reshape(-1, *layers.shape[-3:]), segments, names)
         return LabelFile(painted, affine, found)
-    return LabelFile(_whole_numbers(layers), affine)
+    return LabelFile(as_whole_numbers(layers.reshape(layers.shape[-3:]), str(path)), affine)
 
 
-def _nrrd() -> ModuleType:
-    """Return pynrrd; training from label maps does without it."""
-    import nrrd
+def _checked_header(path: Path) -> NrrdHeader:
+    """Return the header, if it describes labels along three axes in space, in layers only for a segmentation.
 
-    return nrrd
-
-
-def _axes_in_space(header: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the axes of a NRRD that are those of space, and the affine from their indices to RAS mm."""
-    directions = np.asarray(header["space directions"], dtype=float)
-    spatial = np.isfinite(directions).all(axis=1)
-    affine = np.eye(4)
-    affine[:3, :3] = directions[spatial].T
-    affine[:3, 3] = header["space origin"]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        raise LabelMapError("expected three axes in space, found none; export it again.")
-    is_ras = str(header.get("space", "left-posterior-superior")).lower().startswith(("right-anterior", "ras"))
-    return spatial, affine if is_ras else LPS_TO_RAS @ affine
-
-
-def _checked_header(path: Path) -> dict[str, Any]:
-    """Return the header, if it describes voxels in this very file that fit into memory."""
-    with path.open("rb") as file:  # Slicer writes UTF-8; pynrrd by itself leaves out what is not ASCII
-        header = _nrrd().read_header(line.decode("utf-8", "backslashreplace") for line in file)
-    if "data file" in header or "datafile" in header:  # it would open any file of the server
-        raise LabelMapError(
-            "expected a NRRD file that contains its voxels, found one with a detached data file."
-        )
-    sizes = [int(size) for size in header["sizes"]]
-    if len(sizes) not in (3, 4) or min(sizes) < 1 or prod(sizes) > MAX_VOXELS:
-        raise LabelMapError(f"expected labels along three axes, found an array of shape {tuple(sizes)}.")
-    return dict(header)
-
-
-def _whole_numbers(data: np.ndarray) -> np.ndarray:
-    if data.ndim != 3 or data.dtype.kind not in "biuf":
-        raise LabelMapError(
-            f"expected whole numbers along three axes, found {data.dtype} of shape {data.shape}."
-        )
-    limit = np.iinfo(np.int32).max
-    with np.errstate(invalid="ignore"):
-        whole = np.isfinite(data) & (data == np.rint(data)) & (np.abs(data.astype(float)) < limit)
-    if not whole.all():
-        raise LabelMapError(
-            f"expected labels, which are whole numbers, found values such as {data[~whole][0]:g}."
-        )
-    return data.astype(np.int32)
+    Labels come from clients: a header that names another file would open any file of the server.
+    """
+    header = read_nrrd_header(path)
+    if header.is_detached:
+        raise LabelMapError(_DETACHED)
+    sizes, spatial = header.sizes, header.spatial
+    layers = prod(size for size, in_space in zip(sizes, spatial, strict=True) if not in_space)
+    if sum(spatial) != 3 or not all(sizes) or (layers > 1 and not read_segments(header.texts)):
+        raise LabelMapError(f"expected labels along three axes in space, found an array of shape {sizes}.")
+    return header
 
 
 def named_values(info: object) -> dict[str, int]:

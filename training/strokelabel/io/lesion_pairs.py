@@ -9,8 +9,9 @@ next. Two files belong together when, in this order,
 3. they are of one subject and session and lie on the same grid (ISLES: one mask for several diffusion maps).
 
 Any other `scan.nii.gz` belongs to `scan_lesion_mask.nii.gz`, `scan_lesion.nii.gz`, `scan_mask.nii.gz`,
-`scan_msk.nii.gz` or `scan_seg.nii.gz` in the same folder; `scan_dwi.nii.gz` and `scan_adc.nii.gz` belong to
-`scan_lesion_mask.nii.gz` or `scan_lesion.nii.gz` on their grid.
+`scan_msk.nii.gz`, `scan_seg.nii.gz` or 3D Slicer's `scan.seg.nrrd` in the same folder; `scan_dwi.nii.gz` and
+`scan_adc.nii.gz` belong to `scan_lesion_mask.nii.gz` or `scan_lesion.nii.gz` on their grid. Scans and masks may be in
+any format that is read.
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ from typing import Any
 
 import numpy as np
 
-from strokelabel.errors import DataError, ImageError
+from strokelabel.errors import DataError, ImageError, LabelMapError
 from strokelabel.geometry import Grid, bring_to_grid, is_same_grid
 from strokelabel.io.bids import (
     NOT_RAW_FOLDERS,
     entities_of,
     image_stem,
     is_derived_name,
+    is_segmentation_name,
     sidecar_path,
     words_of,
 )
 from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image
-from strokelabel.io.nifti import is_nifti_name, read_grid, read_nifti
+from strokelabel.io.label_files import LESION_NAME, lesion_mask, read_label_file
+from strokelabel.io.volumes import is_scan_file, read_grid, read_volume
 from strokelabel.types import Mask
 
 _MASK = re.compile(
@@ -109,7 +112,7 @@ def search_lesion_pairs(
     `masks` points to them.
 
     Args:
-        folder: a BIDS data set, or any folder of NIfTI files; searched recursively.
+        folder: a BIDS data set, or any folder of image files; searched recursively.
         masks: take masks from this folder alone, which may lie outside `folder`.
         suffixes: BIDS suffixes of the scans wanted, such as "T1w"; all if empty.
 
@@ -119,8 +122,8 @@ def search_lesion_pairs(
     for place in (folder, *([masks] if masks else [])):
         if not place.is_dir():
             raise DataError("expected a folder of scans with lesion masks, found no folder", source=place)
-    files = [_File.of(path, folder) for path in _nifti_files(folder)]
-    candidates = files if masks is None else [_File.of(path, masks) for path in _nifti_files(masks)]
+    files = [_File.of(path, folder) for path in _image_files(folder)]
+    candidates = files if masks is None else [_File.of(path, masks) for path in _image_files(masks)]
     mask_files = [f for f in candidates if f.is_mask and (masks is not None or not f.is_prediction)]
     images = [f for f in files if f.is_image]
     matches = _match(mask_files, images)
@@ -138,7 +141,7 @@ def search_lesion_pairs(
 
 @dataclass(frozen=True)
 class _File:
-    """A NIfTI file and what its name says."""
+    """An image file and what its name says."""
 
     path: Path
     stem: str
@@ -148,7 +151,7 @@ class _File:
 
     @classmethod
     def of(cls, path: Path, root: Path) -> _File:
-        stem = image_stem(path)
+        stem = image_stem(path) + ("_seg" if is_segmentation_name(path) else "")
         entities = entities_of(stem) if stem.startswith("sub-") else {}
         return cls(path, stem, entities, words_of(stem), "derivatives" in path.relative_to(root).parts)
 
@@ -161,6 +164,8 @@ class _File:
 
     @property
     def is_mask(self) -> bool:
+        if is_segmentation_name(self.path):
+            return True
         if "sub" in self.entities:
             return _MASK.search(self.stem) is not None
         return self.stem.lower().endswith(_PLAIN_ENDINGS)
@@ -209,18 +214,30 @@ def read_lesion_pair(pair: LesionPair) -> tuple[Image, Mask]:
 
     Raises:
         ImageError: a file cannot be read, or the two are not on one grid.
+        LabelMapError: of the segments of a .seg.nrrd, none is the lesion.
     """
     image = read_image(pair.image)
-    mask = read_nifti(pair.mask, np.float32)
-    i, j, k = mask.data.shape
-    grid = Grid((i, j, k), mask.affine)
-    values = bring_to_grid(mask.data, grid, image.grid, str(pair.mask), str(pair.image))
-    return image, values > 0.5
+    if is_segmentation_name(pair.mask):
+        labels = read_label_file(pair.mask)
+        names = labels.names or {}
+        found = lesion_mask(labels.data, {"params": {"label_names": names}})
+        if found is None:
+            raise LabelMapError(
+                f"expected one segment, or one named {LESION_NAME!r}, found {', '.join(sorted(names))}",
+                source=pair.mask,
+            )
+        grid, values, may_be_part = labels.grid, found.astype(np.float32), labels.may_be_cropped
+    else:
+        mask = read_volume(pair.mask, np.float32)
+        i, j, k = mask.data.shape
+        grid, values, may_be_part = Grid((i, j, k), mask.affine), mask.data, False
+    names_of = str(pair.mask), str(pair.image)
+    return image, bring_to_grid(values, grid, image.grid, *names_of, may_be_part=may_be_part) > 0.5
 
 
-def _nifti_files(folder: Path) -> Iterator[Path]:
+def _image_files(folder: Path) -> Iterator[Path]:
     files = search_files(folder, NOT_RAW_FOLDERS - {"derivatives"}).files
-    return (path for path in files if is_nifti_name(path))
+    return (path for path in files if is_scan_file(path))
 
 
 def _match(masks: list[_File], images: list[_File]) -> dict[Path, list[_File]]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strokelabel.errors import DataError
-from strokelabel.io.nifti import is_nifti_name
+from strokelabel.io.file_kinds import without_suffix
+from strokelabel.io.volumes import is_scan_file
 
 MAP_UNITS: dict[str, str] = {"pd": "p.u.", "r1": "1/s", "r2": "1/s", "r2_star": "1/s", "mt": "p.u."}
 """Unit of each map; p.u. are percentage units: 100 is pure water for PD, all magnetisation for MT."""
@@ -32,7 +33,7 @@ BIDS_SUFFIXES: dict[str, str] = {
 PLAIN_SUFFIXES: dict[str, str] = {"pd": "PD", "r1": "R1", "r2": "R2", "r2_star": "R2star", "mt": "MT"}
 """Ending of each map's name where names are not BIDS's."""
 
-_ENDING = re.compile(r"^(.+)_(PD|R1|R2star|R2s|R2|MT)(?:map|sat)?\.nii(?:\.gz)?$", re.IGNORECASE)
+_ENDING = re.compile(r"^(.+)_(PD|R1|R2star|R2s|R2|MT)(?:map|sat)?$", re.IGNORECASE)
 _MAP_OF_ENDING = {"pd": "pd", "r1": "r1", "r2": "r2", "r2s": "r2_star", "r2star": "r2_star", "mt": "mt"}
 _ESTIMATED = "estimated"
 
@@ -72,8 +73,8 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
         raise DataError("expected a folder of quantitative maps, found none", source=folder)
     found: dict[Path, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.rglob("*")):
-        match = _ENDING.match(path.name)
-        if match is None or not is_nifti_name(path):
+        match = _ENDING.match(without_suffix(path.name)[0])
+        if match is None or not is_scan_file(path):
             continue
         stem, name = path.with_name(match[1]), _MAP_OF_ENDING[match[2].lower()]
         if name in found[stem]:
@@ -94,7 +95,8 @@ def find_map_files(folder: Path, required: Sequence[str] = ("pd", "r1", "r2_star
 
 def is_map_file(path: Path) -> bool:
     """Return whether a file is named as a quantitative map."""
-    return _ENDING.match(path.name) is not None
+    stem, suffix = without_suffix(path.name)
+    return bool(suffix) and _ENDING.match(stem) is not None
 
 
 def _describe(stem: Path, maps: dict[str, Path]) -> MapFiles:

@@ -6,11 +6,13 @@ Guo et al. 2017, "On calibration of modern neural networks".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from jaxtyping import Bool, Float
 from scipy.optimize import minimize_scalar
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 BINS: Final = 15
 """Bins of equal width, as many as the paper takes."""

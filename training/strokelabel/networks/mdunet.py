@@ -9,47 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetOutBlock, UnetUpBlock
 from monai.networks.layers import DropPath
 from monai.networks.nets import DynUNet
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from strokelabel.networks.unet_config import LargeKernelConfig
 from strokelabel.types import ChannelBatch
+
+__all__ = ["LargeKernelAttention", "LargeKernelBlock", "LargeKernelConfig", "MDUNet"]
 
 _LAYER_SCALE = 1e-2
 """Weight of each branch of a block at first."""
 
 _EMBEDDING_KERNEL = 3
-
-
-class LargeKernelConfig(BaseModel):
-    """Parameters of the large-kernel blocks.
-
-    Attributes:
-        units: blocks in each level; the last but one has twice as many.
-        kernel: of the first depthwise convolution, in voxels.
-        dilated_kernel: of the second one, in voxels.
-        dilation: of the second one.
-        mlp_ratio: channels within the block's perceptron, as a multiple of those of its level.
-        path_dropout: probability of leaving out a branch of a block while training (stochastic depth).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    units: int = Field(default=1, ge=1)
-    kernel: Literal[3, 5, 7] = 5
-    dilated_kernel: Literal[3, 5, 7] = 7
-    dilation: int = Field(default=3, ge=1)
-    mlp_ratio: int = Field(default=4, ge=1)
-    path_dropout: float = Field(default=0.1, ge=0, lt=1)
-
-    def units_of(self, levels: int) -> tuple[int, ...]:
-        """Return the number of blocks in each level, finest first."""
-        return tuple(self.units * (2 if level == levels - 2 else 1) for level in range(levels))
 
 
 class LargeKernelAttention(nn.Module):

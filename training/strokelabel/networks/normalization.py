@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from strokelabel.networks.volume_normalization import (
+    FEWEST,
+    MAX_SAMPLES,
+    SMALL_DEVIATION,
+    TINY,
+    nonzero_percentiles,
+)
 from strokelabel.types import ImageBatch
-
-_MAX_SAMPLES = 100_000
-"""Percentiles come from at most this many voxels per image; sorting a whole head costs more than it tells."""
-
-_FEWEST = 100
-"""With no more voxels than this that are not zero, all voxels count."""
 
 
 def normalize(images: ImageBatch, lower: float = 1.0, upper: float = 99.0) -> ImageBatch:
@@ -32,7 +33,7 @@ def normalize(images: ImageBatch, lower: float = 1.0, upper: float = 99.0) -> Im
     clipped = rescale_percentiles(images, lower, upper)
     mean = clipped.mean(dim=(1, 2, 3, 4), keepdim=True)
     deviation = clipped.std(dim=(1, 2, 3, 4), keepdim=True)
-    return (clipped - mean) / (deviation + 1e-6)
+    return (clipped - mean) / (deviation + SMALL_DEVIATION)
 
 
 def rescale_percentiles(images: ImageBatch, lower: float = 1.0, upper: float = 99.0) -> ImageBatch:
@@ -42,7 +43,7 @@ def rescale_percentiles(images: ImageBatch, lower: float = 1.0, upper: float = 9
     """
     bounds = torch.stack([_percentiles(image, lower, upper) for image in images])
     low, high = bounds[:, 0].view(-1, 1, 1, 1, 1), bounds[:, 1].view(-1, 1, 1, 1, 1)
-    return ((images - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+    return ((images - low) / (high - low).clamp_min(TINY)).clamp(0, 1)
 
 
 def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
@@ -58,7 +59,7 @@ def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
     """
     zero = values == 0
     count = (~zero).sum()
-    enough = count > _FEWEST
+    enough = count > FEWEST
     # The zeros go to the end, behind all that is counted.
     ordered = torch.where(zero & enough, torch.inf, values).sort().values
     last = torch.where(enough, count, values.numel()) - 1
@@ -70,12 +71,9 @@ def nonzero_quantiles(values: Tensor, lower: float, upper: float) -> Tensor:
 
 def _percentiles(image: Tensor, lower: float, upper: float) -> Tensor:
     """Return the two percentiles of one image's non-zero voxels, as a tensor of two values."""
-    values = image.flatten()
-    values = values[:: max(1, values.numel() // (4 * _MAX_SAMPLES))]
-    if values.is_cuda:
+    if image.is_cuda:
+        values = image.flatten()
+        values = values[:: max(1, values.numel() // (4 * MAX_SAMPLES))]
         return nonzero_quantiles(values.float(), lower / 100, upper / 100).to(image.dtype)
-    nonzero = values[values != 0]
-    values = nonzero if nonzero.numel() > _FEWEST else values
-    values = values[:: max(1, values.numel() // _MAX_SAMPLES)].float()
-    quantiles = torch.tensor([lower / 100, upper / 100], device=values.device)
-    return torch.quantile(values, quantiles).to(image.dtype)
+    found = nonzero_percentiles(image.detach().float().contiguous().numpy(), lower, upper)
+    return torch.tensor(found, dtype=image.dtype)

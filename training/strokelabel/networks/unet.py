@@ -8,19 +8,25 @@ then works on an eighth of the voxels. It is the three-dimensional form of the s
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import prod
-from typing import Literal, Self
 
 import torch
 from monai.networks.nets import DynUNet, UNet
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from strokelabel.networks.mdunet import LargeKernelConfig, MDUNet
+from strokelabel.networks.mdunet import MDUNet
+from strokelabel.networks.unet_config import FOLD, PRESETS, UNetConfig
 from strokelabel.types import ChannelBatch
 
-FOLD = 2
-"""Voxels along each axis that become channels of one voxel."""
+__all__ = [
+    "FOLD",
+    "PRESETS",
+    "SubpixelNetwork",
+    "UNetConfig",
+    "VoxelFolding",
+    "build_network",
+    "fold_voxels",
+    "unfold_voxels",
+]
 
 
 def fold_voxels(volume: ChannelBatch) -> ChannelBatch:
@@ -81,67 +87,6 @@ class SubpixelNetwork(nn.Module):
             # The folding leaves channels outermost, where convolutions on CPUs are twice as slow.
             folded = folded.contiguous(memory_format=torch.channels_last_3d)
         return unfold_voxels(self.model(folded))
-
-
-class UNetConfig(BaseModel):
-    """Parameters of the network, stored with its weights.
-
-    Attributes:
-        architecture: "residual" is the paper's (MONAI's UNet, halving the grid at once); "plain" works at full
-            resolution on both sides, two convolutions a level, as nnU-Net does (MONAI's DynUNet), which suits
-            coarse voxels; "subpixel" is "plain" on a grid of half the resolution, with blocks of 2 × 2 × 2 voxels
-            folded into channels and the logits unfolded, which suits CPUs. "md-encoder" and "md" are MDUNet, with
-            large-kernel blocks in the encoder, or on both sides. For all but the first, kernel sizes are 3 and 2, and
-            the settings of residual units do not count.
-        in_channels: image channels.
-        out_channels: classes; 6 for tissues and lesion, 2 for lesion only.
-        channels: feature channels of each level, finest first.
-        strides: downsampling factor between a level and the next, along every axis.
-        kernel_size: convolution kernel, odd, in voxels.
-        up_kernel_size: transposed convolution kernel, odd, in voxels.
-        num_res_units: convolutions in each residual unit; 0 for plain convolutions.
-        dropout: probability of dropping a single feature value (not a whole channel) while training.
-        adn_ordering: order of normalisation (N), dropout (D) and activation (A) after a convolution.
-        large_kernel: the blocks of MDUNet.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    architecture: Literal["residual", "plain", "subpixel", "md-encoder", "md"] = "residual"
-    in_channels: int = Field(default=1, ge=1)
-    out_channels: int = Field(default=6, ge=2)
-    channels: tuple[int, ...] = (16, 32, 64, 128, 320, 320)
-    strides: tuple[int, ...] = (2, 2, 2, 2, 2)
-    kernel_size: Literal[1, 3, 5, 7] = 3
-    up_kernel_size: Literal[3, 5, 7] = 3
-    num_res_units: int = Field(default=1, ge=0)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    adn_ordering: Literal["NDA", "NAD", "DNA", "NA"] = "NDA"
-    large_kernel: LargeKernelConfig = LargeKernelConfig()
-
-    @model_validator(mode="after")
-    def _check_levels(self) -> Self:
-        """Refuse level counts that do not fit together."""
-        if len(self.channels) < 2 or len(self.strides) != len(self.channels) - 1:
-            raise ValueError(
-                f"expected one stride fewer than channels and at least two channels, got channels "
-                f"{self.channels} and strides {self.strides}"
-            )
-        if min(self.channels) < 1 or min(self.strides) < 1:
-            raise ValueError(f"channels and strides must be positive, got {self.channels} and {self.strides}")
-        return self
-
-    @property
-    def multiple(self) -> int:
-        """Number of voxels that the sides of an input must be a multiple of."""
-        return prod(self.strides) * (FOLD if self.architecture == "subpixel" else 1)
-
-
-PRESETS: dict[str, UNetConfig] = {
-    "default": UNetConfig(),
-    "synthstroke": UNetConfig(channels=(32, 64, 128, 256, 320, 320), dropout=0.0),
-}
-"""Named networks: the paper's own size (8.9 M parameters), and the size of the publicly released weights."""
 
 
 def build_network(config: UNetConfig) -> nn.Module:

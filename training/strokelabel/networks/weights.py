@@ -8,8 +8,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
@@ -17,7 +16,9 @@ from strokelabel.io.atomic import atomic_path
 from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.quality import QualityConfig, QualityNetwork
-from strokelabel.networks.unet import PRESETS, UNetConfig, build_network
+from strokelabel.networks.unet import build_network
+from strokelabel.networks.unet_config import PRESETS, UNetConfig
+from strokelabel.networks.weight_files import check_class_names, check_shapes, read_arrays
 from strokelabel.registry import DENOISING, ESTIMATION, QUALITY, ModelSpec, find_model, read_header
 from strokelabel.types import PathLike
 
@@ -150,16 +151,7 @@ def load_released_weights(path: PathLike) -> tuple[nn.Module, UNetConfig]:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a safetensors file, and check that they hold numbers."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: expected a safetensors file, cannot read it ({error})") from error
-    if damaged := [key for key, value in tensors.items() if not bool(value.isfinite().all())]:
-        raise WeightsError(
-            f"{path}: expected finite weights, {damaged[0]} holds NaN or infinite values: the file is damaged, or its "
-            "training failed; copy or download the file again"
-        )
-    return tensors
+    return {key: torch.from_numpy(values) for key, values in read_arrays(path).items()}
 
 
 def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
@@ -168,11 +160,7 @@ def _described_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
         config = network_config(spec)
     except (ValidationError, TypeError) as error:
         raise WeightsError(f"{spec.path}: it describes an unknown network ({error})") from error
-    if len(spec.class_names) != config.out_channels:
-        raise WeightsError(
-            f"{spec.path}: expected a name for each of {config.out_channels} output channels, "
-            f"got {len(spec.class_names)}"
-        )
+    check_class_names(spec.class_names, config.out_channels, spec.path)
     network = _empty_network(config)
     _check_shapes(network, state, str(spec.path))
     return network
@@ -204,11 +192,8 @@ def make_network(config: NetworkConfig) -> nn.Module:
 
 def _check_shapes(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Refuse weights of another network, naming the first differences."""
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-    if wrong:
-        details = "; ".join(f"{key} {expected.get(key)} but {found.get(key)}" for key in wrong[:3])
-        raise WeightsError(
-            f"{source}: the weights do not fit the network: {len(wrong)} differ (expected {details})"
-        )
+    expected, found = (
+        {key: tuple(value.shape) for key, value in tensors.items()}
+        for tensors in (network.state_dict(), state)
+    )
+    check_shapes(expected, found, source)

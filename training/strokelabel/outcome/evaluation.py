@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -43,7 +44,7 @@ class CrossValidation:
     Attributes:
         true: (patients,) outcomes; 0 or 1 for classifiers.
         folds: (repeats, patients) fold of each patient.
-        predicted: model -> (repeats, patients).
+        predicted: model -> (repeats, patients); NaN in repeats that a model does not have.
     """
 
     true: NDArray[np.float64]
@@ -140,16 +141,20 @@ def score_rows(run: CrossValidation, reference: str, *, classifies: bool = False
         different = folds[model] - folds[reference]
         p = {name: corrected_p(different[:, column], run.test_fraction) for column, name in enumerate(names)}
         overall = None if classifies else correlation_interval(predicted, run.true)
-        rows.append(ScoreRow(model, len(run.true), len(different), overall, scores, p))
+        runs = int((~np.isnan(folds[model])).any(axis=1).sum())
+        rows.append(ScoreRow(model, len(run.true), runs, overall, scores, p))
     return tuple(rows)
 
 
 def fold_scores(run: CrossValidation, model: str, classifies: bool) -> NDArray[np.float64]:
-    """Return the scores of a model in each fold of each repeat, (folds × repeats, scores)."""
-    rows = []
+    """Return the scores of a model in each fold of each repeat, (folds × repeats, scores); NaN without predictions."""
+    rows: list[list[float]] = []
     for of_repeat, predicted in zip(run.folds, run.predicted[model], strict=True):
         for fold in np.unique(of_repeat):
             test = of_repeat == fold
+            if np.isnan(predicted[test]).any():
+                rows.append([nan] * len(CLASSIFICATION_SCORES if classifies else REGRESSION_SCORES))
+                continue
             found = (
                 classification_scores(predicted[test], run.true[test] > 0.5)
                 if classifies
@@ -194,23 +199,58 @@ def regression_task(
     return Task("regression", caption, "r", run, score_rows(run, specs[0].name))
 
 
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """Two classes of patients: the outcome is at or above the median of these patients, or below.
+
+    Attributes:
+        threshold: the median.
+        positive: (patients,) at or above it.
+        folds: (seeds, patients), with equal shares of both classes.
+    """
+
+    threshold: float
+    positive: NDArray[np.bool_]
+    folds: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, cohort: Cohort, seeds: int) -> Classes:
+        """Return the classes of patients, and their folds.
+
+        Raises:
+            DataError: there are too few patients.
+        """
+        threshold = float(np.median(cohort.values))
+        positive = cohort.values >= threshold
+        return cls(threshold, positive, repeated_folds(cohort.ids, CLASSIFICATION_FOLDS, seeds, positive))
+
+
 def classification_task(
-    outcome: Outcome, cohort: Cohort, seeds: int, on_progress: OnProgress = lambda done: None
+    outcome: Outcome,
+    cohort: Cohort,
+    classes: Classes,
+    on_progress: OnProgress = lambda done: None,
+    networks: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
 ) -> Task:
-    """Compare models of whether the outcome is at or above the median of these patients, by repeated four-fold
-    cross-validation.
+    """Compare models of whether the outcome is at or above its median, by repeated four-fold cross-validation.
+
+    Args:
+        outcome: to predict.
+        cohort: the patients.
+        classes: of these patients.
+        on_progress: see `OnProgress`.
+        networks: predictions of further models in the same folds, name -> (seeds, patients).
 
     Raises:
         DataError: there are too few patients.
     """
-    predictors, threshold = cohort.predictors(), float(np.median(cohort.values))
-    positive = cohort.values >= threshold
+    predictors, positive = cohort.predictors(), classes.positive
     specs = find_specs(outcome.name, predictors, classifies=True)
-    folds = repeated_folds(cohort.ids, CLASSIFICATION_FOLDS, seeds, positive)
-    run = cross_validate(specs, predictors, positive.astype(np.float64), folds, on_progress)
+    run = cross_validate(specs, predictors, positive.astype(np.float64), classes.folds, on_progress)
+    run = replace(run, predicted={**run.predicted, **networks})
     caption = (
-        f"{outcome.title} of {threshold:g} or more ({positive.sum()} of {len(positive)} patients), "
-        f"{CLASSIFICATION_FOLDS} folds, {seeds} seeds."
+        f"{outcome.title} of {classes.threshold:g} or more ({positive.sum()} of {len(positive)} patients), "
+        f"{CLASSIFICATION_FOLDS} folds, {len(classes.folds)} seeds."
     )
     return Task("classification", caption, "auc", run, score_rows(run, specs[0].name, classifies=True))
 

@@ -103,13 +103,16 @@ def lesion_loads(
         structures: to measure too.
     """
     index = np.argwhere(mask) + np.asarray(offset)
-    shape = fine_shape()
-    cells = np.ravel_multi_index(tuple((index // FINE_MM).T), shape)
-    counts = np.bincount(cells, minlength=int(np.prod(shape)))
+    counts = np.bincount(cells_of(index), minlength=int(np.prod(fine_shape())))
     hit: NDArray[np.float64] = np.zeros(0)
     if structures is not None:
         hit = _structure_fractions(index, structures)
     return LesionLoads(len(index) / 1000, _tissue_ml(index), counts.astype(np.uint8), hit)
+
+
+def cells_of(index: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the cell of `FINE_MM` of voxels of the ICBM 1 mm grid, (voxels,), given their indices (voxels, 3)."""
+    return np.ravel_multi_index(tuple((index // FINE_MM).T), fine_shape())
 
 
 def coarse_loads(cells: NDArray[np.uint8]) -> NDArray[np.float32]:

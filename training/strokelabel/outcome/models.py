@@ -62,6 +62,7 @@ _SIZE: Final = ("volume", "size")
 _FACTS: Final = (*_SIZE, "age")
 _REGIONS: Final = (*_FACTS, "fractions", "root fractions")
 _ALL: Final = (*_REGIONS, "tissues")
+_WITHOUT_AGE: Final = tuple(block for block in _ALL if block != "age")
 _ALL_CHRONIC: Final = (*_SIZE, "tissues")
 
 AVERAGE: Final = "average"
@@ -76,6 +77,7 @@ REGRESSION: Final = {
         ModelSpec("voxels", RIDGE, (*_FACTS, "root voxels"), balanced=True, least=0.01),
         ModelSpec("partial least squares", PLS, (*_ALL, "root voxels"), balanced=True, least=0.01),
         ModelSpec("support vectors", KERNEL, _ALL),
+        ModelSpec("support vectors without age", KERNEL, _WITHOUT_AGE),
         ModelSpec("gradient boosting", TREES, ("volume", "age", "fractions", "tissues")),
         ModelSpec(
             AVERAGE,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelabel.errors import DataError, OptionError
-from strokelabel.io.nifti import NIFTI_SUFFIXES
+from strokelabel.io.file_kinds import IMAGE_SUFFIXES
 from strokelabel.io.tables import Table, read_table
 
 
@@ -113,7 +113,7 @@ def read_patients(table: Path, masks: Path, outcome: Outcome) -> tuple[Patient, 
     Args:
         table: columns participant_id and the outcome's; for acute strokes also lesion_volume (mm³), age and
             `ARTERIAL_COLUMNS`. Further columns are ignored.
-        masks: folder with `<participant_id>_lesion.nii.gz` (or `.nii`).
+        masks: folder with `<participant_id>_lesion.nii.gz` (or another ending of an image).
         outcome: to read.
 
     Raises:
@@ -208,5 +208,5 @@ def _patient(row: dict[str, str], line: int, table: Path, masks: Path, outcome: 
 
 def mask_of(name: str, masks: Path) -> Path:
     """Return the path of a patient's mask; the first of its possible names where there is none."""
-    paths = [masks / f"{name}_lesion{suffix}" for suffix in reversed(NIFTI_SUFFIXES)]
+    paths = [masks / f"{name}_lesion{suffix}" for suffix in IMAGE_SUFFIXES]
     return next((path for path in paths if path.is_file()), paths[0])

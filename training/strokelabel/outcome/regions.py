@@ -9,13 +9,16 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelabel.outcome.loads import fine_loads
+from strokelabel.outcome.loads import fine_loads, fine_shape
 
 _RIDGE: Final = 0.003
 """Regularisation as a fraction of the kernel's mean diagonal; from 0.001 to 0.01 the estimates are equally good."""
 
 _LEAST_LOAD: Final = 0.1
 """Cells in which no patient has more are left out: half of them, without any effect on the estimates."""
+
+_LEAST_SHARE: Final = 0.25
+"""A cell belongs to no region if it would count less than this for each of them, of a cell inside one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,18 @@ class RegionMap:
         """
         loads = fine_loads(cells)[:, self.cells]
         return np.clip((loads @ self.weights).astype(np.float64), 0, 1)
+
+    def cell_regions(self) -> NDArray[np.int8]:
+        """Return the index of the region that each cell of `loads.FINE_MM` lies in, (all cells,); -1 for none.
+
+        Inside a region the map's weights are about the same, the reciprocal of the region's size, and zero elsewhere.
+        """
+        positive = np.maximum(self.weights, 0)
+        inside = (positive**2).sum(axis=0) / np.maximum(positive.sum(axis=0), 1e-12)
+        share = positive / np.maximum(inside, 1e-12)
+        regions = np.full(int(np.prod(fine_shape())), -1, dtype=np.int8)
+        regions[self.cells] = np.where(share.max(axis=1) > _LEAST_SHARE, share.argmax(axis=1), -1)
+        return regions
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays that `from_arrays` takes."""

@@ -15,7 +15,7 @@ from strokelabel.geometry import bring_to_grid
 from strokelabel.io.checks import check_values
 from strokelabel.io.images import Image, read_label_image
 from strokelabel.io.map_files import find_map_files
-from strokelabel.io.nifti import read_nifti
+from strokelabel.io.volumes import read_volume
 from strokelabel.labels import LabelTable
 from strokelabel.physics.distributions import RandomSource
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
@@ -208,7 +208,7 @@ def read_field(path: Path, subject: Subject) -> Tensor:
 
 
 def _read(path: Path) -> Image:
-    volume = read_nifti(path, np.float32)
+    volume = read_volume(path, np.float32)
     return Image(volume.data, volume.affine, volume.header, str(path), volume.notes)
 
 

@@ -79,7 +79,7 @@ def _score_frame(rows: Sequence[ScoreRow]) -> pd.DataFrame:
 
 def _prediction_frame(run: CrossValidation, ids: Sequence[str]) -> pd.DataFrame:
     """Return the mean out-of-fold prediction of each patient by each model."""
-    means = {name: predicted.mean(axis=0) for name, predicted in run.predicted.items()}
+    means = {name: np.nanmean(predicted, axis=0) for name, predicted in run.predicted.items()}
     return pd.DataFrame({"participant_id": list(ids), "true": run.true, **means})
 
 

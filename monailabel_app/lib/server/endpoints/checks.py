@@ -6,9 +6,8 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO
 
-import nibabel as nib
 from fastapi import Depends, File, Form, UploadFile
 from monailabel.endpoints import activelearning, datastore, infer, wsi_infer
 from monailabel.interfaces.utils.app import app_instance
@@ -19,7 +18,7 @@ from lib.request_values import read_object
 from lib.server.endpoints.sessions import check_session_id
 from lib.studies.scan_list import check_name
 from strokelabel.errors import StrokeLabelError
-from strokelabel.io.checks import check_shape
+from strokelabel.io.images import read_image_header
 
 _NRRD_HEADER_BYTES = 2**16
 _MOST_NRRD_BYTES = 2**32
@@ -161,9 +160,8 @@ def _fits(label: UploadFile, image: str) -> None:
     if not uri:
         raise UnknownNameError(f"No image {image!r} in this datastore, so raw voxels cannot be placed.")
     try:
-        scan = cast(nib.Nifti1Image, nib.load(uri))
-        voxels = math.prod(check_shape(scan.shape, image))
-    except (OSError, ValueError, nib.filebasedimages.ImageFileError, StrokeLabelError) as error:
+        voxels = math.prod(read_image_header(uri).grid.shape)
+    except StrokeLabelError as error:
         raise InvalidRequestError(
             f"label: the image {image!r} cannot be read, so strokes cannot be placed."
         ) from error

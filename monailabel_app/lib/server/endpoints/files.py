@@ -27,9 +27,7 @@ _OHIF = Path(endpoints.__file__).parent / "static" / "ohif"
 
 def check_image(image: str, check_sum: str | None = None) -> dict[str, Any]:
     """Return whether an image exists, and has this checksum: "ALGORITHM:DIGEST", or a SHA256 alone."""
-    path = app_instance().datastore().get_image_uri(image)
-    if not path or not Path(path).is_file():
-        raise UnknownNameError(f"No image {image!r} in this datastore.")
+    path = _nifti_of(image)
     if check_sum:
         algorithm, _, digest = check_sum.rpartition(":")
         algorithm = (algorithm or "SHA256").upper()
@@ -39,6 +37,25 @@ def check_image(image: str, check_sum: str | None = None) -> dict[str, Any]:
         if digest.lower() != found.lower():
             raise UnknownNameError(f"The image {image!r} has another checksum.")
     return {}
+
+
+def download_image(image: str) -> FileResponse:
+    """Return an image: its file, or a copy in NIfTI where it is in a format that not every viewer reads."""
+    path = _nifti_of(image)
+    return FileResponse(path, media_type=get_mime_type(path), filename=Path(path).name)
+
+
+def _nifti_of(image: str) -> str:
+    store = app_instance().datastore()
+    path = _nifti_uri(store, image)
+    if not path or not Path(path).is_file():
+        raise UnknownNameError(f"No image {image!r} in this datastore.")
+    return path
+
+
+def _nifti_uri(store: Any, image: str) -> str:  # noqa: ANN401 - any datastore
+    """Return the path of an image in NIfTI; other datastores than the studies folder hold nothing else."""
+    return str(store.nifti_uri(image) if hasattr(store, "nifti_uri") else store.get_image_uri(image))
 
 
 def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None = None) -> FileResponse:
@@ -112,7 +129,7 @@ def ohif_page(path: str) -> Response:
 
 
 def _pair(store: Any, image_id: str) -> dict[str, str]:  # noqa: ANN401 - any datastore
-    pair = {"image": store.get_image_uri(image_id), "label": store.get_label_uri(image_id, "final")}
+    pair = {"image": _nifti_uri(store, image_id), "label": store.get_label_uri(image_id, "final")}
     return pair if all(uri and Path(uri).is_file() for uri in pair.values()) else {}
 
 
@@ -123,6 +140,7 @@ def _suffix(path: str) -> str:
 
 INSTEAD_OF: dict[Callable[..., Any], Callable[..., Any]] = {
     datastore.api_check_image: check_image,
+    datastore.api_download_image: download_image,
     datastore.api_download_dataset: download_dataset,
     logs.api_get_logs: get_logs,
     logs.gpu_info: gpu_info,

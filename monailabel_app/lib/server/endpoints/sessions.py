@@ -6,16 +6,13 @@ import json
 import logging
 import re
 import shutil
-import stat
-import tarfile
 import tempfile
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
+import numpy as np
 from fastapi import File, HTTPException, UploadFile
 from fastapi.responses import FileResponse
 from monailabel.endpoints import session
@@ -24,105 +21,33 @@ from monailabel.utils.others.generic import get_mime_type
 from monailabel.utils.sessions import SessionInfo, Sessions
 
 from lib.refusals import InvalidRequestError, TooLargeError, UnknownNameError, UnsupportedFileError
-from lib.studies.scan_list import check_name
+from lib.studies.scan_list import check_name, read_scan
+from strokelabel.io.archives import ArchiveError, ArchiveTooLargeError, UnknownArchiveError, unpack
+from strokelabel.io.bids import image_stem
 from strokelabel.io.file_search import printable, search_images
+from strokelabel.io.images import write_nifti
+from strokelabel.io.volumes import is_in_two_files, is_scan_file
 
-MOST_FILES = 20_000
-_CHUNK = 2**20
 
-
-def unpack(archive: Path, folder: Path, most_bytes: int) -> list[Path]:
-    """Unpack a .zip or a (compressed) .tar.
-
-    Args:
-        archive: the file.
-        folder: an empty folder.
-        most_bytes: of all files together, counted while they are written, whatever the archive says.
-
-    Returns:
-        The files.
+def unpack_upload(archive: Path, folder: Path, most_bytes: int) -> None:
+    """Unpack a client's archive into an empty folder; see `strokelabel.io.archives.unpack`.
 
     Raises:
         UnsupportedFileError: another kind of file.
         InvalidRequestError: corrupt, or with links, devices or paths that lead outside.
         TooLargeError: too many files or bytes.
+        OSError: the server cannot write it.
     """
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                return _write(_zip_members(opened), folder, most_bytes)
-        if tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                return _write(_tar_members(tar), folder, most_bytes)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise InvalidRequestError(
-            f"files: expected an archive that can be unpacked, found a corrupt or encrypted one "
-            f"({type(error).__name__}); pack it again."
-        ) from error
-    raise UnsupportedFileError("files: expected a .zip, .tar or .tar.gz to unpack, found another kind.")
+        unpack(archive, folder, most_bytes)
+    except ArchiveError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from error
+        kind = next((ours for theirs, ours in _REFUSALS if isinstance(error, theirs)), InvalidRequestError)
+        raise kind(f"files: {error.message}") from error
 
 
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
-    for info in archive.infolist():
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if info.is_dir():
-            continue
-        if kind not in (0, stat.S_IFREG):
-            raise InvalidRequestError("files: expected plain files in the archive, found a link or device.")
-        with archive.open(info) as content:
-            yield info.filename, content
-
-
-def _tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
-    for info in archive:
-        if info.isdir():
-            continue
-        content = archive.extractfile(info) if info.isreg() else None
-        if content is None:
-            raise InvalidRequestError("files: expected plain files in the archive, found a link or device.")
-        yield info.name, content
-
-
-def _write(members: Iterator[tuple[str, IO[bytes]]], folder: Path, most_bytes: int) -> list[Path]:
-    written: list[Path] = []
-    left = most_bytes
-    for name, content in members:
-        if len(written) >= MOST_FILES:
-            raise TooLargeError(f"files: expected at most {MOST_FILES} files in the archive, found more.")
-        target = _inside(folder, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            while chunk := content.read(_CHUNK):
-                left -= len(chunk)
-                if left < 0:
-                    raise TooLargeError(
-                        f"files: expected at most {most_bytes / 2**20:,.0f} MB unpacked, found more."
-                    )
-                file.write(chunk)
-        written.append(target)
-    if not written:
-        raise InvalidRequestError("files: expected files in the archive, found none.")
-    return written
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = PurePosixPath(name.replace("\\", "/"))
-    parts = [part for part in path.parts if part != "."]
-    usable = parts and not path.is_absolute() and ".." not in parts and ":" not in parts[0]
-    target = folder.joinpath(*parts) if usable and name.isprintable() and len(name.encode()) < 1000 else None
-    if target is None or max(len(part.encode()) for part in parts) > 200 or target.exists():
-        raise InvalidRequestError(
-            "files: expected unique, plain, relative names in the archive, found another."
-        )
-    return target
-
+_REFUSALS = ((ArchiveTooLargeError, TooLargeError), (UnknownArchiveError, UnsupportedFileError))
 
 logger = logging.getLogger(__name__)
 
@@ -145,10 +70,12 @@ def create_session(
                 raise InvalidRequestError("files: expected one archive to unpack, found several files.")
             folder = Path(temporary) / "unpacked"
             folder.mkdir()
-            unpack(kept[0], folder, app.server_options.most_upload_bytes)
+            unpack_upload(kept[0], folder, app.server_options.most_upload_bytes)
             image = _scan_in(folder)
         else:
-            image = kept[0] if len(kept) == 1 else folder
+            scans = kept if len(kept) == 1 else [file for file in kept if is_scan_file(file)]
+            image = scans[0] if len(scans) == 1 else folder
+        image = _in_one_file(image)
         session_id, info = sessions.add_session(str(image), max(0, min(expiry, 2**31)))
     return {"session_id": session_id, "session_info": info.to_json()}
 
@@ -167,6 +94,20 @@ def _scan_in(folder: Path) -> Path:
         )
     files = [path for path in folder.rglob("*") if path.is_file()]
     return found[0] if found else files[0] if len(files) == 1 else folder
+
+
+def _in_one_file(image: Path) -> Path:
+    """Return an image as one file: a session keeps no others, such as the voxels beside their header.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    if not (image.is_file() and is_scan_file(image) and is_in_two_files(image)):
+        return image
+    scan = read_scan(str(image), image.name)
+    whole = image.with_name(f"{image_stem(image)}.nii.gz")
+    write_nifti(whole, scan.data, scan, np.float32)
+    return whole
 
 
 def get_session(session_id: str, update_ts: bool = False, image: bool = False) -> Any:  # noqa: ANN401

@@ -47,6 +47,11 @@ class LabelEntry:
         """Structures that the lesion of a model's label touches, as with `InferResult`."""
         return _mapping(_mapping(self.info.get("params")).get("structures"))
 
+    @property
+    def outcome(self) -> Mapping[str, Any]:
+        """Estimated outcome of the lesion of a model's label, as with `InferResult`."""
+        return _mapping(_mapping(self.info.get("params")).get("outcome"))
+
 
 @dataclass(frozen=True)
 class ImageEntry:
@@ -102,6 +107,12 @@ class ModelInfo:
     seconds: float | None = None
 
     @property
+    def stroke_stages(self) -> tuple[str, ...]:
+        """Stages of a stroke that can be said, for a server that estimates an outcome; the first says nothing."""
+        stages = self.options.get("stroke_stage")
+        return tuple(map(str, stages)) if isinstance(stages, list) else ()
+
+    @property
     def title(self) -> str:
         """Name in lists, with the time that an answer takes where it is known."""
         if self.seconds is None:
@@ -151,6 +162,11 @@ class InferResult:
     def structures(self) -> Mapping[str, Any]:
         """Structures that the lesion touches, as the server tells them; empty where it does not."""
         return _mapping(self.params.get("structures"))
+
+    @property
+    def outcome(self) -> Mapping[str, Any]:
+        """Outcome that the server estimates of the stroke, or the reason why not; empty where it estimates none."""
+        return _mapping(self.params.get("outcome"))
 
 
 @dataclass(frozen=True)

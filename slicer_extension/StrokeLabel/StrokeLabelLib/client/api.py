@@ -106,21 +106,49 @@ class Client:
             job: may be cancelled; gets the id by which `progress` asks about the request.
         """
         suffix = ".nii.gz" if self._compress else ".nii"
-        params = {"result_extension": suffix, "client_id": self.client_id, **(options or {})}
-        if job is not None:
-            job.request_id = params["request_id"] = uuid4().hex
         files = {}
         if mask is not None:
             files["label"] = (f"label{suffix}", encode_nifti(mask, compress=self._compress))
+        parts = self._ask(model, image_id, {"result_extension": suffix, **(options or {})}, files, job)
+        return InferResult(
+            decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
+        )
+
+    def page(
+        self, model: str, image_id: str, options: Mapping[str, Any] | None = None, job: Job | None = None
+    ) -> bytes:
+        """Return a page (HTML) with pictures of the lesion that a model finds; from an earlier answer where it can.
+
+        Args:
+            model, image_id, options, job: as `infer`.
+
+        Raises:
+            RefusedError: the server has no pages.
+        """
+        page = self._ask(model, image_id, {**(options or {}), "result": "report"}, {}, job)["image"]
+        if not page.lstrip().startswith(b"<!DOCTYPE html"):
+            raise RefusedError("This server writes no reports.")
+        return page
+
+    def _ask(
+        self,
+        model: str,
+        image_id: str,
+        options: Mapping[str, Any],
+        files: Mapping[str, tuple[str, bytes]],
+        job: Job | None,
+    ) -> dict[str, bytes]:
+        """Return the parts of a model's answer, `image` among them."""
+        params = {"client_id": self.client_id, **options}
+        if job is not None:
+            job.request_id = params["request_id"] = uuid4().hex
         kind, body = self._transport.post_form(
-            f"/infer/{model}", {"image": image_id}, {"params": json.dumps(params)}, files, job
+            f"/infer/{model}", {"image": image_id}, {"params": json.dumps(params)}, dict(files), job
         )
         parts = parts_of(kind, body)
         if "image" not in parts:
             raise ServerFailureError(f"{model} answered without an image; see the server's log.")
-        return InferResult(
-            decode_nifti(parts["image"], f"the answer of {model}"), _json(parts.get("params", b"{}"))
-        )
+        return parts
 
     def progress(self, request_id: str, job: Job | None = None) -> InferProgress | None:
         """Return how far a request to a model is, by `Job.request_id`.

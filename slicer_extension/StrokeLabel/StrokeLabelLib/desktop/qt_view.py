@@ -62,6 +62,7 @@ class QtView:
         self._tips = {name: getattr(ui, name).toolTip for name in BUTTONS}
         self._listed: tuple = ()
         self._models: tuple = ()
+        self._stages: tuple[str, ...] = ()
         self._titles: tuple[str, ...] = ()
 
     def render(self, state: ViewState) -> None:
@@ -156,6 +157,8 @@ class QtView:
         )
         ui.structuresLabel.text = "\n".join(m.structures)
         ui.structuresLabel.visible = bool(m.structures)
+        ui.outcomeLabel.text = "\n".join(m.outcome)
+        ui.outcomeLabel.visible = bool(m.outcome)
         blocked = ui.thresholdSlider.blockSignals(True)
         ui.thresholdSlider.value = 0.5 if state.threshold is None else state.threshold
         ui.thresholdSlider.blockSignals(blocked)
@@ -173,6 +176,18 @@ class QtView:
         best = f"best Dice {training.best_metric:.3f}. " if training.best_metric else ""
         ui.trainLabel.text = f"{best}{training.message}"
 
+    def _render_stages(self, state: ViewState) -> None:
+        combo = self._ui.stageCombo
+        combo.visible = self._ui.stageLabel.visible = bool(state.stroke_stages)
+        combo.enabled = bool(state.open_image)
+        blocked = combo.blockSignals(True)
+        if state.stroke_stages != self._stages:
+            self._stages = state.stroke_stages
+            combo.clear()
+            combo.addItems(list(state.stroke_stages))
+        combo.currentText = state.stroke_stage or next(iter(state.stroke_stages), "")
+        combo.blockSignals(blocked)
+
     def _render_lists(self, state: ViewState) -> None:
         ui = self._ui
         if state.models != self._models:
@@ -182,6 +197,7 @@ class QtView:
             for model in state.models:
                 ui.modelCombo.addItem(model.title, model.name)
             ui.modelCombo.blockSignals(blocked)
+        self._render_stages(state)
         titles = {model.name: model.title for model in state.models}
         ui.modelCombo.currentText = titles.get(state.model, state.model)
         listed = (state.images, state.open_image)

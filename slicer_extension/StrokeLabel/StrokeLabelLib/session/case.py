@@ -84,7 +84,10 @@ class Case:
         uncertainty: float32 (i, j, k), once the server sent it.
         tissues: labels (i, j, k), once the server sent them.
         model_mask: what the model answered last, before any edit.
+        asked: the task and the options of that answer; None before the first.
         structures: that the lesion of `model_mask` touches, as the server told them; empty where it did not.
+        outcome: estimated of that lesion, or why none is, as the server told it; empty where it did not.
+        stroke_stage: of the stroke, as the user says, for that estimate; "" where nothing was said.
         dirty: whether there is work that was not submitted.
         known_label: the final label that the server had when the case was opened, or that was submitted since.
         opened_at: seconds of the session's clock.
@@ -95,11 +98,14 @@ class Case:
     mask: LesionMask
     history: MaskHistory
     provenance: Provenance = field(default_factory=Provenance)
+    asked: tuple[str, dict[str, Any]] | None = None
     probability: np.ndarray | None = None
     uncertainty: np.ndarray | None = None
     tissues: np.ndarray | None = None
     model_mask: np.ndarray | None = None
     structures: Mapping[str, Any] = field(default_factory=dict)
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    stroke_stage: str = ""
     dirty: bool = False
     known_label: LabelEntry | None = None
     opened_at: float = 0.0

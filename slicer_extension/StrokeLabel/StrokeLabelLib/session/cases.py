@@ -223,7 +223,9 @@ def _make_case(opened: _Opened) -> Case:
     case = Case(opened.sequences, mask, MaskHistory(mask), known_label=known)
     case.provenance.start = f"label {opened.tag}" if opened.tag else "empty"
     if opened.tag == ORIGINAL:
-        case.model_mask, case.structures = base, case.image.labels[ORIGINAL].structures
+        label = case.image.labels[ORIGINAL]
+        case.model_mask, case.structures, case.outcome = base, label.structures, label.outcome
+        case.stroke_stage = str(label.outcome.get("stroke_stage", ""))
     return case
 
 

@@ -45,7 +45,7 @@ class Presenter:
     Attributes:
         connection: test, connect.
         cases: refresh, open, next, upload, close.
-        segmentation: segment, drag_threshold, set_threshold, add_prompt, refine, clear_prompts, poll.
+        segmentation: segment, set_stroke_stage, drag_threshold, set_threshold, add_prompt, refine, clear_prompts, poll.
         editing: mask_edited, apply, undo, redo.
         overlays: show, next_uncertain_region.
         submission: submit, accept, reject, export.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,31 @@ def measure(case: Case) -> Measurements:
     if case.model_mask is not None:
         overlap = dice(mask, case.model_mask)
         changed = volume_ml(mask != case.model_mask, voxel_ml)
-    structures = _structures(case, changed)
-    return Measurements(volume_ml(mask, voxel_ml), count_islands(mask), overlap, changed, structures)
+    structures = _lines(case.structures, changed)
+    return Measurements(
+        volume_ml(mask, voxel_ml), count_islands(mask), overlap, changed, structures, _outcome(case, changed)
+    )
 
 
-def _structures(case: Case, changed_ml: float | None) -> tuple[str, ...]:
-    """Return lines about the structures of the model's mask, with a heading once the mask is another."""
-    lines = case.structures.get("text")
+def _lines(told: Mapping[str, Any], changed_ml: float | None) -> tuple[str, ...]:
+    """Return lines that a server told about the model's mask, with a heading once the mask is another."""
+    lines = told.get("text")
     if not isinstance(lines, list) or not lines:
         return ()
     heading = ("Before your changes:",) if changed_ml else ()
     return (*heading, *map(str, lines))
+
+
+def _outcome(case: Case, changed_ml: float | None) -> tuple[str, ...]:
+    """Return lines about the estimated outcome; none of an estimate for another stage than the user says now."""
+    if case.outcome and not _is_of_stage(case):
+        return (f"Segment again: the stroke is now said to be of the stage {case.stroke_stage}.",)
+    return _lines(case.outcome, changed_ml)
+
+
+def _is_of_stage(case: Case) -> bool:
+    """Return whether there is an estimate for the stage that the user says now."""
+    return bool(case.outcome) and case.stroke_stage in ("", case.outcome.get("stroke_stage"))
 
 
 def report(case: Case, measurements: Measurements) -> dict[str, Any]:
@@ -48,6 +63,7 @@ def report(case: Case, measurements: Measurements) -> dict[str, Any]:
         "provenance": case.provenance.as_json(),
         "submitted": case.image.status == "submitted" and not case.dirty,
         **({"structures_of_model_mask": dict(case.structures)} if case.structures else {}),
+        **({"estimated_outcome_of_model_mask": dict(case.outcome)} if _is_of_stage(case) else {}),
     }
 
 

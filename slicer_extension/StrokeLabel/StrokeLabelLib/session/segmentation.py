@@ -13,6 +13,7 @@ from ..errors import GeometryError
 from ..ops.regions import middle_of_largest
 from ..volume import Grid, Volume, onto_grid
 from .case import Case, Provenance
+from .report import measure
 from .session import Session
 from .view import Prompt
 
@@ -52,16 +53,32 @@ class Segmentation:
             return
         name, image_id = model or session.settings.model, case.image.image_id
         session.settings.model = name
+        if case.stroke_stage in session.stroke_stages:
+            options = {"stroke_stage": case.stroke_stage, **(options or {})}
 
         def work(job: Job) -> tuple[InferResult, np.ndarray]:
             result = client.infer(name, image_id, options, job=job)
             return result, _lesion_of(result, case.grid)
 
         def done(found: tuple[InferResult, np.ndarray]) -> None:
+            case.asked = name, dict(options or {})
             self._segmented(case, name, *found)
             self._fetch_probability(case, name, dict(options or {}))
 
         session.run(f"Segmenting {image_id}", work, done)
+
+    def set_stroke_stage(self, stage: str) -> None:
+        """Say of which stage the open scan's stroke is; the next segmentation estimates the outcome for it.
+
+        Args:
+            stage: of `ViewState.stroke_stages`.
+        """
+        case = self._session.case
+        if case is None or stage not in self._session.stroke_stages:
+            return
+        case.stroke_stage = stage
+        self._session.measurements = measure(case)
+        self._session.render()
 
     def drag_threshold(self, threshold: float) -> None:
         """Show the mask at a threshold while the slider moves; no step of its own.
@@ -167,7 +184,7 @@ class Segmentation:
         first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
         case.probability = case.uncertainty = None
-        case.structures = result.structures
+        case.structures, case.outcome = result.structures, result.outcome
         model = result.params.get("model")
         described = {"task": name, **(model if isinstance(model, dict) else {})}
         case.provenance = Provenance(f"model {name}", described, None, case.provenance.edits)

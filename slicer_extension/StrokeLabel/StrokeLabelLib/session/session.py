@@ -133,6 +133,12 @@ class Session:
         """Update the rest of the view."""
         self.view.render(self.state())
 
+    @property
+    def stroke_stages(self) -> tuple[str, ...]:
+        """Stages that can be said of a stroke to the chosen model; none where it estimates no outcome."""
+        model = self.info.models.get(self.settings.model)
+        return () if model is None else model.stroke_stages
+
     def state(self) -> ViewState:
         """Return the state of the view, without images."""
         case, info = self.case, self.info
@@ -152,6 +158,8 @@ class Session:
             sequences=tuple(s.image.sequence for s in case.sequences) if case else (),
             models=tuple(m for m in info.models.values() if m.kind in SEGMENTING_KINDS),
             model=self.settings.model,
+            stroke_stages=self.stroke_stages,
+            stroke_stage=(case.stroke_stage or next(iter(self.stroke_stages), "")) if case else "",
             threshold=case.provenance.threshold if case else None,
             measurements=self.measurements,
             undo_name=case.history.undo_name if case else "",

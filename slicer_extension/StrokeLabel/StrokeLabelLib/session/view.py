@@ -24,6 +24,7 @@ class Measurements:
         dice_to_model: overlap with what the model answered; None before it did.
         changed_ml: volume that differs from what the model answered; None before it did.
         structures: lines about the structures that the lesion touches; empty where the server has no model for them.
+        outcome: lines about the estimated outcome of the stroke; empty where the server estimates none.
     """
 
     volume_ml: float = 0.0
@@ -31,6 +32,7 @@ class Measurements:
     dice_to_model: float | None = None
     changed_ml: float | None = None
     structures: tuple[str, ...] = ()
+    outcome: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class ViewState:
         completed, total: scans with a final label, and all.
         sequences: names of the open visit's scans; the first has the mask.
         models: tasks that segment, for a choice; model: the chosen one.
+        stroke_stages: choices for the stage of the stroke; none where the chosen model estimates no outcome.
+        stroke_stage: the chosen one, "" without a case.
         threshold: on the probability; None for the model's own decision.
         measurements: read-outs.
         undo_name, redo_name: "" if there is nothing to undo or redo.
@@ -72,6 +76,8 @@ class ViewState:
     sequences: tuple[str, ...] = ()
     models: tuple[ModelInfo, ...] = ()
     model: str = ""
+    stroke_stages: tuple[str, ...] = ()
+    stroke_stage: str = ""
     threshold: float | None = None
     measurements: Measurements = Measurements()
     undo_name: str = ""

@@ -23,12 +23,12 @@ from strokelabel.adaptation.options import UNCERTAINTY, CohortOptions
 from strokelabel.adaptation.safety import OutputSummary, summarise
 from strokelabel.errors import OptionError, WeightsError
 from strokelabel.geometry.crop import foreground_mask
-from strokelabel.inference.device import voxels_that_fit
 from strokelabel.inference.engine import Engine
 from strokelabel.inference.network_input import ShownScan
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import DROPOUT_PASSES, Passes, dropout_layers, passes_of
+from strokelabel.inference.torch_network import TensorEngine, TorchNetwork
 from strokelabel.io import Image
 from strokelabel.io.atomic import atomic_path
 from strokelabel.networks.weights import load_weights
@@ -206,6 +206,7 @@ class PseudoLabeler:
     def __init__(
         self, predictor: Predictor, options: CohortOptions, prediction: PredictionOptions | None = None
     ) -> None:
+        predictor = predictor.on_torch()
         self._predictor, self._options = predictor, options
         self._prediction = prediction or predictor.options
         self._dropping = _with_dropout(predictor, options) if options.method != "pl" else None
@@ -220,7 +221,8 @@ class PseudoLabeler:
         report(0.0)
         spec = self._predictor.spec
         scan = self._predictor.show(image, self._prediction)
-        probabilities = scan.engine.probabilities(scan.item()).clone()
+        item = torch.from_numpy(scan.item())
+        probabilities = TensorEngine(scan.engine).probabilities(item)
         report(0.1)
         top, labels = probabilities.max(dim=0)
         confident = top > self._options.threshold(len(probabilities))
@@ -242,7 +244,7 @@ class PseudoLabeler:
             int((target == lesion).sum()),
         )
         report(1.0)
-        return LabelledScan(scan.item()[0], target, head, kept, summarise(probabilities, head, spec))
+        return LabelledScan(item[0], target, head, kept, summarise(probabilities, head, spec))
 
     def _deviation(self, scan: ShownScan, labels: Tensor, report: OnPart) -> Tensor:
         """Return the standard deviation of the pseudo-label's probability over passes with dropout, (x, y, z)."""
@@ -252,7 +254,7 @@ class PseudoLabeler:
         outputs, _, count = passes_of(self._dropping, shown, Passes("dropout", DROPOUT_PASSES))
         found = []
         for done, logits in enumerate(outputs, start=1):
-            found.append(torch.softmax(logits, dim=0).gather(0, labels[None])[0])
+            found.append(torch.softmax(torch.from_numpy(logits), dim=0).gather(0, labels[None])[0])
             report(0.1 + 0.8 * done / count)
         return torch.stack(found).std(dim=0, correction=0)
 
@@ -260,9 +262,9 @@ class PseudoLabeler:
         """Return the class whose prototype in this scan is nearest, (x, y, z)."""
         assert self._features is not None
         device = self._predictor.device
-        most = self._prediction.max_voxels or voxels_that_fit(device)
-        engine = Engine(self._features, device, self._predictor.multiple, most, self._prediction.overlap)
-        features = engine.output(scan.item())[0]
+        network, most = TorchNetwork(self._features, device), self._prediction.max_voxels
+        engine = Engine(network, self._predictor.multiple, most, self._prediction.overlap)
+        features = torch.from_numpy(engine.output(scan.item())[0])
         return nearest_class(features, class_prototypes(features, probabilities, labels, reliable))
 
 

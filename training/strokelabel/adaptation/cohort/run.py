@@ -33,13 +33,14 @@ from strokelabel.fit.loop.checkpoint import load_checkpoint
 from strokelabel.fit.loop.devices import fastest_precision
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
-from strokelabel.hashing import content_of
 from strokelabel.inference.network_input import OnProgress, silent
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.torch_network import TensorEngine
 from strokelabel.io import read_image
 from strokelabel.io.atomic import atomic_path, atomic_write_json
 from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.io.volumes import scan_content
 from strokelabel.networks.weights import load_weights, save_weights
 from strokelabel.registry import ModelSpec, read_header
 
@@ -95,7 +96,7 @@ class CohortAdaptation:
         labels = self._folder / _WORK / "labels"
         self._scans = [
             _Scan(path, content, labels / f"{_digest([made_by, content])}.safetensors")
-            for path, content in ((Path(path), content_of(path)) for path in images)
+            for path, content in ((Path(path), scan_content(path)) for path in images)
         ]
         self.key = _digest([made_by, asdict(options), [scan.content for scan in self._scans]])
         self._rows: list[CohortRow] = []
@@ -260,14 +261,14 @@ class CohortAdaptation:
         """Return the outputs for each scan before and after."""
         network, _ = load_weights(adapted, str(self._predictor.device))
         after = Predictor(adapted, network, self._predictor.device, self._predictor.options)
-        engine = after.engine(after.options)
+        engine = TensorEngine(after.engine(after.options))
         changes = []
         for index, scan in enumerate(self._labelled):
             progress("comparing", index / len(self._labelled))
             labelled = LabelledScan.read(scan.labels)
             if labelled is None:
                 raise DataError("expected the pseudo-labels of a scan; run again", source=scan.labels)
-            found: Tensor = engine.probabilities(labelled.item[None]).clone()
+            found: Tensor = engine.probabilities(labelled.item[None])
             summary = summarise(found, labelled.head, adapted)
             changes.append(ScanChange(str(absolute_path(scan.source)), labelled.plain, summary))
         return changes

@@ -24,7 +24,7 @@ from strokelabel.fit.pseudo_labels.record import (
     QualityGate,
     read_pseudo_label,
 )
-from strokelabel.inference.batch import ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans, table_status
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.provenance import is_newer, is_source, provenance
 from strokelabel.inference.segment.batch import sidecar
@@ -50,7 +50,7 @@ class PseudoRow(ScanRow):
 
     def cells(self) -> dict[str, str]:
         """Return the row as text."""
-        cells = {"source": self.source, "status": self.status, "reason": self.reason}
+        cells = {"source": self.source, "status": table_status(self.status), "reason": self.reason}
         if self.label is None:
             return cells
         measures = self.label.measures
@@ -86,6 +86,7 @@ class PseudoLabeler:
 
     Raises:
         OptionError: neither model predicts tissues.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(
@@ -107,6 +108,10 @@ class PseudoLabeler:
                 f"expected a model with tissue classes, {predictor.spec.name!r} knows only the lesion; scans are "
                 "aligned with ICBM space by their tissues, so name a second model for them"
             )
+        spec = predictor.spec
+        made_by = f"pseudo-labels of the model {spec.name} {spec.version}"
+        content = dataset_description("StrokeLabel pseudo-labels", made_by)
+        atomic_write_json(folder / "dataset_description.json", content)
 
     def label_scans(
         self,
@@ -125,13 +130,9 @@ class PseudoLabeler:
             problems: entries that the search for scans could not read.
 
         Raises:
-            OutputError: the folder cannot be written.
+            OutputError: the table cannot be written.
         """
-        spec = self.predictor.spec
-        made_by = f"pseudo-labels of the model {spec.name} {spec.version}"
-        content = dataset_description("StrokeLabel pseudo-labels", made_by)
-        atomic_write_json(self.folder / "dataset_description.json", content)
-        yield from run_scans(self, scans, problems, progress)
+        yield from run_scans(self, ScanBatch.of(scans, problems), progress)
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> PseudoRow:
         """Draw, judge and write the mask of one scan."""
@@ -145,7 +146,7 @@ class PseudoLabeler:
     def earlier(self, scan: Path, names: ResultNames) -> PseudoRow | None:
         """Return the row of a mask that is there and would come out the same; checked again by another gate."""
         label = self._earlier(scan, self._mask_path(scan, names))
-        return None if label is None else PseudoRow(str(absolute_path(scan)), 0.0, "kept", label=label)
+        return None if label is None else PseudoRow(str(absolute_path(scan)), status="kept", label=label)
 
     def _label(self, image: Image, mask: Path, progress: OnProgress) -> PseudoLabel:
         """Draw, judge and write one mask; the record first, since a mask says that it is whole."""

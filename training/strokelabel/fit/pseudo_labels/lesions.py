@@ -11,7 +11,7 @@ from strokelabel.errors import DataError, ImageError, RecipeError
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig
 from strokelabel.fit.pseudo_labels.record import PseudoLabel, read_pseudo_labels
 from strokelabel.geometry import CanonicalGrid, Grid
-from strokelabel.io.nifti import read_nifti
+from strokelabel.io.volumes import read_volume
 from strokelabel.labels import CLASS_NAMES, TissueClass
 from strokelabel.synthesis.lesions.bank import Lesion, LesionBank
 from strokelabel.synthesis.prepared.icbm import icbm_template
@@ -41,18 +41,22 @@ _BRAIN = (
 _LEAST_BRAIN_ML = 100.0
 """With less brain than this nothing can be aligned."""
 
+_SHARE = 0.25
+"""Share of the voxels that a masked alignment compares."""
+
 
 def has_tissues(class_names: tuple[str, ...]) -> bool:
     """Return whether a model predicts the tissues that an alignment needs."""
     return class_names == CLASS_NAMES
 
 
-def align_with_icbm(labels: LabelVolume, grid: Grid) -> Registration | None:
+def align_with_icbm(labels: LabelVolume, grid: Grid, *, masked: bool = False) -> Registration | None:
     """Return the affine map from a scan to ICBM space.
 
     Args:
         labels: `TissueClass` of each voxel, (i, j, k), on a grid of any orientation and spacing.
         grid: that grid.
+        masked: do not compare lesions with the template, which has none; faster, as fewer voxels are compared.
 
     Returns:
         The map and how well it fits; None where next to no brain was predicted.
@@ -63,7 +67,10 @@ def align_with_icbm(labels: LabelVolume, grid: Grid) -> Registration | None:
     if brain.sum() / 1000 < _LEAST_BRAIN_ML:
         return None
     intensities = np.array([CLASS_INTENSITY[label] for label in TissueClass], dtype=np.float32)
-    return register_picture(intensities[classes], brain, canonical.target.affine)
+    picture, affine = intensities[classes], canonical.target.affine
+    if not masked:
+        return register_picture(picture, brain, affine)
+    return register_picture(picture, brain, affine, classes != TissueClass.LESION, _SHARE)
 
 
 def place_in_icbm(mask: Mask, index_to_icbm: Affine) -> NDArray[np.bool_]:
@@ -121,7 +128,7 @@ def _place(label: PseudoLabel, folder: Path) -> Lesion | None:
     """Return a mask on the ICBM grid; None if it lies outside."""
     path = folder / label.mask
     try:
-        image = read_nifti(path, np.float32)
+        image = read_volume(path, np.float32)
         sha256 = fingerprint(path)
     except (ImageError, OSError) as error:
         raise DataError(

@@ -13,14 +13,12 @@ from functools import partial
 from itertools import product
 
 import numpy as np
-import torch
-from monai.networks.layers import AffineTransform
-from torch import Tensor
+from scipy import ndimage
 
-from strokelabel.errors import ImageError
+from strokelabel.errors import ImageError, MissingPackageError
 from strokelabel.inference.network_input import ShownScan
 from strokelabel.metrics import largest_component
-from strokelabel.types import Affine, Mask
+from strokelabel.types import Affine, ChannelVolume, Mask, Volume
 
 _LEAST_COVERED = 0.1
 """A sequence that shows less than this fraction of the brain adds nothing."""
@@ -39,6 +37,9 @@ _WHOLE = 0.75
 """Only brains of which the smaller has this fraction of the larger's volume are registered: a part fits anywhere."""
 
 _START_TURN_DEG = 10.0
+
+_LEAST_SHARE = 1e-3
+"""Fraction of a voxel that a sequence must cover to count there."""
 
 _COARSE_MM, _FINE_MM = 8.0, 4.0
 """Distance of the points that a registration compares, coarse and then fine.
@@ -65,7 +66,9 @@ class Alignment:
     overlap_after: float = 1.0
 
 
-def align(scan: ShownScan, scan_logits: Tensor, sequence: ShownScan, logits: Tensor) -> Alignment:
+def align(
+    scan: ShownScan, scan_logits: ChannelVolume, sequence: ShownScan, logits: ChannelVolume
+) -> Alignment:
     """Find the position of a sequence relative to a scan.
 
     Args:
@@ -93,8 +96,8 @@ def align(scan: ShownScan, scan_logits: Tensor, sequence: ShownScan, logits: Ten
 
 
 def resampled(
-    values: Tensor, sequence: ShownScan, scan: ShownScan, to_sequence: Affine
-) -> tuple[Tensor, Tensor]:
+    values: ChannelVolume, sequence: ShownScan, scan: ShownScan, to_sequence: Affine
+) -> tuple[ChannelVolume, Volume]:
     """Return values of a sequence's box on the grid of a scan's box.
 
     Args:
@@ -106,25 +109,24 @@ def resampled(
         The values (channels, x, y, z), and the fraction of each voxel that the sequence covers (x, y, z).
     """
     source, target = (one.box.grid(one.canonical.target) for one in (sequence, scan))
-    voxel_of = torch.from_numpy(np.linalg.inv(source.affine) @ to_sequence @ target.affine).float()
-    move = AffineTransform(
-        target.shape,
-        normalized=False,
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=True,
-        reverse_indexing=True,
-    )
-    with_weight = torch.cat([values, torch.ones_like(values[:1])])[None]
-    moved = move(with_weight, voxel_of[None])[0]
-    weight = moved[-1]
-    return moved[:-1] / weight.clamp_min(1e-3), weight * (weight > 1e-3)
+    voxel_of = np.linalg.inv(source.affine) @ to_sequence @ target.affine
+
+    def moved(channel: Volume) -> Volume:
+        found: Volume = ndimage.affine_transform(
+            channel, voxel_of, output_shape=target.shape, order=1, mode="grid-constant", output=np.float32
+        )
+        return found
+
+    weight = moved(np.ones(source.shape, np.float32))
+    shares = np.maximum(weight, np.float32(_LEAST_SHARE))
+    result = np.empty((len(values), *target.shape), np.float32)
+    for index, channel in enumerate(values):
+        result[index] = moved(channel) / shares
+    return result, weight * (weight > _LEAST_SHARE)
 
 
 def _registered(scan: ShownScan, brain: Mask, sequence: ShownScan, other: Mask, before: float) -> Alignment:
     """Register a sequence to the scan from two starts, and return the result if there is reason to believe it."""
-    from strokelabel.geometry.rigid_registration import register_rigidly  # SimpleITK is needed here alone
-
     where = f"by the headers their brains overlap by {before:.2f} alone (Dice)"
     volumes = sorted(mask.sum() * one.spec.spacing_mm**3 for mask, one in ((brain, scan), (other, sequence)))
     if volumes[0] < _WHOLE * volumes[1]:
@@ -132,6 +134,10 @@ def _registered(scan: ShownScan, brain: Mask, sequence: ShownScan, other: Mask, 
             f"{where}, and one of them shows a part of it only, which cannot be registered safely; "
             "register it to the scan first"
         )
+    try:
+        from strokelabel.geometry.rigid_registration import register_rigidly  # SimpleITK is needed here alone
+    except ModuleNotFoundError as error:
+        raise ImageError(f"{where}; {MissingPackageError.of(error, 'registration')}") from error
     fixed, moving = (one.box.grid(one.canonical.target).affine for one in (scan, sequence))
     start = np.eye(4)
     start[:3, 3] = _center(other, moving) - _center(brain, fixed)
@@ -160,23 +166,23 @@ def _registered(scan: ShownScan, brain: Mask, sequence: ShownScan, other: Mask, 
     return Alignment(motion, moved, _angle_deg(motion), before, after)
 
 
-def _brain(logits: Tensor) -> Mask:
+def _brain(logits: ChannelVolume) -> Mask:
     """Return the largest piece (x, y, z) of what is not background."""
-    return largest_component((logits.argmax(dim=0) > 0).numpy())
+    return largest_component(logits.argmax(axis=0) > 0)
 
 
 def _covered(brain: Mask, sequence: ShownScan, scan: ShownScan) -> float:
     """Return the fraction of the brain that a sequence shows; of everything where there is no brain."""
-    _, weight = resampled(torch.zeros(1, *sequence.volume.shape), sequence, scan, np.eye(4))
+    _, weight = resampled(np.zeros((0, *sequence.volume.shape)), sequence, scan, np.eye(4))
     region = brain if brain.any() else np.ones_like(brain)
-    return float((weight.numpy() > 0.5)[region].mean())
+    return float((weight > 0.5)[region].mean())
 
 
 def _overlap(brain: Mask, other: Mask, sequence: ShownScan, scan: ShownScan, to_sequence: Affine) -> float:
     """Return the Dice of two brains within what both show; 0 where that is hardly any of the scan's."""
-    moved, weight = resampled(torch.from_numpy(other).float()[None], sequence, scan, to_sequence)
-    covered = weight.numpy() > 0.5
-    here, there = brain & covered, (moved[0].numpy() > 0.5) & covered
+    moved, weight = resampled(other.astype(np.float32)[np.newaxis], sequence, scan, to_sequence)
+    covered = weight > 0.5
+    here, there = brain & covered, (moved[0] > 0.5) & covered
     if here.sum() < _LEAST_COVERED * brain.sum():
         return 0.0
     return float(2 * (here & there).sum() / (here.sum() + there.sum()))

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import nibabel as nib
 import numpy as np
 
 from strokelabel import __version__
 from strokelabel.errors import ImageError, OptionError, OutputError, UnreadableImageError
-from strokelabel.inference.batch import NO_COLUMN, ScanRow, ScanTable, run_scans
+from strokelabel.inference.batch import NO_COLUMN, ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import known_sidecar, provenance, write_description
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import MaskTable, StructureTables, described_lesion
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, check_passes, estimate_uncertainty
 from strokelabel.io import Image, atomic_path, atomic_write_json, atomic_write_text, write_nifti
+from strokelabel.io.archives import is_in_archive
 from strokelabel.io.bids import sidecar_path
 from strokelabel.io.file_kinds import is_dicom_file
-from strokelabel.io.file_search import SearchProblem, absolute_path
+from strokelabel.io.file_search import SearchProblem, absolute_path, unpacked_scan
 from strokelabel.labels import CLASS_COLORS
 
 TABLE_NAME = "predictions.csv"
@@ -39,15 +40,14 @@ class LesionRow(ScanRow):
         mask: name of the lesion mask, in the table's folder.
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
-        structures: lines about the structures that the lesion touches; empty where these were not requested.
-        adaptation: line about which prediction was kept, and why; empty without an adaptation.
+        details: lines about the lesion: which prediction an adaptation kept, and the structures that it touches; empty
+            where none were requested.
     """
 
     mask: str | None = None
     volume_ml: float | None = None
     lesion_count: int | None = None
-    structures: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
-    adaptation: str = field(default="", metadata=NO_COLUMN)
+    details: tuple[str, ...] = field(default=(), metadata=NO_COLUMN)
 
 
 def predict_scans(
@@ -80,34 +80,45 @@ def predict_scans(
         WeightsError: `structures` has a class for lesions.
         OptionError: maps of uncertainty, and a model that cannot make the passes for them.
     """
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, tables)
-    return run_scans(task, scans, problems, progress)
+    task = SegmentTask(predictor, folder, choice or OutputChoice(), overwrite, structures)
+    return run_scans(task, ScanBatch.of(scans, problems), progress)
 
 
-class _SegmentTask:
-    """Batch task that segments the lesion of each scan."""
+def mask_tables(
+    choice: OutputChoice, structures: Parcellator | None, folder: Path, name: str
+) -> tuple[MaskTable, ...]:
+    """Return the tables about lesions: of structures, by their name, then those of the choice."""
+    found = () if structures is None else (StructureTables(structures, folder, name),)
+    return (*found, *choice.tables)
+
+
+class SegmentTask:
+    """Batch task that segments the lesion of each scan.
+
+    Args and errors: as `predict_scans`.
+    """
 
     def __init__(
         self,
         predictor: Predictor,
         folder: Path,
         choice: OutputChoice,
-        overwrite: bool,
-        tables: StructureTables | None,
+        overwrite: bool = False,
+        structures: Parcellator | None = None,
     ) -> None:
-        details = () if tables is None else (tables.table,)
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+        details = [one.table for one in self._tables]
         self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = tables
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> LesionRow:
+        """Predict one scan and write its files."""
         passes, found = self._choice.passes, None
         if passes is None:
             prediction = self._predictor.predict(image, self._options, progress)
@@ -116,22 +127,25 @@ class _SegmentTask:
                 self._predictor, image, self._options, passes.method, progress, passes.count
             )
             prediction = found.prediction
-        more = {} if self._tables is None else self._tables.write(prediction, image, names, progress)
+        more: dict[str, Any] = {}
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return LesionRow(
             source=image.source,
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            structures=described_structures(more),
-            adaptation=described_adaptation(prediction.record),
+            details=described_lesion(self._tables, {**prediction.record, **more}),
             reason="; ".join([*prediction.notes, *notes]),
         )
 
     def failed(self, source: str, reason: str) -> LesionRow:
+        """Return the row of a scan that could not be predicted."""
         return LesionRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> LesionRow | None:
+        """Return the row of results that are there, made by the same model with the same options."""
         mask = self._folder / names.mask
         if self._overwrite or not mask.exists():
             return None
@@ -147,21 +161,13 @@ class _SegmentTask:
             mask=names.mask,
             volume_ml=known["volume_ml"],
             lesion_count=known["lesion_count"],
-            structures=described_structures(known) if self._tables is not None else (),
-            adaptation=described_adaptation(known),
-            seconds=known["seconds"],
+            details=described_lesion(self._tables, known),
             status="kept",
             reason="; ".join(known["notes"]),
         )
 
     def _has_tables(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
-        return self._tables is None or self._tables.known(source, names, sidecar)
-
-
-def described_adaptation(record: Mapping[str, Any]) -> str:
-    """Return the line for users in a mask's sidecar about its adaptation; "" where there was none."""
-    told = record.get("adaptation")
-    return "" if told is None else f"{told['method']}: kept the {told['kept']} prediction, {told['reason']}"
+        return all(table.known(source, names, sidecar) for table in self._tables)
 
 
 UNCERTAINTIES = {
@@ -175,6 +181,20 @@ _BIDS_INDEX = {"background": 0, "gray matter": 1, "white matter": 2, "cerebrospi
 """BIDS's common numbers of image-derived labels; partial volume has none."""
 
 
+class ResultPages(Protocol):
+    """Pages for people about the results of a folder, one for each scan."""
+
+    def names(self, names: ResultNames) -> list[str]:
+        """Return the files of one scan."""
+        ...
+
+    def write(
+        self, prediction: Prediction, image: Image, names: ResultNames, sidecar: Mapping[str, Any]
+    ) -> None:
+        """Write the page of one scan, whose mask is there already; `sidecar` is that of the mask."""
+        ...
+
+
 @dataclass(frozen=True)
 class OutputChoice:
     """Maps to write beside the mask.
@@ -185,6 +205,8 @@ class OutputChoice:
         dicom_seg: the lesion, and with `probabilities` its probability, as DICOM SEG of the scan's DICOM series.
         uncertainty: maps of uncertainty, of `UNCERTAINTIES`.
         passes: the passes that these maps are of; None without any.
+        tables: about lesions, besides that of structures.
+        pages: written for each scan; None for none.
 
     Raises:
         OptionError: a map that is not known.
@@ -195,6 +217,8 @@ class OutputChoice:
     dicom_seg: bool = False
     uncertainty: tuple[str, ...] = ()
     passes: Passes | None = None
+    pages: ResultPages | None = None
+    tables: tuple[MaskTable, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.uncertainty if kind not in UNCERTAINTIES]
@@ -205,13 +229,14 @@ class OutputChoice:
             )
 
     def names(self, names: ResultNames) -> list[str]:
-        """Return the image files of one scan; a scan is done when all of them exist."""
+        """Return the files of one scan; it is done when all of them exist."""
         chosen = [names.dicom_seg] if self.dicom_seg else []
         chosen += [names.probability_seg] if self.dicom_seg and self.probabilities else []
         chosen += [names.tissues] if self.tissues else []
         chosen += [names.probability] if self.probabilities else []
         chosen += [names.tissue_probabilities] if self.probabilities and self.tissues else []
         chosen += [names.uncertainty(kind) for kind in self.uncertainty]
+        chosen += [] if self.pages is None else self.pages.names(names)
         return [*chosen, names.mask]
 
     def provenance(self) -> dict[str, Any]:
@@ -247,22 +272,14 @@ def write_outputs(
         UnreadableImageError: a DICOM SEG is requested, and the scan is no DICOM series.
     """
     scan = Path(image.source)
-    if choice.dicom_seg and not scan.is_dir() and not is_dicom_file(scan):
+    if choice.dicom_seg and not (scan.is_dir() or is_dicom_file(scan) or is_in_archive(scan)):
         raise UnreadableImageError(
             "expected a folder of DICOM files, to which a DICOM SEG can refer, found a file; "
             "leave out --dicom-seg.",
             source=scan,
         )
     about = f"StrokeLabel {__version__} {prediction.spec.name} {prediction.spec.version}"
-    if choice.tissues:
-        write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
-        atomic_write_text(folder / "dseg.tsv", class_table(prediction.spec.class_names))
-    if choice.probabilities:
-        write_nifti(folder / names.probability, prediction.lesion_probability, image, np.float32, about)
-    if choice.probabilities and choice.tissues and prediction.probabilities is not None:
-        _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
-        label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
-        atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
+    _write_maps(prediction, image, folder, names, choice, about)
     if found is not None:
         _write_uncertainty(found, image, folder, names, choice, about)
     if names.is_bids:
@@ -272,12 +289,30 @@ def write_outputs(
     )
     atomic_write_json(sidecar_path(folder / names.mask), described)
     write_nifti(folder / names.mask, prediction.lesion_mask, image, np.uint8, about)
+    if choice.pages is not None:
+        choice.pages.write(prediction, image, names, described)
     if not choice.dicom_seg:
         return ()
     try:
-        return _write_dicom_seg(prediction, scan, folder, names, choice)
+        with unpacked_scan(scan) as series:
+            return _write_dicom_seg(prediction, series, folder, names, choice)
     except (OutputError, ImageError) as error:
         raise OutputError(f"no DICOM SEG, only {names.mask}: {error}") from error
+
+
+def _write_maps(
+    prediction: Prediction, image: Image, folder: Path, names: ResultNames, choice: OutputChoice, about: str
+) -> None:
+    """Write classes and probabilities."""
+    if choice.tissues:
+        write_nifti(folder / names.tissues, prediction.labels, image, np.uint8, about)
+        atomic_write_text(folder / "dseg.tsv", class_table(prediction.spec.class_names))
+    if choice.probabilities:
+        write_nifti(folder / names.probability, prediction.lesion_probability, image, np.float32, about)
+    if choice.probabilities and choice.tissues and prediction.probabilities is not None:
+        _write_channels(folder / names.tissue_probabilities, prediction.probabilities, folder / names.tissues)
+        label_map = {"LabelMap": list(prediction.spec.class_names), "Sources": [image.source]}
+        atomic_write_json(sidecar_path(folder / names.tissue_probabilities), label_map)
 
 
 def _write_uncertainty(
@@ -318,7 +353,6 @@ def sidecar(prediction: Prediction, source: str) -> dict[str, Any]:
         "lesion_count": prediction.lesion_count,
         "largest_lesion_ml": float(max(prediction.lesion_volumes_ml, default=0.0)),
         "outside_brain_ml": prediction.outside_brain_ml,
-        "seconds": round(prediction.seconds, 3),
         "notes": list(prediction.notes),
         **prediction.record,
     }

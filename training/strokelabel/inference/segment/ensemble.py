@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from strokelabel.errors import ImageError
 from strokelabel.inference.network_input import OnProgress, ShownScan, silent, trained_flips
 from strokelabel.inference.options import PredictionOptions
@@ -22,6 +20,7 @@ from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, passes_of
 from strokelabel.inference.several_passes import PassSums
 from strokelabel.io import Image
+from strokelabel.types import ChannelVolume
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class _Shown:
     """A sequence as the network is shown it, and the logits (classes, x, y, z) of each pass over it."""
 
     scan: ShownScan
-    logits: Iterable[Tensor]
+    logits: Iterable[ChannelVolume]
 
 
 class SessionEnsemble:
@@ -136,7 +135,7 @@ class SessionEnsemble:
         return EnsemblePrediction(found, tuple(used), alignments, tuple(left_out))
 
     def _add(
-        self, sums: PassSums, scan: ShownScan, first: Tensor, other: OtherSequence
+        self, sums: PassSums, scan: ShownScan, first: ChannelVolume, other: OtherSequence
     ) -> tuple[Alignment, int]:
         """Add the passes over another sequence; return where it lies, and how many they are.
 
@@ -199,7 +198,7 @@ def predict_ensemble(
 
 def _passes(
     predictor: Predictor, scan: ShownScan, options: PredictionOptions, passes: Passes | None
-) -> Iterator[Tensor]:
+) -> Iterator[ChannelVolume]:
     """Yield the logits (classes, x, y, z) of each pass over one sequence."""
     if passes is not None:
         yield from passes_of(predictor, scan, passes)[0]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from strokelabel.errors import WeightsError
+from strokelabel.inference.engine import EngineNetwork
 from strokelabel.inference.network_input import (
     OnProgress,
     ShownScan,
@@ -26,6 +24,10 @@ from strokelabel.inference.segment.prediction import Prediction, Scores, decide,
 from strokelabel.io import Image
 from strokelabel.registry import DENOISING, PARCELLATION, QUALITY, SEGMENTATION, ModelSpec
 from strokelabel.types import ChannelVolume
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["LESION", "OnProgress", "Predictor", "trained_flips"]
 
@@ -58,8 +60,8 @@ class Predictor(ScanModel):
     def __init__(
         self,
         spec: ModelSpec,
-        network: nn.Module,
-        device: torch.device,
+        network: nn.Module | EngineNetwork,
+        device: torch.device | str = "cpu",
         options: PredictionOptions | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
@@ -103,7 +105,7 @@ class Predictor(ScanModel):
         flips = trained_flips(self.spec) if options.tta else ()
         probabilities = scan.engine.probabilities(scan.item(), flips, report_passes(report))
         report("writing to the scan's grid", 0.9)
-        scores = self.on_scan(probabilities.numpy(), scan, image, options)
+        scores = self.on_scan(probabilities, scan, image, options)
         report("done", 1.0)
         return scores
 

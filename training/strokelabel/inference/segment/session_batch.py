@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from strokelabel.errors import DataError
-from strokelabel.inference.batch import ScanTable, run_scans
+from strokelabel.inference.batch import ScanBatch, ScanTable, run_scans
 from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_sessions
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.parcellate import Parcellator
 from strokelabel.inference.provenance import MADE_TOGETHER, is_made_from, known_sidecar, provenance
 from strokelabel.inference.segment.alignment import Alignment
-from strokelabel.inference.segment.batch import LesionRow, OutputChoice, write_outputs
+from strokelabel.inference.segment.batch import LesionRow, OutputChoice, mask_tables, write_outputs
 from strokelabel.inference.segment.ensemble import EnsemblePrediction, OtherSequence, SessionEnsemble
 from strokelabel.inference.segment.predictor import Predictor
-from strokelabel.inference.segment.structure_tables import StructureTables, described_structures
+from strokelabel.inference.segment.structure_tables import described_lesion
 from strokelabel.inference.segment.uncertainty import check_passes
 from strokelabel.io import Image, read_image
 from strokelabel.io.file_search import SearchProblem, absolute_path
@@ -65,48 +65,48 @@ def predict_sessions(
 
     Args and errors: as `predict_scans`.
     """
-    sessions = group_sessions(scans)
-    grouped = [scan for session in sessions for scan in session]
-    alone = [scan for scan in scans if absolute_path(scan) not in set(grouped)]
-    tables = None if structures is None else StructureTables(structures, folder, STRUCTURES_NAME)
-    task = _EnsembleTask(predictor, folder, choice or OutputChoice(), overwrite, sessions, tables)
-    return run_scans(task, [*grouped, *alone], problems, progress)
+    task = SessionTask(predictor, scans, folder, choice or OutputChoice(), overwrite, structures)
+    return run_scans(task, ScanBatch.of(scans, problems, by_session=True), progress)
 
 
-class _EnsembleTask:
-    """Batch task that segments the lesion of each scan of a session; the network sees each sequence once."""
+class SessionTask:
+    """Batch task that segments the lesion of each scan of a session; the network sees each sequence once.
+
+    Args and errors: as `predict_sessions`.
+    """
 
     def __init__(
         self,
         predictor: Predictor,
+        scans: Sequence[Path],
         folder: Path,
         choice: OutputChoice,
-        overwrite: bool,
-        sessions: Sequence[tuple[Path, ...]],
-        tables: StructureTables | None,
+        overwrite: bool = False,
+        structures: Parcellator | None = None,
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
-        details = () if tables is None else (tables.table,)
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+        details = [one.table for one in self._tables]
         self.table = ScanTable(folder, TABLE_NAME, EnsembleRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = tables
-        self._sessions = {str(scan): session for session in sessions for scan in session}
+        self._sessions = {str(scan): session for session in group_sessions(scans) for scan in session}
         self._current: tuple[tuple[Path, ...], SessionEnsemble] | None = None
 
     def run(self, image: Image, names: ResultNames, progress: OnProgress) -> EnsembleRow:
+        """Predict one scan from all sequences of its session, and write its files."""
         session = self._sessions[image.source]
         others = sequences_of(scan for scan in session if str(scan) != image.source)
         together = self._ensemble(session).predict(image, others, progress)
         prediction, names = together.found.prediction, replace(names, method=ENSEMBLE_METHOD)
         found = together.found if self._choice.passes is not None else None
         more = describe_ensemble(together)
-        if self._tables is not None:
-            more |= self._tables.write(prediction, image, names, progress)
+        for table in self._tables:
+            more |= table.write(prediction, image, names, progress)
         notes = write_outputs(prediction, image, self._folder, names, self._choice, found, more)
         return EnsembleRow(
             source=image.source,
@@ -115,14 +115,20 @@ class _EnsembleTask:
             lesion_count=prediction.lesion_count,
             sequences=_names(together.used),
             left_out=_names(one.name for one in together.left_out),
-            structures=described_structures(more),
+            details=described_lesion(self._tables, more),
             reason="; ".join([*more["notes"], *notes]),
         )
 
     def failed(self, source: str, reason: str) -> EnsembleRow:
+        """Return the row of a scan that could not be predicted."""
         return EnsembleRow(source, status="failed", reason=reason)
 
     def earlier(self, scan: Path, names: ResultNames) -> EnsembleRow | None:
+        """Return the row of results that are there, made from the same sequences, model and options.
+
+        Raises:
+            DataError: the scan's name tells no session.
+        """
         session, names = self._sessions.get(str(absolute_path(scan))), replace(names, method=ENSEMBLE_METHOD)
         if session is None:
             raise DataError(
@@ -139,7 +145,7 @@ class _EnsembleTask:
         source = str(absolute_path(scan))
         if known is None or not complete or not is_made_from(known, session, mask):
             return None
-        if self._tables is not None and not self._tables.known(source, names, known):
+        if not all(table.known(source, names, known) for table in self._tables):
             return None
         return EnsembleRow(
             source=source,
@@ -148,8 +154,7 @@ class _EnsembleTask:
             lesion_count=known["lesion_count"],
             sequences=_names(known["Sources"]),
             left_out=_names(known["left_out"]),
-            structures=described_structures(known) if self._tables is not None else (),
-            seconds=known["seconds"],
+            details=described_lesion(self._tables, known),
             status="kept",
             reason="; ".join(known["notes"]),
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from strokelabel.errors import WeightsError
 from strokelabel.inference.batch import ScanTable
@@ -116,6 +116,29 @@ def structures_of_lesion(lesion: Mask, found: Parcellation, image: Image) -> Les
     return lesion_structures(lesion, found.labels, structures, image.grid, found.intracranial_ml)
 
 
+class MaskTable(Protocol):
+    """Table about the lesions of a folder of results.
+
+    Attributes:
+        key: of a mask's sidecar, under which lies what is known of the lesion and what made it; lines for users are its
+            `text`.
+        table: of all scans.
+    """
+
+    key: str
+    table: ScanTable
+
+    def write(
+        self, prediction: Prediction, image: Image, names: ResultNames, progress: OnProgress
+    ) -> dict[str, Any]:
+        """Write what belongs to one scan; return what its mask's sidecar says of it, `{key: …}`."""
+        ...
+
+    def known(self, source: str, names: ResultNames, sidecar: dict[str, Any]) -> bool:
+        """Return whether a mask that is kept has it already, made alike; the scan's row is written too then."""
+        ...
+
+
 class StructureTables:
     """Tables of a folder of results.
 
@@ -131,6 +154,8 @@ class StructureTables:
         WeightsError: the model has a class for lesions.
         OutputError: the folder's table is something else.
     """
+
+    key = KEY
 
     def __init__(self, parcellator: Parcellator, folder: Path, name: str) -> None:
         check_sees_through_lesions(parcellator.spec)
@@ -186,9 +211,11 @@ class StructureTables:
         self.table.add({"source": source, "mask": names.mask, **cells, "notes": notes})
 
 
-def described_structures(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the lines for users in a mask's sidecar; none where it has no table."""
-    return tuple(sidecar.get(KEY, {}).get("text", ()))
+def described_lesion(tables: Sequence[MaskTable], sidecar: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the lines for users in a mask's sidecar: about an adaptation, then those of tables."""
+    told = sidecar.get("adaptation")
+    kept = [] if told is None else [f"{told['method']}: kept the {told['kept']} prediction, {told['reason']}"]
+    return (*kept, *(line for table in tables for line in sidecar.get(table.key, {}).get("text", ())))
 
 
 def structure_table(found: LesionStructures) -> str:

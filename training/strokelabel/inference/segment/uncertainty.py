@@ -6,22 +6,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from strokelabel.errors import OptionError
-from strokelabel.inference.network_input import OnProgress, ShownScan, report_passes, silent
+from strokelabel.inference.network_input import OnProgress, ShownScan, normalized_item, report_passes, silent
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.segment.prediction import Prediction, Scores, decide
 from strokelabel.inference.segment.predictor import Predictor
 from strokelabel.inference.several_passes import PassSums, UncertaintyMaps, describe_views, views_of
 from strokelabel.io import Image
-from strokelabel.networks.normalization import normalize
-from strokelabel.types import Volume
+from strokelabel.types import ChannelVolume, Volume
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Method = Literal["views", "dropout"]
 
@@ -173,6 +172,8 @@ def dropout_layers(network: nn.Module) -> list[nn.Module]:
     Raises:
         OptionError: there are none, so that all passes would be the same.
     """
+    from torch.nn.modules.dropout import _DropoutNd
+
     layers = [layer for layer in network.modules() if isinstance(layer, _DropoutNd) and layer.p > 0]
     if not layers:
         raise OptionError(
@@ -199,7 +200,9 @@ def check_passes(predictor: Predictor, passes: Passes) -> None:
         )
 
 
-def passes_of(predictor: Predictor, scan: ShownScan, passes: Passes) -> tuple[Iterator[Tensor], str, int]:
+def passes_of(
+    predictor: Predictor, scan: ShownScan, passes: Passes
+) -> tuple[Iterator[ChannelVolume], str, int]:
     """Return the logits (classes, x, y, z) of each pass over a scan, the differences of the passes, and their number.
 
     Raises:
@@ -210,12 +213,16 @@ def passes_of(predictor: Predictor, scan: ShownScan, passes: Passes) -> tuple[It
         count = passes.count or DROPOUT_PASSES
         return _with_dropout(predictor.network, scan, count), "dropout", count
     views = views_of(predictor.spec, predictor.multiple)[: passes.count]
-    volume, bounds = torch.from_numpy(scan.volume)[None, None], predictor.spec.normalization
-    outputs = (view.undo(scan.engine.output(normalize(view.apply(volume), **bounds)))[0] for view in views)
+    outputs = (
+        view.undo(scan.engine.output(normalized_item(view.apply(scan.volume), predictor.spec))[0])
+        for view in views
+    )
     return outputs, describe_views(views), len(views)
 
 
-def _with_dropout(network: nn.Module, scan: ShownScan, count: int) -> Iterator[Tensor]:
+def _with_dropout(network: nn.Module, scan: ShownScan, count: int) -> Iterator[ChannelVolume]:
+    import torch
+
     item = scan.item()
     with _dropping(network), torch.random.fork_rng():
         torch.manual_seed(0)

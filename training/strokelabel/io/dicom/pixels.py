@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom import Dataset, dcmread, uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import generate_pixel_data_frame
@@ -96,14 +94,27 @@ def decompress(dataset: Dataset, file: DicomFile) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pixels.dcm"
         _only_pixels(dataset, file).save_as(path, write_like_original=False)
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.SetImageIO("GDCMImageIO")
-        with _silent_itk():
-            values = sitk.GetArrayFromImage(reader.Execute())
+        values = _decoded(path, file)
     if values.size != frames * rows * columns:
         raise truncated(file, f"pixels of shape {values.shape} for {frames} x {rows} x {columns}")
     return values.reshape(frames, rows, columns).astype(np.int64)
+
+
+def _decoded(path: Path, file: DicomFile) -> np.ndarray:
+    """Return the pixels of a file that GDCM decodes, flat, of the type in which they are stored."""
+    import gdcm  # needed for compressed files alone
+
+    for channel in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
+        channel()  # the refusal below says what is wrong
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise truncated(file, "compressed pixels that cannot be decoded")
+    image = reader.GetImage()
+    pixels = image.GetPixelFormat()
+    kind = f"{'i' if pixels.GetPixelRepresentation() else 'u'}{pixels.GetBitsAllocated() // 8}"
+    # GDCM's Python module returns bytes as text; this is its inverse.
+    return np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), f"<{kind}")
 
 
 def _check_frames(dataset: Dataset, file: DicomFile) -> None:
@@ -157,17 +168,6 @@ def _only_pixels(dataset: Dataset, file: DicomFile) -> FileDataset:
     plain.PixelData = dataset.PixelData
     plain["PixelData"].VR, plain["PixelData"].is_undefined_length = "OB", True
     return plain
-
-
-@contextmanager
-def _silent_itk() -> Iterator[None]:
-    """Keep ITK from printing warnings."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 _NATIVE = (

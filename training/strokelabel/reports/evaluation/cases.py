@@ -15,8 +15,8 @@ from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames, group_ses
 from strokelabel.io.bids import entities_of, image_stem
 from strokelabel.io.file_search import absolute_path
 from strokelabel.io.lesion_pairs import LesionPair, PairSearch, find_lesion_pairs
-from strokelabel.io.nifti import read_grid
 from strokelabel.io.tables import read_table
+from strokelabel.io.volumes import read_grid
 
 NO_GROUP = "scan"
 """Group of the scans whose names are not BIDS's."""
@@ -162,25 +162,6 @@ def suffix_of(image: Path) -> str:
     """Return the BIDS suffix of a scan's name, such as "T1w"; `NO_GROUP` for other names."""
     stem = image_stem(image)
     return stem.rsplit("_", 1)[-1] if stem.startswith("sub-") and "_" in stem else NO_GROUP
-
-
-def take_part(cases: Sequence[AnyCase], part: tuple[int, int] | None) -> list[AnyCase]:
-    """Take every n-th case, beginning with the i-th, of part (i, n); all without a part."""
-    return list(cases) if part is None else list(cases[part[0] - 1 :: part[1]])
-
-
-def parse_part(text: str | None) -> tuple[int, int] | None:
-    """Read a part such as "2/8".
-
-    Raises:
-        OptionError: it is no such thing.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise OptionError(f"expected a part such as 2/8, the second of eight, got {text!r}")
-    return int(match[1]), int(match[2])
 
 
 def _shared(search: PairSearch, suffixes: Sequence[str]) -> list[LesionPair]:

@@ -18,7 +18,7 @@ from strokelabel.inference.naming import ENSEMBLE_METHOD, ResultNames
 from strokelabel.io import Image, read_label_image
 from strokelabel.io.bids import image_stem
 from strokelabel.io.file_search import search_files
-from strokelabel.io.nifti import is_nifti_name
+from strokelabel.io.volumes import is_scan_file
 from strokelabel.reports.evaluation.cases import EvaluationCase
 
 OnProgress = Callable[[str, float], None]
@@ -137,7 +137,7 @@ class FolderMethod(FileMethod):
         label: value of the lesion, in files that hold several classes; None for masks.
 
     Raises:
-        OptionError: no such folder, or no NIfTI file in it.
+        OptionError: no such folder, or no image file in it.
     """
 
     def __init__(self, name: str, folder: Path, label: int | None = None) -> None:
@@ -146,7 +146,7 @@ class FolderMethod(FileMethod):
         if not folder.is_dir():
             raise OptionError(f"{folder}: expected a folder of predictions, found none")
         if not self._files:
-            raise OptionError(f"{folder}: expected NIfTI files of predictions, found none")
+            raise OptionError(f"{folder}: expected image files of predictions, found none")
 
     def description(self) -> dict[str, Any]:
         """Return the folder."""
@@ -168,10 +168,10 @@ class FolderMethod(FileMethod):
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
-        """NIfTI files by their stems in lower case."""
+        """Image files by their stems in lower case."""
         files = defaultdict(list)
         for path in search_files(self.folder).files:
-            if is_nifti_name(path):
+            if is_scan_file(path):
                 files[image_stem(path).lower()].append(path)
         return dict(files)
 

@@ -77,7 +77,7 @@ def slab_scores(
     box = centered_box(triple(slab.shape), (np.array(slab.shape) - 1) / 2, sides)
     shown = ShownScan(canonical, box, box.crop(slab), engine, spec)
     flips = trained_flips(spec) if options.tta else ()
-    probabilities = engine.probabilities(shown.item(), flips, report_passes(report)).numpy()
+    probabilities = engine.probabilities(shown.item(), flips, report_passes(report))
     everywhere = _everywhere(box, normal, volume.shape[normal])
     found = np.take(probabilities, [sides[normal] // 2], axis=normal + 1)
     found = np.repeat(found, volume.shape[normal], axis=normal + 1)

@@ -30,8 +30,8 @@ from strokelabel.geometry import bring_to_grid, is_same_grid
 from strokelabel.io.bids import NOT_RAW_FOLDERS, entities_of, image_stem, is_derived_name
 from strokelabel.io.file_search import search_files
 from strokelabel.io.images import Image, read_image, read_label_image
-from strokelabel.io.nifti import is_nifti_name, read_grid
 from strokelabel.io.slice_files import PLANES, SliceFile, read_slices
+from strokelabel.io.volumes import is_scan_file, read_grid
 from strokelabel.structures import LARGEST_ID
 from strokelabel.synthesis.prepared.source_files import source_name
 from strokelabel.types import Volume
@@ -118,7 +118,7 @@ def _nifti_files(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise DataError("expected a folder of images with label maps, found no folder", source=folder)
     files = search_files(folder, NOT_RAW_FOLDERS - {"derivatives"}).files
-    return (path for path in files if is_nifti_name(path))
+    return (path for path in files if is_scan_file(path))
 
 
 def _image_of(labels: Path, images: Sequence[Path], *, anywhere: bool) -> Path:

@@ -21,6 +21,12 @@ T1_INTENSITY: dict[str, float] = {"white": 0.87, "gray": 0.65, "ventricle": 0.28
 WORKING_SPACING_MM = 4
 """Registration runs at this resolution: at 2 mm the result differs by 0.1 mm and takes ten times as long."""
 
+_SEED = 1
+"""ITK moves sampled points by less than a voxel at random."""
+
+_COMPARED = 0.9
+"""Fraction of a coarse voxel that must count for the voxel to be compared; 3 mm around a lesion do not."""
+
 MINIMUM_SIMILARITY = 0.8
 """Correlation below which an alignment deserves a look; brains of healthy adults reach 0.9 and more."""
 
@@ -62,15 +68,26 @@ def register_to_icbm(
     return registration
 
 
-def register_picture(picture: NDArray[np.float32], brain: NDArray[np.bool_], affine: Affine) -> Registration:
+def register_picture(
+    picture: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    affine: Affine,
+    compared: NDArray[np.bool_] | None = None,
+    share: float = 1.0,
+) -> Registration:
     """Find the affine map from a picture of a brain, painted as a T1-weighted scan, to ICBM space.
 
     Args:
         picture: grey values of `T1_INTENSITY`, zero outside the brain, (x, y, z), axes close to RAS, 1 mm.
         brain: where the brain is, not empty, (x, y, z).
         affine: voxel index to RAS mm.
+        compared: where the picture is compared with the template, (x, y, z): not in a lesion, which the template lacks
+            (Brett et al. 2001, cost function masking). None for everywhere.
+        share: of the template's voxels that are compared, evenly spread. A quarter takes 3 s of one core instead of
+            12 s, and differs by 0.4 mm.
     """
-    from_icbm, similarity = _optimise(picture, brain, affine)
+    comparison = _Comparison(None if compared is None else _coarse_mask(compared, affine), share)
+    from_icbm, similarity = _optimise(picture, brain, affine, comparison)
     return Registration(np.linalg.inv(from_icbm), similarity)
 
 
@@ -86,7 +103,12 @@ def paint_t1(labels: NDArray[np.uint8], table: LabelTable) -> NDArray[np.float32
     return values[labels]
 
 
-def _optimise(painted: NDArray[np.float32], brain: NDArray[np.bool_], affine: Affine) -> tuple[Affine, float]:
+def _optimise(
+    painted: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    affine: Affine,
+    comparison: _Comparison,
+) -> tuple[Affine, float]:
     """Return the affine map from ICBM RAS mm to the brain's RAS mm, and the correlation it reaches."""
     template = icbm_template()
     fixed, fixed_affine = _coarsen(template.image, template.affine)
@@ -99,14 +121,30 @@ def _optimise(painted: NDArray[np.float32], brain: NDArray[np.bool_], affine: Af
     start.SetTranslation(shift.tolist())
     fixed_image = _on_diagonal_grid(fixed, fixed_affine)
     moving_image, to_moving = on_index_grid(moving, moving_affine)
-    _register(fixed_image, moving_image, to_moving, start, shrink=(2, 1))
+    _register(fixed_image, moving_image, to_moving, start, (2, 1), comparison)
 
     general = SimpleITK.AffineTransform(3)
     general.SetCenter(start.GetCenter())
     general.SetMatrix(start.GetMatrix())
     general.SetTranslation(start.GetTranslation())
-    similarity = _register(fixed_image, moving_image, to_moving, general, shrink=(2,))
+    similarity = _register(fixed_image, moving_image, to_moving, general, (2,), comparison)
     return matrix_of(general), similarity
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Voxels at which pictures are compared: those of a mask in the brain's index space, and a share of them."""
+
+    mask: SimpleITK.Image | None
+    share: float
+
+    def restrict(self, method: SimpleITK.ImageRegistrationMethod) -> None:
+        """Compare at these voxels only."""
+        if self.mask is not None:
+            method.SetMetricMovingMask(self.mask)
+        if self.share < 1:
+            method.SetMetricSamplingStrategy(method.REGULAR)
+            method.SetMetricSamplingPercentage(self.share, _SEED)
 
 
 def _register(
@@ -115,12 +153,14 @@ def _register(
     to_moving: SimpleITK.AffineTransform,
     start: SimpleITK.Transform,
     shrink: tuple[int, ...],
+    comparison: _Comparison,
 ) -> float:
     """Optimise the parameters of `start` in place, coarse to fine, and return the correlation."""
     method = SimpleITK.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsCorrelation()
     method.SetInterpolator(SimpleITK.sitkLinear)
+    comparison.restrict(method)
     # Plain gradient descent diverges here: its first step turns the matrix too far. A line search cannot.
     method.SetOptimizerAsConjugateGradientLineSearch(
         learningRate=1.0,
@@ -148,6 +188,12 @@ def _coarsen(volume: NDArray[np.float32], affine: Affine) -> tuple[NDArray[np.fl
     step = WORKING_SPACING_MM
     blurred = ndimage.gaussian_filter(volume, sigma=0.5 * step, mode="constant")
     return blurred[::step, ::step, ::step], affine @ np.diag([step, step, step, 1.0])
+
+
+def _coarse_mask(compared: NDArray[np.bool_], affine: Affine) -> SimpleITK.Image:
+    """Return where coarse voxels are made of compared voxels alone, or nearly so, in index space."""
+    fraction, coarse_affine = _coarsen(compared.astype(np.float32), affine)
+    return on_index_grid((fraction > _COMPARED).astype(np.uint8), coarse_affine)[0]
 
 
 def _on_diagonal_grid(volume: NDArray[np.float32], affine: Affine) -> SimpleITK.Image:

@@ -17,8 +17,9 @@ from scipy import ndimage
 from strokelabel.errors import DataError, LabelMapError
 from strokelabel.geometry import Grid
 from strokelabel.geometry.same_grid import find_placement
+from strokelabel.io.file_kinds import KNOWN_FORMATS, without_suffix
 from strokelabel.io.images import read_label_image
-from strokelabel.io.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+from strokelabel.io.volumes import is_scan_file, read_volume
 from strokelabel.labels import LabelTable
 from strokelabel.synthesis.prepared.icbm import icbm_template
 from strokelabel.types import Affine
@@ -75,13 +76,13 @@ def fingerprint(path: Path, *more: str) -> str:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    if folder.is_file() and is_nifti_name(folder):
+    if folder.is_file() and is_scan_file(folder):
         return [folder]
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of image files, found none")
-    paths = [path for path in folder.rglob("*") if is_nifti_name(path) and path.name[0] != "."]
+    paths = [path for path in folder.rglob("*") if is_scan_file(path) and path.name[0] != "."]
     if not paths:
-        raise DataError(f"{folder}: expected image files ({', '.join(NIFTI_SUFFIXES)}), found none")
+        raise DataError(f"{folder}: expected image files ({KNOWN_FORMATS}), found none")
     return sorted(paths)
 
 
@@ -95,7 +96,7 @@ def _source_file(path: Path, folder: Path, prefix_source: bool) -> SourceFile:
 def source_name(path: Path, root: Path) -> str:
     """Return the name of a file by its path below a folder, without ending ("sub-01_anat_sub-01")."""
     name = "_".join(path.relative_to(root).parts)
-    name = re.sub(r"\.nii(\.gz)?$", "", name, flags=re.IGNORECASE)
+    name, _ = without_suffix(name)
     return _KIND_ENDING.sub("", name) or name
 
 
@@ -184,7 +185,7 @@ def read_lesion_mask(path: Path) -> tuple[tuple[int, int, int], NDArray[np.bool_
         ImageError: the file cannot be read or is not one 3-D volume.
         LabelMapError: the mask is empty or lies outside the template's brain.
     """
-    image = read_nifti(path, np.float32)
+    image = read_volume(path, np.float32)
     mask, affine = image.data > 0.5, image.affine
     if not mask.any():
         raise LabelMapError(f"{path}: expected a lesion mask, found no voxel above 0.5")

@@ -18,7 +18,8 @@ from strokelabel.errors import DataError, ImageError, OutputError
 from strokelabel.geometry import CanonicalGrid, Grid, bring_to_grid
 from strokelabel.io.atomic import atomic_path
 from strokelabel.io.map_files import MapFiles, find_map_files
-from strokelabel.io.nifti import NiftiVolume, read_nifti
+from strokelabel.io.stored_volume import StoredVolume
+from strokelabel.io.volumes import read_volume
 from strokelabel.labels import TissueClass
 from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps, check_units, r2_from_r2_star
 from strokelabel.synthesis.quantitative.heads import QuantitativeHead
@@ -121,7 +122,7 @@ def read_map_volumes(files: MapFiles) -> MapVolumes:
     Raises:
         ImageError: a file cannot be read, lies on another grid than the others, or is in other units.
     """
-    images = {name: read_nifti(path, np.float32) for name, path in files.maps.items()}
+    images = {name: read_volume(path, np.float32) for name, path in files.maps.items()}
     first = images["pd"]
     grid = CanonicalGrid.for_image(_grid_of(first).shape, first.affine, _FINE_MM)
     volumes = {}
@@ -187,27 +188,27 @@ def make_quantitative_head(
     )
 
 
-def _read_tissues(files: MapFiles, like: NiftiVolume, grid: CanonicalGrid) -> NDArray[np.float32]:
+def _read_tissues(files: MapFiles, like: StoredVolume, grid: CanonicalGrid) -> NDArray[np.float32]:
     """Return tissue fractions (5, x, y, z); the lesion mask counts beside the segmentation's own lesion."""
     tissues = np.zeros((len(_TISSUE_CLASSES), *grid.target.shape), dtype=np.float32)
     if files.tissues is not None:
-        labels = _on_grid(read_nifti(files.tissues, np.int32), like, files.tissues)
+        labels = _on_grid(read_volume(files.tissues, np.int32), like, files.tissues)
         for row, tissue in zip(tissues, _TISSUE_CLASSES, strict=True):
             row[...] = grid.forward((labels == tissue).astype(np.float32))
     if files.lesion is not None:
-        mask = _on_grid(read_nifti(files.lesion, np.float32), like, files.lesion)
+        mask = _on_grid(read_volume(files.lesion, np.float32), like, files.lesion)
         lesion = grid.forward((mask > 0.5).astype(np.float32))
         tissues[:-1] *= 1 - lesion
         tissues[-1] = np.maximum(tissues[-1], lesion)
     return tissues
 
 
-def _on_grid(image: NiftiVolume, like: NiftiVolume, path: Path) -> np.ndarray:
+def _on_grid(image: StoredVolume, like: StoredVolume, path: Path) -> np.ndarray:
     """Return the data in the order of the PD map's axes; files on another grid are refused."""
     return bring_to_grid(image.data, _grid_of(image), _grid_of(like), str(path), "the PD map")
 
 
-def _grid_of(image: NiftiVolume) -> Grid:
+def _grid_of(image: StoredVolume) -> Grid:
     i, j, k = image.data.shape
     return Grid((i, j, k), image.affine)
 

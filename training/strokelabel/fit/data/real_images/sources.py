@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from strokelabel.errors import DataError
+from strokelabel.io.bids import image_stem
+from strokelabel.io.file_kinds import KNOWN_FORMATS
 from strokelabel.io.lesion_pairs import search_lesion_pairs
-from strokelabel.io.nifti import NIFTI_SUFFIXES
 
 VALIDATION = "validation"
 """Files and folders with this word in their name are for validation alone."""
@@ -65,7 +66,7 @@ def find_slices(folders: Sequence[Path]) -> Found:
 
 
 def find_scans(folders: Sequence[Path]) -> Found:
-    """List the NIfTI scans in folders with their lesion masks; a file is taken as it is, with the mask beside it.
+    """List the scans in folders with their lesion masks; a file is taken as it is, with the mask beside it.
 
     Raises:
         DataError: a folder does not exist or all there is is for validation, two scans have one name, or a lesion mask
@@ -77,7 +78,7 @@ def find_scans(folders: Sequence[Path]) -> Found:
         scans = _scans_at(path)
         kept = set(_not_for_validation([scan.image for scan in scans], path, skipped))
         if not kept:
-            raise DataError(_nothing_there(path, f"scans ({', '.join(NIFTI_SUFFIXES)})", len(scans)))
+            raise DataError(_nothing_there(path, f"scans ({KNOWN_FORMATS})", len(scans)))
         found += [scan for scan in scans if scan.image in kept]
     _refuse_same_names([(scan.name, scan.image) for scan in found])
     return Found(scans=tuple(sorted(found, key=lambda scan: scan.name)), skipped=skipped)
@@ -97,7 +98,7 @@ def _scans_at(path: Path) -> list[ScanSource]:
             f"{search.masks_alone[0]}: expected lesion masks that belong to a scan of the folder, this one belongs to "
             "none; name it after its scan (scan_lesion_mask.nii.gz), or name the scans one by one"
         )
-    return [ScanSource(image.name.split(".nii", maxsplit=1)[0], image, masks.get(image)) for image in images]
+    return [ScanSource(image_stem(image), image, masks.get(image)) for image in images]
 
 
 def _not_for_validation(paths: Iterable[Path], root: Path, skipped: dict[str, str]) -> Iterator[Path]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,23 +15,63 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from strokelabel.inference.batch import ScanRow
     from strokelabel.inference.network_input import OnProgress
+    from strokelabel.io.file_search import ImageSearch
 
 
+EngineName = Literal["auto", "onnx", "torch"]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        help="onnx (ONNX Runtime), torch, or auto: onnx on CPUs for the models that can, torch else."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<index>.")]
 Ct = Annotated[bool, typer.Option("--ct", help="Treat scans as CT: clip to 0 to 80 Hounsfield units.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads; default: all cores.")]
 Prepared = Annotated[Path, typer.Option("--prepared", help="Folder written by `strokelabel prepare`.")]
 
 
+SeriesNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        metavar="NAME",
+        help="Of DICOM series, take only those of this number, description (* and ? allowed) or UID, as "
+        "`strokelabel series` lists them; repeat for more.",
+    ),
+]
+INPUT_KINDS = (
+    "Image files (NIfTI, NRRD, MetaImage, .mgz), folders of DICOM files, archives, folders to search"
+)
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help=f"{INPUT_KINDS}, or patterns in quotes.")
+]
+
+
 _Row = TypeVar("_Row", bound="ScanRow")
 
 
-def set_threads(threads: int | None) -> None:
-    """Limit the processor threads of a prediction; None leaves torch's own choice."""
-    if threads is not None:
-        import torch
+def find_scans(inputs: list[str], series: list[str] | None = None) -> ImageSearch:
+    """Return the scans that the inputs stand for; of DICOM series only those of the given names.
 
-        torch.set_num_threads(threads)
+    Raises:
+        OptionError: no series is called so; the error lists those that are there.
+    """
+    from strokelabel.io import search_images
+
+    search = search_images(inputs)
+    if not series:
+        return search
+    from strokelabel.io.series_choice import choose_series  # pydicom is only needed where DICOM is
+
+    return replace(search, images=choose_series(search.images, series))
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit the processor threads of a command; None leaves the choice as it is."""
+    from strokelabel.inference.device import set_threads as limit
+
+    limit(threads)
 
 
 def given_names(given: dict[str, bool], separator: str = " and ") -> str:
@@ -82,6 +123,7 @@ def report_scan(row: ScanRow, found: str) -> None:
         return
     name = Path(row.source).name
     earlier = " (kept from an earlier run)" if row.status == "kept" else ""
-    typer.echo(f"{name}: {found}, {row.seconds:.1f} s{earlier}")
+    taken = "" if row.seconds is None else f", {row.seconds:.1f} s"
+    typer.echo(f"{name}: {found}{taken}{earlier}")
     if row.reason:
         typer.echo(f"note: {name}: {row.reason}", err=True)

@@ -1,0 +1,1 @@
+"""Networks that see lesions as pictures: the pictures, the networks, their training and their evaluation."""
