@@ -49,7 +49,12 @@ def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", ["tent", "dae"])
 def test_every_scan_of_a_folder_is_adapted_to_and_reported_on(
-    bright_model: Path, denoiser: Path, tmp_path: Path, out: Path, method: str
+    bright_model: Path,
+    denoiser: Path,
+    tmp_path: Path,
+    out: Path,
+    method: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("one.nii.gz", "two.nii.gz"):
         write_scan(tmp_path / "scans" / name)
@@ -68,12 +73,14 @@ def test_every_scan_of_a_folder_is_adapted_to_and_reported_on(
     )
     assert code == 0
     assert [row["status"] for row in rows(out)] == ["done", "done"]
+    printed = capsys.readouterr().out
     for stem in ("one", "two"):
         written = sidecar(out, stem)
         report = written["adaptation"]
         assert isinstance(report, dict)
         assert (report["method"], report["iterations"]) == (method, 3)
         assert report["kept"] in {"adapted", "plain"} and report["reason"]
+        assert f"    {method}: kept the {report['kept']} prediction, {report['reason']}" in printed
         for name in ("entropy_before", "entropy_after", "volume_before_ml", "volume_after_ml"):
             assert np.isfinite(report[name])
         settings = written["adaptation_options"]

@@ -64,7 +64,9 @@ def test_low_dice_are_in_the_table_the_sidecar_and_a_warning(
     assert sidecar["quality"]["model"] == "synthseg-quality"
     warning = "the predicted Dice is below 0.65 for general white matter (0.00), general gray matter"
     assert any(warning in note for note in sidecar["notes"])
-    assert warning in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert warning in printed.err
+    assert "    predicted Dice: general white matter 0.00, general gray matter 0.00, " in printed.out
     assert warning in rows(out / "parcellations.csv")[0]["reason"]
 
 
@@ -95,6 +97,30 @@ def test_results_without_dice_are_made_again_and_those_with_them_kept(
     install(home, bias=0.0, version="2")
     assert predict(scan, "-o", out, "--model", model, "--qc") == 0
     assert "kept" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_dice_of_an_earlier_run_are_printed_again(
+    model: Path, scan: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(home, bias=40.0)
+    for _ in range(2):
+        assert predict(scan, "-o", tmp_path / "out", "--model", model, "--qc") == 0
+        assert "    predicted Dice: general white matter 1.00" in capsys.readouterr().out
+
+
+def test_a_scan_that_fails_later_leaves_no_row_in_the_tables_of_dice_and_volumes(
+    model: Path, scan: Path, home: Path, tmp_path: Path
+) -> None:
+    install(home, bias=0.0)
+    other = scan.with_name("other.nii")
+    other.write_bytes(scan.read_bytes())
+    out = tmp_path / "out"
+    assert predict(scan, other, "-o", out, "--model", model, "--qc", "--overwrite") == 0
+    scan.write_bytes(b"no image")
+    assert predict(scan, other, "-o", out, "--model", model, "--qc", "--overwrite") == 1
+    assert {row["status"] for row in rows(out / "parcellations.csv")} == {"failed", "done"}
+    for name in ("quality.csv", "volumes.csv"):
+        assert [row["source"] for row in rows(out / name)] == [str(other)]
 
 
 def test_without_the_model_nothing_is_predicted_and_the_error_says_how_to_train_one(

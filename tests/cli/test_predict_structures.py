@@ -159,8 +159,41 @@ def test_models_that_do_not_tell_what_lies_beneath_a_lesion_are_refused(
         (with_lesion, "expected a parcellation that labels lesions as the structure beneath them"),
         (bright_model, "expected a model that parcellates, to find structures"),
     ):
-        assert predict(scan, "-o", tmp_path / "out", "--model", bright_model, "--structures", model) == 1
+        assert predict(scan, "-o", tmp_path / "out", "--model", bright_model, "--structures", model) == 2
         assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_structures_model_that_is_not_there_is_wrong_usage_and_says_which_there_are(
+    bright_model: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in ("freesurfer", tmp_path / "missing.safetensors"):
+        given = (scan, "-o", tmp_path / "out", "--model", bright_model, "--structures", wrong)
+        assert predict(*given) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "expected --structures with a model for parcellation (synthseg" in said and str(wrong) in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_intracranial_volume_of_the_table_is_that_of_the_parcellation(
+    bright_model: Path, structures: Path, scan: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert predict(scan, "-o", out, "--model", bright_model, "--structures", structures) == 0
+    assert predict(scan, "-o", out, "--model", structures) == 0
+    (lesion,), (parcellation,) = rows_of(out / "lesion_structures.csv"), rows_of(out / "parcellations.csv")
+    assert float(lesion["intracranial_ml"]) == pytest.approx(float(parcellation["intracranial_ml"]), abs=2e-3)
+
+
+def test_a_scan_that_fails_later_has_no_row_of_structures_left(
+    bright_model: Path, structures: Path, scan: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    given = (scan, "-o", out, "--model", bright_model, "--structures", structures, "--overwrite")
+    assert predict(*given) == 0 and len(rows_of(out / "lesion_structures.csv")) == 1
+    scan.write_bytes(b"no image")
+    assert predict(*given) == 1
+    assert rows_of(out / "predictions.csv")[0]["status"] == "failed"
+    assert rows_of(out / "lesion_structures.csv") == []
 
 
 def test_a_parcellation_itself_takes_no_structures(

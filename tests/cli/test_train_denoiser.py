@@ -10,7 +10,8 @@ import yaml
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.data.recipe_streams import make_streams
-from strokelabel.fit.recipe import load_recipe, shrink
+from strokelabel.fit.fast_dev_run import shrink
+from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import make_objective
 from strokelabel.registry import DENOISING, read_spec
 from strokelabel.synthesis.prepared.dataset import PreparedData

@@ -16,8 +16,9 @@ import torch
 from strokelabel.cli import main as cli
 from strokelabel.fit.data.recipe_streams import make_synthesizer
 from strokelabel.fit.data.synthetic_streams import QuantitativeStream, quantitative_heads, with_maps
+from strokelabel.fit.fast_dev_run import shrink
 from strokelabel.fit.loop.record import read_metrics
-from strokelabel.fit.recipe import load_recipe, shrink
+from strokelabel.fit.recipe import load_recipe
 from strokelabel.labels import TissueClass
 from strokelabel.networks.estimator import EstimatorConfig
 from strokelabel.networks.weights import load_weights

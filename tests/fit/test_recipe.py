@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from strokelabel.errors import RecipeError
-from strokelabel.fit.recipe import find_recipe, load_recipe, select, shrink
+from strokelabel.fit.fast_dev_run import shrink
+from strokelabel.fit.recipe import find_recipe, load_recipe, select
 from strokelabel.networks.weights import make_network
 from strokelabel.synthesis.config import SynthesisConfig
 from support.tiny_prepared import make_recipe, tiny_recipe

@@ -11,8 +11,9 @@ import yaml
 
 from strokelabel.errors import RecipeError
 from strokelabel.fit.data.recipe_streams import Streams, make_streams
+from strokelabel.fit.fast_dev_run import shrink
 from strokelabel.fit.quality import QualityBatch, QualityObjective
-from strokelabel.fit.recipe import Recipe, load_recipe, shrink
+from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.train import make_objective
 from strokelabel.metrics.overlap import dice
 from strokelabel.registry import QUALITY, read_spec

@@ -13,11 +13,8 @@ import torch
 
 from strokelabel.errors import OutputError, WeightsError
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import (
-    TOTAL_INTRACRANIAL,
-    Parcellator,
-    parcellate_scans,
-)
+from strokelabel.inference.parcellate import TOTAL_INTRACRANIAL, Parcellator
+from strokelabel.inference.parcellate_batch import parcellate_scans
 from strokelabel.inference.postprocessing import keep_largest_pieces
 from strokelabel.inference.segment.predictor import Predictor
 from support.bright_network import centred_affine, phantom, rotation

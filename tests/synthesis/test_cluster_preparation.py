@@ -27,6 +27,7 @@ from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.sampling import Sampler
 from support.head_phantom import phantom_affine, phantom_ids
 from support.organ_phantom import LEFT, RIGHT, SHAPE, WALL, oblique_affine, organ, write_organs
+from support.slice_data import write_slices
 
 PLAIN = ClusterOptions(foreground=1, background=(1, 1))
 """No clusters at all."""
@@ -351,3 +352,36 @@ def test_clusters_of_freesurfer_s_labels_are_synthseg_s_structures(brain: Prepar
 def test_labels_that_are_no_structure_of_synthseg_are_named_by_their_own_number(split: PreparedData):
     with pytest.raises(LabelMapError, match=r"found 205 \(wall, cluster 1\)"):
         ParcellationTarget(split.table, [head_of(split, 3.0)])
+
+
+@pytest.mark.parametrize(("view", "across"), [("axial", 2), ("coronal", 1), ("sagittal", 0)])
+def test_slices_with_lesion_masks_become_slabs_with_the_lesion_as_the_only_structure(
+    tmp_path: Path, view: str, across: int
+):
+    path = write_slices(tmp_path / "slices", view, count=3)
+    stored = dict(np.load(path))
+    stored["lesion"][1] = 0  # no lesion: nothing to learn from
+    np.savez_compressed(path, **stored)
+    data = prepare_clusters(tmp_path / "slices", tmp_path / "out")
+    assert [one.name for one in data.structures] == ["background", "lesion"]
+    assert data.brain_names == (f"cohort_{view}_sub-0000", f"cohort_{view}_sub-0002")
+    for name in data.brain_names:
+        brain, lesion = data.brain(name), parents_of(data, name) == 1
+        assert lesion.sum() * abs(np.linalg.det(brain.affine[:3, :3])) == pytest.approx(
+            20 * 32 * 24, rel=0.02
+        )
+        extent = [np.ptp(where) + 1 for where in np.nonzero(lesion)]
+        assert extent[across] == pytest.approx(24, abs=1)
+        assert 3 <= len(np.unique(brain.labels[~lesion])) <= 10
+
+
+def test_an_image_of_a_few_slices_is_split_as_any_other(tmp_path: Path, rng: np.random.Generator):
+    affine = np.diag([1.0, 1.0, 6.0, 1.0])
+    labels = np.zeros((40, 48, 3), np.uint8)
+    labels[10:30, 12:36] = 1
+    image = (labels * 100 + rng.uniform(20, 60, labels.shape)).astype(np.float32)
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "few.nii.gz")
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "few_dseg.nii.gz")
+    data = prepare_clusters(tmp_path, tmp_path / "out")
+    volume = (parents_of(data, "few") == 1).sum() * abs(np.linalg.det(data.brain("few").affine[:3, :3]))
+    assert volume == pytest.approx(20 * 24 * 18, rel=0.1)

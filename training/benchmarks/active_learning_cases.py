@@ -134,10 +134,10 @@ def _ct_means(synthesizer: Synthesizer, drawn: SampleParameters, seed: int) -> C
     )
 
 
-def low_field(drawn: SampleParameters, seed: int) -> SampleParameters:
-    """Return the settings of a low-field scan: slices of 8 mm, blur and much noise."""
+def low_field(drawn: SampleParameters, seed: int, slice_mm: float = 8.0) -> SampleParameters:
+    """Return the settings of a low-field scan: thick axial slices, blur by motion, and much noise."""
     sampler = Sampler(seed)
-    slices = (0.0, 0.0, 8.0)
+    slices = (0.0, 0.0, slice_mm)
     return replace(
         drawn,
         artefacts=replace(

@@ -112,6 +112,8 @@ def parse_arguments() -> argparse.Namespace:
 def check_settings(path: Path, parcellator: Parcellator, arguments: argparse.Namespace) -> None:
     """Refuse to mix results of different settings in one folder."""
     settings = {"weights": parcellator.spec.sha256, "tta": arguments.tta, "spacing_mm": arguments.spacing_mm}
+    if parcellator.denoiser is not None:
+        settings["denoiser"] = parcellator.denoiser.spec.sha256
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise SystemExit(f"{path}: expected the weights and settings of this folder; choose another with -o")
     path.parent.mkdir(parents=True, exist_ok=True)

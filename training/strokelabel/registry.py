@@ -184,6 +184,10 @@ QUALITY_MODEL = "synthseg-quality"
 """Registered model that predicts the Dice of parcellations; also the name of its recipe."""
 
 
+ROBUST_MODEL = "synthseg-robust"
+"""Registered model that corrects the tissue groups of parcellations; also the name of its recipe."""
+
+
 def find_structures_model(name: str | None = None) -> ModelSpec | None:
     """Return the model that finds the structures that lesions touch; None for none.
 

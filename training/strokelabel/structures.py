@@ -135,14 +135,28 @@ QUALITY_GROUPS: Mapping[str, frozenset[int]] = {
 """Ids of the structures whose quality is judged together, both sides; the groups are those of SynthSeg 2.0."""
 
 
+TISSUE_GROUPS: Mapping[str, frozenset[int]] = {
+    "white matter": frozenset({2, 41, 16, 28, 60}),
+    "gray matter": frozenset({3, 42, 10, 49, 11, 50, 12, 51, 13, 52, 17, 53, 18, 54, 26, 58}),
+    "cerebrospinal fluid": frozenset({4, 43, 5, 44, 14, 15, CSF_ID}),
+    "cerebellum": frozenset({7, 46, 8, 47}),
+}
+"""Ids of the structures of each tissue, both sides: the groups that SynthSeg's robust mode corrects first."""
+
+
 def quality_classes(structures: Sequence[Structure]) -> tuple[int, ...]:
-    """Return for each structure the class of its group in `QUALITY_GROUPS`, counted from 1; 0 for the background.
+    """Return for each structure the class of its group in `QUALITY_GROUPS`; see `group_classes`."""
+    return group_classes(structures, QUALITY_GROUPS)
+
+
+def group_classes(structures: Sequence[Structure], groups: Mapping[str, frozenset[int]]) -> tuple[int, ...]:
+    """Return for each structure the class of its group, counted from 1; 0 for the background.
 
     Raises:
         LabelMapError: a structure belongs to no group.
     """
     known = {BACKGROUND.id: 0} | {
-        id_: number for number, ids in enumerate(QUALITY_GROUPS.values(), start=1) for id_ in ids
+        id_: number for number, ids in enumerate(groups.values(), start=1) for id_ in ids
     }
     if others := [structure.name for structure in structures if structure.id not in known]:
         raise LabelMapError(f"expected structures of SynthSeg alone, found {', '.join(others)}")

@@ -27,16 +27,16 @@ from strokelabel.adaptation.options import AdaptationOptions
 from strokelabel.errors import StrokeLabelError
 from strokelabel.inference.interruption import Check
 from strokelabel.inference.options import PredictionOptions
+from strokelabel.inference.parcellate import Parcellation
 from strokelabel.inference.segment.ensemble import OtherSequence, predict_ensemble
 from strokelabel.inference.segment.prediction import Scores
 from strokelabel.inference.segment.predictor import Predictor
+from strokelabel.inference.segment.structure_tables import structures_of_lesion
 from strokelabel.inference.segment.uncertainty import Passes, Uncertainty, estimate_uncertainty
 from strokelabel.io.images import Image
 from strokelabel.io.volumes import scan_content
-from strokelabel.metrics.lesion_structures import lesion_structures
 from strokelabel.outcome.estimate import OutcomeEstimator
 from strokelabel.registry import ModelSpec, find_model
-from strokelabel.types import LabelVolume
 
 logger = logging.getLogger(__name__)
 
@@ -199,16 +199,16 @@ class Segmenter:
         """
         if self.structures is None:
             return None
-        labels = self.structures.known(question.contents[0], question.options)
-        if labels is None:
+        parcellation = self.structures.known(question.contents[0], question.options)
+        if parcellation is None:
             with self._device(question.device).turn(client_gave_up):
-                labels = self._parcellate(self.structures, question, image)
-        found = lesion_structures(lesion, labels, self.structures.structures, image.grid)
+                parcellation = self._parcellate(self.structures, question, image)
+        found = structures_of_lesion(lesion, parcellation, image)
         spec = self.structures.spec
         return {"model": {"name": spec.name, "version": spec.version}, **found.as_json()}
 
     @staticmethod
-    def _parcellate(structures: StructureFinder, question: Question, image: Image) -> LabelVolume:
+    def _parcellate(structures: StructureFinder, question: Question, image: Image) -> Parcellation:
         def told(_: str, fraction: float) -> None:
             report("finding structures", fraction)
 

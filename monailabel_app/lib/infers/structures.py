@@ -10,12 +10,11 @@ from strokelabel.errors import WeightsError
 from strokelabel.inference.interruption import Check
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import Parcellator
+from strokelabel.inference.parcellate import Parcellation, Parcellator
 from strokelabel.inference.segment.structure_tables import check_sees_through_lesions
 from strokelabel.io.images import Image
 from strokelabel.registry import ModelSpec, find_structures_model
 from strokelabel.structures import Structure, structures_of
-from strokelabel.types import LabelVolume
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class StructureFinder:
         self.spec = spec
         self.structures: tuple[Structure, ...] = structures_of(spec.class_ids)
         self._loaded: dict[str, Parcellator] = {}
-        self._recent: OrderedDict[tuple[str, PredictionOptions], LabelVolume] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, PredictionOptions], Parcellation] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
@@ -61,8 +60,8 @@ class StructureFinder:
             logger.warning(f"Answers have no table of structures: {error}")
             return None
 
-    def known(self, content: str, options: PredictionOptions) -> LabelVolume | None:
-        """Return the labels (i, j, k) of a scan that was parcellated recently.
+    def known(self, content: str, options: PredictionOptions) -> Parcellation | None:
+        """Return the parcellation of a scan that was parcellated recently.
 
         Args:
             content: `scan_content` of the scan.
@@ -83,7 +82,7 @@ class StructureFinder:
         device: str,
         check: Check,
         progress: OnProgress,
-    ) -> LabelVolume:
+    ) -> Parcellation:
         """Parcellate a scan; call it within the device's turn.
 
         Args:
@@ -93,21 +92,18 @@ class StructureFinder:
             device: where to compute.
             check: raises to stop.
             progress: told how far it is.
-
-        Returns:
-            (i, j, k), FreeSurfer's numbers.
         """
         if device not in self._loaded:
             self._loaded[device] = Parcellator.from_model(self.spec.path, device)
         loaded = self._loaded[device]
         parcellator = loaded.with_options(_of_structures(options))
         with parcellator.interruptible(check):
-            labels = parcellator.parcellate(image, progress).labels
+            found = parcellator.parcellate(image, progress)
         with self._lock:
-            self._recent[content, parcellator.options] = labels
+            self._recent[content, parcellator.options] = found
             while len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        return labels
+        return found
 
 
 def _of_structures(options: PredictionOptions) -> PredictionOptions:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from strokelabel.adaptation.options import DENOISER
 from strokelabel.errors import UnknownModelError, WeightsError
+from strokelabel.networks.denoiser import padded_maps
 from strokelabel.networks.weights import load_weights, multiple_of
 from strokelabel.registry import DENOISING, ModelSpec
 from strokelabel.types import PathLike
 
 _SPACING_TOLERANCE = 0.05
 """Relative difference up to which whole voxels of a model make a voxel of the autoencoder."""
-
-_BACKGROUND = 0
 
 
 def voxels_of_model(spec: ModelSpec, model: ModelSpec) -> int:
@@ -101,7 +100,7 @@ class LabelDenoiser:
         """
         if self.factor == 1:
             return probabilities
-        return F.avg_pool3d(_padded(probabilities, self.factor), self.factor)
+        return F.avg_pool3d(padded_maps(probabilities, self.factor), self.factor)
 
     @torch.no_grad()
     def corrected(self, coarse: Tensor) -> Tensor:
@@ -110,18 +109,6 @@ class LabelDenoiser:
         Args:
             coarse: (1, classes, x, y, z) at its own voxel size, on its device.
         """
-        logits = self._network(_padded(coarse, self._multiple)).float()
+        logits = self._network(padded_maps(coarse, self._multiple)).float()
         x, y, z = coarse.shape[2:]
         return torch.softmax(logits, dim=1)[..., :x, :y, :z]
-
-
-def _padded(probabilities: Tensor, multiple: int) -> Tensor:
-    """Return probabilities (1, classes, x, y, z) with background added at the ends, up to multiples of a number."""
-    pads = [-side % multiple for side in probabilities.shape[2:]]
-    if not any(pads):
-        return probabilities
-    x, y, z = pads
-    padded = F.pad(probabilities, (0, z, 0, y, 0, x))
-    missing = 1 - padded.sum(dim=1, keepdim=True)
-    background = padded[:, _BACKGROUND : _BACKGROUND + 1] + missing.clamp_min(0)
-    return torch.cat([background, padded[:, _BACKGROUND + 1 :]], dim=1)

@@ -26,8 +26,17 @@ from strokelabel.cli.common.options import (
     Threads,
     find_scans,
     given_names,
-    report_scan,
     set_threads,
+)
+from strokelabel.cli.common.parcellation import (
+    Quality,
+    Resampled,
+    Robust,
+    Sharpen,
+    check_structures_model,
+    refuse_lesion_options,
+    refuse_parcellation_options,
+    report_parcellation,
 )
 from strokelabel.cli.common.predict_tasks import (
     LesionResults,
@@ -41,7 +50,7 @@ if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.inference.distributed import MakeTask
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellationRow
+    from strokelabel.inference.parcellate_batch import ParcellationRow
     from strokelabel.inference.segment.batch import LesionRow, OutputChoice
     from strokelabel.io.file_search import ImageSearch
 
@@ -126,18 +135,6 @@ Denoiser = Annotated[
     str | None,
     typer.Option(help="Denoising autoencoder for --adapt dae, a name or a file; default: denoiser."),
 ]
-Resampled = Annotated[
-    bool,
-    typer.Option(
-        "--resampled", help="For parcellation: write scan and structures at the model's voxel size too."
-    ),
-]
-Quality = Annotated[
-    bool,
-    typer.Option(
-        "--qc", help="For parcellation: predict the Dice of eight groups of structures, and warn of low ones."
-    ),
-]
 Report = Annotated[
     bool,
     typer.Option(
@@ -161,7 +158,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     adapt: Adapt = None, adapt_iterations: AdaptIterations = None, denoiser: Denoiser = None,
     structures: Structures = None,
     outcome: OutcomeModelName = None, stroke_stage: Stage = None,
-    resampled: Resampled = False, qc: Quality = False,
+    resampled: Resampled = False, qc: Quality = False, robust: Robust = False, sharpen: Sharpen = False,
     series: SeriesNames = None,
     device: Device = "auto", engine: Engine = "auto", threads: Threads = None,
     part: PartOption = None, workers: Workers = None, dask: DaskAddress = None,
@@ -186,11 +183,12 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     sharing = Sharing.of(part, workers, dask)
     common = sharing.place(model), device, engine, sharing.threads(threads), options
     if find_model(model).task == PARCELLATION:
-        _refuse_lesion_options(options, choice, ensemble, adaptation, structures, report, outcome)
-        results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc)
+        refuse_lesion_options(options, choice, ensemble, adaptation, structures, report, outcome)
+        results = ParcellationResults(output.absolute(), overwrite, probabilities, resampled, qc, robust, sharpen)
         failed = _parcellate(partial(make_parcellate_task, *common, results), search, sharing)
     else:
-        _refuse_parcellation_options(resampled, qc)
+        refuse_parcellation_options(resampled, qc, robust, sharpen)
+        check_structures_model(structures)
         sessions = search.images if ensemble else None
         models = sharing.place(structures), OutcomeChoice(sharing.place(outcome), stroke_stage)
         lesions = LesionResults(output.absolute(), overwrite, choice, *models, sessions, report)
@@ -205,7 +203,7 @@ def _parcellate(make_task: MakeTask[ParcellationRow], search: ImageSearch, shari
     """Find the structures of scans; return how many failed."""
     from strokelabel.inference.batch import ScanBatch
 
-    return run_batch(make_task, ScanBatch.of(search.images, search.problems), sharing, _report_parcellation)
+    return run_batch(make_task, ScanBatch.of(search.images, search.problems), sharing, report_parcellation)
 
 
 def _segment(
@@ -315,49 +313,3 @@ def _adaptation(
 
     given_values: dict[str, Any] = {"iterations": iterations, "denoiser": Sharing.place(denoiser)}
     return AdaptationOptions(method, **{k: v for k, v in given_values.items() if v is not None})
-
-
-def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:
-    if names := given_names({"--resampled": resampled, "--qc": qc}):
-        raise OptionError(f"expected {names} with a model for parcellation alone; leave it out")
-
-
-def _refuse_lesion_options(
-    options: PredictionOptions,
-    choice: OutputChoice,
-    ensemble: bool,
-    adaptation: AdaptationOptions | None,
-    structures: str | None,
-    report: bool,
-    outcome: str | None,
-) -> None:
-    """Refuse options that mean nothing to a model without lesions.
-
-    Raises:
-        OptionError: naming them.
-    """
-    given = {
-        "--threshold": options.threshold is not None,
-        "--min-size-ml": options.min_size_ml > 0,
-        "--fill-holes": options.fill_holes,
-        "--keep-outside-brain": options.keep_outside_brain,
-        "--tissues": choice.tissues,
-        "--dicom-seg": choice.dicom_seg,
-        "--ensemble": ensemble,
-        "--uncertainty": bool(choice.uncertainty),
-        "--adapt": adaptation is not None,
-        "--structures": structures is not None,
-        "--report": report,
-        "--outcome": outcome is not None,
-    }
-    if names := given_names(given, ", "):
-        raise OptionError(
-            f"expected no options about lesions for a parcellation, got {names}; leave them out"
-        )
-
-
-def _report_parcellation(row: ParcellationRow) -> None:
-    """Report a scan's structures in one line."""
-    report_scan(
-        row, "" if row.intracranial_ml is None else f"{row.intracranial_ml:.0f} ml intracranial volume"
-    )

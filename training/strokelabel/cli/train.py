@@ -86,7 +86,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     from rich.console import Console
 
     from strokelabel.fit.data.synthetic_streams import with_maps
-    from strokelabel.fit.recipe import load_recipe, shrink, with_folders, with_generators
+    from strokelabel.fit.fast_dev_run import shrink
+    from strokelabel.fit.recipe import load_recipe, with_folders, with_generators
     from strokelabel.fit.train import train_recipe
     from strokelabel.synthesis.prepared.dataset import PreparedData
 

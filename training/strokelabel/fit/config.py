@@ -159,6 +159,20 @@ class EstimationConfig(BaseModel):
         return EstimatorObjective(EstimatorLoss(self.mse_steps, self.perceptual_weight, features))
 
 
+class PredictionsConfig(BaseModel):
+    """Maps that a denoiser learns to correct: what a parcellation predicts on the recipe's images.
+
+    Attributes:
+        model: the parcellation, a name or a file.
+        images: how many are made; they are kept in memory with their maps, 8 bytes a voxel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "synthseg"
+    images: int = Field(default=240, ge=1)
+
+
 class StructureRow(BaseModel):
     """Structure of a parcellation that is not SynthSeg's; see `strokelabel.structures.read_structure_table`."""
 

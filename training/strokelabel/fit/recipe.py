@@ -9,20 +9,30 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from strokelabel.errors import RecipeError
-from strokelabel.fit.config import EstimationConfig, MapsConfig, StructureRow, TrainingConfig
+from strokelabel.fit.config import (
+    EstimationConfig,
+    MapsConfig,
+    PredictionsConfig,
+    StructureRow,
+    TrainingConfig,
+)
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
 from strokelabel.fit.pretraining.config import PretrainingConfig
 from strokelabel.fit.recipe_files import find_recipe, read_content
 from strokelabel.labels import CLASS_NAMES
-from strokelabel.networks.contrastive import ContrastiveConfig
-from strokelabel.networks.denoiser import DenoiserConfig
-from strokelabel.networks.estimator import ESTIMATED_MAPS, EstimatorConfig
-from strokelabel.networks.quality import QualityConfig
+from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.unet import UNetConfig
-from strokelabel.networks.weights import NetworkConfig
-from strokelabel.structures import QUALITY_GROUPS, Structure, parcellation_structures, structures_from_rows
+from strokelabel.networks.weights import NETWORK_OF_TASK, NetworkConfig
+from strokelabel.structures import (
+    BACKGROUND,
+    QUALITY_GROUPS,
+    TISSUE_GROUPS,
+    Structure,
+    parcellation_structures,
+    structures_from_rows,
+)
 from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.config_sections import Section
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
@@ -32,20 +42,21 @@ LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""
 
 
-_NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
-    "estimation": EstimatorConfig,
-    "denoising": DenoiserConfig,
-    "quality": QualityConfig,
-    "pretraining": ContrastiveConfig,
+_SECTIONS_OF_TASK = {
+    "estimation": ("estimation",),
+    "denoising": ("label_noise", "predictions"),
+    "quality": ("segmentation_errors",),
+    "pretraining": ("pretraining",),
 }
+"""Sections of which a recipe has one for its task, and none for any other."""
 
-_SECTION_OF_TASK = {
-    "estimation": "estimation",
-    "denoising": "label_noise",
-    "quality": "segmentation_errors",
-    "pretraining": "pretraining",
+
+_CLASSES_OF_TASK: dict[str, tuple[str, ...]] = {
+    "estimation": ESTIMATED_MAPS,
+    "quality": tuple(QUALITY_GROUPS),
+    "pretraining": ("reconstruction",),
 }
-"""Section that a recipe has for its task, and for no other."""
+"""Output channels of the tasks for which nothing else decides them."""
 
 
 class BrainSplit(Section):
@@ -100,6 +111,8 @@ class Recipe(Section):
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
     """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
+    predictions: PredictionsConfig | None = None
+    """Maps of tissue groups that a denoiser learns to correct, predicted by a parcellation; else None."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     pretraining: PretrainingConfig | None = None
@@ -110,18 +123,20 @@ class Recipe(Section):
     @classmethod
     def _network_of_task(cls, value: Any, info: ValidationInfo) -> NetworkConfig:  # noqa: ANN401
         """Read the network's settings as those of the task's network."""
-        kind = _NETWORK_OF_TASK.get(info.data.get("task", ""), UNetConfig)
+        kind = NETWORK_OF_TASK.get(info.data.get("task", ""), UNetConfig)
         return kind.model_validate(value)
 
     @model_validator(mode="after")
     def _task_is_whole(self) -> Self:
         """Refuse half a description of a task."""
-        for task, section in _SECTION_OF_TASK.items():
-            is_task, kind = self.task == task, _NETWORK_OF_TASK[task]
-            if {isinstance(self.network, kind), getattr(self, section) is not None} != {is_task}:
+        for task, sections in _SECTIONS_OF_TASK.items():
+            is_task, kind = self.task == task, NETWORK_OF_TASK[task]
+            given = sum(getattr(self, section) is not None for section in sections)
+            if isinstance(self.network, kind) != is_task or given != is_task:
+                named = "` or `".join(sections)
                 raise ValueError(
-                    f"expected the sections `network` and `{section}` with `task: {task}`, and no section "
-                    f"`{section}` with any other task; got the task {self.task!r}"
+                    f"expected the sections `network` and `{named}` with `task: {task}`, and no section "
+                    f"`{named}` with any other task; got the task {self.task!r}"
                 )
         quantitative = self.task in {"estimation", "pretraining"} or self.maps is not None
         if quantitative and self.synthesis.contrast.model != "physics":
@@ -142,7 +157,8 @@ class Recipe(Section):
                 f"not all of them {multiple}, got {shape}"
             )
         channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
-        expected = ({"denoising": classes, "quality": 2 + classes}.get(self.task, 1), classes)
+        maps = {"denoising": classes + (self.predictions is not None), "quality": 2 + classes}
+        expected = (maps.get(self.task, 1), classes)
         if channels != expected and self.structure_table != "data":
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
             raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
@@ -164,12 +180,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _target_is_possible(self) -> Self:
         """Refuse targets that the data cannot give."""
-        if self.task == "quality" and (self.target, self.structure_table) != ("parcellation", "synthseg"):
+        of_groups = self.task == "quality" or self.predictions is not None
+        if of_groups and (self.target, self.structure_table) != ("parcellation", "synthseg"):
             raise ValueError(
                 f"target: expected parcellation, of SynthSeg's structures, for the task {self.task!r}"
             )
         if self.target == "parcellation":
-            if self.task not in {"segmentation", "quality"}:
+            if self.task != "segmentation" and not of_groups:
                 raise ValueError(f"target: expected tissues for the task {self.task!r}, got parcellation")
             if self.real is not None and self.lesion_target == "underlying":
                 raise ValueError("lesion_target: expected class where scans with lesion masks are trained on")
@@ -270,12 +287,10 @@ class Recipe(Section):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of the output channels: maps, structures, tissues and lesion, or the lesion alone (the paper's baseline)."""
-        if self.task == "estimation":
-            return ESTIMATED_MAPS
-        if self.task == "quality":
-            return tuple(QUALITY_GROUPS)
-        if self.task == "pretraining":
-            return ("reconstruction",)
+        if (names := _CLASSES_OF_TASK.get(self.task)) is not None:
+            return names
+        if self.predictions is not None:
+            return (BACKGROUND.name, *TISSUE_GROUPS)
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -358,42 +373,3 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
         if not any(fnmatch(name, pattern) for name in names):
             raise RecipeError(f"{what}: {pattern!r} matches none of the prepared label maps {names}")
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-
-
-def shrink(recipe: Recipe) -> Recipe:
-    """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
-    # Instance normalisation needs more than one voxel at the coarsest level.
-    side = 2 * recipe.network.multiple
-    smaller: dict[str, Any] = {"channels": tuple(4 for _ in recipe.network.channels)}
-    if isinstance(recipe.network, DenoiserConfig):
-        smaller["atlas_voxels"] = (side, side, side)
-    elif isinstance(recipe.network, ContrastiveConfig):
-        smaller |= {"cells": 1, "hidden": 8, "projection": 4}
-    network = recipe.network.model_copy(update=smaller)
-    synthesis = recipe.synthesis.model_copy(
-        update={"shape": (side, side, side), "spacing_mm": max(recipe.synthesis.spacing_mm, 192 / side)}
-    )
-    # Both stages of an estimator's loss.
-    estimation = recipe.estimation and recipe.estimation.model_copy(update={"mse_steps": 1})
-    training = recipe.training.model_copy(
-        update={
-            "steps": 2,
-            "validate_every": 1,
-            "checkpoint_every": 1,
-            "warmup_steps": 0,
-            "precision": "32-true",
-            "compile": False,
-        }
-    )
-    return recipe.model_copy(
-        update={
-            "name": f"{recipe.name}-fast-dev-run",
-            "network": network,
-            "synthesis": synthesis,
-            "slabs": recipe.slabs and recipe.slabs.model_copy(update={"count": 1, "thickness_voxels": side}),
-            "scans": recipe.scans and recipe.scans.model_copy(update={"count": 1}),
-            "estimation": estimation,
-            "training": training,
-            "validation": ValidationConfig(per_family=1),
-        }
-    )

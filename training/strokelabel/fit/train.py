@@ -47,7 +47,7 @@ def make_objective(recipe: Recipe) -> Objective[Any]:
     """
     if recipe.estimation is not None:
         return recipe.estimation.objective()
-    if recipe.label_noise is not None:
+    if recipe.task == "denoising":
         return DenoisingObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
     if recipe.segmentation_errors is not None:
         return QualityObjective()

@@ -85,14 +85,18 @@ class ScanTable:
         folder: where the table is, or will be.
         name: of the file.
         columns: `source` among them.
+        details: tables that say more of the same scans; a scan that fails has no row in them.
 
     Raises:
         OutputError: there is a file of that name that is not such a table, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, name: str, columns: Iterable[str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, columns: Iterable[str], details: Sequence[ScanTable] = ()
+    ) -> None:
         self.path = folder / name
         self._columns = list(columns)
+        self._details = tuple(details)
         with self._locked():  # a folder that cannot be written is refused before a scan is computed
             self._read()
 
@@ -111,11 +115,28 @@ class ScanTable:
             if not replaces and cells["source"] in rows:
                 return
             rows[cells["source"]] = cells
-            text = io.StringIO()
-            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows[source] for source in sorted(rows))
-            atomic_write_text(self.path, text.getvalue())
+            self._write(rows)
+        if cells.get("status") == "failed":
+            for table in self._details:
+                table.remove(cells["source"])
+
+    def remove(self, source: str) -> None:
+        """Remove the row of a scan, if there is one.
+
+        Raises:
+            OutputError: the table cannot be written.
+        """
+        with self._locked():
+            rows = self._read()
+            if rows.pop(source, None) is not None:
+                self._write(rows)
+
+    def _write(self, rows: dict[str, dict[str, str]]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[source] for source in sorted(rows))
+        atomic_write_text(self.path, text.getvalue())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -5,22 +5,24 @@ The part is the whole head, or as much around the brain as the training images s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from strokelabel.errors import ConstantImageError
 from strokelabel.geometry import CanonicalGrid, CropBox, box_around
-from strokelabel.inference.engine import Engine, OnPass
+from strokelabel.inference.engine import Engine, OnPass, softmax
 from strokelabel.inference.head import Triple, centered_box, head_box, triple
 from strokelabel.inference.interruption import check_interruption
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import brain_region
 from strokelabel.labels import PARENCHYMA_NAMES
 from strokelabel.metrics import largest_component
-from strokelabel.networks.volume_normalization import normalize_volume
+from strokelabel.networks.volume_normalization import SMALL_DEVIATION, normalize_volume
 from strokelabel.registry import ModelSpec
 from strokelabel.types import ChannelVolume, LabelVolume, Mask, Volume
 
@@ -194,6 +196,7 @@ def shown_probabilities(
     multiple: int,
     options: PredictionOptions,
     report: OnProgress,
+    views: Callable[[np.ndarray], Sequence[np.ndarray]] = lambda item: [item],
 ) -> tuple[CropBox, ChannelVolume]:
     """Return the probabilities (classes, x, y, z) in the part of a canonical volume that is the network's input.
 
@@ -204,10 +207,37 @@ def shown_probabilities(
         multiple: what the network asks of the sides of a box.
         options: view and flips.
         report: told how far it is, from 0.1 to 0.9.
+        views: of the normalised scan (1, 1, x, y, z); logits are averaged over them.
     """
     box = shown_box(volume, spec, engine, multiple, options)
     flips = trained_flips(spec) if options.tta else ()
-    return box, engine.probabilities(normalized_item(box.crop(volume), spec), flips, report_passes(report))
+    shown, on_pass = views(normalized_item(box.crop(volume), spec)), report_passes(report)
+
+    def mean_output(view: int) -> np.ndarray:
+        def told(done: int, total: int) -> None:
+            on_pass(view * total + done, len(shown) * total)
+
+        return engine.mean_output(shown[view], flips, told)
+
+    total = mean_output(0)
+    for view in range(1, len(shown)):
+        total += mean_output(view)
+    if len(shown) > 1:
+        total /= len(shown)
+    return box, softmax(total)
+
+
+SMOOTHING_VOXELS: Final = 0.7
+"""Standard deviation of the kernel that a view of the scan is smoothed with, in voxels of the network."""
+
+
+def smoothed_views(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a normalised scan (1, 1, x, y, z), and the same with less noise."""
+    sigma = (0.0, 0.0, *[SMOOTHING_VOXELS] * 3)
+    smooth = ndimage.gaussian_filter(item, sigma, mode="nearest")
+    smooth -= smooth.mean(dtype=np.float64)
+    smooth /= smooth.std(dtype=np.float64, ddof=1) + SMALL_DEVIATION
+    return item, smooth
 
 
 def shown_box(

@@ -1,48 +1,43 @@
-"""Structures of a scan and their volumes, on the scan's own grid (Billot et al. 2023, SynthSeg, section 3.3).
-
-The predictor, and the parcellation of many scans with the files that are written for each.
-"""
+"""Structures of a scan and their volumes, on the scan's own grid (Billot et al. 2023, SynthSeg, section 3.3)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from strokelabel import __version__
 from strokelabel.errors import LabelMapError, WeightsError
-from strokelabel.inference.batch import ScanBatch, ScanRow, ScanTable, run_scans
 from strokelabel.inference.engine import EngineNetwork
-from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import (
+    SMOOTHING_VOXELS,
     OnProgress,
     likeliest_on_source_grid,
+    normalized_item,
     on_source_grid,
+    prepare_intensities,
     shown_probabilities,
     silent,
+    smoothed_views,
 )
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.postprocessing import keep_largest_pieces
-from strokelabel.inference.provenance import known_sidecar, provenance, write_description
-from strokelabel.inference.quality import QUALITY_KEY, Quality, QualityPredictor, QualityTable
+from strokelabel.inference.quality import Quality, made_by
 from strokelabel.inference.scan_model import ScanModel, image_notes
-from strokelabel.io import Image, atomic_write_json, atomic_write_text, write_nifti
-from strokelabel.io.bids import sidecar_path
-from strokelabel.io.file_search import SearchProblem, absolute_path
-from strokelabel.io.images import channel_writer
+from strokelabel.inference.sharpen import sharpened_on_source_grid
+from strokelabel.io import Image
 from strokelabel.metrics.lesion_structures import little_brain_note
-from strokelabel.registry import PARCELLATION, ModelSpec
-from strokelabel.structures import Structure, mirrored_classes, structure_table, structures_of
-from strokelabel.types import LabelVolume, Volume
+from strokelabel.registry import PARCELLATION, ROBUST_MODEL, ModelSpec, list_models
+from strokelabel.structures import Structure, mirrored_classes, structures_of
+from strokelabel.types import LabelVolume, PathLike, Volume
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from strokelabel.inference.robust import GroupDenoiser
 
 TOTAL_INTRACRANIAL = "total intracranial"
 """Name of the volume of all structures together, fluid included."""
@@ -66,6 +61,8 @@ class Parcellation:
         notes: what a user should know about the scan or the result.
         resampled: scan and labels at the model's voxel size; None where they were not requested.
         quality: predicted Dice of groups of structures; None where they were not requested.
+        robust: settings of the robust mode, as the sidecar has them; None for a plain parcellation.
+        sharpened: True where the scan's own intensities decided about borders.
     """
 
     labels: LabelVolume
@@ -76,6 +73,13 @@ class Parcellation:
     notes: tuple[str, ...] = ()
     resampled: ResampledScan | None = None
     quality: Quality | None = None
+    robust: Mapping[str, Any] | None = None
+    sharpened: bool = False
+
+    @property
+    def intracranial_ml(self) -> float | None:
+        """Volume of all structures, fluid included, ml; None for structures that are not SynthSeg's."""
+        return self.volumes_ml.get(TOTAL_INTRACRANIAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +119,16 @@ class Parcellator(ScanModel):
 
     Attributes:
         structures: of the network's channels.
+        is_robust: True in the robust mode.
+        denoiser: corrects the tissue groups in the robust mode; None for none.
+        sharpens: True where the scan's own intensities decide about borders.
 
     Args:
         spec, network, device: see `ScanModel`; the network gives logits (1, structures, x, y, z).
         options: flips, CT window, view and memory; what concerns lesions is not used.
+        robust: averages over flips and views, for scans of low quality.
+        sharpen: lets the scan's own intensities decide about borders; see `inference.sharpen`.
+        denoiser: of tissue groups, for the robust mode.
 
     Raises:
         WeightsError: the model is of another task, or of structures that are not known.
@@ -133,6 +143,9 @@ class Parcellator(ScanModel):
         network: nn.Module | EngineNetwork,
         device: torch.device | str = "cpu",
         options: PredictionOptions | None = None,
+        robust: bool = False,
+        sharpen: bool = False,
+        denoiser: GroupDenoiser | None = None,
     ) -> None:
         super().__init__(spec, network, device, options)
         try:
@@ -141,6 +154,45 @@ class Parcellator(ScanModel):
             raise WeightsError(
                 f"{spec.path}: {error}; use the release of StrokeLabel that wrote it"
             ) from error
+        self.is_robust, self.denoiser, self.sharpens = robust, denoiser, sharpen
+
+    def robust(self, denoiser: PathLike | None = None) -> Self:
+        """Return a parcellator of the same model in the robust mode, which averages over flips, too.
+
+        Args:
+            denoiser: name or path of a model of the recipe `synthseg-robust`; None for the one of that name, where it
+                is installed.
+
+        Raises:
+            UnknownModelError, WeightsError: there is none of that name, or it does not suit the model.
+        """
+        found, options = None, replace(self.options, tta=True)
+        if denoiser is not None or ROBUST_MODEL in {one.name for one in list_models()}:
+            from strokelabel.inference.robust import GroupDenoiser  # torch, which nothing else here needs
+
+            found = GroupDenoiser.load(self.spec, self.device, denoiser or ROBUST_MODEL)
+        return self._with(options, True, self.sharpens, found)
+
+    def with_options(self, options: PredictionOptions) -> Self:
+        """Return the same model in the same mode, sharing its network, with other options."""
+        return self._with(options, self.is_robust, self.sharpens, self.denoiser)
+
+    def sharpening(self) -> Self:
+        """Return a parcellator of the same model that lets the scan's own intensities decide about borders."""
+        return self._with(self.options, self.is_robust, True, self.denoiser)
+
+    def _with(
+        self, options: PredictionOptions, robust: bool, sharpen: bool, denoiser: GroupDenoiser | None
+    ) -> Self:
+        return type(self)(self.spec, self._network, self._device, options, robust, sharpen, denoiser)
+
+    @property
+    def robust_settings(self) -> dict[str, Any] | None:
+        """Settings of the robust mode, as JSON; None for a plain parcellation."""
+        if not self.is_robust:
+            return None
+        told = None if self.denoiser is None else made_by(self.denoiser.spec)
+        return {"smoothing_voxels": SMOOTHING_VOXELS, "denoiser": told}
 
     def parcellate(
         self,
@@ -165,13 +217,24 @@ class Parcellator(ScanModel):
         report("preparing", 0.0)
         canonical, volume = self.canonical_volume(image, options.ct_window)
         engine = self.engine(options, mirrored_classes(self.structures))
-        box, probabilities = shown_probabilities(volume, self.spec, engine, self.multiple, options, report)
+        seen = {"views": smoothed_views} if self.is_robust else {}
+        box, probabilities = shown_probabilities(
+            volume, self.spec, engine, self.multiple, options, report, **seen
+        )
+        if self.denoiser is not None:
+            shown = normalized_item(box.crop(volume), self.spec)
+            probabilities = self.denoiser.correct(probabilities, shown)
         keep_largest_pieces(probabilities, self.structures)
         report("writing to the scan's grid", 0.9)
         if each is not None:
             for channel in on_source_grid(probabilities, box, canonical):
                 each(channel)
-        found = self._described(*likeliest_on_source_grid(probabilities, box, canonical), image)
+        if self.sharpens:
+            values = prepare_intensities(image.data, options.ct_window)
+            likeliest = sharpened_on_source_grid(probabilities, box, canonical, values)
+        else:
+            likeliest = likeliest_on_source_grid(probabilities, box, canonical)
+        found = self._described(*likeliest, image)
         if resample:
             ids = np.array([structure.id for structure in self.structures], found.labels.dtype)
             isotropic = Image(canonical.forward(image.data), canonical.target.affine, source=image.source)
@@ -191,210 +254,16 @@ class Parcellator(ScanModel):
         notes = image.notes + image_notes(image, self.options)
         if not has_own_structures(self.spec):
             notes += little_brain_note(volumes[total])
-        return Parcellation(ids[classes], volumes, self.spec, self.options, seconds=0.0, notes=notes)
+        return Parcellation(
+            ids[classes],
+            volumes,
+            self.spec,
+            self.options,
+            seconds=0.0,
+            notes=notes,
+            robust=self.robust_settings,
+            sharpened=self.sharpens,
+        )
 
     def _advice(self, spec: ModelSpec) -> str:
         return "train one with `strokelabel train synthseg`"
-
-
-TABLE_NAME = "parcellations.csv"
-VOLUMES_NAME = "volumes.csv"
-"""Table of the volumes of all structures, ml, a row per scan."""
-
-
-@dataclass(frozen=True)
-class ParcellationChoice:
-    """Results to write beside the segmentation.
-
-    Attributes:
-        probabilities: those of all structures, 4-D.
-        resampled: the scan and its segmentation at the model's voxel size.
-        quality: predicts the Dice of the segmentation; None for no quality control.
-    """
-
-    probabilities: bool = False
-    resampled: bool = False
-    quality: QualityPredictor | None = None
-
-    def names(self, names: ResultNames) -> list[str]:
-        """Return the files of one scan; a scan is done when all of them exist."""
-        chosen = [names.parcellation_probabilities] if self.probabilities else []
-        chosen += [names.resampled, names.resampled_parcellation] if self.resampled else []
-        return [*chosen, names.volumes, names.parcellation]
-
-
-@dataclass(frozen=True)
-class ParcellationRow(ScanRow):
-    """Result of one scan.
-
-    Attributes:
-        segmentation: name of the segmentation, in the table's folder.
-        intracranial_ml: volume of all structures in ml, fluid included; None for structures that are not SynthSeg's.
-    """
-
-    segmentation: str | None = None
-    intracranial_ml: float | None = None
-
-
-def parcellate_scans(
-    parcellator: Parcellator,
-    scans: Sequence[Path],
-    folder: Path,
-    overwrite: bool = False,
-    progress: OnProgress | None = None,
-    problems: Sequence[SearchProblem] = (),
-    choice: ParcellationChoice | None = None,
-) -> Iterator[ParcellationRow]:
-    """Parcellate scans one by one, write their files and the tables, and yield each row.
-
-    Args and errors as `strokelabel.inference.segment.batch.predict_scans`.
-    """
-    task = ParcellateTask(parcellator, folder, choice or ParcellationChoice(), overwrite)
-    return run_scans(task, ScanBatch.of(scans, problems), progress)
-
-
-class ParcellateTask:
-    """Batch task that segments the structures of each scan.
-
-    Args and errors: as `parcellate_scans`.
-    """
-
-    def __init__(
-        self, parcellator: Parcellator, folder: Path, choice: ParcellationChoice, overwrite: bool = False
-    ) -> None:
-        self.table = ScanTable(folder, TABLE_NAME, ParcellationRow.columns())
-        names = [total_name(parcellator.spec), *(one.name for one in parcellator.structures if one.id)]
-        self._volumes = ScanTable(folder, VOLUMES_NAME, ["source", *map(_column, names)])
-        structures, judge = parcellator.structures, choice.quality
-        self._quality = None if judge is None else QualityTable(judge, structures, folder)
-        self._choice = choice
-        self._parcellator = parcellator
-        self._folder = folder
-        self._overwrite = overwrite
-
-    def run(self, image: Image, names: ResultNames, progress: OnProgress) -> ParcellationRow:
-        """Parcellate one scan and write its files."""
-        with self._probability_writer(image, names) as each:
-            found = self._parcellator.parcellate(image, progress, each, self._choice.resampled)
-        if found.resampled is not None:
-            _write_resampled(found, found.resampled, self._folder, names)
-        if self._quality is not None:
-            quality = self._quality.predict(image, found.labels)
-            found = replace(found, quality=quality, notes=found.notes + quality.notes)
-        write_parcellation(found, image, self._folder, names)
-        self._add_volumes(image.source, found.volumes_ml)
-        return ParcellationRow(
-            source=image.source,
-            segmentation=names.parcellation,
-            intracranial_ml=found.volumes_ml.get(TOTAL_INTRACRANIAL),
-            reason="; ".join(found.notes),
-        )
-
-    def _probability_writer(
-        self, image: Image, names: ResultNames
-    ) -> AbstractContextManager[Callable[[Volume], None] | None]:
-        """Return what writes the probabilities of the structures as they come; None where they are not wanted."""
-        if not self._choice.probabilities:
-            return nullcontext()
-        path, structures = self._folder / names.parcellation_probabilities, self._parcellator.structures
-        described = {"Sources": [image.source], "LabelMap": [one.name for one in structures]}
-        atomic_write_json(sidecar_path(path), described)
-        return channel_writer(path, image, len(structures))
-
-    def failed(self, source: str, reason: str) -> ParcellationRow:
-        """Return the row of a scan that could not be parcellated."""
-        return ParcellationRow(source, status="failed", reason=reason)
-
-    def earlier(self, scan: Path, names: ResultNames) -> ParcellationRow | None:
-        """Return the row of results that are there, made by the same model with the same options."""
-        segmentation = self._folder / names.parcellation
-        if self._overwrite or not segmentation.exists():
-            return None
-        made_by = parcellation_provenance(self._parcellator.spec, self._parcellator.options)
-        known = known_sidecar(segmentation, scan, made_by)
-        complete = all((self._folder / name).exists() for name in self._choice.names(names))
-        if known is None or not complete:
-            return None
-        if self._quality is not None and not self._quality.known(str(absolute_path(scan)), known):
-            return None
-        self._add_volumes(str(absolute_path(scan)), known["volumes_ml"])
-        return ParcellationRow(
-            source=str(absolute_path(scan)),
-            segmentation=names.parcellation,
-            intracranial_ml=known["volumes_ml"].get(TOTAL_INTRACRANIAL),
-            status="kept",
-            reason="; ".join(known["notes"]),
-        )
-
-    def _add_volumes(self, source: str, volumes_ml: Mapping[str, float]) -> None:
-        self._volumes.add(
-            {"source": source, **{_column(name): f"{ml:.4f}" for name, ml in volumes_ml.items()}}
-        )
-
-
-def _column(structure: str) -> str:
-    return f"{structure.replace(' ', '_')}_ml"
-
-
-_LESION_OPTIONS = ("threshold", "min_size_ml", "fill_holes", "keep_outside_brain")
-
-
-def write_parcellation(found: Parcellation, image: Image, folder: Path, names: ResultNames) -> None:
-    """Write the files of one scan, each atomically; the segmentation, whose presence says "done", is last.
-
-    Args:
-        found: on the grid of `image`.
-        image: the scan, whose geometry the segmentation takes.
-        folder: where to.
-        names: of the files.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    stem = names.parcellation.removesuffix(".nii.gz")
-    atomic_write_text(folder / f"{stem}.tsv", structure_table(structures_of_model(found.spec)))
-    atomic_write_text(folder / names.volumes, volume_table(found.volumes_ml))
-    if names.is_bids:
-        write_description(folder, found.spec)
-    atomic_write_json(folder / f"{stem}.json", _sidecar(found, image.source))
-    about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
-    write_nifti(folder / names.parcellation, found.labels, image, found.labels.dtype.type, about)
-
-
-def _write_resampled(found: Parcellation, resampled: ResampledScan, folder: Path, names: ResultNames) -> None:
-    about = f"StrokeLabel {__version__} {found.spec.name} {found.spec.version}"
-    described = {"Sources": [resampled.image.source], "Resolution": f"{found.spec.spacing_mm:g} mm isotropic"}
-    for name, values, dtype in (
-        (names.resampled, resampled.image.data, np.float32),
-        (names.resampled_parcellation, resampled.labels, resampled.labels.dtype.type),
-    ):
-        atomic_write_json(sidecar_path(folder / name), described)
-        write_nifti(folder / name, values, resampled.image, dtype, about)
-
-
-def volume_table(volumes_ml: dict[str, float]) -> str:
-    """Return one row of volumes in ml, a tab-separated column per structure."""
-    return "\t".join(volumes_ml) + "\n" + "\t".join(f"{ml:.4f}" for ml in volumes_ml.values()) + "\n"
-
-
-def parcellation_provenance(spec: ModelSpec, options: PredictionOptions) -> dict[str, Any]:
-    """Return everything besides the scan that determines a parcellation: `provenance` without lesions."""
-    made_by = provenance(spec, options)
-    made_by["options"] = {
-        name: value for name, value in made_by["options"].items() if name not in _LESION_OPTIONS
-    }
-    return made_by
-
-
-def _sidecar(found: Parcellation, source: str) -> dict[str, Any]:
-    """Return the sidecar of a segmentation: BIDS's keys, and ours in lower case."""
-    return {
-        "Manual": False,
-        "Description": "Structures of the head, predicted; for research only",
-        "Sources": [source],
-        "SpatialReference": "orig",
-        **parcellation_provenance(found.spec, found.options),
-        "volumes_ml": {name: round(ml, 4) for name, ml in found.volumes_ml.items()},
-        "notes": list(found.notes),
-        **({QUALITY_KEY: found.quality.as_json()} if found.quality is not None else {}),
-    }

@@ -178,6 +178,9 @@ def load_quality_model(device: str, options: PredictionOptions) -> QualityPredic
 class QualityTable:
     """Quality control of a folder of parcellations, with its table.
 
+    Attributes:
+        table: the predicted Dice, a row per scan.
+
     Args:
         predictor: predicts the Dice.
         structures: of the parcellations.
@@ -196,7 +199,7 @@ class QualityTable:
                 f"({', '.join(others[:_NAMED])}); leave --qc out"
             )
         self._predictor = predictor
-        self._table = ScanTable(folder, QUALITY_NAME, ["source", *_columns(QUALITY_GROUPS)])
+        self.table = ScanTable(folder, QUALITY_NAME, ["source", *_columns(QUALITY_GROUPS)])
 
     def predict(self, image: Image, labels: LabelVolume) -> Quality:
         """Predict the Dice of one parcellation, and add its row.
@@ -226,7 +229,7 @@ class QualityTable:
     def _add(self, source: str, described: dict[str, Any]) -> None:
         dice = described["predicted_dice"]
         cells = zip(_columns(dice), dice.values(), strict=True)
-        self._table.add({"source": source, **{name: f"{value:.4f}" for name, value in cells}})
+        self.table.add({"source": source, **{name: f"{value:.4f}" for name, value in cells}})
 
 
 def _columns(groups: Iterable[str]) -> list[str]:

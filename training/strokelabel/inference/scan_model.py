@@ -142,7 +142,7 @@ class ScanModel:
         """Return the model on torch: this one, or another of the same description if this one is not."""
         if self.is_on_torch:
             return self
-        other = type(self).from_spec(self.spec, str(self._device), self.options, "torch")
+        other = self.with_options(self.options)
         add_checks(other.network)  # a computation that may be interrupted stays so
         return other
 

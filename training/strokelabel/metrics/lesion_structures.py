@@ -199,7 +199,11 @@ def _rounded(percent: float | None) -> float | None:
 
 
 def lesion_structures(
-    lesion: np.ndarray, labels: LabelVolume, structures: Sequence[Structure], grid: Grid
+    lesion: np.ndarray,
+    labels: LabelVolume,
+    structures: Sequence[Structure],
+    grid: Grid,
+    intracranial_ml: float | None = None,
 ) -> LesionStructures:
     """Return the structures that a lesion touches, by counting voxels.
 
@@ -208,6 +212,8 @@ def lesion_structures(
         labels: (i, j, k), FreeSurfer's numbers; what lies beneath the lesion is labelled as if there were none.
         structures: that `labels` may hold; background 0 and a lesion's own number count as no structure.
         grid: of both.
+        intracranial_ml: the volume that the parcellation says, which is a sum of probabilities; None for that of the
+            labels, where there is nothing else.
 
     Raises:
         DimensionError: the shapes differ.
@@ -225,13 +231,15 @@ def lesion_structures(
         for one in real
         if hit[one.id]
     ]
-    intracranial_ml = float(all_ml[ids].sum())
+    counted_ml = float(all_ml[ids].sum())
+    if intracranial_ml is None or not counted_ml:
+        intracranial_ml = counted_ml
     return LesionStructures(
         lesion_ml=float(hit.sum()) * voxel_ml,
         outside_ml=float(hit.sum() - hit[ids].sum()) * voxel_ml,
         structures=tuple(sorted(affected, key=lambda one: -one.lesion_ml)),
         intracranial_ml=intracranial_ml,
-        cut_off=bool(beyond_ml[ids].sum() > _MOST_BEYOND * intracranial_ml),
+        cut_off=bool(beyond_ml[ids].sum() > _MOST_BEYOND * counted_ml),
     )
 
 

@@ -42,7 +42,8 @@ class DenoiserConfig(BaseModel):
     """Parameters of a denoising autoencoder, stored with its weights.
 
     Attributes:
-        classes: channels of its input and its output.
+        classes: channels of its output, and of the maps in its input.
+        images: channels of a scan in its input, after the maps; 0 for maps alone.
         channels: feature channels of each level, finest first; blocks of 2 x 2 x 2 voxels are folded into channels.
         strides: downsampling factor between a level and the next, along every axis.
         dropout: probability of dropping a single feature value while training.
@@ -52,6 +53,7 @@ class DenoiserConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: int = Field(default=6, ge=2)
+    images: int = Field(default=0, ge=0)
     channels: tuple[int, ...] = (16, 64, 128)
     strides: tuple[int, ...] = (2, 2)
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -69,7 +71,7 @@ class DenoiserConfig(BaseModel):
         """The network that finds what to replace, by one channel, and by which classes, by the others."""
         return UNetConfig(
             architecture="subpixel",
-            in_channels=2 * self.classes,
+            in_channels=2 * self.classes + self.images,
             out_channels=self.classes + 1,
             channels=self.channels,
             strides=self.strides,
@@ -83,8 +85,8 @@ class DenoiserConfig(BaseModel):
 
     @property
     def in_channels(self) -> int:
-        """One per class."""
-        return self.classes
+        """One per class, and those of the scan."""
+        return self.classes + self.images
 
     @property
     def out_channels(self) -> int:
@@ -108,17 +110,19 @@ class Denoiser(nn.Module):
             nn.init.zeros_(values)
         x, y, z = (max(2, side // _ATLAS_STEP) for side in config.atlas_voxels)
         self.atlas = nn.Parameter(torch.zeros(1, config.classes, x, y, z))
-        self._extent = config.atlas_voxels
+        self._extent, self._classes = config.atlas_voxels, config.classes
 
-    def forward(self, maps: LogitsBatch) -> LogitsBatch:
+    def forward(self, given: LogitsBatch) -> LogitsBatch:
         """Return logits of the corrected classes.
 
         Args:
-            maps: (batch, classes, x, y, z) shares of the classes, summing to one; sides as the configuration asks.
+            given: (batch, classes + images, x, y, z) shares of the classes, summing to one, then the normalised scan;
+                sides as the configuration asks.
         """
+        maps, images = given[:, : self._classes], given[:, self._classes :]
         with torch.autocast(maps.device.type, enabled=False):
             prior = _ATLAS_GAIN * self._atlas_at(positions(maps))
-        output = self.unet(torch.cat([maps, torch.softmax(prior, dim=1).to(maps.dtype)], dim=1))
+        output = self.unet(torch.cat([maps, torch.softmax(prior, dim=1).to(maps.dtype), images], dim=1))
         with torch.autocast(maps.device.type, enabled=False):
             replaced, classes = output[:, :1].float(), output[:, 1:].float() + prior
             expected = (maps.float() * torch.softmax(prior, dim=1)).sum(dim=1, keepdim=True)
@@ -156,3 +160,29 @@ def positions(maps: Tensor) -> Tensor:
         offset = index[None] - center[:, None]
         found.append(offset.view(len(maps), *shape).expand_as(mass))
     return torch.stack(found, dim=1)
+
+
+def group_maps(probabilities: Tensor, classes: Tensor, groups: int) -> Tensor:
+    """Return the probabilities of groups of classes: sums over the classes of each.
+
+    Args:
+        probabilities: (classes, x, y, z).
+        classes: (classes,) int64, the group of each class.
+        groups: how many there are.
+
+    Returns:
+        (groups, x, y, z).
+    """
+    maps = probabilities.new_zeros((groups, *probabilities.shape[1:]))
+    return maps.index_add_(0, classes, probabilities)
+
+
+def padded_maps(maps: Tensor, multiple: int) -> Tensor:
+    """Return maps (batch, classes, x, y, z) with background added at the ends, up to multiples of a number."""
+    pads = [-side % multiple for side in maps.shape[2:]]
+    if not any(pads):
+        return maps
+    x, y, z = pads
+    padded = F.pad(maps, (0, z, 0, y, 0, x))
+    missing = 1 - padded.sum(dim=1, keepdim=True)
+    return torch.cat([padded[:, :1] + missing.clamp_min(0), padded[:, 1:]], dim=1)

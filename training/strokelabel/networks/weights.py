@@ -36,7 +36,7 @@ _RELEASED_PREFIX = "unet."
 NetworkConfig: TypeAlias = ContrastiveConfig | UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
 """Configuration of the network of any task. A special U-Net before the plain one, which would hide its own settings."""
 
-_CONFIG_OF_TASK: dict[str, type[NetworkConfig]] = {
+NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
     ESTIMATION: EstimatorConfig,
     DENOISING: DenoiserConfig,
     QUALITY: QualityConfig,
@@ -182,7 +182,7 @@ def network_config(spec: ModelSpec) -> NetworkConfig:
     Raises:
         ValidationError, TypeError: the description does not fit the task's network.
     """
-    return _CONFIG_OF_TASK.get(spec.task, UNetConfig)(**spec.network)
+    return NETWORK_OF_TASK.get(spec.task, UNetConfig)(**spec.network)
 
 
 def _empty_network(config: NetworkConfig) -> nn.Module:

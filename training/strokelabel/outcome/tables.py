@@ -22,6 +22,9 @@ _COLUMNS: Final = ("source", "mask", "outcome", "stroke_stage", *_NUMBERS, "regi
 class OutcomeTable:
     """Estimated outcomes of a folder of results.
 
+    Attributes:
+        table: of all scans.
+
     Args:
         estimator: estimates.
         stage: of the strokes, as the user says.
@@ -39,7 +42,7 @@ class OutcomeTable:
     ) -> None:
         self._estimator, self._stage = estimator, stage
         name = f"{ENSEMBLE_METHOD}_outcomes.csv" if ensemble else "outcomes.csv"
-        self._table = ScanTable(folder, name, _COLUMNS)
+        self.table = ScanTable(folder, name, _COLUMNS)
 
     def write(
         self, prediction: Prediction, image: Image, names: ResultNames, progress: OnProgress
@@ -78,7 +81,7 @@ class OutcomeTable:
         numbers = {name: described[name] for name in _NUMBERS}
         cells = {name: "" if value is None else f"{value:.2f}" for name, value in numbers.items()}
         regions = "; ".join(f"{one['name']} ({one['points']:.1f})" for one in described["regions"])
-        self._table.add({
+        self.table.add({
             "source": source,
             "mask": names.mask,
             "outcome": described["outcome"],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from strokelabel.adaptation.options import AdaptationOptions
     from strokelabel.cli.common.options import EngineName
     from strokelabel.inference.options import PredictionOptions
-    from strokelabel.inference.parcellate import ParcellateTask
+    from strokelabel.inference.parcellate_batch import ParcellateTask
     from strokelabel.inference.segment.batch import OutputChoice, SegmentTask
     from strokelabel.inference.segment.session_batch import SessionTask
 
@@ -52,8 +52,10 @@ class ParcellationResults:
     Attributes:
         folder: where they go.
         overwrite: predict again, whatever is there.
-        probabilities, resampled: see `inference.parcellate.ParcellationChoice`.
+        probabilities, resampled: see `inference.parcellate_batch.ParcellationChoice`.
         quality: predict the Dice of groups of structures.
+        robust: average over views, for scans of low quality.
+        sharpen: let the scan's own intensities decide about borders.
     """
 
     folder: Path
@@ -61,6 +63,8 @@ class ParcellationResults:
     probabilities: bool
     resampled: bool
     quality: bool
+    robust: bool = False
+    sharpen: bool = False
 
 
 def make_segment_task(
@@ -119,11 +123,16 @@ def make_parcellate_task(
     Raises:
         StrokeLabelError: they cannot be loaded, or the folder cannot be written.
     """
-    from strokelabel.inference.parcellate import ParcellateTask, ParcellationChoice, Parcellator
+    from strokelabel.inference.parcellate import Parcellator
+    from strokelabel.inference.parcellate_batch import ParcellateTask, ParcellationChoice
     from strokelabel.inference.quality import load_quality_model
 
     set_threads(threads)
     quality = load_quality_model(device, options) if results.quality else None
     choice = ParcellationChoice(results.probabilities, results.resampled, quality)
     parcellator = Parcellator.from_model(model, device, options, engine)
+    if results.sharpen:
+        parcellator = parcellator.sharpening()
+    if results.robust:
+        parcellator = parcellator.robust()
     return ParcellateTask(parcellator, results.folder, choice, results.overwrite)

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 import torch
 
 from strokelabel.errors import DataError, RecipeError
-from strokelabel.fit.config import EstimationConfig, TrainingConfig
+from strokelabel.fit.config import EstimationConfig, PredictionsConfig, TrainingConfig
 from strokelabel.fit.data.annotated_scans.config import RealConfig
 from strokelabel.fit.data.annotated_scans.stream import RealStream, RealValidation
 from strokelabel.fit.data.generation.pool import ImageSource, LocalSource
 from strokelabel.fit.data.generation.processes import GeneratorProcesses
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.generation.stream import ReplayStream
+from strokelabel.fit.data.parts import check_unseen, make_synthesizer, part_brains, split_lesions
 from strokelabel.fit.data.real_images.mixture import with_real_images
 from strokelabel.fit.data.stream import (
     ItemStream,
@@ -34,16 +35,15 @@ from strokelabel.fit.data.synthetic_streams import (
     QuantitativeStream,
     SyntheticStream,
     SyntheticValidation,
-    quantitative_heads,
     stream_seed,
 )
+from strokelabel.fit.denoising import PredictedMaps, PredictedMapsStream, PredictedMapsValidation
 from strokelabel.fit.loop.devices import process_count
 from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
 from strokelabel.fit.pretraining.streams import pair_streams
 from strokelabel.fit.quality import QualityCases, QualityStream, QualityValidation
-from strokelabel.fit.recipe import Recipe, select
+from strokelabel.fit.recipe import Recipe
 from strokelabel.synthesis.anatomy.head import load_heads
-from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
 from strokelabel.synthesis.benchmark import (
     VALIDATION_FAMILIES,
     ValidationCase,
@@ -51,14 +51,14 @@ from strokelabel.synthesis.benchmark import (
     validation_cases,
     validation_config,
 )
-from strokelabel.synthesis.config import SynthesisConfig
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.label_noise.errors import LabelNoiseConfig
 from strokelabel.synthesis.label_noise.generator import LabelNoiseGenerator
 from strokelabel.synthesis.label_noise.segmentation_errors import SegmentationErrorConfig
-from strokelabel.synthesis.lesions.bank import LesionBank
-from strokelabel.synthesis.prepared.dataset import PreparedData, image_of_variant, stable_split
+from strokelabel.synthesis.prepared.dataset import PreparedData
 from strokelabel.synthesis.quantitative.samples import EstimationSynthesizer
+
+__all__ = ["Streams", "check_unseen", "make_streams", "make_synthesizer", "part_brains", "split_lesions"]
 
 _PHYSICS = "physics"
 """Apart, so that images of the two models are not drawn with the same numbers."""
@@ -95,14 +95,8 @@ def make_streams(
             recipe needs a folder that it does not name.
         DataError: a part of the data is empty or missing.
     """
-    if recipe.estimation is not None:
-        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
-    if recipe.label_noise is not None:
-        return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
-    if recipe.segmentation_errors is not None:
-        return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
-    if recipe.pretraining is not None:
-        return Streams(*pair_streams(recipe, _needed(data), *_both_parts(recipe, _needed(data), device)))
+    if recipe.task != "segmentation":
+        return _streams_of_other_task(recipe, _needed(data), device)
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -117,6 +111,19 @@ def make_streams(
         return Streams(volumes, validation, made)
     bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
     return Streams(with_real_images(volumes, recipe, data, bank, device), validation, made)
+
+
+def _streams_of_other_task(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Streams:
+    """Return the streams of a task that is not segmentation."""
+    if recipe.estimation is not None:
+        return _estimation_streams(recipe, recipe.estimation, data, device)
+    if recipe.label_noise is not None:
+        return _label_noise_streams(recipe, recipe.label_noise, data, device)
+    if recipe.predictions is not None:
+        return _predicted_streams(recipe, recipe.predictions, data, device)
+    if recipe.segmentation_errors is not None:
+        return _quality_streams(recipe, recipe.segmentation_errors, data, device)
+    return Streams(*pair_streams(recipe, data, *_both_parts(recipe, data, device)))
 
 
 _Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
@@ -280,6 +287,17 @@ def _quality_streams(
     )
 
 
+def _predicted_streams(
+    recipe: Recipe, config: PredictionsConfig, data: PreparedData, device: torch.device | str
+) -> Streams:
+    """Return streams of predicted maps with the true ones; validation differs only in its brains and lesions."""
+    seen, unseen = (PredictedMaps(one, config) for one in _both_parts(recipe, data, device))
+    return Streams(
+        PredictedMapsStream(seen, config.images, recipe.training.batch_size, recipe.seed),
+        PredictedMapsValidation(unseen, recipe.validation.per_family * len(VALIDATION_FAMILIES)),
+    )
+
+
 def _both_parts(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Iterator[Synthesizer]:
     """Yield the generators of training and of validation, which differ only in their brains and lesions."""
     _refuse_generators(recipe, device)
@@ -299,101 +317,3 @@ def _needed(data: PreparedData | None) -> PreparedData:
     if data is None:
         raise DataError("expected prepared label maps and lesions for synthetic images, got none")
     return data
-
-
-def make_synthesizer(
-    data: PreparedData, recipe: Recipe, part: str, config: SynthesisConfig, device: torch.device | str
-) -> Synthesizer:
-    """Return the generator of one part ("train" or "validation") of a recipe's data.
-
-    Raises:
-        RecipeError: a pattern matches nothing, or the recipe needs more than intensity clusters can give.
-        DataError: the part is empty.
-    """
-    if data.table.has_clusters:
-        _check_clusters(data, recipe, config)
-    heads = load_heads(data, part_brains(data, recipe, part), config.spacing_mm)
-    if part == "train" and recipe.maps is not None:
-        heads = quantitative_heads(recipe.maps, heads, data, config)
-    bank = data.lesions
-    if not data.table.has_clusters:
-        bank = split_lesions(data, part, config.lesion.minimum_volume_ml)
-    if part == "train" and recipe.pseudo_labels is not None:
-        from strokelabel.fit.pseudo_labels.lesions import (
-            with_pseudo_lesions,
-        )  # needs SimpleITK, other recipes do not
-
-        bank = with_pseudo_lesions(bank, recipe.pseudo_labels, config.lesion.minimum_volume_ml)
-    parcellation = None
-    if recipe.target == "parcellation":
-        lesion_class = recipe.lesion_class is not None
-        structures = () if recipe.structure_table == "synthseg" else data.structures
-        parcellation = ParcellationTarget(data.table, heads, lesion_class=lesion_class, structures=structures)
-    return Synthesizer(heads, bank, data.table, config, device, parcellation)
-
-
-def _check_clusters(data: PreparedData, recipe: Recipe, config: SynthesisConfig) -> None:
-    """Refuse what intensity clusters cannot give: lesions, tissues, and contrasts that are known by tissue.
-
-    Raises:
-        RecipeError: naming the setting.
-    """
-    contrast, lesion = config.contrast, config.lesion
-    for setting, expected, given in (
-        ("target", "parcellation", recipe.target),
-        ("synthesis.contrast.model", "mixture", contrast.model),
-        ("synthesis.contrast.families", ["random"], [name for name, w in contrast.families.items() if w > 0]),
-        ("synthesis.contrast.shared_mean_probability", 0, contrast.shared_mean_probability),
-        ("synthesis.lesion.count_weights", [0], [n for n, w in lesion.count_weights.items() if w > 0]),
-        ("pseudo_labels", None, recipe.pseudo_labels),
-    ):
-        if given != expected:
-            raise RecipeError(
-                f"{recipe.name}: {setting}: expected {expected} for data of `strokelabel prepare --em` "
-                f"({data.folder}), got {given}"
-            )
-
-
-def split_lesions(data: PreparedData, part: str, minimum_ml: float = 0.0) -> LesionBank:
-    """Return the lesions of one part of the stable split: "train", "validation" or "test".
-
-    Args:
-        data: prepared lesions.
-        part: of the split.
-        minimum_ml: smaller lesions are left out.
-
-    Raises:
-        DataError: the part is empty.
-    """
-    names, volumes = data.lesions.names, data.lesions.volumes_ml
-    chosen = [i for i, name in enumerate(names) if stable_split(name) == part and volumes[i] >= minimum_ml]
-    bank = data.lesions.subset(chosen)
-    if not len(bank):
-        raise DataError(
-            f"{data.folder}: none of its {len(names)} lesions falls into the part {part!r}; prepare more"
-        )
-    return bank
-
-
-def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
-    """Return the names of the label maps of one part ("train" or "validation") of a recipe.
-
-    Raises:
-        RecipeError: a pattern of the recipe matches none, or the recipe has no synthetic images.
-    """
-    if recipe.brains is None:
-        raise RecipeError(f"{recipe.name}: expected a recipe with synthetic images, its images are all real")
-    patterns = recipe.brains.train if part == "train" else recipe.brains.validation
-    return select(list(data.brain_names), patterns, f"brains.{part}")
-
-
-def check_unseen(data: PreparedData, recipe: Recipe) -> None:
-    """Refuse a recipe that validates on what it trains on.
-
-    Raises:
-        RecipeError: naming the brains.
-    """
-    seen = {image_of_variant(name) for name in part_brains(data, recipe, "train")}
-    both = [name for name in part_brains(data, recipe, "validation") if image_of_variant(name) in seen]
-    if both:
-        raise RecipeError(f"brains.validation: expected brains that are not in brains.train too, got {both}")

@@ -40,7 +40,8 @@ class LesionRow(ScanRow):
         mask: name of the lesion mask, in the table's folder.
         volume_ml: volume of the lesion in ml; 0 means that the scan was segmented and no lesion was found.
         lesion_count: number of 26-connected lesions.
-        details: lines about the lesion, such as the structures that it touches; empty where none were requested.
+        details: lines about the lesion: which prediction an adaptation kept, and the structures that it touches; empty
+            where none were requested.
     """
 
     mask: str | None = None
@@ -105,13 +106,14 @@ class SegmentTask:
         overwrite: bool = False,
         structures: Parcellator | None = None,
     ) -> None:
-        self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns())
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+        details = [one.table for one in self._tables]
+        self.table = ScanTable(folder, TABLE_NAME, LesionRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
 
@@ -134,7 +136,7 @@ class SegmentTask:
             mask=names.mask,
             volume_ml=prediction.volume_ml,
             lesion_count=prediction.lesion_count,
-            details=described_lesion(self._tables, more),
+            details=described_lesion(self._tables, {**prediction.record, **more}),
             reason="; ".join([*prediction.notes, *notes]),
         )
 

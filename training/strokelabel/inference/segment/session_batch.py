@@ -86,13 +86,14 @@ class SessionTask:
     ) -> None:
         if choice.passes is not None:
             check_passes(predictor, choice.passes)
-        self.table = ScanTable(folder, TABLE_NAME, EnsembleRow.columns())
+        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
+        details = [one.table for one in self._tables]
+        self.table = ScanTable(folder, TABLE_NAME, EnsembleRow.columns(), details)
         self._predictor = predictor
         self._options = replace(predictor.options, keep_probabilities=choice.probabilities and choice.tissues)
         self._folder = folder
         self._choice = choice
         self._overwrite = overwrite
-        self._tables = mask_tables(choice, structures, folder, STRUCTURES_NAME)
         self._sessions = {str(scan): session for session in group_sessions(scans) for scan in session}
         self._current: tuple[tuple[Path, ...], SessionEnsemble] | None = None
 

@@ -11,12 +11,18 @@ from strokelabel.inference.batch import ScanTable
 from strokelabel.inference.naming import ResultNames
 from strokelabel.inference.network_input import OnProgress
 from strokelabel.inference.options import PredictionOptions
-from strokelabel.inference.parcellate import Parcellator, has_own_structures
+from strokelabel.inference.parcellate import (
+    Parcellation,
+    Parcellator,
+    has_own_structures,
+    structures_of_model,
+)
 from strokelabel.inference.segment.prediction import Prediction
 from strokelabel.io import Image, atomic_write_json, atomic_write_text
 from strokelabel.metrics.lesion_structures import REGIONS, SIDES, LesionStructures, lesion_structures
 from strokelabel.registry import ModelSpec, find_structures_model
 from strokelabel.structures import LESION
+from strokelabel.types import Mask
 
 OUTSIDE: Final = "outside all structures"
 """Name of the row of lesion voxels that lie in no structure."""
@@ -95,8 +101,19 @@ def find_lesion_structures(
     Raises:
         ImageError: the scan cannot be used; see `strokelabel.errors`.
     """
-    labels = parcellator.parcellate(image, progress).labels
-    return lesion_structures(prediction.lesion_mask, labels, parcellator.structures, image.grid)
+    return structures_of_lesion(prediction.lesion_mask, parcellator.parcellate(image, progress), image)
+
+
+def structures_of_lesion(lesion: Mask, found: Parcellation, image: Image) -> LesionStructures:
+    """Return the structures that a lesion touches, with the intracranial volume that the parcellation says.
+
+    Args:
+        lesion: (i, j, k).
+        found: the parcellation of the same scan.
+        image: the scan.
+    """
+    structures = structures_of_model(found.spec)
+    return lesion_structures(lesion, found.labels, structures, image.grid, found.intracranial_ml)
 
 
 class MaskTable(Protocol):
@@ -105,9 +122,11 @@ class MaskTable(Protocol):
     Attributes:
         key: of a mask's sidecar, under which lies what is known of the lesion and what made it; lines for users are its
             `text`.
+        table: of all scans.
     """
 
     key: str
+    table: ScanTable
 
     def write(
         self, prediction: Prediction, image: Image, names: ResultNames, progress: OnProgress
@@ -122,6 +141,9 @@ class MaskTable(Protocol):
 
 class StructureTables:
     """Tables of a folder of results.
+
+    Attributes:
+        table: of all scans.
 
     Args:
         parcellator: finds the structures.
@@ -139,7 +161,7 @@ class StructureTables:
         check_sees_through_lesions(parcellator.spec)
         self._parcellator = parcellator
         self._folder = folder
-        self._table = ScanTable(folder, name, _COLUMNS)
+        self.table = ScanTable(folder, name, _COLUMNS)
 
     def write(
         self, prediction: Prediction, image: Image, names: ResultNames, progress: OnProgress
@@ -186,12 +208,14 @@ class StructureTables:
         numbers = {name: described[name] for name in _SUMS} | {f"{name}_ml": ml for name, ml in parts.items()}
         cells = {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
         notes = "; ".join(described["notes"])
-        self._table.add({"source": source, "mask": names.mask, **cells, "notes": notes})
+        self.table.add({"source": source, "mask": names.mask, **cells, "notes": notes})
 
 
 def described_lesion(tables: Sequence[MaskTable], sidecar: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the lines for users that tables have put into a mask's sidecar."""
-    return tuple(line for table in tables for line in sidecar.get(table.key, {}).get("text", ()))
+    """Return the lines for users in a mask's sidecar: about an adaptation, then those of tables."""
+    told = sidecar.get("adaptation")
+    kept = [] if told is None else [f"{told['method']}: kept the {told['kept']} prediction, {told['reason']}"]
+    return (*kept, *(line for table in tables for line in sidecar.get(table.key, {}).get("text", ())))
 
 
 def structure_table(found: LesionStructures) -> str:

@@ -3,17 +3,6 @@
 Other organs have no label maps of all that an image shows, and there is no ICBM space for them (Billot et al. 2023,
 section 5.4 and supplement 7). Prepared are label maps of clusters, the structure that each cluster is a part of, and
 the table of the structures. There are no lesions.
-
-Images and the label maps that were drawn on them are found in a folder by their names. A label map is a NIfTI file
-whose name ends in `_dseg`, `_seg`, `_synthseg`, `_segmentation`, `_label`, `_labels` or `_labelmap`. It belongs to
-
-1. the image of the same name without this ending, or with `_image` or `_img` in its place, in the same folder
-   (`heart.nii.gz` with `heart_seg.nii.gz`; `mr_1001_image.nii.gz` with `mr_1001_label.nii.gz`);
-2. with BIDS names, the image of the same subject and session whose entities do not contradict, wherever it lies
-   (`sub-01_T1w.nii.gz` with `derivatives/sub-01_desc-manual_dseg.nii.gz`); of several, the only one on its grid.
-
-Where label maps have a folder for themselves, each belongs to the image of the same name, or with `_0000` after it
-(nnU-Net).
 """
 
 from __future__ import annotations
@@ -21,27 +10,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelabel.errors import DataError, LabelMapError, OptionError
-from strokelabel.geometry import bring_to_grid, is_same_grid
+from strokelabel.errors import LabelMapError, OptionError
 from strokelabel.io.atomic import atomic_write_json, check_folder
-from strokelabel.io.bids import NOT_RAW_FOLDERS, entities_of, image_stem, is_derived_name
-from strokelabel.io.file_search import search_files
-from strokelabel.io.images import Image, read_image, read_label_image
-from strokelabel.io.volumes import is_scan_file, read_grid
+from strokelabel.io.images import Image
 from strokelabel.labels import AnatomicalLabel, LabelTable
 from strokelabel.structures import (
-    LARGEST_ID,
     Structure,
     read_structure_table,
     structure_rows,
+    structures_from_rows,
     structures_from_values,
 )
 from strokelabel.synthesis.lesions.bank import LesionBank
@@ -52,117 +37,27 @@ from strokelabel.synthesis.prepared.dataset import (
     brain_is_done,
     write_brain,
 )
+from strokelabel.synthesis.prepared.image_pairs import (
+    ImagePair,
+    find_image_pairs,
+    read_intensities,
+    read_labels,
+)
 from strokelabel.synthesis.prepared.intensity_clusters import cluster_labels
 from strokelabel.synthesis.prepared.source_files import (
     MAXIMUM_LABELS,
     fingerprint,
     prepared_grid,
-    source_name,
 )
-
-_LABEL_ENDING = re.compile(r"[_-](dseg|seg|synthseg|segmentation|labels?|labelmap)$", re.IGNORECASE)
-_IMAGE_ENDINGS = ("", "_image", "_img", "_0000")
-_FREE_ENTITIES = ("space", "res", "den", "label", "desc", "atlas", "seg")
-"""Entities that say nothing about which image a label map was drawn on."""
-
-
-@dataclass(frozen=True)
-class ImagePair:
-    """An image with its label map.
-
-    Attributes:
-        name: of the label map, from the path inside its folder, without ending; unique.
-        image: the image's file.
-        labels: the label map's file.
-    """
-
-    name: str
-    image: Path
-    labels: Path
-
-
-def find_image_pairs(folder: Path, labels: Path | None = None) -> tuple[ImagePair, ...]:
-    """Find the images of all label maps, by the names that this module describes.
-
-    Args:
-        folder: of images, and of label maps unless these have another one; searched recursively.
-        labels: folder of label maps alone.
-
-    Returns:
-        The pairs by name. Images without a label map are not among them.
-
-    Raises:
-        DataError: no such folder, no label map in it, a label map without an image or with several, or two label maps
-            of the same name.
-    """
-    root = labels or folder
-    files = list(_nifti_files(folder))
-    if labels is None:
-        maps = [path for path in files if _LABEL_ENDING.search(image_stem(path))]
-    else:
-        maps = list(_nifti_files(labels))
-    images = [path for path in files if not is_derived_name(path) and path not in maps]
-    if not maps:
-        raise DataError(
-            "expected label maps, such as heart_dseg.nii.gz beside heart.nii.gz, found none; name their folder with "
-            "--em-labels if it is another one",
-            source=root,
-        )
-    pairs: dict[str, ImagePair] = {}
-    for path in maps:
-        pair = ImagePair(source_name(path, root), _image_of(path, images, anywhere=labels is not None), path)
-        if pair.name in pairs:
-            raise DataError(
-                f"{pairs[pair.name].labels} and {path} would both be named {pair.name!r}; rename one, or its folder"
-            )
-        pairs[pair.name] = pair
-    return tuple(pairs[name] for name in sorted(pairs))
-
-
-def _nifti_files(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise DataError("expected a folder of images with label maps, found no folder", source=folder)
-    files = search_files(folder, NOT_RAW_FOLDERS - {"derivatives"}).files
-    return (path for path in files if is_scan_file(path))
-
-
-def _image_of(labels: Path, images: Sequence[Path], *, anywhere: bool) -> Path:
-    """Return the image that a label map was drawn on.
-
-    Raises:
-        DataError: there is none, or several.
-    """
-    stem = _LABEL_ENDING.sub("", image_stem(labels))
-    near = [path for path in images if anywhere or path.parent == labels.parent]
-    names = {f"{stem}{ending}".lower() for ending in _IMAGE_ENDINGS}
-    found = [path for path in near if image_stem(path).lower() in names]
-    if not found and stem.startswith("sub-"):
-        found = [path for path in images if _agree(stem, image_stem(path))]
-        if len(found) > 1:
-            grid = read_grid(labels)
-            found = [path for path in found if is_same_grid(read_grid(path), grid)]
-    if len(found) != 1:
-        listed = ", ".join(str(path) for path in found) or "none"
-        raise DataError(
-            f"expected the one image that this label map was drawn on, by its name ({stem}.nii.gz, or BIDS's), found "
-            f"{listed}; rename the files, or leave the label map out",
-            source=labels,
-        )
-    return found[0]
-
-
-def _agree(labels: str, image: str) -> bool:
-    """Return whether the names of a label map and an image are of one subject and session, without contradiction."""
-    first, second = entities_of(labels), entities_of(image)
-    shared = (first.keys() | {"sub", "ses"}) - set(_FREE_ENTITIES)
-    return all(first.get(key) == second.get(key) for key in shared)
-
 
 FORMAT_VERSION = 1
 """Version of the clusters; label maps of another version are prepared again."""
 
 STRUCTURE_TABLE = "dseg.tsv"
 """Table of structures that is looked for in the folder of label maps (BIDS)."""
+
+_SLAB_MM = 24.0
+"""Thickness of the head that is made of a single slice."""
 
 _FIRST_ID = 100_000
 """Of clusters; beyond FreeSurfer's numbers, which settings of a recipe refer to."""
@@ -297,26 +192,11 @@ def _structures(folder: Path, table: Path | None, pairs: Sequence[ImagePair]) ->
     if table is not None or beside.is_file():
         return read_structure_table(table or beside)
     values: set[int] = set()
+    if all(pair.slice is not None for pair in pairs):
+        return structures_from_rows([{"index": 1, "name": "lesion"}], str(folder))
     for pair in pairs:
-        values |= _values(_read_labels(pair))
+        values |= _values(read_labels(pair))
     return structures_from_values(values)
-
-
-def _read_labels(pair: ImagePair) -> Image:
-    """Read a label map.
-
-    Raises:
-        LabelMapError: no label in it, values below 0 or above 65535, or such that are not whole numbers.
-    """
-    image = read_label_image(pair.labels)
-    lowest, highest = int(image.data.min()), int(image.data.max())
-    if lowest < 0 or not 0 < highest <= LARGEST_ID:
-        raise LabelMapError(
-            f"expected labels from 1 to {LARGEST_ID} and 0 for the background, found values from {lowest} to "
-            f"{highest}; check that this is the label map",
-            source=pair.labels,
-        )
-    return image
 
 
 def _values(labels: Image) -> set[int]:
@@ -328,8 +208,8 @@ def _split(
     pair: ImagePair, name: str, variant: int, structures: Sequence[Structure], options: ClusterOptions
 ) -> tuple[PreparedBrain, dict[str, int]]:
     """Return the prepared label map of an image's clusters, and the number of clusters of the background."""
-    labels, image = _read_labels(pair), read_image(pair.image)
-    intensities = bring_to_grid(image.data, image.grid, labels.grid, str(pair.image), str(pair.labels))
+    labels = read_labels(pair)
+    intensities = read_intensities(pair, labels)
     present = _values(labels)
     known = [structure.id for structure in structures]
     if unknown := sorted(present - set(known)):
@@ -348,8 +228,16 @@ def _split(
     first = np.zeros(max(known) + 1, dtype=np.uint8)
     first[known] = _first_rows(_rows_of_each(structures, options))
     indices = first[labels.data] + clusters
-    prepared, affine = prepared_grid(indices, labels.affine)
+    prepared, affine = prepared_grid(_with_depth(indices, labels.grid.spacing), labels.affine)
     return PreparedBrain(name, prepared, affine, np.eye(4), 0.0), {"background": counts[0]}
+
+
+def _with_depth(indices: NDArray[np.uint8], spacing: Sequence[float]) -> NDArray[np.uint8]:
+    """Return labels (i, j, k), those of a single slice repeated across it to a slab of `_SLAB_MM`."""
+    for axis, (count, step) in enumerate(zip(indices.shape, spacing, strict=True)):
+        if count == 1:
+            indices = np.repeat(indices, math.ceil(_SLAB_MM / step), axis=axis)
+    return indices
 
 
 def _rows_of_each(structures: Sequence[Structure], options: ClusterOptions) -> list[int]:
