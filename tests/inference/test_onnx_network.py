@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -123,6 +124,15 @@ def test_threads_are_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None
         assert network.threads == 3
     finally:
         torch.set_num_threads(threads)
+
+
+def test_another_process_makes_the_same_predictor_from_the_file() -> None:
+    predictor = Predictor.from_model("base", "cpu")
+    item = np.random.default_rng(7).normal(size=(1, 1, 32, 32, 32)).astype(np.float32)
+    sent = pickle.loads(pickle.dumps(predictor))
+    found, expected = (one.engine(one.options).output(item) for one in (sent, predictor))
+    np.testing.assert_array_equal(found, expected)
+    assert len(pickle.dumps(predictor)) < 100_000  # the weights stay in their file
 
 
 def test_devices_are_named_without_torch() -> None:

@@ -44,6 +44,7 @@ class OnnxNetwork:
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
+        self._spec = spec
         self.threads = threads or cpu_threads()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = _ONLY_ERRORS
@@ -56,6 +57,10 @@ class OnnxNetwork:
             )
         except RuntimeError as error:
             raise WeightsError(f"ONNX Runtime cannot load it ({error})", source=spec.path) from error
+
+    def __reduce__(self) -> tuple[type[OnnxNetwork], tuple[ModelSpec, int]]:
+        """Return what another process makes it from: the weights file, which it must see."""
+        return OnnxNetwork, (self._spec, self.threads)
 
     def run(self, volume: np.ndarray) -> np.ndarray:
         """Run one pass; see `EngineNetwork.run`. It ends early where `check_interruption` raises."""
