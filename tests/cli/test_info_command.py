@@ -50,6 +50,7 @@ def test_text_names_the_same_things(home: Path, capsys: pytest.CaptureFixture[st
     assert info() == 0
     printed = capsys.readouterr().out
     assert "mine 1: finds bright blobs" in printed
+    assert "  nihss: " in printed.split("outcome models")[1]
     assert "torch: " in printed
 
 

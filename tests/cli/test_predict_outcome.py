@@ -1,4 +1,4 @@
-"""`strokelabel predict --outcome`: an estimate with its interval and regions, or a sentence; in report, sidecar, table."""
+"""`strokelabel predict --outcome`: an estimate with its interval and regions, or a sentence."""
 
 from __future__ import annotations
 

@@ -132,6 +132,33 @@ def test_structures_are_listed_below_the_volume_where_the_server_tells_them(
     assert panel.ui.structuresLabel.text == "left 12.9 ml\nleft putamen 3.1 ml (52 %)"
 
 
+def test_the_stage_of_the_stroke_is_said_where_the_server_estimates_an_outcome(
+    panel: Panel, store: Store
+) -> None:
+    open_first(panel)
+    assert not panel.ui.stageCombo.visible and not panel.ui.outcomeLabel.visible
+    store.outcome = {
+        "unknown": {"stroke_stage": "unknown", "text": ["no NIHSS is estimated: not said"]},
+        "acute": {
+            "stroke_stage": "acute",
+            "text": ["estimated NIHSS 9; research use only", "driven by: left insula"],
+        },
+    }
+    open_first(panel)
+    assert panel.ui.stageCombo.visible and panel.ui.stageLabel.visible
+    assert [text for text, _ in panel.ui.stageCombo.items] == ["unknown", "acute"]
+    panel.click("segmentButton")
+    panel.wait(lambda: panel.state.can("threshold"))
+    assert panel.ui.outcomeLabel.text == "no NIHSS is estimated: not said"
+    panel.ui.stageCombo.currentText = "acute"
+    panel.ui.stageCombo.emit("currentTextChanged(QString)", "acute")
+    assert panel.ui.outcomeLabel.text.startswith("Segment again")
+    panel.click("segmentButton")
+    panel.wait(lambda: "9" in panel.ui.outcomeLabel.text)
+    assert panel.ui.outcomeLabel.text == "estimated NIHSS 9; research use only\ndriven by: left insula"
+    assert panel.ui.stageCombo.currentText == "acute" and panel.ui.outcomeLabel.visible
+
+
 def test_a_server_is_tested_and_the_command_that_starts_one_is_shown(panel: Panel) -> None:
     panel.click("testButton")
     assert "answers: StrokeLabel 0" in panel.ui.statusLabel.text

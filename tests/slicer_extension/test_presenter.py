@@ -154,6 +154,79 @@ def test_structures_that_are_no_list_of_lines_are_not_shown(
     assert view.state.measurements.structures == () and not view.errors
 
 
+UNSAID = {
+    "stroke_stage": "unknown",
+    "value": None,
+    "text": ["no NIHSS is estimated: its model is of acute strokes alone"],
+}
+ACUTE = {
+    "stroke_stage": "acute",
+    "value": 9.3,
+    "text": ["estimated NIHSS 9 (90 % interval 2 to 25); research use only"],
+}
+CHRONIC = {
+    "stroke_stage": "chronic",
+    "value": None,
+    "text": ["no NIHSS is estimated: this one was said to be chronic"],
+}
+OUTCOMES = {"unknown": UNSAID, "acute": ACUTE, "chronic": CHRONIC}
+
+
+def test_an_outcome_is_estimated_for_the_stage_that_the_user_says_and_no_number_outlives_it(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    presenter, view, _ = opened(url, tmp_path)
+    presenter.segmentation.segment()
+    assert view.state.measurements.outcome == () and view.state.stroke_stages == ()
+    store.outcome = OUTCOMES
+    presenter.connection.connect(url)
+    presenter.cases.open(SCAN)
+    assert view.state.stroke_stages == ("unknown", "acute", "chronic")
+    assert view.state.stroke_stage == "unknown"
+    presenter.segmentation.segment()
+    assert list(view.state.measurements.outcome) == UNSAID["text"]
+
+    presenter.segmentation.set_stroke_stage("acute")
+    (line,) = view.state.measurements.outcome
+    assert line.startswith("Segment again") and view.state.stroke_stage == "acute"
+    presenter.segmentation.segment()
+    assert list(view.state.measurements.outcome) == ACUTE["text"]
+    presenter.submission.export(tmp_path / "mask.nii.gz")
+    saved = json.loads((tmp_path / "mask_report.json").read_text())
+    assert saved["estimated_outcome_of_model_mask"] == ACUTE
+    view.paint(presenter, [beside_lesion(0, 22, 0)])
+    assert list(view.state.measurements.outcome) == ["Before your changes:", *ACUTE["text"]]
+
+    presenter.segmentation.set_stroke_stage("chronic")
+    assert not any("9" in line for line in view.state.measurements.outcome)
+    presenter.submission.export(tmp_path / "mask.nii.gz")
+    assert "estimated_outcome_of_model_mask" not in json.loads((tmp_path / "mask_report.json").read_text())
+    presenter.segmentation.segment()
+    assert list(view.state.measurements.outcome)[-1] == CHRONIC["text"][0]
+    presenter.segmentation.set_stroke_stage("of old")
+    assert view.state.stroke_stage == "chronic"
+
+
+def test_the_stage_of_one_scan_is_not_that_of_the_next(url: str, store: Store, tmp_path: Path) -> None:
+    store.outcome = OUTCOMES
+    presenter, view, _ = opened(url, tmp_path)
+    presenter.segmentation.set_stroke_stage("acute")
+    presenter.cases.open(OTHER)
+    assert view.state.stroke_stage == "unknown"
+    presenter.segmentation.segment()
+    assert list(view.state.measurements.outcome) == UNSAID["text"]
+
+
+def test_a_models_label_on_the_server_has_its_estimate_and_stage_when_it_is_opened(
+    url: str, store: Store, tmp_path: Path
+) -> None:
+    store.outcome = OUTCOMES
+    mask = store.scans[SCAN].with_data(lesion_of(store).astype(np.uint8))
+    store.labels[SCAN, "original"] = mask, {"status": "pseudo", "params": {"outcome": ACUTE}}
+    _, view, _ = opened(url, tmp_path)
+    assert list(view.state.measurements.outcome) == ACUTE["text"] and view.state.stroke_stage == "acute"
+
+
 def test_the_threshold_keeps_what_was_painted_and_is_one_step(url: str, store: Store, tmp_path: Path) -> None:
     presenter, view, _ = opened(url, tmp_path)
     presenter.segmentation.segment()

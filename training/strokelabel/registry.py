@@ -198,11 +198,12 @@ def find_structures_model(name: str | None = None) -> ModelSpec | None:
     return spec
 
 
-OUTCOME_MODEL = "nihss"
-"""Registered outcome model of lesion reports."""
+def list_outcome_models() -> dict[str, Path]:
+    """Return the files of all registered outcome models, by name, see `find_outcome_model`."""
+    return dict(sorted(_registered("outcome.safetensors").items()))
 
 
-def find_outcome_model(name_or_path: PathLike = OUTCOME_MODEL) -> Path:
+def find_outcome_model(name_or_path: PathLike) -> Path:
     """Return the file of an outcome model.
 
     They lie in the package's `weights/NAME/outcome.safetensors` and in `$STROKELABEL_HOME/weights`.
@@ -215,9 +216,9 @@ def find_outcome_model(name_or_path: PathLike = OUTCOME_MODEL) -> Path:
     """
     if _is_path(name_or_path):
         return Path(name_or_path)
-    registered = _registered("outcome.safetensors")
+    registered = list_outcome_models()
     if name_or_path not in registered:
-        known = ", ".join(sorted(registered)) or "none"
+        known = ", ".join(registered) or "none"
         raise UnknownModelError(
             f"Expected the name of an outcome model ({known}) or the path of a .safetensors file, got "
             f"{name_or_path!r}; `strokelabel outcome fit` writes such files"

@@ -127,9 +127,8 @@ def _segment() -> None:
     ):
         html.Span("Stage of the stroke", classes="label")
         with html.Select(
-            value=("ui.stroke_stage",),
             change=run("stroke_stage", "$event.target.value"),
-            raw_attrs=['data-test="stroke-stage"'],
+            raw_attrs=[':value="ui.stroke_stage"', 'data-test="stroke-stage"'],
         ):
             html.Option("{{ stage }}", v_for=("stage in ui.stroke_stages",), key=("stage",), value=("stage",))
     with html.Div(classes=("ui.blocked.threshold ? 'threshold off' : 'threshold'",)):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from strokelabel import __version__
-from strokelabel.registry import ModelSpec, list_models
+from strokelabel.registry import ModelSpec, list_models, list_outcome_models
 
 PACKAGES = (
     "torch",
@@ -42,6 +42,7 @@ def gather() -> dict[str, Any]:
     return {
         "strokelabel": __version__,
         "models": [describe_model(spec) for spec in list_models()],
+        "outcome_models": {name: str(path) for name, path in list_outcome_models().items()},
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -78,6 +79,8 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"    licence {model['license']}; sha256 {model['sha256'][:16]}…; {model['path']}")
     if not report["models"]:
         lines.append("  none; set STROKELABEL_HOME to a folder that holds weights/NAME/model.safetensors")
+    lines += ["", "outcome models"]
+    lines += [f"  {name}: {path}" for name, path in report["outcome_models"].items()] or ["  none"]
     environment = dict(report["environment"])
     packages = environment.pop("packages")
     lines += ["", "environment"]

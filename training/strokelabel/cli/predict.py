@@ -180,25 +180,20 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
     in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
-    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes; with --outcome, each scan
-    has a row in outcomes.csv. Results of an interrupted run with the same model and options are kept. Exit codes: 0 all
-    done, 1 any failed, 2 wrong usage, 130 interrupted.
+    averaged (ensembles.csv); with --uncertainty, the mask is of the mean of all passes; --outcome adds outcomes.csv.
+    Results of the same options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
     """
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
 
     search = search_images(inputs)
-    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
-
-    given: dict[str, Any] = {
-        "tta": tta, "threshold": threshold, "min_size_ml": min_size_ml, "fill_holes": fill_holes,
-        "keep_outside_brain": keep_outside_brain, "ct_window": CT_WINDOW_HU if ct else None, "view": view.value,
-    }  # fmt: skip
-    options = PredictionOptions(**given)
+    options = _prediction_options(
+        ct, view, tta=tta, threshold=threshold, min_size_ml=min_size_ml, fill_holes=fill_holes,
+        keep_outside_brain=keep_outside_brain,
+    )  # fmt: skip
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
-    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)
     estimated = OutcomeChoice(outcome, stroke_stage)
-    _refuse_together(adaptation, choice, ensemble)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
         _refuse_lesion_options(options, choice, ensemble, adaptation, structures, outcome)
@@ -210,6 +205,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         models = _models(model, structures, device, options, adaptation)
         failed = _segment(*models, search, output, choice, overwrite, ensemble)
     raise typer.Exit(1 if failed else 0)
+
+
+def _prediction_options(ct: bool, view: ViewChoice, **given: Any) -> PredictionOptions:  # noqa: ANN401
+    """Return the options of a prediction; `given` are those that have the same name on the command line."""
+    from strokelabel.inference.options import CT_WINDOW_HU, PredictionOptions
+
+    return PredictionOptions(ct_window=CT_WINDOW_HU if ct else None, view=view.value, **given)
 
 
 def _output_choice(
@@ -239,12 +241,16 @@ def _output_choice(
 
 
 def _adaptation(
-    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+    method: AdaptChoice | None,
+    iterations: int | None,
+    denoiser: str | None,
+    choice: OutputChoice,
+    ensemble: bool,
 ) -> AdaptationOptions | None:
     """Return the options of an adaptation; None where there is to be none.
 
     Raises:
-        OptionError: parts of an adaptation without the rest.
+        OptionError: parts of an adaptation without the rest, or what it does not go with.
     """
     if method is None:
         if names := given_names(
@@ -254,23 +260,14 @@ def _adaptation(
         return None
     if denoiser is not None and method is not AdaptChoice.DAE:
         raise OptionError(f"expected --denoiser with --adapt dae alone, got --adapt {method}; leave it out")
+    if names := given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)}):
+        raise OptionError(
+            f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
+        )
     from strokelabel.adaptation.options import AdaptationOptions
 
     given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
     return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
-
-
-def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:
-    """Refuse an adaptation of several passes or sequences.
-
-    Raises:
-        OptionError: what an adaptation does not go with.
-    """
-    names = given_names({"--ensemble": ensemble, "--uncertainty": bool(choice.uncertainty)})
-    if adaptation is not None and names:
-        raise OptionError(
-            f"expected --adapt without {names}: it adapts one prediction of one scan; leave one out"
-        )
 
 
 def _refuse_parcellation_options(resampled: bool, qc: bool) -> None:

@@ -23,7 +23,7 @@ LEAST_SHOWN: Final = 0.75
 LEAST_SIMILARITY: Final = 0.925
 """Correlation of the tissues with the template after registration.
 
-16 scans of adults, of all contrasts, reach 0.930 to 0.950. The same brains with a wrong header reach 0.92 when turned half
+17 scans of adults, of all contrasts, reach 0.930 to 0.950. Brains with a wrong header reach 0.92 when turned half
 around (left on the right, front at the back), and 0.84 upside down; a child's reached 0.90.
 """
 
