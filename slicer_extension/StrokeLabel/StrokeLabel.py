@@ -183,7 +183,6 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             "nextUncertainButton": p.overlays.next_uncertain_region,
             "compareButton": lambda: p.overlays.show("model"),
             "exportButton": self._export,
-            "reportButton": lambda: p.segmentation.fetch_report(self.view.open_page),
             "acceptButton": lambda: p.submission.accept(then_next=True),
             "rejectButton": lambda: p.submission.reject(then_next=True),
             "submitButton": p.submission.submit,

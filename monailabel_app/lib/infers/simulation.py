@@ -27,7 +27,7 @@ HEALTHY = "none"
 """Value of `lesion` for a head without one: white matter in its place."""
 
 FIRST_SEQUENCE, FIRST_LESION = "flair", "lesion-acute"
-"""What a request without them gets."""
+"""Defaults of a request."""
 
 _FIELD_STEP = 0.1
 _CURVE_POINTS = 65

@@ -131,7 +131,7 @@ class SimulatedScan:
         picture: PNG of the slices, side by side; the patient's left is on the right of axial and coronal ones.
         white: signal that is drawn white.
         tissues: their values.
-        curve: None where none was asked for.
+        curve: None if the request names no parameter.
         slices: "axial 26 mm" and so on, from left to right.
         notes: for users.
     """

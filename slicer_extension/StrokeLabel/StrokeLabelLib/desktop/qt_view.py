@@ -74,9 +74,12 @@ class QtView:
         self._simulation = SimulationPanel(ui)
 
     def connect(self, presenter: Presenter) -> None:
-        """Send what the user does in forms and in the simulation to the presenter."""
+        """Send what the user does in forms and in the simulation to the presenter, and open reports."""
         self._segment_form.changed = presenter.segmentation.set_option
         self._simulation.connect(presenter.simulation)
+        self._ui.reportButton.connect(
+            "clicked()", lambda: presenter.segmentation.fetch_report(self.open_page)
+        )
 
     def render(self, state: ViewState) -> None:
         """Show texts, numbers, and which buttons can be used."""

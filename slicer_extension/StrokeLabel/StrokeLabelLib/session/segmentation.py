@@ -252,7 +252,7 @@ class Segmentation:
 
 
 def _threshold_of(options: Mapping[str, Any]) -> float | None:
-    """Return the threshold on the probability that was asked for; None for the model's own decision."""
+    """Return the chosen threshold on the probability; None for the model's own decision."""
     try:
         return float(options["threshold"])
     except (KeyError, ValueError):

@@ -14,7 +14,7 @@ from .simulation_state import SimulationState
 class Simulation:
     """Commands about simulated scans.
 
-    One request runs at a time; when it is answered, the newest values are asked for, and those in between are dropped.
+    One request runs at a time; the next has the newest values, and those in between are dropped.
     """
 
     def __init__(self, session: Session) -> None:
