@@ -11,10 +11,11 @@ from strokelabel.errors import DataError, OptionError
 from strokelabel.outcome.explanation.explain import (
     Map,
     Target,
+    distance_mm,
     outcome_target,
     planted_target,
     region_mask,
-    share_in_region,
+    share_near,
 )
 from strokelabel.outcome.explanation.saliency import Painted, integrated_gradients, network_saliency
 from strokelabel.outcome.explanation.symptom_map import SymptomMap, cells_to_icbm, symptom_map
@@ -42,7 +43,7 @@ def test_the_symptom_map_of_a_planted_outcome_lies_in_its_region(acute: Cohort) 
 
     shown = symptom_volume(found)
     assert found.p == 0.01
-    assert share_in_region(shown, planted_region(), FINE_MM, significant=True) > 0.8
+    assert share_near(shown, distance_mm(planted_region()), FINE_MM, significant=True) > 0.8
     assert planted_region()[np.unravel_index(shown.values.argmax(), shown.values.shape)]
     assert found.injured.min() >= 5
 
@@ -52,7 +53,7 @@ def test_the_symptom_map_of_shuffled_outcomes_is_empty(acute: Cohort) -> None:
 
     assert not found.significant.any()
     assert found.p > 0.05
-    assert np.isnan(share_in_region(symptom_volume(found), planted_region(), 0, significant=True))
+    assert np.isnan(share_near(symptom_volume(found), distance_mm(planted_region()), 0, significant=True))
 
 
 def test_outcomes_that_are_better_when_greater_are_turned(chronic: Cohort) -> None:
@@ -93,7 +94,7 @@ def test_the_saliency_of_a_planted_class_lies_in_its_region(
     # The first convolution has a stride of two pixels, so that the network cannot place anything better.
     shown = Map("saliency", "planted", "log odds", canvas.to_icbm(found.mean), np.nan, np.nan, 2 * PIXEL_MM)
     assert found.auc > 0.9
-    assert share_in_region(shown, planted_region(), 2 * PIXEL_MM, significant=False) > 0.8
+    assert share_near(shown, distance_mm(planted_region()), 2 * PIXEL_MM, significant=False) > 0.8
     assert np.isnan(found.threshold)
 
 

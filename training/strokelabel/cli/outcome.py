@@ -80,7 +80,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     """Compare models by repeated cross-validation, on the patients outside the lock box.
 
     Written are regression.csv, classification.csv, each patient's out-of-fold predictions, summary.md and outcome.png;
-    with --networks also networks.png, what they see, and a folder `networks` from which a stopped evaluation goes on.
+    with --networks also networks.png, what they see, and a folder `networks` from which a stopped evaluation continues.
     """
     from strokelabel.outcome.evaluation import (
         Classes,

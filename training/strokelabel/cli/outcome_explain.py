@@ -12,6 +12,9 @@ from strokelabel.errors import OptionError
 from strokelabel.io.atomic import check_folder
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from strokelabel.outcome.explanation.explain import Map, Target
     from strokelabel.outcome.patients import Outcome
     from strokelabel.outcome.predictors import Cohort
@@ -53,7 +56,7 @@ def explain(
     explanation.json has the numbers.
     """
     from strokelabel.outcome.evaluation import outside_lock_box
-    from strokelabel.outcome.explanation.explain import map_saliency, map_symptoms, region_mask
+    from strokelabel.outcome.explanation.explain import distance_mm, map_saliency, map_symptoms, region_mask
     from strokelabel.outcome.networks.pictures import read_pictures
     from strokelabel.outcome.patients import find_outcome
     from strokelabel.reports.outcome_maps import describe, write_explanation
@@ -81,8 +84,9 @@ def explain(
         second.name: {"permutations": saliency.permutations, "auc_of_unseen_patients": saliency.auc},
     }
     if planted is not None and shuffle is None:
+        distance = distance_mm(region_mask(planted))
         for one in (first, second):
-            facts[one.name] |= _shares(one, planted)
+            facts[one.name] |= _shares(one, distance)
     write_explanation((first, second), facts, output)
     for one in (first, second):
         typer.echo(f"{one.title}: {_told(describe(one) | facts[one.name])}")
@@ -95,13 +99,12 @@ def _target(outcome: Outcome, cohort: Cohort, planted: str | None, shuffle: int 
     return target if shuffle is None else shuffled(target, shuffle)
 
 
-def _shares(found: Map, region: str) -> dict[str, object]:
-    """Return the shares of a map inside the planted region."""
-    from strokelabel.outcome.explanation.explain import region_mask, share_in_region
+def _shares(found: Map, distance: NDArray[np.float32]) -> dict[str, object]:
+    """Return the shares of a map inside the planted region and near it, given the distance from it."""
+    from strokelabel.outcome.explanation.explain import share_near
 
-    inside = region_mask(region)
     shares = {
-        f"share_{name}_within_{margin}_mm": share_in_region(found, inside, margin, significant=significant)
+        f"share_{name}_within_{margin}_mm": share_near(found, distance, margin, significant=significant)
         for name, significant in (("of_significant", True), ("of_all", False))
         for margin in (0, found.resolution_mm)
     }

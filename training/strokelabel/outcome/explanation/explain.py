@@ -56,7 +56,7 @@ class Map:
 
     @property
     def significant(self) -> NDArray[np.bool_]:
-        """Where the map is significant, (x, y, z)."""
+        """Voxels in which the map is significant, (x, y, z)."""
         return self.values > self.threshold
 
 
@@ -123,16 +123,21 @@ def region_mask(region: str) -> NDArray[np.bool_]:
     return inside
 
 
-def share_in_region(found: Map, region: NDArray[np.bool_], margin_mm: float, *, significant: bool) -> float:
-    """Return the share of a map's positive values that lies in a region or within a margin; NaN where there are none.
+def distance_mm(region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return each voxel's distance from a region, mm, zero inside, (x, y, z)."""
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~region)
+    return distance.astype(np.float32)
+
+
+def share_near(found: Map, distance: NDArray[np.float32], margin_mm: float, *, significant: bool) -> float:
+    """Return the share of a map's positive values that lies near a region; NaN where there are none.
 
     Args:
         found: the map.
-        region: (x, y, z).
-        margin_mm: around the region.
+        distance: (x, y, z) from the region, see `distance_mm`.
+        margin_mm: greatest distance; 0 for inside.
         significant: count only what is significant.
     """
-    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~region)
     values = np.where(found.significant if significant else found.values > 0, found.values, 0)
     total = float(values.sum())
     return float(values[distance <= margin_mm].sum()) / total if total else float("nan")

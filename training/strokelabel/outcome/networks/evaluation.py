@@ -1,4 +1,4 @@
-"""Cross-validation of networks that can be stopped and goes on where it was, one file of predictions for each seed."""
+"""Cross-validation of networks that can be stopped and continued: a file of predictions for each network and seed."""
 
 from __future__ import annotations
 

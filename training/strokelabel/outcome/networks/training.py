@@ -23,7 +23,7 @@ _BATCH: Final = 32
 _WEIGHT_DECAY: Final = 0.05
 _SMALLEST_SD: Final = 1e-6
 _TEMPERATURES: Final = (0.25, 20.0)
-"""Where few patients left out are told apart without a mistake, no temperature would be low enough."""
+"""Limits: no temperature would be low enough for few patients left out whose classes are predicted without error."""
 _FEWEST: Final = 16
 _ROWS_AND_COLUMNS: Final = 3
 
