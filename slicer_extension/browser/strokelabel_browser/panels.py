@@ -292,37 +292,7 @@ def _read_out() -> None:
     html.Div("{{ ui.status }}", classes="status", raw_attrs=['data-test="status"'])
 
 
-def _hand_in() -> None:
-    with html.Div(classes="row", v_if=("ui.is_pseudo_label",)):
-        button(
-            "accept",
-            "mdi-check-all",
-            "Accept the model’s mask, with your corrections; next",
-            text="Accept",
-            classes="half",
-        )
-        button(
-            "reject",
-            "mdi-close-octagon-outline",
-            "Reject the model’s mask; next",
-            text="Reject",
-            classes="half",
-        )
-    with html.Div(classes="row"):
-        button(
-            "submit",
-            "mdi-tray-arrow-up",
-            "Submit this mask; the model learns from it",
-            text="Submit",
-            classes="half",
-        )
-        button(
-            "submit_and_next",
-            "mdi-skip-next",
-            "Submit, then open the next scan (Ctrl Enter)",
-            text="Submit + next",
-            classes="half main",
-        )
+def _links() -> None:
     with html.Div(classes="row minor"):
         for path, text, tip in (
             ("mask", "Mask", "Save the mask as NIfTI"),
@@ -354,6 +324,40 @@ def _hand_in() -> None:
             html.Span(
                 "{{ ui.training.running ? 'Training ' + ui.training.epoch + ' / ' + ui.training.epochs : 'Train' }}"
             )
+
+
+def _hand_in() -> None:
+    with html.Div(classes="row", v_if=("ui.is_pseudo_label",)):
+        button(
+            "accept",
+            "mdi-check-all",
+            "Accept the model’s mask, with your corrections; next",
+            text="Accept",
+            classes="half",
+        )
+        button(
+            "reject",
+            "mdi-close-octagon-outline",
+            "Reject the model’s mask; next",
+            text="Reject",
+            classes="half",
+        )
+    with html.Div(classes="row"):
+        button(
+            "submit",
+            "mdi-tray-arrow-up",
+            "Submit this mask; the model learns from it",
+            text="Submit",
+            classes="half",
+        )
+        button(
+            "submit_and_next",
+            "mdi-skip-next",
+            "Submit, then open the next scan (Ctrl Enter)",
+            text="Submit + next",
+            classes="half main",
+        )
+    _links()
     v3.VProgressLinear(
         v_if=("ui.training.running",),
         model_value=("100 * ui.training.epoch / Math.max(ui.training.epochs, 1)",),
