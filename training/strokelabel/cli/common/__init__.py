@@ -1,1 +1,1 @@
-"""What several commands share: options, batches of scans, tasks."""
+"""Options, batches and tasks that several commands share."""
