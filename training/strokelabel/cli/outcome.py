@@ -44,6 +44,31 @@ Structures = Annotated[
 ]
 
 
+WithNetworks = Annotated[
+    bool,
+    typer.Option(
+        "--networks",
+        help="Add networks that see pictures to the classification; takes 25 minutes on a free core.",
+    ),
+]
+NetworkSeeds = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Seeds of each network at most; fewer take less time. Default: those of the classification, "
+        "or 3 for volumes.",
+    ),
+]
+Slices = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="FLAIR slices of the patients: adds a network that sees them."),
+]
+Opened = Annotated[
+    Path | None,
+    typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
+]
+
+
 @app.command()
 def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     table: TableFile,
@@ -53,29 +78,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of the ten folds of the regression.")] = 5,
     seeds: Annotated[int, typer.Option(min=0, help="Repeats of the four folds of the classification.")] = 20,
-    opened: Annotated[
-        Path | None,
-        typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
-    ] = None,
-    networks: Annotated[
-        bool,
-        typer.Option(
-            "--networks",
-            help="Add networks that see pictures to the classification; takes 25 minutes on a free core.",
-        ),
-    ] = False,
-    network_seeds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Seeds of each network at most; fewer take less time. Default: those of the classification, "
-            "or 3 for volumes.",
-        ),
-    ] = None,
-    slices: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="FLAIR slices of the patients: adds a network that sees them."),
-    ] = None,
+    opened: Opened = None,
+    networks: WithNetworks = False,
+    network_seeds: NetworkSeeds = None,
+    slices: Slices = None,
 ) -> None:
     """Compare models by repeated cross-validation, on the patients outside the lock box.
 

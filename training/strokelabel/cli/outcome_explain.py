@@ -20,34 +20,38 @@ if TYPE_CHECKING:
     from strokelabel.outcome.predictors import Cohort
 
 
+Permutations = Annotated[
+    int, typer.Option(min=99, help="Shuffled outcomes that the lesion-symptom map is compared with.")
+]
+SaliencyPermutations = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="The same of the saliency, which trains four networks for each: 19 or more, or 0 for no test.",
+    ),
+]
+Planted = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGION",
+        help="Check: an outcome that damage to this region decides, such as 'insula, left', instead of the real.",
+    ),
+]
+Shuffle = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", help="Check: patients' outcomes shuffled; nothing should be significant."),
+]
+
+
 def explain(
     table: TableFile,
     masks: Masks,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the maps.")],
     outcome: OutcomeName = "nihss",
-    permutations: Annotated[
-        int, typer.Option(min=99, help="Shuffled outcomes that the lesion-symptom map is compared with.")
-    ] = 1000,
-    saliency_permutations: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="The same of the saliency, which trains four networks for each: 19 or more, or 0 for no test.",
-        ),
-    ] = 19,
-    planted: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REGION",
-            help="Check: an outcome that damage to this region decides, such as 'insula, left', instead of the real.",
-        ),
-    ] = None,
-    shuffle: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SEED", help="Check: patients' outcomes shuffled; nothing should be significant."
-        ),
-    ] = None,
+    permutations: Permutations = 1000,
+    saliency_permutations: SaliencyPermutations = 19,
+    planted: Planted = None,
+    shuffle: Shuffle = None,
 ) -> None:
     """Map where damage goes with a worse outcome, on the patients outside the lock box. For research.
 
