@@ -44,7 +44,7 @@ Structures = Annotated[
 ]
 
 
-Networks = Annotated[
+WithNetworks = Annotated[
     bool,
     typer.Option(
         "--networks",
@@ -63,6 +63,10 @@ Slices = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="FLAIR slices of the patients: adds a network that sees them."),
 ]
+Opened = Annotated[
+    Path | None,
+    typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
+]
 
 
 @app.command()
@@ -74,11 +78,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     structures: Structures = None,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of the ten folds of the regression.")] = 5,
     seeds: Annotated[int, typer.Option(min=0, help="Repeats of the four folds of the classification.")] = 20,
-    opened: Annotated[
-        Path | None,
-        typer.Option(metavar="RECORD", help="Record of the opened lock box: its patients are included too."),
-    ] = None,
-    networks: Networks = False,
+    opened: Opened = None,
+    networks: WithNetworks = False,
     network_seeds: NetworkSeeds = None,
     slices: Slices = None,
 ) -> None:
@@ -201,9 +202,7 @@ def open_lock_box(
 
 @app.command()
 def predict(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Name (nihss), or a file of `strokelabel outcome fit`.")
-    ],
+    model: ModelFile,
     mask: Annotated[Path, typer.Argument(metavar="MASK", help="Lesion mask in ICBM (MNI) space.")],
     age: Annotated[float | None, typer.Option(min=0, max=120, help="Age in years.")] = None,
     output: Annotated[
@@ -215,9 +214,8 @@ def predict(
     from strokelabel.outcome.loads import read_loads
     from strokelabel.outcome.model_file import load_outcome_model
     from strokelabel.outcome.scores import NOMINAL_COVERAGE
-    from strokelabel.registry import find_outcome_model
 
-    fitted = load_outcome_model(find_outcome_model(model))
+    fitted = load_outcome_model(model)
     found = fitted.predict(read_loads(mask), age)
     digits = 0 if fitted.outcome.acute else 2
     typer.echo(
