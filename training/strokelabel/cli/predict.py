@@ -201,13 +201,11 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Segment stroke lesions in scans of any contrast, orientation or spacing.
+    """Segment stroke lesions, or structures of the brain, in scans of any contrast, orientation or spacing.
 
-    Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
-    predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows
-    in parcellations.csv, volumes.csv and, with --qc, quality.csv. With --ensemble, the sequences of each session are
-    averaged (ensembles.csv); with --uncertainty, the mask is that of the mean of all passes. Results of an interrupted
-    run with the same model and options are kept. Exit codes: 0 all done, 1 any failed, 2 wrong usage, 130 interrupted.
+    Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS name) and a row in predictions.csv; a
+    model for parcellation gives structures and volumes (parcellations.csv, volumes.csv, quality.csv with --qc). Results
+    of an interrupted run with the same model and options are kept. Exit codes: 0 done, 1 any failed, 2 wrong usage.
     """
     from strokelabel.io import search_images
     from strokelabel.registry import PARCELLATION, find_model
@@ -221,14 +219,13 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     }  # fmt: skip
     options = PredictionOptions(**given)
     choice = _output_choice(probabilities, tissues, dicom_seg, uncertainty, passes, uncertainty_method, tta)
-    adaptation = _adaptation(adapt, adapt_iterations, denoiser)
-    _refuse_together(adaptation, choice, ensemble)
+    adaptation = _adaptation(adapt, adapt_iterations, denoiser, choice, ensemble)
     set_threads(threads)
     if find_model(model).task == PARCELLATION:
         refuse_lesion_options(options, choice, ensemble, adaptation, structures)
         results = parcellation_choice(probabilities, resampled, qc, device, options)
-        parcellator = load_parcellation_model(model, device, options, robust, sharpen)
-        failed = parcellate(parcellator, search, output, overwrite, results)
+        loaded = load_parcellation_model(model, device, options, robust, sharpen)
+        failed = parcellate(loaded, search, output, overwrite, results)
     else:
         refuse_parcellation_options(resampled, qc, robust, sharpen)
         models = _models(model, structures, device, options, adaptation)
@@ -263,12 +260,16 @@ def _output_choice(
 
 
 def _adaptation(
-    method: AdaptChoice | None, iterations: int | None, denoiser: str | None
+    method: AdaptChoice | None,
+    iterations: int | None,
+    denoiser: str | None,
+    choice: OutputChoice,
+    ensemble: bool,
 ) -> AdaptationOptions | None:
     """Return the options of an adaptation; None where there is to be none.
 
     Raises:
-        OptionError: parts of an adaptation without the rest.
+        OptionError: parts of an adaptation without the rest, or several passes or sequences.
     """
     if method is None:
         if names := given_names(
@@ -281,7 +282,9 @@ def _adaptation(
     from strokelabel.adaptation.options import AdaptationOptions
 
     given_values: dict[str, Any] = {"iterations": iterations, "denoiser": denoiser}
-    return AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+    adaptation = AdaptationOptions(method.value, **{k: v for k, v in given_values.items() if v is not None})
+    _refuse_together(adaptation, choice, ensemble)
+    return adaptation
 
 
 def _refuse_together(adaptation: AdaptationOptions | None, choice: OutputChoice, ensemble: bool) -> None:

@@ -27,9 +27,8 @@ from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import NETWORK_OF_TASK, NetworkConfig
 from strokelabel.structures import (
-    BACKGROUND,
     QUALITY_GROUPS,
-    TISSUE_GROUPS,
+    TISSUE_CLASSES,
     Structure,
     parcellation_structures,
     structures_from_rows,
@@ -102,7 +101,7 @@ class Recipe(Section):
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
     predictions: PredictionsConfig | None = None
-    """What a denoiser learns to correct, one of both: label maps with errors, or a parcellation's tissue groups."""
+    """What a denoiser learns to correct, one of both: label maps with errors, or groups of a parcellation."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     training: TrainingConfig
@@ -278,7 +277,7 @@ class Recipe(Section):
         if self.task == "quality":
             return tuple(QUALITY_GROUPS)
         if self.predictions is not None:
-            return (BACKGROUND.name, *TISSUE_GROUPS)
+            return TISSUE_CLASSES
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -365,15 +364,15 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
-    # Instance normalisation needs more than one voxel at the coarsest level.
-    side = 2 * recipe.network.multiple
+    side = (
+        2 * recipe.network.multiple
+    )  # more than one voxel at the coarsest level, for instance normalisation
     atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
     channels = tuple(4 for _ in recipe.network.channels)
     network = recipe.network.model_copy(update={"channels": channels, **atlas})
-    voxels, spacing = side, max(recipe.synthesis.spacing_mm, 192 / side)
-    if recipe.predictions is not None:  # at the voxel size of another model
-        spacing, multiple = recipe.synthesis.spacing_mm, recipe.network.multiple
-        voxels = multiple * ceil(160 / spacing / multiple)
+    spacing, multiple = recipe.synthesis.spacing_mm, recipe.network.multiple
+    spacing = max(spacing, 192 / side) if recipe.predictions is None else spacing  # of another model
+    voxels = max(side, multiple * ceil(160 / spacing / multiple))
     synthesis = recipe.synthesis.model_copy(update={"shape": (voxels,) * 3, "spacing_mm": spacing})
     # Both stages of an estimator's loss.
     estimation = recipe.estimation and recipe.estimation.model_copy(update={"mse_steps": 1})
