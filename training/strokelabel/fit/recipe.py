@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatch
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,9 +27,8 @@ from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import NETWORK_OF_TASK, NetworkConfig
 from strokelabel.structures import (
-    BACKGROUND,
     QUALITY_GROUPS,
-    TISSUE_GROUPS,
+    TISSUE_CLASSES,
     Structure,
     parcellation_structures,
     structures_from_rows,
@@ -40,7 +40,6 @@ from strokelabel.synthesis.label_noise.segmentation_errors import SegmentationEr
 
 LESION_ONLY_NAMES = ("background", "lesion")
 """Classes of a network that is trained on nothing but lesion masks."""
-
 
 _SECTIONS_OF_TASK = {
     "estimation": ("estimation",),
@@ -101,9 +100,8 @@ class Recipe(Section):
     estimation: EstimationConfig | None = None
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
-    """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
     predictions: PredictionsConfig | None = None
-    """Maps of tissue groups that a denoiser learns to correct, predicted by a parcellation; else None."""
+    """What a denoiser learns to correct, one of both: label maps with errors, or groups of a parcellation."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     training: TrainingConfig
@@ -144,8 +142,8 @@ class Recipe(Section):
                 f"not all of them {multiple}, got {shape}"
             )
         channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
-        maps = {"denoising": classes + (self.predictions is not None), "quality": 2 + classes}
-        expected = (maps.get(self.task, 1), classes)
+        more = {"denoising": classes + (self.predictions is not None), "quality": 2 + classes}
+        expected = (more.get(self.task, 1), classes)
         if channels != expected and self.structure_table != "data":
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
             raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
@@ -279,7 +277,7 @@ class Recipe(Section):
         if self.task == "quality":
             return tuple(QUALITY_GROUPS)
         if self.predictions is not None:
-            return (BACKGROUND.name, *TISSUE_GROUPS)
+            return TISSUE_CLASSES
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -366,15 +364,16 @@ def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
 
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
-    # Instance normalisation needs more than one voxel at the coarsest level.
-    side = 2 * recipe.network.multiple
+    side = (
+        2 * recipe.network.multiple
+    )  # more than one voxel at the coarsest level, for instance normalisation
     atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
     channels = tuple(4 for _ in recipe.network.channels)
     network = recipe.network.model_copy(update={"channels": channels, **atlas})
-    spacing = recipe.synthesis.spacing_mm
-    if recipe.predictions is None:  # else it is that of another model
-        spacing = max(spacing, 192 / side)
-    synthesis = recipe.synthesis.model_copy(update={"shape": (side, side, side), "spacing_mm": spacing})
+    spacing, multiple = recipe.synthesis.spacing_mm, recipe.network.multiple
+    spacing = max(spacing, 192 / side) if recipe.predictions is None else spacing  # of another model
+    voxels = max(side, multiple * ceil(160 / spacing / multiple))
+    synthesis = recipe.synthesis.model_copy(update={"shape": (voxels,) * 3, "spacing_mm": spacing})
     # Both stages of an estimator's loss.
     estimation = recipe.estimation and recipe.estimation.model_copy(update={"mse_steps": 1})
     training = recipe.training.model_copy(
