@@ -15,6 +15,7 @@ from monailabel.config import settings
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.infers.progress import followed
+from lib.infers.simulation import simulation_offer
 from lib.refusals import InvalidRequestError, UnknownNameError, answered_as_http, named
 from lib.request_values import as_flag
 from lib.scoring.method import QueuedScoring
@@ -79,6 +80,10 @@ class CheckedApp(QueuedScoring):
             OptionError: it holds the labels of other studies.
         """
         return labels_folder(self.studies, self.conf)
+
+    def info(self) -> dict[str, Any]:
+        """Return the entries of /info/: MONAI Label's, and what POST /simulate takes."""
+        return {**super().info(), "simulation": simulation_offer()}
 
     def model_version(self) -> str:
         """Return the name and version of the weights in use, as of the last request that needed them."""

@@ -67,7 +67,6 @@ class StrokeLabelParameterNode:
     refineAtOnce: bool = True
     segmentOnOpen: bool = False
     loadSequences: bool = True
-    maxEpochs: Annotated[int, WithinRange(1, 500)] = 20
 
 
 class StrokeLabelLogic(ScriptedLoadableModuleLogic):
@@ -96,6 +95,7 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
         self.view = QtView(self.ui, self.nodes)
         settings = load_settings(self._settings_path)
         self.presenter = Presenter(self.view, self.runner, settings, files=MrmlFiles())
+        self.view.connect(self.presenter)
         self._set_up_segment_editor()
         self.painting = Painting(self.nodes, self.presenter, self._effect_name)
         self._fill_choices()
@@ -183,11 +183,12 @@ class StrokeLabelWidget(ScriptedLoadableModuleWidget):
             "nextUncertainButton": p.overlays.next_uncertain_region,
             "compareButton": lambda: p.overlays.show("model"),
             "exportButton": self._export,
+            "reportButton": lambda: p.segmentation.fetch_report(self.view.open_page),
             "acceptButton": lambda: p.submission.accept(then_next=True),
             "rejectButton": lambda: p.submission.reject(then_next=True),
             "submitButton": p.submission.submit,
             "submitNextButton": lambda: p.submission.submit(then_next=True),
-            "trainButton": lambda: p.training.start({"max_epochs": self.parameters.maxEpochs}),
+            "trainButton": lambda: p.training.start(self.view.train_form.values()),
             "stopTrainingButton": p.training.stop,
         }.items():
             getattr(ui, name).connect("clicked()", command)

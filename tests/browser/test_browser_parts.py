@@ -12,9 +12,10 @@ import pytest
 from strokelabel_browser.commands import Commands
 from strokelabel_browser.routes import image_id_for
 from strokelabel_browser.shortcuts import SHORTCUTS
-from strokelabel_browser.view import as_page_state, train_options
+from strokelabel_browser.view import as_page_state, option_form
 from StrokeLabelLib.client.answers import ImageEntry, InferProgress, LabelEntry, ModelInfo
 from StrokeLabelLib.session.availability import COMMANDS
+from StrokeLabelLib.session.options import option_fields
 from StrokeLabelLib.session.view import Measurements, ViewState
 
 from strokelabel.cli import browse
@@ -111,7 +112,7 @@ def test_the_list_says_what_each_scan_waits_for() -> None:
 
 def test_the_options_of_training_become_fields_of_a_form() -> None:
     options = {"freeze": ["none", "encoder"], "steps": 200, "paste_lesions": True, "odd": {"a": 1}}
-    fields = train_options(ModelInfo("segment", options=options))
+    fields = option_form(option_fields(ModelInfo("segment", options=options)))
     assert [(f["name"], f["text"], f["kind"], f["value"]) for f in fields] == [
         ("freeze", "freeze", "choice", "none"),
         ("steps", "steps", "number", 200),

@@ -12,7 +12,8 @@ import torch
 from matplotlib.image import imread
 
 from strokelabel.cli import main as cli
-from strokelabel.physics import FastSpinEcho, Flair, QuantitativeMaps, default_priors
+from strokelabel.physics import FastSpinEcho, Flair, GradientEcho, QuantitativeMaps, default_priors
+from strokelabel.physics.field_strength import at_field
 
 SHAPE = (14, 18, 11)
 ANGLE = 0.2
@@ -204,3 +205,16 @@ def test_inputs_that_do_not_fit_are_one_line_and_exit_code_one(
     assert simulate(map_folder, "-o", out) == 1
     assert "R1: expected 0.1 to 20 s^-1" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_another_field_strength_changes_the_scan_and_is_written_beside_it(
+    label_map: Path, tmp_path: Path
+) -> None:
+    out, ids = tmp_path / "gre.nii", read(label_map)
+    maps = QuantitativeMaps.unstack(torch.tensor([default_priors().means("white")]), dim=1)
+    for tesla in (3.0, 1.5):
+        assert simulate(label_map, "-o", out, "--sequence", "gre", "--field", tesla) == 0
+        expected = float(GradientEcho().magnitude(at_field(maps, tesla)))
+        np.testing.assert_allclose(read(out)[ids == 2], expected, rtol=1e-4)
+        assert json.loads((tmp_path / "gre.json").read_text())["MagneticFieldStrength"] == tesla
+    assert simulate(label_map, "-o", out, "--field", 30) == 2

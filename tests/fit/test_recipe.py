@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from strokelabel.errors import RecipeError
-from strokelabel.fit.recipe import find_recipe, load_recipe, select, shrink
+from strokelabel.fit.data.parts import select
+from strokelabel.fit.recipe import find_recipe, load_recipe, shrink
 from strokelabel.networks.weights import make_network
 from strokelabel.synthesis.config import SynthesisConfig
 from support.tiny_prepared import make_recipe, tiny_recipe
@@ -133,6 +134,7 @@ def test_shrinking_a_recipe_changes_its_size_only(path):
         "synthesis.shape", "synthesis.spacing_mm", "validation.per_family",
         "training.steps", "training.validate_every", "training.checkpoint_every", "training.warmup_steps",
         "training.precision", "training.compile", "estimation.mse_steps",
+        "network.cells", "network.hidden", "network.projection",
             "slabs.count", "slabs.thickness_voxels", "scans.count",
     }  # fmt: skip
     assert {"name", "training.steps"} <= changed

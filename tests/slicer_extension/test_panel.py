@@ -19,7 +19,7 @@ from StrokeLabelLib.mrml.volumes import add_volume
 from StrokeLabelLib.volume import Volume, onto_grid
 
 from support import qt_stand_in
-from support.small_server import Store, serving
+from support.small_server import PAGE, SIMULATION, Store, serving
 from support.walk_data import AFFINES, LESION_MM, REPOSITORY, beside_lesion, scan_and_lesion
 
 MODULE = REPOSITORY / "slicer_extension" / "StrokeLabel"
@@ -278,6 +278,16 @@ def test_files_are_uploaded_and_exported(
     assert np.array_equal(onto_grid(uploaded, scan.grid).data, scan.data)
 
 
+def test_the_report_of_the_model_s_lesion_is_opened_once_there_is_one(panel: Panel, store: Store) -> None:
+    open_first(panel)
+    assert "Segment first" in panel.ui.reportButton.toolTip
+    panel.click("segmentButton")
+    panel.click("reportButton")
+    panel.wait(lambda: bool(panel.stand_in.opened))
+    assert panel.stand_in.opened[0].read_bytes() == PAGE and not panel.stand_in.errors
+    assert store.params[-1]["result"] == "report"
+
+
 def test_unsubmitted_work_is_offered_in_a_dialog(
     panel: Panel, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,3 +298,75 @@ def test_unsubmitted_work_is_offered_in_a_dialog(
     panel.wait(lambda: bool(qt_stand_in.MessageBox.asked))
     assert "Unsubmitted work" in qt_stand_in.MessageBox.asked[-1] and panel.state.dirty
     assert panel.widget.nodes.painted_mask().data.sum() == 1
+
+
+def test_options_of_the_chosen_model_are_a_form_and_reach_the_server(panel: Panel, store: Store) -> None:
+    store.config |= {
+        "tta": False,
+        "threshold": ["likeliest class", "0.2"],
+        "min_size_ml": 0.0,
+        "result": ["mask"],
+    }
+    open_first(panel)
+    form = panel.ui.segmentOptions.current
+    assert [label.text for label, _ in form.rows] == ["tta:", "threshold:", "min size ml:"]
+    form.field("tta:").checked = True
+    form.field("tta:").emit("toggled(bool)", True)
+    form.field("threshold:").currentText = "0.2"
+    form.field("threshold:").emit("currentTextChanged(QString)", "0.2")
+    form.field("min size ml:").text = "0.5"
+    form.field("min size ml:").emit("editingFinished()")
+    panel.click("segmentButton")
+    asked = store.params[0]
+    assert (asked["tta"], asked["threshold"], asked["min_size_ml"]) == (True, "0.2", 0.5)
+    form.field("min size ml:").text = "much"
+    form.field("min size ml:").emit("editingFinished()")
+    assert "expected a number" in panel.stand_in.errors[-1]
+
+
+def test_the_options_of_training_are_a_form_and_only_what_was_changed_is_sent(
+    panel: Panel, store: Store
+) -> None:
+    open_first(panel)
+    panel.click("segmentButton")
+    panel.click("submitButton")
+    form = panel.ui.trainOptions.current
+    form.field("max epochs:").text = "7"
+    panel.click("trainButton")
+    assert store.bodies["/train/segment"] == {"max_epochs": "7"}
+    panel.click("stopTrainingButton")
+    form.field("max epochs:").text = "20"
+    panel.click("trainButton")
+    assert store.bodies["/train/segment"] == {}
+
+
+def test_the_simulation_follows_its_sliders(panel: Panel, store: Store) -> None:
+    store.simulation = SIMULATION
+    open_first(panel)
+    ui = panel.ui
+    ui.simulationSection.emit("contentsCollapsed(bool)", False)
+    panel.wait(lambda: ui.simulationPictureLabel.current is not None)
+    assert ui.simulationPictureLabel.current.data == b"flair"
+    assert (
+        ui.simulationEquationLabel.text.startswith("S = PD") and "inverted" in ui.simulationTissuesLabel.text
+    )
+    sliders = ui.simulationSliders.current
+    inversion = sliders.field("TI:")
+    assert (inversion.minimum, inversion.maximum, inversion.value) == (100.0, 4000.0, 2500.0)
+    assert (inversion.singleStep, inversion.decimals, inversion.suffix) == (10.0, 0, " ms")
+    inversion.emit("valueChanged(double)", 2000.0)
+    panel.wait(lambda: store.simulated[-1]["parameters"]["inversion_time"] == 2.0)
+    ui.simulationSequenceCombo.currentText = "spoiled gradient echo"
+    ui.simulationSequenceCombo.emit("currentIndexChanged(int)", 1)
+    panel.wait(lambda: ui.simulationPictureLabel.current.data == b"spgr")
+    assert sliders.field("MT pulse:").maximum == 1.0 and sliders.field("Flip angle:").suffix == "°"
+    ui.simulationLesionCombo.currentText = "none"
+    ui.simulationLesionCombo.emit("currentIndexChanged(int)", 0)
+    panel.wait(lambda: store.simulated[-1]["lesion"] == "none")
+    store.refuse["/simulate"] = (400, "the echo comes too late")
+    sliders.field("Flip angle:").emit("valueChanged(double)", 30.0)
+    panel.wait(lambda: "too late" in ui.simulationProblemLabel.text)
+    store.refuse.clear()
+    panel.click("simulationResetButton")
+    panel.wait(lambda: ui.simulationProblemLabel.text == "")
+    assert sliders.field("Flip angle:").value == 20.0 and not panel.stand_in.errors

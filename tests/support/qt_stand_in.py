@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,10 @@ class Widget(Emitter):
         "value",
         "checked",
         "currentText",
+        "minimum",
+        "singleStep",
+        "decimals",
+        "suffix",
     }
 
     def __init__(self, name: str) -> None:
@@ -77,6 +82,12 @@ class Widget(Emitter):
     def clear(self) -> None:
         self.items = []
 
+    def setParent(self, parent: Any) -> None:
+        self.current = "removed"
+
+    def setPixmap(self, pixmap: Pixmap) -> None:
+        self.current = pixmap
+
     def addItem(self, text: str, data: Any = None) -> None:
         self.items.append((text, data))
 
@@ -94,6 +105,43 @@ class Widget(Emitter):
 
     def currentNode(self) -> Any:
         return self.current
+
+
+class FormLayout:
+    """Keeps its rows."""
+
+    def __init__(self, container: Widget) -> None:
+        container.current = self
+        self.rows: list[tuple[Widget, Widget]] = []
+
+    def addRow(self, label: Widget, widget: Widget) -> None:
+        self.rows.append((label, widget))
+
+    def field(self, text: str) -> Widget:
+        """The widget that is shown beside a label."""
+        (found,) = [
+            w for label, w in self.rows if label.text == text and label.visible and label.current is None
+        ]
+        return found
+
+
+class Pixmap:
+    def __init__(self) -> None:
+        self.data, self.width = b"", 0
+
+    def loadFromData(self, data: bytes, kind: str) -> bool:
+        self.data = data
+        return kind == "PNG"
+
+    def scaledToWidth(self, width: int, how: Any) -> Pixmap:
+        self.width = width
+        return self
+
+
+def label(text: str) -> Widget:
+    made = Widget("label")
+    made.text = text
+    return made
 
 
 class SegmentEditor(Widget):
@@ -218,6 +266,7 @@ def parameter_node_wrapper(cls: type) -> type:
 def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.SimpleNamespace:
     """Put the stand-ins where the panel looks for Qt and Slicer; return what a test wants to see."""
     errors: list[str] = []
+    opened: list[Path] = []
     root = ElementTree.parse(module_folder / "Resources" / "UI" / "StrokeLabel.ui").getroot()
     makers = {"qMRMLSegmentEditorWidget": SegmentEditor}
     ui = types.SimpleNamespace(
@@ -232,7 +281,10 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
     layout_logic = types.SimpleNamespace(GetLayoutNode=lambda: layout_node)
     manager = types.SimpleNamespace(layoutLogic=lambda: layout_logic)
     app = types.SimpleNamespace(
-        connect=lambda *_: None, applicationLogic=lambda: application, layoutManager=lambda: manager
+        connect=lambda *_: None,
+        applicationLogic=lambda: application,
+        layoutManager=lambda: manager,
+        temporaryPath=tempfile.mkdtemp(),
     )
     dialogs = types.SimpleNamespace(**{name: (lambda *_, name=name: DIALOGS[name]) for name in DIALOGS})
     qt = types.ModuleType("qt")
@@ -243,6 +295,16 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
         QMessageBox=MessageBox,
         QTreeWidgetItem=TreeItem,
         QFileDialog=dialogs,
+        QFormLayout=FormLayout,
+        QLabel=label,
+        QComboBox=lambda: Widget("combo"),
+        QCheckBox=lambda: Widget("check"),
+        QLineEdit=lambda: Widget("edit"),
+        QPixmap=Pixmap,
+        QByteArray=bytes,
+        QDesktopServices=types.SimpleNamespace(openUrl=opened.append),
+        QUrl=types.SimpleNamespace(fromLocalFile=Path),
+        Qt=types.SimpleNamespace(SmoothTransformation=1),
     )
     base = types.ModuleType("slicer.ScriptedLoadableModule")
     WidgetBase.module_folder = module_folder
@@ -272,7 +334,14 @@ def install(monkeypatch: pytest.MonkeyPatch, module_folder: Path) -> types.Simpl
     for name, value in util.items():
         monkeypatch.setattr(slicer.util, name, value, raising=False)
     monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
+    monkeypatch.setattr(slicer, "qMRMLSliderWidget", lambda: Widget("slider"), raising=False)
     monkeypatch.setattr(slicer, "app", app, raising=False)
     return types.SimpleNamespace(
-        ui=ui, scene=scene, errors=errors, layout=layout_node, application=application, logic=logic
+        ui=ui,
+        scene=scene,
+        errors=errors,
+        opened=opened,
+        layout=layout_node,
+        application=application,
+        logic=logic,
     )

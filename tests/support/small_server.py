@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -18,6 +19,39 @@ from scipy import ndimage
 from StrokeLabelLib.client.transport import parts_of
 from StrokeLabelLib.nifti import decode_nifti, encode_nifti
 from StrokeLabelLib.volume import Volume
+
+
+def _parameter(name: str, title: str, unit: str, default: float, low: float, high: float) -> dict[str, Any]:
+    numbers = {"default": default, "low": low, "high": high, "step": 0.01}
+    return {"name": name, "title": title, "unit": unit, "kind": "number", **numbers}
+
+
+SIMULATION: dict[str, Any] = {
+    "sequences": [
+        {
+            "name": "flair",
+            "title": "FLAIR",
+            "equation": "S = PD |1 − 2 e^(−R1 TI)|",
+            "parameters": [
+                _parameter("echo_time", "TE", "s", 0.12, 0.01, 0.3),
+                _parameter("inversion_time", "TI", "s", 2.5, 0.1, 4),
+            ],
+        },
+        {
+            "name": "spgr",
+            "title": "spoiled gradient echo",
+            "equation": "S = PD sin α",
+            "parameters": [
+                _parameter("flip_angle", "Flip angle", "degrees", 20, 1, 90),
+                {"name": "mt_pulse", "title": "MT pulse", "unit": "", "kind": "flag", "default": True},
+            ],
+        },
+    ],
+    "lesions": ["none", "lesion-acute"],
+    "lesion": "lesion-acute",
+    "field": {"default": 3.0, "low": 0.2, "high": 7.0, "step": 0.1},
+}
+"""Simulations that a server may offer."""
 
 MODELS = {"segment": "segmentation", "segment_tissues": "segmentation", "refine": "deepgrow"}
 
@@ -41,6 +75,10 @@ class Store:
         progress: what GET /infer/progress says; None for a server that lacks it.
         structures: that the lesion touches, as an answer of `segment` has them; None for a server without them.
         outcome: what `segment` answers of the stroke's outcome, by its stage; None for a server that estimates none.
+        config: options of `segment`.
+        params: of the requests to models.
+        simulation: what it offers to simulate; None for a server that simulates nothing.
+        simulated: the requests for simulations.
         requested, asked_about: ids of requests to models, and of those whose progress was asked for.
     """
 
@@ -58,6 +96,10 @@ class Store:
     progress: dict[str, Any] | None = None
     structures: dict[str, Any] | None = None
     outcome: dict[str, dict[str, Any]] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    params: list[dict[str, Any]] = field(default_factory=list)
+    simulation: dict[str, Any] | None = None
+    simulated: list[dict[str, Any]] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
     asked_about: list[str] = field(default_factory=list)
 
@@ -136,10 +178,17 @@ class _Handler(BaseHTTPRequestHandler):
             lacks_it = store.progress is None
             return _json(405, {"detail": "Method Not Allowed"}) if lacks_it else _json(200, store.progress)
         if path.startswith("/infer/"):
-            self.held.requested.append(json.loads(_form(kind, body)["params"]).get("request_id", ""))
+            params = json.loads(_form(kind, body)["params"])
+            self.held.params.append({"model": path.rpartition("/")[2], **params})
+            self.held.requested.append(params.get("request_id", ""))
             if self.held.hold is not None:
                 self.held.hold.wait(20)
+            if params.get("result") == "report":
+                return _multipart({}, PAGE)
             return self._infer(path.rpartition("/")[2], query["image"], _form(kind, body))
+        if path == "/simulate":
+            self.held.simulated.append(json.loads(body))
+            return _json(200, _simulated(self.held.simulated[-1]))
         if path == "/datastore/image" and self.command == "GET":
             scan = self.held.scans.get(query["image"])
             return (
@@ -186,10 +235,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _info(self) -> Any:
         models = {name: {"type": kind, "labels": {"lesion": 1}} for name, kind in MODELS.items()}
+        models["segment"]["config"] = dict(self.held.config)
         if self.held.outcome is not None:
-            models["segment"]["config"] = {"stroke_stage": list(self.held.outcome)}
+            models["segment"]["config"]["stroke_stage"] = list(self.held.outcome)
         stats = {"segment": {"epoch": 3, "total_epochs": 20, "best_metric": 0.5}}
+        offered = {} if self.held.simulation is None else {"simulation": self.held.simulation}
         return {
+            **offered,
             "name": "StrokeLabel",
             "version": "0",
             "models": models,
@@ -235,6 +287,26 @@ class _Handler(BaseHTTPRequestHandler):
         if model == "segment":
             answer |= self._about_lesion(params)
         return _multipart(answer, encode_nifti(scan.with_data(result)))
+
+
+PAGE = b"<!DOCTYPE html><title>A report</title>"
+
+
+def _simulated(request: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose picture is the name of the sequence."""
+    rows = [
+        {"name": "csf", "pd": 98, "t1_ms": 4308, "t2_ms": 1667, "t2_star_ms": 200, "signal": -3.5},
+        {"name": "lesion", "pd": 81, "t1_ms": 1724, "t2_ms": 102, "t2_star_ms": 59, "signal": 13.4},
+    ]
+    signals = {"csf": [-9.0, 0.0, 5.0], "lesion": [1.0, 2.0, 3.0]}
+    return {
+        "picture": base64.b64encode(request["sequence"].encode()).decode(),
+        "white": 14.0,
+        "tissues": rows,
+        "slices": [{"name": "axial", "mm": 26.0}],
+        "curve": {"parameter": request["along"], "values": [0.1, 2.5, 4.0], "signals": signals},
+        "notes": [],
+    }
 
 
 def _json(status: int, body: Any) -> tuple[int, str, bytes]:

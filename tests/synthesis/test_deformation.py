@@ -147,3 +147,28 @@ def test_fields_with_different_node_counts_share_a_batch():
 
     for item, control in enumerate(controls):
         torch.testing.assert_close(together[item], evaluate_fields([control], SHAPE, torch.device("cpu"))[0])
+
+
+def warped(seed):
+    return sample_deformation(Sampler(seed), DeformationConfig(elastic_fraction=(0.03, 0.03)), (36, 48, 40))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_subject_seen_as_it_is_lies_where_its_own_deformation_says(seed):
+    center = torch.tensor([[3.0, -7.0, 11.0]])
+    alone = head_coordinates([warped(seed)], center, SHAPE, 2.0)
+
+    seen = head_coordinates([IDENTITY], center, SHAPE, 2.0, [warped(seed)])
+    undeformed = head_coordinates([warped(seed)], center, SHAPE, 2.0, [IDENTITY])
+
+    torch.testing.assert_close(seen, alone, rtol=0, atol=1e-3)
+    torch.testing.assert_close(undeformed, alone, rtol=0, atol=1e-3)
+
+
+def test_a_view_of_a_subject_moves_it_as_a_whole():
+    center = torch.zeros(1, 3)
+    moved = replace(IDENTITY, translation_mm=(4.0, 0.0, -2.0))  # whole voxels of 2 mm
+
+    still, seen = (head_coordinates([view], center, SHAPE, 2.0, [warped(5)])[0] for view in (IDENTITY, moved))
+
+    torch.testing.assert_close(seen[:-2, :, 1:], still[2:, :, :-1], rtol=0, atol=1e-3)

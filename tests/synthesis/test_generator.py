@@ -165,3 +165,17 @@ def test_no_heads_is_an_error_that_says_what_to_do():
 def test_frequencies_that_nothing_can_be_drawn_with_are_refused(weights):
     with pytest.raises(ValueError, match="expected frequencies"):
         SynthesisConfig.model_validate({"contrast": {"families": weights}})
+
+
+def test_clean_images_have_the_anatomy_and_no_artefacts():
+    artefacts = {"noise_deviation": (0.1, 0.1), "bias_strength": (0.4, 0.4), "full_resolution_probability": 1}
+    disturbed, clean = (
+        synthesizer(deformation=STILL, artefacts=changes, skull_strip={"probability": 0})
+        for changes in (artefacts, CLEAN)
+    )
+    made, plain = (one.apply([one.sample(4)], keep_clean=True) for one in (disturbed, clean))
+
+    assert disturbed.generate([4]).clean is None
+    torch.testing.assert_close(made.clean, plain.clean, rtol=0, atol=1e-5)
+    assert np.corrcoef(made.image.flatten(), made.clean.flatten())[0, 1] < 0.98
+    assert np.corrcoef(plain.image.flatten(), plain.clean.flatten())[0, 1] > 0.999

@@ -16,7 +16,7 @@ from strokelabel.physics import CLINICAL, PAPER, Flair, QuantitativeMaps
 from strokelabel.synthesis.config import ContrastConfig, PhysicsConfig, SynthesisConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import look_up
 from strokelabel.synthesis.contrast.signals import expose, signal_contrast
-from strokelabel.synthesis.contrast.tissue_properties import sample_tissue_contrast, with_stage
+from strokelabel.synthesis.contrast.tissue_properties import sample_tissue_contrast, scanned_again, with_stage
 from strokelabel.synthesis.generator import Synthesizer
 from strokelabel.synthesis.lesions.lesion import COMPONENTS
 from strokelabel.synthesis.quantitative.scan import scan
@@ -213,3 +213,23 @@ def test_records_of_impossible_scans_are_refused(change):
     change(record["contrast"]["scan"])
     with pytest.raises(DataError, match="Expected the record of a synthetic image"):
         from_json(json.dumps(record))
+
+
+def test_a_subject_scanned_again_keeps_its_tissues_and_its_stage_in_another_protocol():
+    config = PhysicsConfig()
+    for seed, first in enumerate(draws(12)):
+        again = scanned_again(Sampler(1000 + seed), config, first, TABLE)
+
+        assert torch.equal(again.means, first.means) and torch.equal(again.lesion_means, first.lesion_means)
+        assert torch.equal(again.scan.texture, first.scan.texture)
+        assert again.texture_seed != first.texture_seed
+        assert again.family.split()[-1] == first.family.split()[-1]
+        assert again.scan.protocol.split("/")[1] != first.scan.protocol.split("/")[1]
+
+
+def test_where_there_is_one_protocol_a_subject_is_scanned_again_with_its_other_parameters():
+    (first,) = draws(1, **FLAIR)
+    again = scanned_again(Sampler(9), PhysicsConfig.model_validate(FLAIR), first, TABLE)
+
+    assert again.scan.protocol == first.scan.protocol == "clinical/flair"
+    assert again.scan.acquisition != first.scan.acquisition

@@ -40,6 +40,11 @@ DENOISING = "denoising"
 QUALITY = "quality"
 """Task of a model that predicts the Dice of a parcellation: a group of structures for each output."""
 
+PRETRAINING = "pretraining"
+"""Task of a network whose encoder other trainings start from; its only output channel is a reconstruction."""
+
+_WITHOUT_CLASSES = frozenset({ESTIMATION, QUALITY, PRETRAINING})
+
 _LARGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format."""
 
@@ -65,7 +70,7 @@ class ModelSpec:
         license: of the weights, as an SPDX identifier.
         task: "segmentation"; "parcellation" for a network that names structures; "estimation" for one that gives
             quantitative maps; "denoising" for one that corrects label maps; "quality" for one that predicts the Dice
-            of a parcellation.
+            of a parcellation; "pretraining" for an encoder that trainings start from.
         class_ids: of a parcellation, FreeSurfer's number of each output channel; else empty.
         temperature: by which the logits are divided before anything is made of them (Guo et al. 2017, "On calibration
             of modern neural networks"), so that probabilities are frequencies; fitted after training, 1 for none.
@@ -306,7 +311,7 @@ def _checked(content: dict[str, Any]) -> dict[str, Any]:
     if len(view) != 3 or not 0 < min(*view, spacing) <= max(*view, spacing) < float("inf"):
         raise ValueError(f"spacing {spacing} and field of view {view} must be positive, in mm")
     temperature = float(content["temperature"])
-    if not 0 < temperature < float("inf") or (temperature != 1 and content["task"] in {ESTIMATION, QUALITY}):
+    if not 0 < temperature < float("inf") or (temperature != 1 and content["task"] in _WITHOUT_CLASSES):
         raise ValueError(f"temperature {temperature} must be positive, and 1 for a model without classes")
     return {
         **texts,

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from lib.places import log_folder
 from lib.server.endpoints.health import health_routes, progress_routes
 from lib.server.endpoints.replaced_routes import replace_routes, sign_in_routes
+from lib.server.endpoints.simulate import simulation_routes
 from lib.server.errors import answer_errors
 from lib.server.logs import AccessLog, write_logs
 from lib.server.middleware import (
@@ -40,7 +41,7 @@ def harden(server: FastAPI, app: ServedApp) -> None:
         OptionError: an impossible option of the server's owner.
     """
     options = app.server_options
-    first = [health_routes(app), progress_routes()]
+    first = [health_routes(app), progress_routes(), simulation_routes()]
     if options.token:
         first.append(sign_in_routes(options.token))
     replace_routes(server, *first)

@@ -76,6 +76,7 @@ class Commands:
             "close": p.cases.close,
             "segment": p.segmentation.segment,
             "model": self._choose_model,
+            "option": p.segmentation.set_option,
             "stroke_stage": p.segmentation.set_stroke_stage,
             "drag_threshold": self._drag_threshold,
             "threshold": self._threshold,
@@ -93,6 +94,12 @@ class Commands:
             "submit_and_next": lambda: p.submission.submit(then_next=True),
             "train": self._train,
             "stop_training": p.training.stop,
+            "tab": self._tab,
+            "simulate_sequence": p.simulation.choose_sequence,
+            "simulate_lesion": p.simulation.choose_lesion,
+            "simulate_value": lambda name, value: p.simulation.set_value(name, float(value)),
+            "simulate_hold": p.simulation.hold_brightness,
+            "simulate_reset": p.simulation.reset,
             "cancel": p.cancel,
             "answer": self._view.answer,
             "dismiss_error": lambda: setattr(self._state, "error", ""),
@@ -193,6 +200,14 @@ class Commands:
 
     def _step(self, count: int) -> None:
         self._scene.step(int(count))
+
+    def _tab(self, name: str) -> None:
+        """Show the views and tools, or the simulation."""
+        if name == "simulate" and self._presenter.session.allow("simulate"):
+            self._state.tab = name
+            self._presenter.simulation.show()
+        elif name != "simulate":
+            self._state.tab = "annotate"
 
     def _toggle(self, name: str) -> None:
         """Open or close one of the page's dialogs and drawers."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from .widgets import button, run
+from .widgets import button, option_grid, run
 
 
 def build() -> None:
@@ -109,16 +108,6 @@ def _training() -> None:
 
 def _training_options() -> None:
     """Lay out the options of the server's train task; most users never open them."""
-    field: dict[str, Any] = {
-        "v_model": ("train_values[o.name]",),
-        "change": "flushState('train_values')",
-        "raw_attrs": [':name="o.name"'],
-    }
     with html.Details(v_if=("train_options.length",), classes="options", raw_attrs=['data-test="options"']):
         html.Summary("Options")
-        with html.Div(classes="option-grid"), html.Label(v_for=("o in train_options",), key="o.name"):
-            html.Span("{{ o.text }}")
-            with html.Select(v_if=("o.kind === 'choice'",), **field):
-                html.Option("{{ c }}", v_for=("c in o.choices",), key="c", value=("c",))
-            html.Input(v_else_if=("o.kind === 'flag'",), type="checkbox", **field)
-            html.Input(v_else=True, type="text", **field)
+        option_grid("train", "flushState('train_values')")

@@ -13,7 +13,7 @@ from trame_slicer.app.ui.slider import Slider
 from trame_slicer.core import LayoutManager
 from trame_slicer.views import AbstractView
 
-from . import dialogs, panels
+from . import dialogs, panels, simulation
 from .scene import AXIAL, CORONAL, SAGITTAL, THREED
 from .widgets import button, run
 
@@ -50,10 +50,13 @@ def build(server: Server, layouts: LayoutManager) -> None:
         with v3.VNavigationDrawer(v_model=("show_cases",), width=264, permanent=True, classes="side"):
             panels.cases()
         with v3.VNavigationDrawer(location="right", width=320, permanent=True, classes="side"):
-            panels.work()
+            with html.Div(v_show=("tab !== 'simulate'",), classes="side-tab"):
+                panels.work()
+            simulation.controls()
         with v3.VMain(classes="views"), html.Div(classes="views-inner"):
             layouts.initialize_layout_grid(page)
             _empty_state()
+            simulation.stage()
             _banners()
         dialogs.build()
 
@@ -67,6 +70,12 @@ def _bar() -> None:
         html.Div(
             "For research use only", classes="research", title="Not a medical device; not for diagnosis."
         )
+        with html.Div(classes="tabs"):
+            for name, text, tip in (
+                ("annotate", "Annotate", "Scans and their masks"),
+                ("simulate", "Simulate", "What a sequence and its parameters make of a head with a lesion"),
+            ):
+                button("tab", "", tip, text=text, args=[name], on=f"tab === '{name}'", classes="tab")
         with html.Div(classes="title"):
             html.Span("{{ ui.open_image || 'No scan is open' }}", classes="title-name")
             html.Span(

@@ -6,7 +6,7 @@ from StrokeLabelLib.session.editing import OPERATIONS
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
-from .widgets import button, quoted, run, section, slider
+from .widgets import button, option_grid, quoted, run, section, slider
 
 STATUS_ICONS = {
     "new": "mdi-circle-outline",
@@ -113,6 +113,13 @@ def _segment() -> None:
         classes="model",
         title="Model that Segment uses",
     )
+    with html.Details(
+        v_if=("segment_options.length",), classes="options", raw_attrs=['data-test="segment-options"']
+    ):
+        with html.Summary(title="How Segment finds the lesion; another threshold needs no new prediction"):
+            html.Span("Options")
+            html.Span("{{ ui.changed_options.join(', ') }}", classes="changed-options")
+        option_grid("segment", run("option", "o.name", "segment_values[o.name]"))
     with html.Label(
         v_if=("ui.open_image && ui.stroke_stages.length",),
         classes="row stage",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from StrokeLabelLib.session.presenter import Presenter
+from StrokeLabelLib.session.simulation_state import SimulationState
 from StrokeLabelLib.session.view import ViewState
 from trame_server import Server
 from trame_server.state import State
 from wslink.websocket import LinkProtocol
 
 from . import shortcuts
+from .simulation import as_page_state as simulation_page_state
 from .view import as_page_state
 
 
@@ -39,10 +41,15 @@ def set_defaults(state: State, presenter: Presenter) -> None:
         "pages": 1,
         "min_ml": settings.min_island_ml,
         "margin_mm": settings.margin_mm,
+        "tab": "annotate",
+        "simulation": simulation_page_state(SimulationState()),
+        "simulation_values": {},
         "show_help": False,
         "show_settings": False,
         "show_cases": True,
         "show_train": False,
+        "segment_options": [],
+        "segment_values": {},
         "train_options": [],
         "train_values": {},
         "server_url": settings.server,

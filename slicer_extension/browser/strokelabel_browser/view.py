@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from StrokeLabelLib.client.answers import ImageEntry, ModelInfo
+from StrokeLabelLib.client.answers import ImageEntry
 from StrokeLabelLib.session.case import Case
+from StrokeLabelLib.session.options import OptionField
+from StrokeLabelLib.session.simulation_state import SimulationState
 from StrokeLabelLib.session.view import Overlay, Prompt, Question, ViewState
 from StrokeLabelLib.volume import Volume
 from trame_server.state import State
 
 from .scene import Scene
+from .simulation import as_page_state as simulation_page_state
+from .simulation import slider_values
 
 STATUS_TEXT = {
     "new": "not labelled yet",
@@ -33,18 +37,36 @@ class PageView:
         self._state = state
         self._scene = scene
         self._reply: Callable[[str], None] | None = None
+        self._simulated = SimulationState()
 
     def render(self, state: ViewState) -> None:
         """Show texts, numbers, and which buttons can be used."""
         with self._state:
             self._state.ui = as_page_state(state)
             self._state.cases = [_row(image) for image in state.images]
-            options = train_options(state.trainer)
-            if options != self._state.train_options:
-                self._state.train_options = options
-                self._state.train_values = {option["name"]: option["value"] for option in options}
+            self._show_form("train", state.train_options)
+            self._show_form("segment", state.options)
+            self._show_simulation(state)
             if state.threshold is not None:
                 self._state.threshold = round(state.threshold, 2)
+
+    def _show_form(self, form: str, fields: tuple[OptionField, ...]) -> None:
+        """Show the fields of a form, and their values once they are others than before."""
+        options = option_form(fields)
+        if options != self._state[f"{form}_options"]:
+            self._state[f"{form}_options"] = options
+            self._state[f"{form}_values"] = {option["name"]: option["value"] for option in options}
+
+    def _show_simulation(self, state: ViewState) -> None:
+        """Show the simulation; the sliders move by themselves, but for another sequence and its usual values."""
+        simulated = state.simulation
+        if simulated == self._simulated:
+            return
+        fresh = simulated.sequence != self._simulated.sequence or simulated.resets != self._simulated.resets
+        self._simulated = simulated
+        if fresh:
+            self._state.simulation_values = slider_values(simulated)
+        self._state.simulation = simulation_page_state(simulated)
 
     def show_case(self, case: Case | None) -> None:
         """Show the scans of a case."""
@@ -114,6 +136,7 @@ def as_page_state(state: ViewState) -> dict[str, Any]:
         "sequences": list(state.sequences),
         "models": [{"title": m.title, "value": m.name} for m in state.models],
         "model": state.model,
+        "changed_options": [f"{f.text} {f.value}" for f in state.options if f.value != f.default],
         "stroke_stages": list(state.stroke_stages),
         "stroke_stage": state.stroke_stage,
         "has_threshold": state.threshold is not None,
@@ -146,24 +169,19 @@ def _percent(state: ViewState) -> int | None:
     return round(100 * progress.fraction) if progress is not None and progress.stage else None
 
 
-def train_options(trainer: ModelInfo) -> list[dict[str, Any]]:
-    """Return the options of a train task as fields of a form; of a list, the first item is the default."""
-    fields = []
-    for name, default in trainer.options.items():
-        choices = [str(choice) for choice in default] if isinstance(default, list) else []
-        kind = "choice" if choices else "flag" if isinstance(default, bool) else "number"
-        value = choices[0] if choices else default
-        if isinstance(value, (str, bool, int, float)):
-            fields.append(
-                {
-                    "name": name,
-                    "text": name.replace("_", " "),
-                    "kind": kind,
-                    "value": value,
-                    "choices": choices,
-                }
-            )
-    return fields
+def option_form(fields: tuple[OptionField, ...]) -> list[dict[str, Any]]:
+    """Return the fields of a form, as JSON."""
+    return [
+        {
+            "name": f.name,
+            "text": f.text,
+            "kind": f.kind,
+            "value": f.value,
+            "default": f.default,
+            "choices": list(f.choices),
+        }
+        for f in fields
+    ]
 
 
 def _row(image: ImageEntry) -> dict[str, str]:

@@ -38,7 +38,7 @@ def button(
 
     Args:
         command: of `Commands`.
-        icon: name of a Material Design icon.
+        icon: name of a Material Design icon; "" for none.
         tooltip: one sentence, with the key in brackets.
         text: beside the icon.
         args: of the command.
@@ -59,13 +59,16 @@ def button(
         raw_attrs=[f'data-command="{" ".join([command, *map(str, args or [])])}"'],
         **options,
     ):
-        v3.VIcon(icon, size=18)
+        if icon:
+            v3.VIcon(icon, size=18)
         if text:
             html.Span(text)
 
 
 def blocker(command: str, args: list[Any] | None) -> str:
     """Return the presenter's name of a command's condition, for the reason why it is blocked."""
+    if command == "tab":
+        return "simulate" if args == ["simulate"] else ""
     if command == "tool":
         return "refine" if str((args or [""])[0]) in CLICKING else "edit"
     if command == "overlay":
@@ -94,3 +97,23 @@ def slider(name: str, low: float, high: float, step: float, *, tooltip: str, **e
         raw_attrs=[f'data-test="{name}"'],
         **events,
     )
+
+
+def option_grid(form: str, change: str) -> None:
+    """Add a field for each option of a form.
+
+    Args:
+        form: its options are in the state variable `<form>_options`, their values in `<form>_values`.
+        change: runs when one was changed; `o` is its option, and `$event` the event.
+    """
+    field: dict[str, Any] = {
+        "v_model": (f"{form}_values[o.name]",),
+        "change": change,
+        "raw_attrs": [':name="o.name"'],
+    }
+    with html.Div(classes="option-grid"), html.Label(v_for=(f"o in {form}_options",), key="o.name"):
+        html.Span("{{ o.text }}")
+        with html.Select(v_if=("o.kind === 'choice'",), **field):
+            html.Option("{{ c }}", v_for=("c in o.choices",), key="c", value=("c",))
+        html.Input(v_else_if=("o.kind === 'flag'",), type="checkbox", **field)
+        html.Input(v_else=True, type="text", **field)

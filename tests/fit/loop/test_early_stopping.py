@@ -32,3 +32,17 @@ def test_patience_is_the_number_of_validations_in_a_row_that_are_no_better():
         exhausted.append(best.is_exhausted(2))
     assert exhausted == [False, True, True]
     assert not best.is_exhausted(0)
+
+
+def test_of_a_loss_the_lowest_is_the_best():
+    class Objective:
+        metric = "loss"
+
+    best = BestValidation.of(Objective())  # type: ignore[arg-type]
+    assert [best.update(value, step) for step, value in enumerate([0.5, 0.6, math.nan, 0.4])] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert (best.metric, best.step) == (0.4, 3)

@@ -53,6 +53,9 @@ InversionEfficiency = Annotated[
 MtPulse = Annotated[
     bool | None, typer.Option("--mt-pulse/--no-mt-pulse", help="Magnetisation-transfer pulse (spgr).")
 ]
+FieldStrength = Annotated[
+    float, typer.Option(help="Field strength in tesla, 0.2 to 7; the input and the priors are of 3 T.")
+]
 Lesion = Annotated[Path | None, typer.Option(help="Lesion mask to put in, on the input's grid.")]
 LesionTissueOption = Annotated[
     str | None, typer.Option(help="Tissue of the lesion: one of the priors, such as lesion-acute.")
@@ -85,6 +88,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     excitations: Excitations = None,
     inversion_efficiency: InversionEfficiency = None,
     mt_pulse: MtPulse = None,
+    field: FieldStrength = 3.0,
     lesion: Lesion = None,
     lesion_tissue: LesionTissueOption = None,
     priors: Priors = None,
@@ -112,7 +116,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     parameters = {name: value for name, value in given.items() if value is not None}
     acquisition = make_acquisition(sequence, parameters)
     chosen = read_priors(priors) if priors else default_priors()
-    what = _Input(source, lesion, lesion_tissue, chosen, seed)
+    what = _Input(source, lesion, lesion_tissue, chosen, seed, field)
     subject = what.read()
     if table is not None:
         _draw_table(subject, what, table, sequence, parameters, sweep)
@@ -129,6 +133,7 @@ class _Input:
     lesion_tissue: str | None
     priors: TissuePriors
     seed: int | None
+    field: float
 
     def read(self) -> Subject:
         """Read it, without its lesion."""
@@ -203,20 +208,21 @@ def _write_scan(
     import torch
 
     from strokelabel.physics import rician_noise
+    from strokelabel.physics.field_strength import at_field
     from strokelabel.physics.subject import read_field
     from strokelabel.reports.simulation import write_simulation
 
-    maps = what.with_lesion(subject).maps
+    maps = at_field(what.with_lesion(subject).maps, what.field)
     read = {name: read_field(path, subject) for name, path in fields.items() if path is not None}
     signal = acquisition.magnitude(maps, **read)
     if noise:
         occupied = signal[signal > 0]
         level = noise * float(occupied.kthvalue(max(1, round(0.99 * occupied.numel()))).values)
         signal = rician_noise(signal, level, torch.Generator().manual_seed(what.seed or 0))
-    more = {"LesionTissue": what.lesion_tissue} if what.lesion_tissue else {}
-    write_simulation(
-        output, signal.numpy(), subject.image, acquisition, Sources=[str(what.source.name)], **more
-    )
+    more: dict[str, Any] = {"MagneticFieldStrength": what.field, "Sources": [str(what.source.name)]}
+    if what.lesion_tissue:
+        more["LesionTissue"] = what.lesion_tissue
+    write_simulation(output, signal.numpy(), subject.image, acquisition, **more)
     typer.echo(str(output))
 
 
@@ -224,6 +230,7 @@ def _draw_table(
     subject: Subject, what: _Input, path: Path, sequence: str, parameters: dict[str, Any], sweep: str | None
 ) -> None:
     """Draw all contrasts, or one sequence at several values; a row for each kind of lesion if none is chosen."""
+    from strokelabel.physics.field_strength import at_field
     from strokelabel.physics.subject import draw_tissues, insert_tissue, read_mask
     from strokelabel.reports.simulation import Cell, axial_slice, save_table
 
@@ -234,7 +241,10 @@ def _draw_table(
     scans = _swept(sequence, parameters, sweep) if sweep else _contrasts()
     slices = [insert_tissue(maps, shown, values[name]) for name in tissues] or [maps]
     rows = [
-        [Cell(part, scan, title if number == 0 else "") for title, scan in scans.items()]
+        [
+            Cell(at_field(part, what.field), scan, title if number == 0 else "")
+            for title, scan in scans.items()
+        ]
         for number, part in enumerate(slices)
     ]
     save_table(rows, path, tissues)

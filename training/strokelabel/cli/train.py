@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strokelabel.cli.common.options import Device, Prepared
+from strokelabel.errors import OptionError
 
 if TYPE_CHECKING:
     from strokelabel.fit.data.annotated_scans.config import RealConfig
+    from strokelabel.fit.pretraining.encoder import EncoderStart
+    from strokelabel.fit.recipe import Recipe as FitRecipe
 
 
 Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
@@ -20,6 +23,16 @@ Output = Annotated[
 Minutes = Annotated[float | None, typer.Option(min=0.01, help="Stop after this long, with a checkpoint.")]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Model name or file that a fresh run starts from.")
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Pre-trained weights (recipe contrast-squared) whose encoder a fresh run starts from.",
+    ),
+]
+FreezeEncoder = Annotated[
+    bool, typer.Option("--freeze-encoder", help="Keep that encoder as it is: train the decoder alone.")
 ]
 Real = Annotated[
     Path | None,
@@ -57,6 +70,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     device: Device = "auto",
     minutes: Minutes = None,
     weights: Weights = None,
+    encoder: Encoder = None,
+    freeze_encoder: FreezeEncoder = False,
     real: Real = None,
     pseudo_labels: PseudoLabels = None,
     maps: Maps = None,
@@ -77,12 +92,20 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
 
     chosen = with_maps(with_folders(load_recipe(recipe), real, pseudo_labels), maps)
     chosen = with_generators(shrink(chosen) if fast_dev_run else chosen, generators, gpu_generators)
+    start = _encoder_start(chosen, encoder, freeze=freeze_encoder)
     folder = output or Path("runs") / chosen.name
     data = PreparedData.load(prepared) if chosen.is_synthetic else None
     if chosen.real is not None:
         prepare_scans(chosen.real, chosen.synthesis.spacing_mm, prepared / "real")
     result = train_recipe(
-        chosen, data, folder, device=device, minutes=minutes, weights=weights, cache=prepared / "real"
+        chosen,
+        data,
+        folder,
+        device=device,
+        minutes=minutes,
+        weights=weights,
+        encoder=start,
+        cache=prepared / "real",
     )
     best = "none" if result.best_metric is None else f"{result.best_metric:.3f} at step {result.best_step}"
     skipped = f", {result.skipped} of them skipped because of their gradients" if result.skipped else ""
@@ -93,6 +116,23 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
         highlight=False,
         markup=False,
     )
+
+
+def _encoder_start(recipe: FitRecipe, weights: str | None, *, freeze: bool) -> EncoderStart | None:
+    """Return the encoder to start from, checked before anything else takes time; None for none.
+
+    Raises:
+        OptionError: it is to be frozen, and not named.
+        UnknownModelError, WeightsError, RecipeError: no such weights, or they do not fit the recipe.
+    """
+    from strokelabel.fit.pretraining.encoder import EncoderStart, check_encoder
+
+    if weights is None:
+        if freeze:
+            raise OptionError("expected --encoder WEIGHTS with --freeze-encoder, which keeps it as it is")
+        return None
+    check_encoder(recipe, weights)
+    return EncoderStart(weights, freeze)
 
 
 def prepare_scans(config: RealConfig, spacing_mm: float, cache: Path) -> None:

@@ -9,12 +9,9 @@ from typing import Protocol, Self, cast
 import torch
 import torch.nn.functional as F
 from monai.metrics import SSIMMetric
-from monai.networks.layers.simplelayers import SkipConnection
-from monai.networks.nets import DynUNet, UNet
 from torch import Tensor, nn
 
-from strokelabel.errors import WeightsError
-from strokelabel.networks.unet import SubpixelNetwork, VoxelFolding
+from strokelabel.networks.encoder import encoder_stages
 from strokelabel.networks.weights import load_weights
 from strokelabel.types import ImageBatch, MapsBatch, PathLike, Scalar
 
@@ -183,7 +180,7 @@ class SegmenterFeatures(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(_encoder_stages(network)).eval().requires_grad_(False)
+        self.stages = nn.ModuleList(encoder_stages(network)).eval().requires_grad_(False)
 
     @classmethod
     def from_model(cls, model: PathLike = "base") -> SegmenterFeatures:
@@ -204,26 +201,6 @@ class SegmenterFeatures(nn.Module):
     def train(self, mode: bool = True) -> SegmenterFeatures:
         """Stay in evaluation mode, whatever the mode of the loss around it."""
         return super().train(False)
-
-
-def _encoder_stages(network: nn.Module) -> list[nn.Module]:
-    """Return the blocks of the encoder, in order."""
-    inner = next((module for module in network.modules() if isinstance(module, DynUNet | UNet)), None)
-    if isinstance(inner, DynUNet):
-        folded = any(isinstance(module, SubpixelNetwork) for module in network.modules())
-        first = nn.Sequential(VoxelFolding(), inner.input_block) if folded else inner.input_block
-        return [first, *inner.downsamples, inner.bottleneck]
-    stages: list[nn.Module] = []
-    level = inner.model if inner is not None else None
-    while isinstance(level, nn.Sequential) and len(level) == 3 and isinstance(level[1], SkipConnection):
-        stages.append(level[0])
-        level = level[1].submodule
-    if level is None or not stages:
-        raise WeightsError(
-            f"Expected a segmentation U-Net as feature network, got {type(network).__name__}; "
-            "name a model that `strokelabel predict` can use"
-        )
-    return [*stages, level]
 
 
 def perceptual_distance(images: Tensor, target: Tensor, network: FeatureNetwork) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,8 +19,10 @@ from strokelabel.fit.config import (
 from strokelabel.fit.data.annotated_scans.config import PseudoLabelConfig, RealConfig
 from strokelabel.fit.data.generation.replay import ReplayConfig
 from strokelabel.fit.data.real_images.config import PaintedScanConfig, SlabConfig
+from strokelabel.fit.pretraining.config import PretrainingConfig
 from strokelabel.fit.recipe_files import find_recipe, read_content
 from strokelabel.labels import CLASS_NAMES
+from strokelabel.networks.contrastive import ContrastiveConfig
 from strokelabel.networks.denoiser import DenoiserConfig
 from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.unet import UNetConfig
@@ -45,8 +46,15 @@ _SECTIONS_OF_TASK = {
     "estimation": ("estimation",),
     "denoising": ("label_noise", "predictions"),
     "quality": ("segmentation_errors",),
+    "pretraining": ("pretraining",),
 }
 """Sections of which a recipe has one for its task, and none for any other."""
+
+_CLASSES_OF_TASK = {
+    "estimation": ESTIMATED_MAPS,
+    "quality": tuple(QUALITY_GROUPS),
+    "pretraining": ("reconstruction",),
+}
 
 
 class BrainSplit(Section):
@@ -69,8 +77,8 @@ class Recipe(Section):
     name: str
     description: str = ""
     seed: int = 0
-    task: Literal["segmentation", "estimation", "denoising", "quality"] = "segmentation"
-    """Classes of voxels, quantitative maps, correct label maps for wrong ones, or the Dice of parcellations."""
+    task: Literal["segmentation", "estimation", "denoising", "quality", "pretraining"] = "segmentation"
+    """Classes of voxels, quantitative maps, correct label maps for wrong ones, Dice of parcellations, or an encoder."""
     target: Literal["tissues", "parcellation"] = "tissues"
     """Classes: tissues and lesion, or the structures of a parcellation (SynthSeg)."""
     structure_table: Literal["synthseg", "data"] | tuple[StructureRow, ...] = "synthseg"
@@ -104,6 +112,8 @@ class Recipe(Section):
     """What a denoiser learns to correct, one of both: label maps with errors, or groups of a parcellation."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
+    pretraining: PretrainingConfig | None = None
+    """Pairs of views that an encoder represents alike; None for the other tasks."""
     training: TrainingConfig
 
     @field_validator("network", mode="before")
@@ -125,9 +135,11 @@ class Recipe(Section):
                     f"expected the sections `network` and `{named}` with `task: {task}`, and no section "
                     f"`{named}` with any other task; got the task {self.task!r}"
                 )
-        quantitative = self.task == "estimation" or self.maps is not None
+        quantitative = self.task in {"estimation", "pretraining"} or self.maps is not None
         if quantitative and self.synthesis.contrast.model != "physics":
             raise ValueError("synthesis.contrast.model: expected physics for quantitative maps")
+        if self.task == "pretraining" and self.training.batch_size < 2:
+            raise ValueError("training.batch_size: expected at least 2 subjects to compare")
         if self.maps is not None and (self.task, self.target) != ("segmentation", "tissues"):
             raise ValueError("maps: expected them for the segmentation of tissues and lesions alone")
         return self
@@ -272,10 +284,8 @@ class Recipe(Section):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Of the output channels: maps, structures, tissues and lesion, or the lesion alone (the paper's baseline)."""
-        if self.task == "estimation":
-            return ESTIMATED_MAPS
-        if self.task == "quality":
-            return tuple(QUALITY_GROUPS)
+        if self.task in _CLASSES_OF_TASK:
+            return _CLASSES_OF_TASK[self.task]
         if self.predictions is not None:
             return TISSUE_CLASSES
         if self.target == "parcellation":
@@ -350,26 +360,16 @@ def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int 
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
 
 
-def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
-    """Return the names that match any of the patterns, in order.
-
-    Raises:
-        RecipeError: a pattern matches nothing.
-    """
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise RecipeError(f"{what}: {pattern!r} matches none of the prepared label maps {names}")
-    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-
-
 def shrink(recipe: Recipe) -> Recipe:
     """Return the recipe at a reduced size: two steps of a tiny network on tiny images, on any machine."""
-    side = (
-        2 * recipe.network.multiple
-    )  # more than one voxel at the coarsest level, for instance normalisation
-    atlas = {"atlas_voxels": (side, side, side)} if isinstance(recipe.network, DenoiserConfig) else {}
-    channels = tuple(4 for _ in recipe.network.channels)
-    network = recipe.network.model_copy(update={"channels": channels, **atlas})
+    # Instance normalisation needs more than one voxel at the coarsest level.
+    side = 2 * recipe.network.multiple
+    smaller: dict[str, Any] = {"channels": tuple(4 for _ in recipe.network.channels)}
+    if isinstance(recipe.network, DenoiserConfig):
+        smaller["atlas_voxels"] = (side, side, side)
+    elif isinstance(recipe.network, ContrastiveConfig):
+        smaller |= {"cells": 1, "hidden": 8, "projection": 4}
+    network = recipe.network.model_copy(update=smaller)
     spacing, multiple = recipe.synthesis.spacing_mm, recipe.network.multiple
     spacing = max(spacing, 192 / side) if recipe.predictions is None else spacing  # of another model
     voxels = max(side, multiple * ceil(160 / spacing / multiple))

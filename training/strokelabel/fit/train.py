@@ -27,6 +27,8 @@ from strokelabel.fit.loop.objective import Objective
 from strokelabel.fit.loop.prefetch import PrefetchStream
 from strokelabel.fit.loop.progress import TrainingProgress
 from strokelabel.fit.loop.training_loop import TrainingResult, train
+from strokelabel.fit.pretraining.encoder import EncoderStart
+from strokelabel.fit.pretraining.objective import PretrainingObjective
 from strokelabel.fit.quality import QualityObjective
 from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.segmentation import SegmentationObjective
@@ -49,6 +51,8 @@ def make_objective(recipe: Recipe) -> Objective[Any]:
         return DenoisingObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
     if recipe.segmentation_errors is not None:
         return QualityObjective()
+    if recipe.pretraining is not None:
+        return PretrainingObjective(recipe.pretraining)
     return SegmentationObjective.from_config(recipe.training, len(recipe.class_names), recipe.lesion_class)
 
 
@@ -71,6 +75,7 @@ def train_recipe(  # noqa: PLR0913
     device: str = "auto",
     minutes: float | None = None,
     weights: str | None = None,
+    encoder: EncoderStart | None = None,
     cache: Path | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_progress: Callable[[TrainingProgress], None] | None = None,
@@ -85,6 +90,7 @@ def train_recipe(  # noqa: PLR0913
         device: "auto", "cpu", "cuda".
         minutes: stop cleanly after this long; the recipe's own limit if None.
         weights: model name or file that a fresh run starts from; random weights if None.
+        encoder: pre-trained encoder that a fresh run starts from; with no other weights.
         cache: folder that prepared real scans are kept in, for any number of runs; in `folder` if None.
         should_stop: asked after every step; true ends training with a checkpoint.
         on_progress: called after every step, in place of the display.
@@ -103,10 +109,7 @@ def train_recipe(  # noqa: PLR0913
         config = recipe.training.model_copy(update={"max_minutes": minutes} if minutes else {})
         if on_open is not None:
             config = on_open(streams, config)
-        torch.manual_seed(recipe.seed)
-        network = make_network(recipe.network)
-        if weights is not None:
-            _start_from(network, recipe, weights)
+        network = _fresh_network(recipe, weights, encoder)
         stream = PrefetchStream(streams.training, stride=process_count())
         try:
             return train(
@@ -154,6 +157,25 @@ def with_data(recipe: Recipe, structures: tuple[Structure, ...]) -> Recipe:
             f"({', '.join(recipe.class_names)}), found {', '.join(one.name for one in structures)}"
         )
     return recipe
+
+
+def _fresh_network(recipe: Recipe, weights: str | None, encoder: EncoderStart | None) -> nn.Module:
+    """Return the recipe's network with random weights, or those that it is to start from.
+
+    Raises:
+        UnknownModelError, WeightsError, RecipeError: no such weights, of another network, or of two kinds at once.
+    """
+    torch.manual_seed(recipe.seed)
+    network = make_network(recipe.network)
+    if weights is not None and encoder is not None:
+        raise RecipeError(
+            f"{recipe.name}: expected --weights or --encoder to start from, got both; leave one out"
+        )
+    if weights is not None:
+        _start_from(network, recipe, weights)
+    if encoder is not None:
+        encoder.apply(network, recipe)
+    return network
 
 
 def _start_from(network: nn.Module, recipe: Recipe, weights: str) -> None:

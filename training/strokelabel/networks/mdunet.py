@@ -52,7 +52,7 @@ class LargeKernelAttention(nn.Module):
         return result
 
 
-class _BatchNorm(nn.BatchNorm3d):
+class BatchNorm(nn.BatchNorm3d):
     """Batch normalisation without the count of batches, which no average of weights and no half precision can hold."""
 
     def __init__(self, channels: int) -> None:
@@ -80,9 +80,9 @@ class LargeKernelBlock(nn.Module):
     def __init__(self, channels: int, config: LargeKernelConfig, dropout: float = 0.0) -> None:
         super().__init__()
         inner = channels * config.mlp_ratio
-        self.attention = nn.Sequential(_BatchNorm(channels), LargeKernelAttention(channels, config))
+        self.attention = nn.Sequential(BatchNorm(channels), LargeKernelAttention(channels, config))
         self.perceptron = nn.Sequential(
-            _BatchNorm(channels),
+            BatchNorm(channels),
             nn.Conv3d(channels, inner, 1),
             _depthwise(inner, 3),
             nn.GELU(),
@@ -140,7 +140,7 @@ class LargeKernelStage(nn.Sequential):
         else:
             embedding = nn.Conv3d(in_channels, channels, _EMBEDDING_KERNEL, stride, padding=1)
         blocks = (LargeKernelBlock(channels, config, dropout) for _ in range(units))
-        super().__init__(embedding, _BatchNorm(channels), *blocks, _ChannelNorm(channels))
+        super().__init__(embedding, BatchNorm(channels), *blocks, _ChannelNorm(channels))
 
 
 _CONVOLUTIONS: dict[str, Any] = {

@@ -13,26 +13,36 @@ from torch import Tensor, nn
 
 from strokelabel.errors import WeightsError
 from strokelabel.io.atomic import atomic_path
+from strokelabel.networks.contrastive import ContrastiveConfig, ContrastiveNetwork
 from strokelabel.networks.denoiser import Denoiser, DenoiserConfig
 from strokelabel.networks.estimator import EstimatorConfig, build_estimator
 from strokelabel.networks.quality import QualityConfig, QualityNetwork
 from strokelabel.networks.unet import build_network
 from strokelabel.networks.unet_config import PRESETS, UNetConfig
 from strokelabel.networks.weight_files import check_class_names, check_shapes, read_arrays
-from strokelabel.registry import DENOISING, ESTIMATION, QUALITY, ModelSpec, find_model, read_header
+from strokelabel.registry import (
+    DENOISING,
+    ESTIMATION,
+    PRETRAINING,
+    QUALITY,
+    ModelSpec,
+    find_model,
+    read_header,
+)
 from strokelabel.types import PathLike
 
 _RELEASED_PREFIX = "unet."
 
-NetworkConfig: TypeAlias = UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
-"""Configuration of the network of any task."""
+NetworkConfig: TypeAlias = ContrastiveConfig | UNetConfig | EstimatorConfig | DenoiserConfig | QualityConfig
+"""Configuration of the network of any task. A special U-Net before the plain one, which would hide its own settings."""
 
-NETWORK_OF_TASK: dict[str, type[EstimatorConfig] | type[DenoiserConfig] | type[QualityConfig]] = {
+NETWORK_OF_TASK: dict[str, type[NetworkConfig]] = {
     ESTIMATION: EstimatorConfig,
     DENOISING: DenoiserConfig,
     QUALITY: QualityConfig,
+    PRETRAINING: ContrastiveConfig,
 }
-"""Of the tasks whose network is not that of `UNetConfig`."""
+"""Of the tasks whose network is not just that of `UNetConfig`."""
 
 
 def multiple_of(spec: ModelSpec) -> int:
@@ -185,6 +195,8 @@ def make_network(config: NetworkConfig) -> nn.Module:
     """Build the network of any task with freshly initialised weights."""
     if isinstance(config, EstimatorConfig):
         return build_estimator(config)
+    if isinstance(config, ContrastiveConfig):
+        return ContrastiveNetwork(config)
     if isinstance(config, QualityConfig):
         return QualityNetwork(config)
     return Denoiser(config) if isinstance(config, DenoiserConfig) else build_network(config)

@@ -29,6 +29,8 @@ class Acquisition(ABC):
     """Short name, as on the command line."""
     title: ClassVar[str]
     """Name in words."""
+    equation: ClassVar[str]
+    """Signal at nominal fields, as text."""
     receive_cancels: ClassVar[bool] = False
     """True if the receive field leaves no trace in the image."""
 

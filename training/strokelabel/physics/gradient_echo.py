@@ -42,6 +42,7 @@ class GradientEcho(Acquisition):
 
     name: ClassVar[str] = "gre"
     title: ClassVar[str] = "gradient echo"
+    equation: ClassVar[str] = "S = PD sin α (1 − E1) / (1 − cos α E1) e^(−R2* TE), E1 = e^(−R1 TR)"
 
     def __post_init__(self) -> None:
         check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)
@@ -91,6 +92,10 @@ class SpoiledGradientEcho(Acquisition):
 
     name: ClassVar[str] = "spgr"
     title: ClassVar[str] = "spoiled gradient echo"
+    equation: ClassVar[str] = (
+        "S = PD sin α (1 − δ)(1 − E1) / (1 − (1 − δ) cos α E1) e^(−R2* TE), "
+        "E1 = e^(−R1 TR), δ = MT/100 with the pulse, else 0"
+    )
 
     def __post_init__(self) -> None:
         check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)

@@ -73,10 +73,14 @@ def r2_from_r2_star(r2_star: Tensor, r1: Tensor) -> Tensor:
     Without the exception, cerebrospinal fluid would decay like tissue and be dark on a T2-weighted image: its R2*
     is susceptibility more than R2.
     """
-    low, high = _FREE_WATER_R1
-    tissue = ((r1 - low) / (high - low)).clamp(0, 1)
     fluid = torch.minimum(r2_star, torch.full_like(r2_star, FREE_WATER_R2))
-    return torch.lerp(fluid, _R2_OVER_R2_STAR * r2_star, tissue)
+    return torch.lerp(fluid, _R2_OVER_R2_STAR * r2_star, free_water_to_tissue(r1))
+
+
+def free_water_to_tissue(r1: Tensor) -> Tensor:
+    """Return 0 where R1 (s^-1, at 3 T) is that of free water, 1 where it is that of tissue, and a ramp in between."""
+    low, high = _FREE_WATER_R1
+    return ((r1 - low) / (high - low)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,10 @@ class Mprage(Acquisition):
 
     name: ClassVar[str] = "mprage"
     title: ClassVar[str] = "MPRAGE"
+    equation: ClassVar[str] = (
+        "S = PD sin α |Mz(n/2)| e^(−R2* TE), Mz(k) = q^k Mz(0) + (1 − E1)(1 − q^k)/(1 − q), "
+        "q = cos α E1, E1 = e^(−R1 TX), Mz(0) after inversion in the steady state"
+    )
 
     def __post_init__(self) -> None:
         check_positive(
@@ -182,6 +186,9 @@ class Mp2rage(Acquisition):
 
     name: ClassVar[str] = "mp2rage"
     title: ClassVar[str] = "MP2RAGE"
+    equation: ClassVar[str] = (
+        "S = 1/2 + S1 S2 / (S1² + S2²), S1 and S2 the signed MPRAGE signals at TI1, α1 and TI2, α2"
+    )
     receive_cancels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

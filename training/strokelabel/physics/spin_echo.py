@@ -76,6 +76,7 @@ class FastSpinEcho(Acquisition):
 
     name: ClassVar[str] = "fse"
     title: ClassVar[str] = "fast spin echo"
+    equation: ClassVar[str] = "S = PD (1 − 2 e^(−R1 (TR − TE/2)) + e^(−R1 TR)) e^(−R2 TE)"
 
     def __post_init__(self) -> None:
         check_positive(echo_time=self.echo_time, repetition_time=self.repetition_time)
@@ -124,6 +125,7 @@ class Flair(Acquisition):
 
     name: ClassVar[str] = "flair"
     title: ClassVar[str] = "FLAIR"
+    equation: ClassVar[str] = "S = PD |1 − 2 e^(−R1 TI) + 2 e^(−R1 (TR − TE/2)) − e^(−R1 TR)| e^(−R2 TE)"
 
     def __post_init__(self) -> None:
         check_positive(

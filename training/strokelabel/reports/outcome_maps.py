@@ -88,9 +88,10 @@ def write_map_picture(found: Map, path: Path) -> None:
     figure = Figure(figsize=(10, 2.15 * rows + 0.9), facecolor="black")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, _ACROSS, gridspec_kw={"wspace": 0.02, "hspace": 0.08})
-    norm = Normalize(0, max(float(found.values.max()), 1e-12))
-    for axes, height in zip(np.ravel(grid), SECTIONS_MM, strict=True):
-        _draw_section(axes, found, height, norm)
+    shown = [_smoothed_section(found, height) for height in SECTIONS_MM]
+    norm = Normalize(0, max(float(np.max(shown)), 1e-12), clip=True)
+    for axes, height, values in zip(np.ravel(grid), SECTIONS_MM, shown, strict=True):
+        _draw_section(axes, found, height, norm(values))
     figure.text(0.125, 0.5, "L", color="white", fontsize=11, ha="right")
     figure.text(0.9, 0.5, "R", color="white", fontsize=11, ha="left")
     figure.suptitle(f"{found.title}\n{_verdict(found)}", color="white", fontsize=11, y=0.99)
@@ -107,24 +108,25 @@ def _verdict(found: Map) -> str:
     return f"bright: significant (p < 0.05, corrected for the whole brain), {found.significant.sum() / 1000:.0f} ml"
 
 
-def _draw_section(axes: Axes, found: Map, height: int, norm: Normalize) -> None:
-    template = icbm_template()
-    index = round(height - template.affine[2, 3])
-    gray, values, bright = (
-        _section(volume, index) for volume in (template.image, found.values, found.significant)
-    )
+def _draw_section(axes: Axes, found: Map, height: int, share: NDArray[np.floating]) -> None:
+    gray, bright = _section(icbm_template().image, height), _section(found.significant, height)
     axes.imshow(gray, cmap="gray", vmin=0, vmax=1.15, interpolation="bilinear")
-    share = np.clip(norm(ndimage.gaussian_filter(values, found.resolution_mm / 4)), 0, 1)
     colors = matplotlib.colormaps[_COLORS](0.25 + 0.65 * share)
-    faint = share if isnan(found.threshold) else _FAINT * share
+    faint = np.sqrt(share) if isnan(found.threshold) else _FAINT * share
     colors[..., 3] = np.where(bright > 0, 0.9, faint * (gray > 0))
     axes.imshow(colors, interpolation="nearest")
     axes.set_title(f"z = {height}", color="white", fontsize=8, pad=2)
     axes.axis("off")
 
 
-def _section(volume: NDArray[np.generic], index: int) -> NDArray[np.float32]:
-    """Return an axial section of the brain's box, front up and left on the left."""
+def _smoothed_section(found: Map, height: int) -> NDArray[np.float32]:
+    values = ndimage.gaussian_filter(_section(found.values, height), found.resolution_mm / 4)
+    return np.asarray(np.maximum(values, 0))
+
+
+def _section(volume: NDArray[np.generic], height: int) -> NDArray[np.float32]:
+    """Return the axial section of the brain's box at a z in mm, front up and left on the left."""
+    index = round(height - icbm_template().affine[2, 3])
     x, y = (slice(low, high) for low, high in ((22, 175), (22, 212)))
     return np.asarray(volume[x, y, index].T[::-1], dtype=np.float32)
 

@@ -45,7 +45,11 @@ class Cell:
 
 
 def write_simulation(
-    path: Path, signal: NDArray[np.float32], like: Image, acquisition: Acquisition, **more: str | list[str]
+    path: Path,
+    signal: NDArray[np.float32],
+    like: Image,
+    acquisition: Acquisition,
+    **more: str | float | list[str],
 ) -> None:
     """Write a simulated scan on the grid of its maps, after a JSON sidecar with BIDS parameter names.
 

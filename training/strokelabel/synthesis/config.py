@@ -86,10 +86,21 @@ class PhysicsConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_draw(self) -> PhysicsConfig:
-        for preset, weight in self.presets.items():
-            if weight > 0 and not any(self.protocols.get(name, 1) > 0 for name in PRESETS[preset]):
-                raise ValueError(f"protocols: expected one of preset {preset} with a frequency above 0")
+        for preset in self._presets_without_protocol():
+            raise ValueError(f"protocols: expected one of preset {preset} with a frequency above 0")
         return self
+
+    @property
+    def has_protocols(self) -> bool:
+        """True if each preset with a frequency above 0 has a protocol to draw."""
+        return not self._presets_without_protocol()
+
+    def _presets_without_protocol(self) -> list[str]:
+        return [
+            preset
+            for preset, weight in self.presets.items()
+            if weight > 0 and not any(self.protocols.get(name, 1) > 0 for name in PRESETS[preset])
+        ]
 
 
 class ContrastConfig(Section):

@@ -68,6 +68,8 @@ class SampleParameters:
     pockets: tuple[Pocket, ...] = ()
     coil: scanner.CoilParameters = scanner.NO_COIL
     coverage: scanner.CoverageParameters | None = None
+    subject: DeformationParameters | None = None
+    """Deformation that makes another head of the head, before `deformation` is applied."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class SyntheticBatch:
     parameters: tuple[SampleParameters, ...]
     features: Tensor | None = None
     visible: Tensor | None = None
+    clean: Tensor | None = None
+    """(batch, 1, x, y, z) the images without any artefact, z-scored; None unless they were requested."""
 
 
 class Synthesizer:
@@ -147,7 +151,7 @@ class Synthesizer:
             own = derived_sampler(seed, "each lesion")
             contrast = each_lesion_tissue(own, config.contrast.physics, contrast, lesions.count)
         parameters = replace(parameters, contrast=contrast, lesions=lesions, realism=realism)
-        return self._sample_scanner(parameters)
+        return self.sample_scanner(parameters)
 
     def _sample_contrast(self, sampler: Sampler, seed: int) -> ContrastParameters:
         """Sample intensities, or quantitative values and a sequence."""
@@ -159,7 +163,7 @@ class Synthesizer:
         contrast = vary_structures(own, config.structures, contrast, self.table)
         return vary_surroundings(own, config.surroundings, contrast, self.table)
 
-    def _sample_scanner(self, parameters: SampleParameters) -> SampleParameters:
+    def sample_scanner(self, parameters: SampleParameters) -> SampleParameters:
         """Return the same image with pockets, coil, coverage, and the artefacts of CT where it is one."""
         config, family = self.config, parameters.contrast.family
         artefacts, coil = parameters.artefacts, scanner.NO_COIL
@@ -177,7 +181,11 @@ class Synthesizer:
 
     @torch.no_grad()
     def apply(
-        self, parameters: list[SampleParameters], keep_features: bool = False, keep_visible: bool = False
+        self,
+        parameters: list[SampleParameters],
+        keep_features: bool = False,
+        keep_visible: bool = False,
+        keep_clean: bool = False,
     ) -> SyntheticBatch:
         """Compute the images that these parameters describe, in one batch.
 
@@ -185,13 +193,14 @@ class Synthesizer:
             parameters: see `sample`.
             keep_features: keep the quantitative maps that were scanned, too (contrast of the physics alone).
             keep_visible: keep what of the lesions can be seen, too.
+            keep_clean: keep the images before the scanner's artefacts, too.
         """
         config, shape = self.config, self.config.shape
         head = stack_heads([self.heads[p.head] for p in parameters])
         head = without_extracerebral(head, [p.skull_strip for p in parameters], self.table)
-        coordinates = head_coordinates(
-            [p.deformation for p in parameters], head.center_mm, shape, config.spacing_mm
-        )
+        subjects = [p.subject for p in parameters if p.subject is not None]
+        deformations = [p.deformation for p in parameters]
+        coordinates = head_coordinates(deformations, head.center_mm, shape, config.spacing_mm, subjects)
         scans = [p.contrast.scan for p in parameters if p.contrast.scan is not None]
         by_signal = bool(scans) and type(head) is Head and not keep_features
         shown = parameters
@@ -209,6 +218,7 @@ class Synthesizer:
         else:
             image = _magnitudes(mean + textures, parameters)
         image = image if maps is None or maps.gain is None else image * maps.gain
+        plain = image
         image = scanner.apply_coil(image, mask, [p.coil for p in parameters], config.spacing_mm)
         mask = scanner.restrict(mask, [p.coverage for p in parameters], config.spacing_mm)
         # The skull is stripped from the acquired image, so the noise outside goes with it.
@@ -225,6 +235,7 @@ class Synthesizer:
             parameters=tuple(parameters),
             features=textured_maps(mean, textures, scans) * mask if keep_features else None,
             visible=visible,
+            clean=normalize(plain * mask) if keep_clean else None,
         )
 
     def _label(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..volume import Volume
+from .json_values import as_mapping, as_number
+from .simulation import SimulationOffer, read_offer
 
 FINAL, ORIGINAL = "final", "original"
 """Tags of labels: an annotator's, and a model's."""
@@ -36,21 +38,21 @@ class LabelEntry:
     @property
     def values(self) -> Mapping[str, int]:
         """Value of each class by its name in lower case, as far as the server names them."""
-        params, listed = _mapping(self.info.get("params")), self.info.get("label_info")
-        names = dict(_mapping(params.get("label_names")))
-        for entry in map(_mapping, listed if isinstance(listed, list) else ()):
+        params, listed = as_mapping(self.info.get("params")), self.info.get("label_info")
+        names = dict(as_mapping(params.get("label_names")))
+        for entry in map(as_mapping, listed if isinstance(listed, list) else ()):
             names[str(entry.get("name"))] = entry.get("idx", entry.get("id"))
         return {name.lower(): _whole(value) for name, value in names.items() if _whole(value) > 0}
 
     @property
     def structures(self) -> Mapping[str, Any]:
         """Structures that the lesion of a model's label touches, as with `InferResult`."""
-        return _mapping(_mapping(self.info.get("params")).get("structures"))
+        return as_mapping(as_mapping(self.info.get("params")).get("structures"))
 
     @property
     def outcome(self) -> Mapping[str, Any]:
         """Estimated outcome of the lesion of a model's label, as with `InferResult`."""
-        return _mapping(_mapping(self.info.get("params")).get("outcome"))
+        return as_mapping(as_mapping(self.info.get("params")).get("outcome"))
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class ServerInfo:
         train_stats: by trainer.
         left_out: a sentence for each file that the server does not serve, the first of them.
         left_out_total: how many there are.
+        simulation: simulated scans of a sample head.
     """
 
     name: str = ""
@@ -144,6 +147,7 @@ class ServerInfo:
     train_stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     left_out_total: int = 0
+    simulation: SimulationOffer = field(default_factory=SimulationOffer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +165,12 @@ class InferResult:
     @property
     def structures(self) -> Mapping[str, Any]:
         """Structures that the lesion touches, as the server tells them; empty where it does not."""
-        return _mapping(self.params.get("structures"))
+        return as_mapping(self.params.get("structures"))
 
     @property
     def outcome(self) -> Mapping[str, Any]:
         """Outcome that the server estimates of the stroke, or the reason why not; empty where it estimates none."""
-        return _mapping(self.params.get("outcome"))
+        return as_mapping(self.params.get("outcome"))
 
 
 @dataclass(frozen=True)
@@ -227,28 +231,33 @@ def read_image(image_id: str, entry: Mapping[str, Any]) -> ImageEntry:
     """Read an entry of GET /datastore/?output=all; missing values are empty."""
     name = _ENTITIES.match(image_id)
     subject, session, sequence = (part or "" for part in name.groups()) if name else ("", "", image_id)
-    labels = {tag: _read_label(tag, _mapping(label)) for tag, label in _mapping(entry.get("labels")).items()}
+    labels = {
+        tag: _read_label(tag, as_mapping(label)) for tag, label in as_mapping(entry.get("labels")).items()
+    }
     return ImageEntry(image_id, subject, session, sequence, labels)
 
 
 def read_info(answer: Mapping[str, Any]) -> ServerInfo:
     """Read the answer of GET /info/; missing values are empty."""
-    datastore = _mapping(answer.get("datastore"))
+    datastore = as_mapping(answer.get("datastore"))
     left_out = datastore.get("left_out")
-    stats = {name: _mapping(value) for name, value in _mapping(answer.get("train_stats")).items()}
+    stats = {name: as_mapping(value) for name, value in as_mapping(answer.get("train_stats")).items()}
     return ServerInfo(
         name=str(answer.get("name", "")),
         version=str(answer.get("version", "")),
-        models={name: _read_model(name, _mapping(m)) for name, m in _mapping(answer.get("models")).items()},
-        trainers={
-            name: _read_model(name, _mapping(m)) for name, m in _mapping(answer.get("trainers")).items()
+        models={
+            name: _read_model(name, as_mapping(m)) for name, m in as_mapping(answer.get("models")).items()
         },
-        strategies=tuple(_mapping(answer.get("strategies"))),
+        trainers={
+            name: _read_model(name, as_mapping(m)) for name, m in as_mapping(answer.get("trainers")).items()
+        },
+        strategies=tuple(as_mapping(answer.get("strategies"))),
         total=_whole(datastore.get("total")),
         completed=_whole(datastore.get("completed")),
         train_stats=stats,
         left_out=tuple(str(line) for line in left_out) if isinstance(left_out, list) else (),
         left_out_total=_whole(datastore.get("left_out_total")),
+        simulation=read_offer(answer.get("simulation")),
     )
 
 
@@ -262,7 +271,7 @@ def read_train_status(answer: Mapping[str, Any], stats: Mapping[str, Any]) -> Tr
         state=state,
         epoch=_whole(stats.get("epoch")),
         epochs=_whole(stats.get("total_epochs")),
-        best_metric=_number(stats.get("best_metric")),
+        best_metric=as_number(stats.get("best_metric")),
         message=said[-1] if said else "",
     )
 
@@ -274,9 +283,9 @@ def read_progress(answer: Mapping[str, Any]) -> InferProgress | None:
     left = answer.get("remaining_s")
     return InferProgress(
         stage=str(answer.get("stage", "")),
-        fraction=min(max(_number(answer.get("fraction")), 0.0), 1.0),
+        fraction=min(max(as_number(answer.get("fraction")), 0.0), 1.0),
         ahead=_whole(answer.get("ahead")),
-        remaining_s=_number(left) if isinstance(left, (int, float)) else None,
+        remaining_s=as_number(left) if isinstance(left, (int, float)) else None,
     )
 
 
@@ -286,9 +295,9 @@ def _duration(seconds: float) -> str:
 
 
 def _read_label(tag: str, label: Mapping[str, Any]) -> LabelEntry:
-    info = _mapping(label.get("info"))
+    info = as_mapping(label.get("info"))
     return LabelEntry(
-        tag, _number(info.get("ts")), str(info.get("client_id", "")), str(info.get("status", "")), info
+        tag, as_number(info.get("ts")), str(info.get("client_id", "")), str(info.get("status", "")), info
     )
 
 
@@ -298,16 +307,8 @@ def _read_model(name: str, model: Mapping[str, Any]) -> ModelInfo:
     kind, description = str(model.get("type", "")), str(model.get("description", ""))
     seconds = model.get("seconds")
     known = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None
-    return ModelInfo(name, kind, values, description, _mapping(model.get("config")), known)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - whatever JSON holds
-    return value if isinstance(value, Mapping) else {}
+    return ModelInfo(name, kind, values, description, as_mapping(model.get("config")), known)
 
 
 def _whole(value: Any) -> int:  # noqa: ANN401
-    return int(_number(value))
-
-
-def _number(value: Any) -> float:  # noqa: ANN401
-    return float(value) if isinstance(value, (int, float)) and value == value else 0.0
+    return int(as_number(value))

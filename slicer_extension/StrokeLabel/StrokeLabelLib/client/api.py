@@ -25,6 +25,7 @@ from .answers import (
     read_train_status,
 )
 from .jobs import Job
+from .simulation import SimulatedScan, read_scan
 from .transport import Transport, parts_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -165,6 +166,16 @@ class Client:
             self._tells_progress = False
             return None
         return read_progress(answer)
+
+    def simulate(self, request: Mapping[str, Any], job: Job | None = None) -> SimulatedScan:
+        """Simulate a scan of the server's sample head.
+
+        Args:
+            request: "sequence", "parameters", "field", "lesion", "along", "white"; `ServerInfo.simulation` says which
+                values are possible.
+            job: may be cancelled.
+        """
+        return read_scan(self._transport.post_json("/simulate", request, job))
 
     def save_label(
         self, image_id: str, mask: Volume, info: Mapping[str, Any], tag: str = FINAL, job: Job | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import qt
@@ -10,9 +11,12 @@ import slicer
 
 from ..mrml.case_nodes import CaseNodes
 from ..session.case import Case
+from ..session.presenter import Presenter
 from ..session.view import Overlay, Prompt, Question, ViewState
 from ..volume import Volume
 from .layouts import LAYOUT_ID, side_by_side, view_names
+from .option_form import OptionForm
+from .simulation_panel import SimulationPanel
 
 SlicerObject: TypeAlias = Any
 """An object of Slicer or Qt, whose wrappers have no types."""
@@ -39,12 +43,14 @@ BUTTONS = {
     "nextUncertainButton": "next_uncertain",
     "compareButton": "compare",
     "exportButton": "export",
+    "reportButton": "report",
     "acceptButton": "accept",
     "rejectButton": "reject",
     "submitButton": "submit",
     "submitNextButton": "submit_and_next",
     "trainButton": "train",
     "stopTrainingButton": "stop_training",
+    "simulationResetButton": "simulate",
 }
 """Widget -> the command that decides whether it can be used."""
 
@@ -64,6 +70,13 @@ class QtView:
         self._models: tuple = ()
         self._stages: tuple[str, ...] = ()
         self._titles: tuple[str, ...] = ()
+        self._segment_form, self.train_form = OptionForm(ui.segmentOptions), OptionForm(ui.trainOptions)
+        self._simulation = SimulationPanel(ui)
+
+    def connect(self, presenter: Presenter) -> None:
+        """Send what the user does in forms and in the simulation to the presenter."""
+        self._segment_form.changed = presenter.segmentation.set_option
+        self._simulation.connect(presenter.simulation)
 
     def render(self, state: ViewState) -> None:
         """Show texts, numbers, and which buttons can be used."""
@@ -81,6 +94,9 @@ class QtView:
         self._render_measurements(state)
         self._render_training(state)
         self._render_lists(state)
+        self._segment_form.show(state.options)
+        self.train_form.show(state.train_options)
+        self._simulation.render(state.simulation)
 
     def show_case(self, case: Case | None) -> None:
         """Show the scans of a case in all slice views, and give its segmentation to the Segment Editor."""
@@ -109,6 +125,12 @@ class QtView:
     def jump_to(self, point_mm: tuple[float, float, float]) -> None:
         """Show the slices through a point."""
         self._nodes.jump_to(point_mm)
+
+    def open_page(self, page: bytes) -> None:
+        """Open a page (HTML) in the user's browser."""
+        path = Path(slicer.app.temporaryPath) / "strokelabel-report.html"
+        path.write_bytes(page)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
 
     def show_error(self, sentence: str) -> None:
         """Show what went wrong until the user has read it."""

@@ -12,9 +12,9 @@ from .case import Case
 from .settings import Settings
 
 NEEDS_NOTHING = ("connect", "test_connection")
-NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training")
+NEEDS_SERVER = ("refresh", "open", "next", "upload", "train", "stop_training", "simulate")
 NEEDS_CASE = ("edit", "apply", "undo", "redo", "export", "overlay", "close")
-NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject")
+NEEDS_CASE_AND_SERVER = ("segment", "refine", "submit", "submit_and_next", "accept", "reject", "report")
 NEEDS_PREDICTION = ("threshold", "next_uncertain", "compare")
 COMMANDS = (
     *NEEDS_NOTHING,
@@ -26,7 +26,7 @@ COMMANDS = (
 )
 """Names of all commands, as views may use them for their buttons."""
 
-_WHILE_BUSY = ("cancel", "stop_training", "edit")
+_WHILE_BUSY = ("cancel", "stop_training", "edit", "simulate")
 """Painting continues while a request runs: what comes back is put under the strokes."""
 
 
@@ -84,12 +84,20 @@ _RULES: dict[str, Callable[[SessionState], str]] = {
     "segment": _unless(lambda s: s.settings.model, "This server offers no task that segments."),
     "cancel": _unless(lambda s: s.job is not None, "No task is running."),
     "train": _training,
+    "simulate": _unless(
+        lambda s: s.info.simulation.sequences,
+        "This server simulates no scans; it needs a newer StrokeLabel.",
+    ),
     "stop_training": _unless(lambda s: s.training.running, "No training is running."),
     "threshold": _HAS_PROBABILITY,
     "next_uncertain": _HAS_PROBABILITY,
     "compare": _unless(
         lambda s: s.case and s.case.model_mask is not None,
         "Segment first: there is no mask of the model to compare with.",
+    ),
+    "report": _unless(
+        lambda s: s.case and s.case.asked is not None,
+        "Segment first: the report is about the lesion that the model finds.",
     ),
     "undo": _unless(lambda s: s.case and s.case.history.undo_name, "There is nothing to undo."),
     "redo": _unless(lambda s: s.case and s.case.history.redo_name, "There is nothing to redo."),

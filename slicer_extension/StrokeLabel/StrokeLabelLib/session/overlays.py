@@ -114,7 +114,7 @@ class Overlays:
             session.view.show_error("Connect to a server first.")
             return
         model = TISSUES_MODEL if name == "tissues" else session.settings.model
-        options = {} if name == "tissues" else {"result": name}
+        options = {**session.options_of(model), **({} if name == "tissues" else {"result": name})}
         image_id = case.image.image_id
 
         def work(job: Job) -> np.ndarray:

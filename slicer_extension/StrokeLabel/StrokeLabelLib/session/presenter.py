@@ -21,6 +21,7 @@ from .overlays import Overlays
 from .segmentation import Segmentation
 from .session import Session, default_folder
 from .settings import Settings
+from .simulation import Simulation
 from .submission import Submission
 from .training import Training
 from .view import View, ViewState
@@ -50,6 +51,7 @@ class Presenter:
         overlays: show, next_uncertain_region.
         submission: submit, accept, reject, export.
         training: start, stop, poll.
+        simulation: show, choose_sequence, choose_lesion, set_value, hold_brightness, reset.
         session: what they share.
     """
 
@@ -74,6 +76,7 @@ class Presenter:
         self.overlays = Overlays(self.session)
         self.submission = Submission(self.session, self.cases)
         self.training = Training(self.session)
+        self.simulation = Simulation(self.session)
         self._saved_at = clock()
 
     @property

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..client.answers import InferProgress, InferResult
 from ..client.jobs import Job
-from ..errors import GeometryError
+from ..errors import GeometryError, StrokeLabelLibError
 from ..ops.regions import middle_of_largest
 from ..volume import Grid, Volume, onto_grid
 from .case import Case, Provenance
+from .options import chosen_options
 from .report import measure
 from .session import Session
 from .view import Prompt
@@ -45,7 +46,7 @@ class Segmentation:
 
         Args:
             model: name of a task; the chosen one by default.
-            options: of the task.
+            options: of the task, before those of `set_option`.
         """
         session = self._session
         case, client = session.case, session.client
@@ -53,19 +54,50 @@ class Segmentation:
             return
         name, image_id = model or session.settings.model, case.image.image_id
         session.settings.model = name
-        if case.stroke_stage in session.stroke_stages:
-            options = {"stroke_stage": case.stroke_stage, **(options or {})}
+        stage = {"stroke_stage": case.stroke_stage} if case.stroke_stage in session.stroke_stages else {}
+        asked = {**session.options_of(name), **stage, **(options or {})}
 
         def work(job: Job) -> tuple[InferResult, np.ndarray]:
-            result = client.infer(name, image_id, options, job=job)
+            result = client.infer(name, image_id, asked, job=job)
             return result, _lesion_of(result, case.grid)
 
         def done(found: tuple[InferResult, np.ndarray]) -> None:
-            case.asked = name, dict(options or {})
-            self._segmented(case, name, *found)
-            self._fetch_probability(case, name, dict(options or {}))
+            case.asked = name, asked
+            self._segmented(case, name, asked, *found)
+            self._fetch_probability(case, name, asked)
 
         session.run(f"Segmenting {image_id}", work, done)
+
+    def fetch_report(self, show: Callable[[bytes], None]) -> None:
+        """Get the page with pictures of the lesion that the model found, as the server draws it.
+
+        Args:
+            show: called with the page (HTML).
+        """
+        session = self._session
+        case, client = session.case, session.client
+        if not session.allow("report") or case is None or client is None or case.asked is None:
+            return
+        (name, options), image_id = case.asked, case.image.image_id
+        session.run("Drawing the report", lambda job: client.page(name, image_id, options, job), show)
+
+    def set_option(self, name: str, value: object) -> None:
+        """Set an option of the chosen model; the next segmentation uses it.
+
+        Args:
+            name: of `ViewState.options`.
+            value: of its kind; "" for the default.
+        """
+        session = self._session
+        task = session.settings.model
+        model = session.info.models.get(task)
+        if model is None:
+            return
+        try:
+            session.options[task] = chosen_options(model, session.options_of(task), name, value)
+        except StrokeLabelLibError as error:
+            session.view.show_error(str(error))
+        session.render()
 
     def set_stroke_stage(self, stage: str) -> None:
         """Say of which stage the open scan's stroke is; the next segmentation estimates the outcome for it.
@@ -179,7 +211,9 @@ class Segmentation:
 
         session.run("Refining" if step not in STEPS.values() else step, work, done)
 
-    def _segmented(self, case: Case, name: str, result: InferResult, base: np.ndarray) -> None:
+    def _segmented(
+        self, case: Case, name: str, options: dict[str, Any], result: InferResult, base: np.ndarray
+    ) -> None:
         session = self._session
         first = case.model_mask is None
         case.mask, case.model_mask = case.mask.with_base(base), base
@@ -187,7 +221,9 @@ class Segmentation:
         case.structures, case.outcome = result.structures, result.outcome
         model = result.params.get("model")
         described = {"task": name, **(model if isinstance(model, dict) else {})}
-        case.provenance = Provenance(f"model {name}", described, None, case.provenance.edits)
+        described |= {"options": options} if options else {}
+        threshold = _threshold_of(options)
+        case.provenance = Provenance(f"model {name}", described, threshold, case.provenance.edits)
         notes = " ".join(str(note) for note in result.params.get("notes") or [])
         record(session, case, "Segment")
         found = f"{session.measurements.volume_ml:.1f} ml of lesion"
@@ -213,6 +249,14 @@ class Segmentation:
                 case.probability = values
 
         session.run("Fetching the probability map", work, done, quietly=True)
+
+
+def _threshold_of(options: Mapping[str, Any]) -> float | None:
+    """Return the threshold on the probability that was asked for; None for the model's own decision."""
+    try:
+        return float(options["threshold"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _lesion_of(result: InferResult, grid: Grid) -> np.ndarray:

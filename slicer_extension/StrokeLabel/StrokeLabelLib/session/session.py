@@ -16,8 +16,10 @@ from ..files import VolumeFiles
 from ..ops.strokes import LesionMask
 from .availability import blocked_commands
 from .case import Case
+from .options import CHOSEN_ELSEWHERE, OptionField, option_fields
 from .report import measure
 from .settings import Settings
+from .simulation_state import SimulationState
 from .view import Measurements, Prompt, View, ViewState
 from .working_copy import WorkingCopies
 
@@ -36,6 +38,7 @@ class Session:
         files: reads and writes volumes.
         make_client: from an address, a token and the annotator's name.
         clock: seconds.
+        options: chosen options by task, as far as they differ from the defaults.
     """
 
     view: View
@@ -55,6 +58,8 @@ class Session:
     overlay: str = ""
     prompts: tuple[Prompt, ...] = ()
     training: TrainStatus = field(default_factory=TrainStatus)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    simulation: SimulationState = field(default_factory=SimulationState)
     measurements: Measurements = field(default_factory=Measurements)
     _saved: LesionMask | None = None
 
@@ -139,6 +144,17 @@ class Session:
         model = self.info.models.get(self.settings.model)
         return () if model is None else model.stroke_stages
 
+    def options_of(self, task: str) -> dict[str, Any]:
+        """Return the chosen options of a task, as far as the server that is connected takes them."""
+        known = self.info.models.get(task, ModelInfo(task)).options
+        return {name: value for name, value in self.options.get(task, {}).items() if name in known}
+
+    @property
+    def option_fields(self) -> tuple[OptionField, ...]:
+        """Options of the chosen model, as fields of a form."""
+        model = self.info.models.get(self.settings.model, ModelInfo(""))
+        return option_fields(model, self.options_of(model.name), CHOSEN_ELSEWHERE)
+
     def state(self) -> ViewState:
         """Return the state of the view, without images."""
         case, info = self.case, self.info
@@ -158,6 +174,7 @@ class Session:
             sequences=tuple(s.image.sequence for s in case.sequences) if case else (),
             models=tuple(m for m in info.models.values() if m.kind in SEGMENTING_KINDS),
             model=self.settings.model,
+            options=self.option_fields,
             stroke_stages=self.stroke_stages,
             stroke_stage=(case.stroke_stage or next(iter(self.stroke_stages), "")) if case else "",
             threshold=case.provenance.threshold if case else None,
@@ -167,8 +184,9 @@ class Session:
             dirty=bool(case and case.dirty),
             is_pseudo_label=bool(case and case.is_pseudo_label),
             overlay=self.overlay,
-            trainer=next(iter(info.trainers.values()), ModelInfo("")),
+            train_options=option_fields(next(iter(info.trainers.values()), ModelInfo(""))),
             training=self.training,
+            simulation=self.simulation,
         )
 
 

@@ -13,6 +13,8 @@ from typing import Protocol
 from ..client.answers import ImageEntry, InferProgress, ModelInfo, TrainStatus
 from ..volume import Volume
 from .case import Case
+from .options import OptionField
+from .simulation_state import SimulationState
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ViewState:
         completed, total: scans with a final label, and all.
         sequences: names of the open visit's scans; the first has the mask.
         models: tasks that segment, for a choice; model: the chosen one.
+        options: of the chosen task, with their present values.
         stroke_stages: choices for the stage of the stroke; none where the chosen model estimates no outcome.
         stroke_stage: the chosen one, "" without a case.
         threshold: on the probability; None for the model's own decision.
@@ -57,8 +60,9 @@ class ViewState:
         dirty: whether there is work that was not submitted.
         is_pseudo_label: whether accept and reject make sense.
         overlay: name of the overlay that is shown, "" if none.
-        trainer: the train task, whose options `Training.start` takes; one without a name where there is none.
+        train_options: of the train task, with their defaults; `Training.start` takes them. None without such a task.
         training: how it goes.
+        simulation: the simulated scan and its parameters.
     """
 
     server: str = ""
@@ -76,6 +80,7 @@ class ViewState:
     sequences: tuple[str, ...] = ()
     models: tuple[ModelInfo, ...] = ()
     model: str = ""
+    options: tuple[OptionField, ...] = ()
     stroke_stages: tuple[str, ...] = ()
     stroke_stage: str = ""
     threshold: float | None = None
@@ -85,8 +90,9 @@ class ViewState:
     dirty: bool = False
     is_pseudo_label: bool = False
     overlay: str = ""
-    trainer: ModelInfo = field(default_factory=lambda: ModelInfo(""))
+    train_options: tuple[OptionField, ...] = ()
     training: TrainStatus = field(default_factory=TrainStatus)
+    simulation: SimulationState = field(default_factory=SimulationState)
 
     @property
     def busy_text(self) -> str:

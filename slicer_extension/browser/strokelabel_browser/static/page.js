@@ -8,6 +8,7 @@
     const typing = target.matches?.("input:not([type=range]), textarea, [contenteditable]");
     if (typing || event.altKey || event.metaKey) return;
     if (state("question") || (state("show_settings") && event.key !== "Escape")) return;
+    if (state("tab") === "simulate" && event.key !== "Escape") return; // the views and their tools are not shown
     const key = (event.ctrlKey ? "Ctrl+" : "") + (event.ctrlKey ? event.key.toLowerCase() : event.key);
     const found = (state("shortcuts") || []).find((s) => s.key === key || s.key === key.toLowerCase());
     if (!found) return;

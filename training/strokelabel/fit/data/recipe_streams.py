@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ from strokelabel.fit.data.synthetic_streams import (
 from strokelabel.fit.denoising import PredictedMaps, PredictedMapsStream, PredictedMapsValidation
 from strokelabel.fit.loop.devices import process_count
 from strokelabel.fit.loop.objective import ScoringStream, TrainingStream
+from strokelabel.fit.pretraining.streams import pair_streams
 from strokelabel.fit.quality import QualityCases, QualityStream, QualityValidation
 from strokelabel.fit.recipe import Recipe
 from strokelabel.synthesis.anatomy.head import load_heads
@@ -93,14 +95,8 @@ def make_streams(
             recipe needs a folder that it does not name.
         DataError: a part of the data is empty or missing.
     """
-    if recipe.estimation is not None:
-        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
-    if recipe.label_noise is not None:
-        return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
-    if recipe.predictions is not None:
-        return _predicted_streams(recipe, recipe.predictions, _needed(data), device)
-    if recipe.segmentation_errors is not None:
-        return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
+    if (of_task := _streams_of_task(recipe, data, device)) is not None:
+        return of_task
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -235,10 +231,25 @@ def _real_streams(
     )
 
 
+def _streams_of_task(recipe: Recipe, data: PreparedData | None, device: torch.device | str) -> Streams | None:
+    """Return the streams of a task that is not segmentation; None for segmentation."""
+    if recipe.estimation is not None:
+        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
+    if recipe.label_noise is not None:
+        return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
+    if recipe.predictions is not None:
+        return _predicted_streams(recipe, recipe.predictions, _needed(data), device)
+    if recipe.segmentation_errors is not None:
+        return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
+    if recipe.pretraining is not None:
+        return Streams(*pair_streams(recipe, _needed(data), *_both_parts(recipe, _needed(data), device)))
+    return None
+
+
 def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of simulated scans with their maps; validation differs only in its brains and lesions."""
+    """Return streams of simulated scans with their maps."""
     seen, unseen = (EstimationSynthesizer(one, config.mprage) for one in _both_parts(recipe, data, device))
     return Streams(
         EstimatorStream(seen, recipe.training.batch_size, recipe.seed),
@@ -270,7 +281,7 @@ def _label_noise_streams(
 def _quality_streams(
     recipe: Recipe, config: SegmentationErrorConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of images with wrong parcellations; validation differs only in its brains and lesions."""
+    """Return streams of images with wrong parcellations."""
     seen, unseen = (QualityCases(one, config) for one in _both_parts(recipe, data, device))
     return Streams(
         QualityStream(seen, recipe.training.batch_size, recipe.seed),
@@ -281,7 +292,7 @@ def _quality_streams(
 def _predicted_streams(
     recipe: Recipe, config: PredictionsConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of predicted maps with the true ones; validation differs only in its brains and lesions."""
+    """Return streams of predicted maps with the true ones."""
     seen, unseen = (PredictedMaps(one, config) for one in _both_parts(recipe, data, device))
     return Streams(
         PredictedMapsStream(seen, config.images, recipe.training.batch_size, recipe.seed),
@@ -289,16 +300,12 @@ def _predicted_streams(
     )
 
 
-def _both_parts(
-    recipe: Recipe, data: PreparedData, device: torch.device | str
-) -> tuple[Synthesizer, Synthesizer]:
-    """Return the generators of training and validation, with the same settings, brains apart."""
+def _both_parts(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Iterator[Synthesizer]:
+    """Yield the generators of training and of validation, which differ only in their brains and lesions."""
     _refuse_generators(recipe, device)
     check_unseen(data, recipe)
-    seen, unseen = (
-        make_synthesizer(data, recipe, part, recipe.synthesis, device) for part in ("train", "validation")
-    )
-    return seen, unseen
+    for part in ("train", "validation"):
+        yield make_synthesizer(data, recipe, part, recipe.synthesis, device)
 
 
 def _refuse_generators(recipe: Recipe, device: torch.device | str) -> None:

@@ -68,7 +68,7 @@ class Objective(Protocol[_Taken]):
 
     @property
     def metric(self) -> str:
-        """Name among `score_names` that decides which checkpoint is best; higher is better."""
+        """Name among `score_names` that decides which checkpoint is best: "loss" where it is lower, others higher."""
         ...
 
     @property
@@ -80,11 +80,11 @@ class Objective(Protocol[_Taken]):
         """Return the objective with its constants on a device."""
         ...
 
-    def loss(self, output: Tensor, batch: _Taken, step: int) -> Tensor:
+    def loss(self, output: Any, batch: _Taken, step: int) -> Tensor:  # noqa: ANN401 - the network's
         """Return the training loss.
 
         Args:
-            output: of the network for `batch.image`, of any floating type.
+            output: of the network for `batch.image`: a tensor of any floating type, or several.
             batch: on the output's device.
             step: optimiser steps done before; losses that change during training go by it.
 
@@ -99,11 +99,11 @@ class Objective(Protocol[_Taken]):
         """
         ...
 
-    def item_scores(self, output: Tensor, batch: _Taken) -> dict[str, Tensor]:
+    def item_scores(self, output: Any, batch: _Taken) -> dict[str, Tensor]:  # noqa: ANN401 - the network's
         """Return the scores of each item of a batch in validation.
 
         Args:
-            output: of the network for `batch.image`, of any floating type.
+            output: of the network for `batch.image`: a tensor of any floating type, or several.
             batch: on the output's device.
 
         Returns:
@@ -173,9 +173,10 @@ def _gather(found: dict[int, dict[str, Tensor]], batches: int, fabric: Fabric) -
 
 @dataclass
 class BestValidation:
-    """Best metric so far; higher is better.
+    """Best metric so far.
 
     Attributes:
+        lower_is_better: true for a loss; higher is better for any other metric.
         metric: None before the first validation that gave a number.
         step: the step of it.
         validations_since: validations after the best one.
@@ -184,10 +185,19 @@ class BestValidation:
     metric: float | None = None
     step: int | None = None
     validations_since: int = 0
+    lower_is_better: bool = False
+
+    @classmethod
+    def of(cls, objective: Objective[Any]) -> Self:
+        """Return that of a run without validations yet."""
+        return cls(lower_is_better=objective.metric == "loss")
 
     def update(self, metric: float, step: int) -> bool:
         """Take note of a validation; true if it is the best so far. An undefined metric (NaN) never is."""
-        better = metric == metric if self.metric is None else metric > self.metric
+        if self.metric is None:
+            better = metric == metric
+        else:
+            better = metric < self.metric if self.lower_is_better else metric > self.metric
         if better:
             self.metric, self.step, self.validations_since = metric, step, 0
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -73,7 +74,7 @@ class TrainingRun:
         self._skipped_in_a_row = 0
         self.skipped = 0
         self.step = 0
-        self.best = BestValidation()
+        self.best = BestValidation.of(self.objective)
 
     def advance(self, stream: TrainingStream[Any], seconds: float = 0.0) -> dict[str, float | Tensor]:
         """Do one optimiser step; one whose gradient is not finite, or too large, changes nothing but the step's number.
@@ -162,8 +163,11 @@ class TrainingRun:
         if checkpoint.scaler:
             self.fabric.strategy.precision.load_state_dict(checkpoint.scaler)
         self.step = checkpoint.step
-        self.best = BestValidation(
-            checkpoint.best_metric, checkpoint.best_step, checkpoint.validations_since_best
+        self.best = replace(
+            self.best,
+            metric=checkpoint.best_metric,
+            step=checkpoint.best_step,
+            validations_since=checkpoint.validations_since_best,
         )
 
     def _limit(self) -> str:

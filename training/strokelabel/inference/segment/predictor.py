@@ -22,7 +22,7 @@ from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.scan_model import ScanModel, image_notes
 from strokelabel.inference.segment.prediction import Prediction, Scores, decide, gather_scores
 from strokelabel.io import Image
-from strokelabel.registry import DENOISING, PARCELLATION, QUALITY, SEGMENTATION, ModelSpec
+from strokelabel.registry import DENOISING, PARCELLATION, PRETRAINING, QUALITY, SEGMENTATION, ModelSpec
 from strokelabel.types import ChannelVolume
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ SETTINGS_KEY = "adaptation_options"
 """Key of a sidecar that holds how a model was adapted to the scan; missing where it was not."""
 
 
-_COMMANDS = {PARCELLATION: "predict", DENOISING: "predict --adapt dae", QUALITY: "predict --qc"}
+_COMMANDS = {
+    PARCELLATION: "predict",
+    DENOISING: "predict --adapt dae",
+    QUALITY: "predict --qc",
+    PRETRAINING: "train --encoder",
+}
 """Commands that take models of other tasks."""
 
 

@@ -25,6 +25,9 @@ OnProgress = Callable[[int], None]
 
 _HIGHER_IS_WORSE: Final = {"nihss": True, "language": False}
 
+_SMOOTHED_CELLS: Final = 2
+"""Loads are smoothed with an SD of one cell, which makes one place of about two."""
+
 _FIRST_STRIDE: Final = 2
 """Of the network's first convolution: two pixels are one to all that follows."""
 
@@ -147,7 +150,7 @@ def map_symptoms(
         cells_to_icbm(found.cells, found.z),
         found.threshold,
         found.p,
-        FINE_MM,
+        _SMOOTHED_CELLS * FINE_MM,
     )
 
 

@@ -70,6 +70,7 @@ def head_coordinates(
     centers_mm: Tensor,
     shape: tuple[int, int, int],
     spacing_mm: float,
+    subjects: list[DeformationParameters] | None = None,
 ) -> Tensor:
     """Return the world position in the undeformed head of each voxel of the deformed image.
 
@@ -78,10 +79,14 @@ def head_coordinates(
         centers_mm: (batch, 3) point of the head (RAS mm) that lies at the image's centre, translation apart.
         shape: voxels of the image.
         spacing_mm: voxel size of the image.
+        subjects: deformations that make other heads of the heads first, one per item; None for the heads as they are.
 
     Returns:
         (batch, x, y, z, 3) RAS coordinates in mm.
     """
+    if subjects:
+        in_view = head_coordinates(parameters, torch.zeros_like(centers_mm), shape, spacing_mm)
+        return _of_subjects(subjects, in_view, centers_mm, shape, spacing_mm)
     device = centers_mm.device
     matrices = on_device(torch.stack([affine_matrix(p) for p in parameters]), device)
     shifts = on_device(torch.tensor([p.translation_mm for p in parameters]), device) + centers_mm
@@ -93,6 +98,36 @@ def head_coordinates(
     ]
     affine = terms[0] + terms[1] + terms[2] + shifts.view(-1, 1, 1, 1, 3)
     return affine + displacement([p.velocity_mm for p in parameters], shape, spacing_mm, device)
+
+
+def _of_subjects(
+    subjects: list[DeformationParameters],
+    positions: Tensor,
+    centers_mm: Tensor,
+    shape: tuple[int, int, int],
+    spacing_mm: float,
+) -> Tensor:
+    """Return what `head_coordinates` of the subjects gives, at positions between the voxels.
+
+    Args:
+        subjects: one per item.
+        positions: (batch, x, y, z, 3) in mm from the middle of the image.
+        centers_mm, shape, spacing_mm: as `head_coordinates`.
+    """
+    device = centers_mm.device
+    field = displacement([p.velocity_mm for p in subjects], shape, spacing_mm, device)
+    extent = on_device(torch.tensor([(n - 1) * spacing_mm for n in shape]), device)
+    shifts = F.grid_sample(
+        field.permute(0, 4, 1, 2, 3),
+        (2 * positions / extent).flip(-1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )
+    matrices = on_device(torch.stack([affine_matrix(p) for p in subjects]), device)
+    offsets = on_device(torch.tensor([p.translation_mm for p in subjects]), device) + centers_mm
+    affine = torch.baddbmm(offsets.unsqueeze(1), positions.flatten(1, 3), matrices.transpose(1, 2))
+    return affine.view_as(positions) + shifts.permute(0, 2, 3, 4, 1)
 
 
 def _at(axis: int, size: int) -> tuple[int, int, int]:
@@ -115,6 +150,8 @@ def displacement(
     Returns:
         (batch, x, y, z, 3) in mm.
     """
+    if not any(bool(velocity.any()) for velocity in velocities_mm):
+        return torch.zeros(len(velocities_mm), *shape, 3, device=device)
     x, y, z = (min(n, _COARSE_VOXELS) for n in shape)
     coarse = (x, y, z)
     extent = on_device(torch.tensor([(n - 1) * spacing_mm for n in shape]), device)

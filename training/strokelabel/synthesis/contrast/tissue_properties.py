@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from strokelabel.labels import BRAIN_GROUPS, LabelTable
-from strokelabel.physics.maps import MAP_NAMES
+from strokelabel.physics.acquisition import Acquisition
+from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps
 from strokelabel.physics.priors import TissueDraw, TissuePriors, default_priors, read_priors
 from strokelabel.synthesis.config import ContrastConfig, PhysicsConfig
 from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
@@ -86,6 +87,52 @@ def sample_tissue_contrast(sampler: Sampler, config: ContrastConfig, table: Labe
         texture_seed=sampler.seed(),
         scan=drawn,
     )
+
+
+def scanned_again(
+    sampler: Sampler, config: PhysicsConfig, contrast: ContrastParameters, table: LabelTable
+) -> ContrastParameters:
+    """Return the same subject in another scan: quantitative values stay, acquisition and fields are drawn.
+
+    The protocol is another one than before, where the settings have several. The texture is drawn again: it is laid
+    on the image's grid, so that views of a moved head would share what is none of its anatomy.
+    """
+    assert contrast.scan is not None
+    brain = contrast.means[[label.group in BRAIN_GROUPS for label in table.labels]]
+    used = contrast.scan.protocol.split("/")[-1]
+    others = config.model_copy(update={"protocols": {**config.protocols, used: 0.0}})
+    chosen = others if others.has_protocols else config
+    drawn = sample_scan(sampler, chosen, brain, _reference_variation(_priors(config.priors)))
+    return replace(
+        contrast,
+        family=f"{drawn.protocol} {contrast.family.split()[-1]}",
+        texture_seed=sampler.seed(),
+        scan=replace(drawn, texture=contrast.scan.texture),
+    )
+
+
+def with_acquisition(
+    contrast: ContrastParameters, table: LabelTable, protocol: str, acquisition: Acquisition
+) -> ContrastParameters:
+    """Return the same subject and fields in a scan with a given acquisition; its family stays.
+
+    Args:
+        contrast: with a scan.
+        table: label table that the contrast's rows follow.
+        protocol: name of the acquisition, for the record.
+        acquisition: any sequence.
+    """
+    assert contrast.scan is not None
+    inside = [label.group in BRAIN_GROUPS for label in table.labels]
+    brain = torch.cat([contrast.means[inside], contrast.lesion_means.flatten(0, 1)])
+    signal = acquisition.magnitude(QuantitativeMaps.unstack(brain, dim=1))
+    scan = replace(
+        contrast.scan,
+        protocol=protocol,
+        acquisition=acquisition,  # type: ignore[arg-type]  # one of the sequences
+        reference=max(float(signal.max()), 1e-6),
+    )
+    return replace(contrast, scan=scan)
 
 
 def with_stage(

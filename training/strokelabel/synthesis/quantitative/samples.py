@@ -15,12 +15,11 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from strokelabel.errors import DataError
-from strokelabel.labels import BRAIN_GROUPS
 from strokelabel.networks.estimator import ESTIMATED_MAPS
-from strokelabel.physics.maps import MAP_NAMES, QuantitativeMaps
+from strokelabel.physics.maps import MAP_NAMES
 from strokelabel.physics.mprage import Mprage
 from strokelabel.physics.presets import draw_acquisition
-from strokelabel.synthesis.contrast.gaussian_mixture import ContrastParameters
+from strokelabel.synthesis.contrast.tissue_properties import with_acquisition
 from strokelabel.synthesis.generator import SampleParameters, Synthesizer
 from strokelabel.synthesis.quantitative.scan import MprageConfig
 from strokelabel.synthesis.record import to_json
@@ -91,7 +90,6 @@ class EstimationSynthesizer:
             )
         self.synthesizer = synthesizer
         self.config = config
-        self._inside = torch.tensor([label.group in BRAIN_GROUPS for label in synthesizer.table.labels])
 
     def sample(self, seed: int) -> EstimationParameters:
         """Draw the parameters of one scan; the same seed gives the same parameters."""
@@ -99,7 +97,7 @@ class EstimationSynthesizer:
         sampler, config = Sampler(seed + _SEED_OFFSET), self.config
         acquisition = draw_acquisition(sampler, config.protocol())
         assert isinstance(acquisition, Mprage)
-        contrast = self._with_acquisition(sample.contrast, acquisition)
+        contrast = with_acquisition(sample.contrast, self.synthesizer.table, "estimation/mprage", acquisition)
         truncation = sampler.uniform(config.gibbs) if sampler.flip(config.gibbs_probability) else 0.0
         return EstimationParameters(replace(sample, contrast=contrast), truncation)
 
@@ -118,19 +116,6 @@ class EstimationSynthesizer:
     def generate(self, seeds: list[int]) -> EstimationSample:
         """Draw and compute one scan per seed."""
         return self.apply([self.sample(seed) for seed in seeds])
-
-    def _with_acquisition(self, contrast: ContrastParameters, acquisition: Mprage) -> ContrastParameters:
-        """Scan the same tissues with an MPRAGE."""
-        assert contrast.scan is not None
-        brain = torch.cat([contrast.means[self._inside], contrast.lesion_means.flatten(0, 1)])
-        signal = acquisition.magnitude(QuantitativeMaps.unstack(brain, dim=1))
-        scan = replace(
-            contrast.scan,
-            protocol="estimation/mprage",
-            acquisition=acquisition,
-            reference=max(float(signal.max()), 1e-6),
-        )
-        return replace(contrast, scan=scan)
 
 
 def target_maps(features: Tensor) -> Tensor:
