@@ -52,8 +52,9 @@ def test_an_answer_says_which_structures_the_lesion_touches_with_ml_and_shares(
 
     mask = np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj)
     parcellator = Parcellator.from_model(parcellation, "cpu")
+    found = parcellator.parcellate(scan)
     expected = lesion_structures(
-        mask, parcellator.parcellate(scan).labels, parcellator.structures, scan.grid
+        mask, found.labels, parcellator.structures, scan.grid, found.intracranial_ml
     ).as_json()
     assert params["structures"] == {"model": {"name": "sided", "version": "1"}, **expected}
     assert expected["structures"] and expected["lesion_ml"] == pytest.approx(params["volume_ml"], abs=1e-3)

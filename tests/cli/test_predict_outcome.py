@@ -104,7 +104,7 @@ def test_an_ensemble_has_a_table_of_its_own(bright_model: Path, scan: Path, tmp_
         assert predict(scan, other, "-o", tmp_path / "out", *given) == 0
     rows = rows_of(tmp_path / "out/ensemble_outcomes.csv")
     assert len(rows) == 2 and all("was not said" in row["reason"] for row in rows)
-    assert {row["status"] for row in rows_of(tmp_path / "out/ensembles.csv")} == {"kept"}
+    assert {row["status"] for row in rows_of(tmp_path / "out/ensembles.csv")} == {"done"}
 
 
 def test_options_that_make_no_sense_together_are_refused(

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from strokelabel.errors import RecipeError
+from strokelabel.fit.data.parts import select
 from strokelabel.fit.fast_dev_run import shrink
-from strokelabel.fit.recipe import find_recipe, load_recipe, select
+from strokelabel.fit.recipe import find_recipe, load_recipe
 from strokelabel.networks.weights import make_network
 from strokelabel.synthesis.config import SynthesisConfig
 from support.tiny_prepared import make_recipe, tiny_recipe

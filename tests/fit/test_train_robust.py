@@ -13,10 +13,9 @@ from strokelabel.fit.data.recipe_streams import Streams, make_streams
 from strokelabel.fit.denoising import DenoisingObjective
 from strokelabel.fit.recipe import load_recipe
 from strokelabel.fit.train import make_objective
-from strokelabel.inference.robust import GROUP_NAMES
 from strokelabel.networks.weights import load_weights
 from strokelabel.registry import DENOISING, read_spec
-from strokelabel.structures import TISSUE_GROUPS, group_classes, parcellation_structures
+from strokelabel.structures import TISSUE_CLASSES, TISSUE_GROUPS, group_classes, parcellation_structures
 from strokelabel.synthesis.prepared.dataset import PreparedData
 from support.command_line import run
 
@@ -77,7 +76,7 @@ def test_the_shipped_recipe_trains_and_is_exported_with_its_task(
     assert run("train", "synthseg-robust", *given) == 0
     assert run("export", folder, "-o", weights, "--recipe", folder / "recipe.yaml", "--version", "1") == 0
     spec = read_spec(weights)
-    assert (spec.task, spec.class_names, spec.class_ids) == (DENOISING, GROUP_NAMES, ())
+    assert (spec.task, spec.class_names, spec.class_ids) == (DENOISING, TISSUE_CLASSES, ())
     assert isinstance(make_objective(load_recipe("synthseg-robust")), DenoisingObjective)
     with (folder / "metrics.csv").open() as file:
         assert "validation_dice_gain" in file.readline()

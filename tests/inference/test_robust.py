@@ -15,10 +15,10 @@ from strokelabel.errors import WeightsError
 from strokelabel.inference.network_input import smoothed_views
 from strokelabel.inference.options import PredictionOptions
 from strokelabel.inference.parcellate import Parcellator
-from strokelabel.inference.robust import GROUP_NAMES, GroupDenoiser
+from strokelabel.inference.robust import GroupDenoiser
 from strokelabel.io import read_image
 from strokelabel.networks.denoiser import DenoiserConfig
-from strokelabel.structures import TISSUE_GROUPS, group_classes, parcellation_structures
+from strokelabel.structures import TISSUE_CLASSES, TISSUE_GROUPS, group_classes, parcellation_structures
 from support.bright_network import centred_affine, phantom
 from support.command_line import predict
 from support.sided_network import BRAIN, STRUCTURES, SidedNetwork, save_sided_model, sided_spec
@@ -27,7 +27,7 @@ from support.tiny_denoiser import denoiser_spec, save_denoiser
 SHAPE = (24, 30, 20)
 CONFIG = DenoiserConfig(classes=5, images=1, channels=(2, 2, 2), strides=(1, 1), atlas_voxels=(8, 10, 8))
 OF_GROUPS = {
-    "class_names": GROUP_NAMES,
+    "class_names": TISSUE_CLASSES,
     "network": CONFIG.model_dump(mode="json"),
     "spacing_mm": 2.0,
 }
@@ -58,7 +58,7 @@ def some_probabilities(rng: np.random.Generator, shape: tuple[int, int, int]) ->
 
 def group_sums(probabilities: np.ndarray) -> np.ndarray:
     classes = np.array(group_classes(STRUCTURES, TISSUE_GROUPS))
-    return np.stack([probabilities[classes == number].sum(axis=0) for number in range(len(GROUP_NAMES))])
+    return np.stack([probabilities[classes == number].sum(axis=0) for number in range(len(TISSUE_CLASSES))])
 
 
 def test_every_structure_belongs_to_one_group() -> None:

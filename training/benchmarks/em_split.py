@@ -27,8 +27,9 @@ import pandas as pd
 import torch
 from ablation import interval_text, paired_difference, per_volume
 
+from strokelabel.fit.data.parts import select
 from strokelabel.fit.loop.checkpoint import load_newest_checkpoint
-from strokelabel.fit.recipe import Recipe, load_recipe, select
+from strokelabel.fit.recipe import Recipe, load_recipe
 from strokelabel.fit.train import train_recipe, with_data
 from strokelabel.hashing import sha256_of_file
 from strokelabel.io.atomic import atomic_path, atomic_write_json, atomic_write_text

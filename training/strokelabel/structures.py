@@ -166,6 +166,9 @@ def group_classes(structures: Sequence[Structure], groups: Mapping[str, frozense
 BACKGROUND = Structure(0, "background", "midline", 0, "#000000", frozenset({0}))
 """First class of every parcellation."""
 
+TISSUE_CLASSES = (BACKGROUND.name, *TISSUE_GROUPS)
+"""Names of the classes of a denoiser of tissue groups."""
+
 _SIDES = ("left", "right", "midline")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 LARGEST_ID = 65_535

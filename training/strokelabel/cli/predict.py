@@ -164,7 +164,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option of the command
     part: PartOption = None, workers: Workers = None, dask: DaskAddress = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Segment stroke lesions in scans of any contrast, orientation or spacing.
+    """Segment stroke lesions, or structures of the brain, in scans of any contrast, orientation or spacing.
 
     Each scan gets a mask on its own grid (<name>_lesion_mask.nii.gz, or a BIDS derivative name) and a row in
     predictions.csv; a model for parcellation gives structures (<name>_parcellation_dseg.nii.gz) and volumes, with rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from strokelabel.fit.recipe import Recipe, ValidationConfig
@@ -19,10 +20,10 @@ def shrink(recipe: Recipe) -> Recipe:
     elif isinstance(recipe.network, ContrastiveConfig):
         smaller |= {"cells": 1, "hidden": 8, "projection": 4}
     network = recipe.network.model_copy(update=smaller)
-    spacing = recipe.synthesis.spacing_mm
-    if recipe.predictions is None:  # else it is that of another model
-        spacing = max(spacing, 192 / side)
-    synthesis = recipe.synthesis.model_copy(update={"shape": (side, side, side), "spacing_mm": spacing})
+    spacing, multiple = recipe.synthesis.spacing_mm, recipe.network.multiple
+    spacing = max(spacing, 192 / side) if recipe.predictions is None else spacing  # of another model
+    voxels = max(side, multiple * ceil(160 / spacing / multiple))
+    synthesis = recipe.synthesis.model_copy(update={"shape": (voxels,) * 3, "spacing_mm": spacing})
     # Both stages of an estimator's loss.
     estimation = recipe.estimation and recipe.estimation.model_copy(update={"mse_steps": 1})
     training = recipe.training.model_copy(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,9 +25,8 @@ from strokelabel.networks.estimator import ESTIMATED_MAPS
 from strokelabel.networks.unet import UNetConfig
 from strokelabel.networks.weights import NETWORK_OF_TASK, NetworkConfig
 from strokelabel.structures import (
-    BACKGROUND,
     QUALITY_GROUPS,
-    TISSUE_GROUPS,
+    TISSUE_CLASSES,
     Structure,
     parcellation_structures,
     structures_from_rows,
@@ -110,9 +108,8 @@ class Recipe(Section):
     estimation: EstimationConfig | None = None
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
-    """Errors of the label maps that a denoiser learns to correct; None for the other tasks."""
     predictions: PredictionsConfig | None = None
-    """Maps of tissue groups that a denoiser learns to correct, predicted by a parcellation; else None."""
+    """What a denoiser learns to correct, one of both: label maps with errors, or groups of a parcellation."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     pretraining: PretrainingConfig | None = None
@@ -157,8 +154,8 @@ class Recipe(Section):
                 f"not all of them {multiple}, got {shape}"
             )
         channels, classes = (self.network.in_channels, self.network.out_channels), len(self.class_names)
-        maps = {"denoising": classes + (self.predictions is not None), "quality": 2 + classes}
-        expected = (maps.get(self.task, 1), classes)
+        more = {"denoising": classes + (self.predictions is not None), "quality": 2 + classes}
+        expected = (more.get(self.task, 1), classes)
         if channels != expected and self.structure_table != "data":
             ins = "1 input channel" if expected[0] == 1 else f"{expected[0]} input channels"
             raise ValueError(f"expected a network with {ins} and {classes} output channels, got {channels}")
@@ -290,7 +287,7 @@ class Recipe(Section):
         if (names := _CLASSES_OF_TASK.get(self.task)) is not None:
             return names
         if self.predictions is not None:
-            return (BACKGROUND.name, *TISSUE_GROUPS)
+            return TISSUE_CLASSES
         if self.target == "parcellation":
             return tuple(structure.name for structure in self.structures)
         if not self.is_synthetic and self.network.out_channels == len(LESION_ONLY_NAMES):
@@ -361,15 +358,3 @@ def with_generators(recipe: Recipe, generators: int | None, gpu_generators: int 
     asked = {"generators": generators, "gpu_generators": gpu_generators}
     update = {name: count for name, count in asked.items() if count is not None}
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=update)})
-
-
-def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
-    """Return the names that match any of the patterns, in order.
-
-    Raises:
-        RecipeError: a pattern matches nothing.
-    """
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise RecipeError(f"{what}: {pattern!r} matches none of the prepared label maps {names}")
-    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]

@@ -21,10 +21,8 @@ from strokelabel.errors import LabelMapError, WeightsError
 from strokelabel.networks.denoiser import group_maps, padded_maps
 from strokelabel.networks.weights import load_weights, multiple_of
 from strokelabel.registry import DENOISING, ROBUST_MODEL, ModelSpec
-from strokelabel.structures import BACKGROUND, TISSUE_GROUPS, group_classes, structures_of
+from strokelabel.structures import TISSUE_CLASSES, TISSUE_GROUPS, group_classes, structures_of
 from strokelabel.types import ChannelVolume, PathLike
-
-GROUP_NAMES = (BACKGROUND.name, *TISSUE_GROUPS)
 
 _SPACING_TOLERANCE = 0.05
 """Relative difference up to which whole voxels of the parcellation make a voxel of the denoiser."""
@@ -50,9 +48,9 @@ class GroupDenoiser:
     """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, model: ModelSpec, device: torch.device) -> None:
-        if (spec.task, spec.class_names) != (DENOISING, GROUP_NAMES):
+        if (spec.task, spec.class_names) != (DENOISING, TISSUE_CLASSES):
             raise WeightsError(
-                f"expected a denoiser of the groups {', '.join(GROUP_NAMES)}, this model is for {spec.task}, of "
+                f"expected a denoiser of the groups {', '.join(TISSUE_CLASSES)}, this model is for {spec.task}, of "
                 f"{', '.join(spec.class_names)}; train one with `strokelabel train {ROBUST_MODEL}`",
                 source=spec.path,
             )
@@ -85,7 +83,7 @@ class GroupDenoiser:
             image: (1, 1, x, y, z), the scan as the model was shown it.
         """
         found = torch.from_numpy(np.ascontiguousarray(probabilities)) + _LEAST
-        own = group_maps(found, self._groups, len(GROUP_NAMES))
+        own = group_maps(found, self._groups, len(TISSUE_CLASSES))
         coarse = F.avg_pool3d(padded_maps(own[None], self._factor), self._factor)
         shown = F.avg_pool3d(_padded(torch.from_numpy(image), self._factor), self._factor)
         change = self._corrected(coarse, shown) / coarse

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import torch
 
 from strokelabel.errors import DataError, RecipeError
 from strokelabel.fit.data.synthetic_streams import quantitative_heads
-from strokelabel.fit.recipe import Recipe, select
+from strokelabel.fit.recipe import Recipe
 from strokelabel.synthesis.anatomy.head import load_heads
 from strokelabel.synthesis.anatomy.parcellation import ParcellationTarget
 from strokelabel.synthesis.config import SynthesisConfig
@@ -99,6 +101,18 @@ def part_brains(data: PreparedData, recipe: Recipe, part: str) -> list[str]:
         raise RecipeError(f"{recipe.name}: expected a recipe with synthetic images, its images are all real")
     patterns = recipe.brains.train if part == "train" else recipe.brains.validation
     return select(list(data.brain_names), patterns, f"brains.{part}")
+
+
+def select(names: list[str], patterns: tuple[str, ...], what: str) -> list[str]:
+    """Return the names that match any of the patterns, in order.
+
+    Raises:
+        RecipeError: a pattern matches nothing.
+    """
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise RecipeError(f"{what}: {pattern!r} matches none of the prepared label maps {names}")
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
 def check_unseen(data: PreparedData, recipe: Recipe) -> None:

@@ -95,8 +95,8 @@ def make_streams(
             recipe needs a folder that it does not name.
         DataError: a part of the data is empty or missing.
     """
-    if recipe.task != "segmentation":
-        return _streams_of_other_task(recipe, _needed(data), device)
+    if (of_task := _streams_of_task(recipe, data, device)) is not None:
+        return of_task
     synthetic = _synthetic_streams(recipe, _needed(data), device) if recipe.is_synthetic else None
     real = _real_streams(recipe, recipe.real, device, cache) if recipe.real is not None else None
     if synthetic is None or real is None or recipe.real is None:
@@ -111,19 +111,6 @@ def make_streams(
         return Streams(volumes, validation, made)
     bank = split_lesions(data, "train", recipe.synthesis.lesion.minimum_volume_ml)
     return Streams(with_real_images(volumes, recipe, data, bank, device), validation, made)
-
-
-def _streams_of_other_task(recipe: Recipe, data: PreparedData, device: torch.device | str) -> Streams:
-    """Return the streams of a task that is not segmentation."""
-    if recipe.estimation is not None:
-        return _estimation_streams(recipe, recipe.estimation, data, device)
-    if recipe.label_noise is not None:
-        return _label_noise_streams(recipe, recipe.label_noise, data, device)
-    if recipe.predictions is not None:
-        return _predicted_streams(recipe, recipe.predictions, data, device)
-    if recipe.segmentation_errors is not None:
-        return _quality_streams(recipe, recipe.segmentation_errors, data, device)
-    return Streams(*pair_streams(recipe, data, *_both_parts(recipe, data, device)))
 
 
 _Training: TypeAlias = SyntheticStream | ReplayStream | RealStream | MixedStream
@@ -244,6 +231,21 @@ def _real_streams(
     )
 
 
+def _streams_of_task(recipe: Recipe, data: PreparedData | None, device: torch.device | str) -> Streams | None:
+    """Return the streams of a task that is not segmentation; None for segmentation."""
+    if recipe.estimation is not None:
+        return _estimation_streams(recipe, recipe.estimation, _needed(data), device)
+    if recipe.label_noise is not None:
+        return _label_noise_streams(recipe, recipe.label_noise, _needed(data), device)
+    if recipe.predictions is not None:
+        return _predicted_streams(recipe, recipe.predictions, _needed(data), device)
+    if recipe.segmentation_errors is not None:
+        return _quality_streams(recipe, recipe.segmentation_errors, _needed(data), device)
+    if recipe.pretraining is not None:
+        return Streams(*pair_streams(recipe, _needed(data), *_both_parts(recipe, _needed(data), device)))
+    return None
+
+
 def _estimation_streams(
     recipe: Recipe, config: EstimationConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
@@ -290,7 +292,7 @@ def _quality_streams(
 def _predicted_streams(
     recipe: Recipe, config: PredictionsConfig, data: PreparedData, device: torch.device | str
 ) -> Streams:
-    """Return streams of predicted maps with the true ones; validation differs only in its brains and lesions."""
+    """Return streams of predicted maps with the true ones."""
     seen, unseen = (PredictedMaps(one, config) for one in _both_parts(recipe, data, device))
     return Streams(
         PredictedMapsStream(seen, config.images, recipe.training.batch_size, recipe.seed),
