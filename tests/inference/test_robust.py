@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -140,6 +142,21 @@ def test_a_denoiser_that_corrects_nothing_changes_no_structure(model: Path, scan
     assert before.robust == {"smoothing_voxels": 0.7, "denoiser": None}
     assert after.robust is not None and after.robust["denoiser"]["model"] == "synthseg-robust"
     assert plain.parcellate(image).robust is None
+
+
+def test_the_mode_stays_with_other_options_and_on_torch(model: Path, home: Path) -> None:
+    robust = Parcellator.from_model(model, "cpu").robust()
+    for other in (robust.sharpening().with_options(PredictionOptions(view="head")), robust.on_torch()):
+        assert other.is_robust and other.denoiser is robust.denoiser is not None
+    assert robust.sharpening().with_options(robust.options).sharpens and not robust.sharpens
+
+
+def test_parcellations_need_no_torch_without_a_denoiser() -> None:
+    program = (
+        "import sys; import strokelabel.inference.parcellate_batch, strokelabel.inference.sharpen; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_views_are_the_scan_and_the_same_with_less_noise(rng: np.random.Generator) -> None:

@@ -109,7 +109,7 @@ class Recipe(Section):
     """Loss and simulated scans of an estimator; None for the other tasks."""
     label_noise: LabelNoiseConfig | None = None
     predictions: PredictionsConfig | None = None
-    """What a denoiser learns to correct, one of both: label maps with errors, or groups of a parcellation."""
+    """Input of a denoiser, one of both: label maps with errors, or groups of a parcellation."""
     segmentation_errors: SegmentationErrorConfig | None = None
     """Errors of the parcellations whose quality a network learns to judge; None for the other tasks."""
     pretraining: PretrainingConfig | None = None
