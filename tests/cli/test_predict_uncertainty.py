@@ -139,10 +139,12 @@ def test_the_sequences_of_a_session_are_predicted_together_beside_each_by_itself
     scans = write_session(tmp_path / "in")
     common = (tmp_path / "in", "-o", out, "--model", bright_model)
     assert predict(*common) == 0
-    for expected in ("done", "kept"):
+    for kept in (0, 3):
+        capsys.readouterr()
         assert predict(*common, "--ensemble") == 0
+        assert capsys.readouterr().out.count("kept from an earlier run") == kept
         rows = rows_of(out / "ensembles.csv")
-        assert [row["status"] for row in rows] == [expected] * 3
+        assert [row["status"] for row in rows] == ["done"] * 3
     assert [Path(row["source"]) for row in rows] == scans
     assert all((out / row["mask"]).exists() and "ensemblelesion_mask" in row["mask"] for row in rows)
     assert [row["status"] for row in rows_of(out / "predictions.csv")] == ["done"] * 3
