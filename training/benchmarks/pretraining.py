@@ -101,7 +101,8 @@ def pretrained(arm: Arm, plan: dict[str, Any], place: Place) -> Path:
     recipe, folder = arm_recipe(arm, plan), place.folder / arm
     weights = folder / "model.safetensors"
     if not weights.exists():
-        train_recipe(recipe, place.data, folder, device=place.device)
+        if not train_recipe(recipe, place.data, folder, device=place.device).finished:
+            raise SystemExit(f"{folder}: stopped; give the command again to continue")
         export_weights(folder, describe_model(recipe, weights, "0", "Apache-2.0"), weights)
     return weights
 

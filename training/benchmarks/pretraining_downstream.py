@@ -209,7 +209,7 @@ class Downstream:
         )
         network = self.network(task, start, seed)
         name = f"{task}-{percent}-{start}-{seed}".replace(" ", "-").replace(",", "")
-        train(
+        result = train(
             network,
             stream,
             None,
@@ -219,6 +219,8 @@ class Downstream:
             device=self.device,
             on_progress=lambda progress: None,
         )
+        if not result.finished:
+            raise SystemExit(f"{self.folder}: stopped; give the command again to continue")
         return score(network.to("cpu"), task, self.test_images, self.plan["noise"])
 
     def network(self, task: str, start: str, seed: int) -> nn.Module:

@@ -200,7 +200,7 @@ def stage() -> None:
         with html.Div(classes="sim-head"):
             html.H2("Simulated {{ simulation.title }}")
             html.Span(
-                "the ICBM template’s brain, tissues as published; left of the patient on the right",
+                "the ICBM template’s brain with the means of the tissue priors; the patient’s left is on the right",
                 classes="dim",
             )
         with html.Div(classes=("simulation.problem ? 'sim-picture stale' : 'sim-picture'",)):
