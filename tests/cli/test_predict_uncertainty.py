@@ -148,4 +148,3 @@ def test_the_sequences_of_a_session_are_predicted_together_beside_each_by_itself
     assert [Path(row["source"]) for row in rows] == scans
     assert all((out / row["mask"]).exists() and "ensemblelesion_mask" in row["mask"] for row in rows)
     assert [row["status"] for row in rows_of(out / "predictions.csv")] == ["done"] * 3
-    assert "kept from an earlier run" in capsys.readouterr().out
