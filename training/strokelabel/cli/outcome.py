@@ -202,7 +202,9 @@ def open_lock_box(
 
 @app.command()
 def predict(
-    model: ModelFile,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name (nihss), or a file of `strokelabel outcome fit`.")
+    ],
     mask: Annotated[Path, typer.Argument(metavar="MASK", help="Lesion mask in ICBM (MNI) space.")],
     age: Annotated[float | None, typer.Option(min=0, max=120, help="Age in years.")] = None,
     output: Annotated[
@@ -214,8 +216,9 @@ def predict(
     from strokelabel.outcome.loads import read_loads
     from strokelabel.outcome.model_file import load_outcome_model
     from strokelabel.outcome.scores import NOMINAL_COVERAGE
+    from strokelabel.registry import find_outcome_model
 
-    fitted = load_outcome_model(model)
+    fitted = load_outcome_model(find_outcome_model(model))
     found = fitted.predict(read_loads(mask), age)
     digits = 0 if fitted.outcome.acute else 2
     typer.echo(
