@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from typer.core import TyperCommand
 
 import strokelabel.api
 from strokelabel.cli.main import COMMANDS, load_command
@@ -251,11 +252,18 @@ def test_commands_and_options_that_the_prose_quotes_exist() -> None:
             options = {word.partition("=")[0] for word in words if word.startswith("--")}
             known = {
                 name
-                for parameter in load_command(words[0]).params
+                for parameter in _command(words).params
                 for name in (*parameter.opts, *parameter.secondary_opts)
             }
             wrong[line] = ", ".join(sorted(options - known - {"--help"}))
     assert {line: text for line, text in wrong.items() if text} == {}
+
+
+def _command(words: list[str]) -> TyperCommand:
+    """The command of a line's words; of a group such as `outcome`, that of its second word."""
+    command = load_command(words[0])
+    inner = getattr(command, "commands", {})
+    return inner[words[1]] if len(words) > 1 and words[1] in inner else command
 
 
 @pytest.mark.parametrize(
