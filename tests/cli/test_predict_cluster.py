@@ -108,7 +108,7 @@ def test_a_cluster_that_runs_already_does_the_work_and_goes_on_running(
 
 def test_an_address_where_no_scheduler_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("strokelabel.inference.distributed.CONNECT_S", 1)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+    for address in ("tcp://127.0.0.1:1", "nonsense://x", "foo"):
         with (
             pytest.raises(OptionError, match="expected the address of a Dask scheduler"),
             existing_cluster(address),

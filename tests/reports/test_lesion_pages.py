@@ -111,7 +111,8 @@ def test_pages_are_valid_html_and_load_nothing_from_elsewhere(results: Path) -> 
         assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"base64,[^\"]*", "", text))
         addresses = re.findall(r'(?:src|href)="([^"]*)"', text)
         if page.parent.name == "report":
-            assert len(addresses) == 3 and all(one.startswith("data:image/webp;base64,") for one in addresses)
+            assert addresses.pop(0) == "../report.html" and len(addresses) == 3
+            assert all(one.startswith("data:image/webp;base64,") for one in addresses)
         assert page.stat().st_size < 400_000
 
 
@@ -138,6 +139,15 @@ def test_results_with_pages_are_kept_and_those_without_get_them(
         assert predict(*common, *more) == 0
         kept.append("kept from an earlier run" in capsys.readouterr().out)
     assert kept == [False, False, True]
+
+
+def test_a_strange_table_is_refused_with_a_report_as_it_is_without(
+    bright_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "scan.nii.gz", MATRICES["RAS"], LEFT)
+    (tmp_path / "predictions.csv").write_text("patient,age\n1,60\n")
+    assert predict(tmp_path / "scan.nii.gz", "-o", tmp_path, "--model", bright_model, "--report") == 1
+    assert "expected a table with the columns" in capsys.readouterr().err
 
 
 def test_the_index_sorts_and_filters_and_opens_pages(results: Path) -> None:

@@ -214,14 +214,18 @@ def _segment(
 
     batch = ScanBatch.of(search.images, search.problems, results.sessions is not None)
     try:
-        return run_batch(make_task, batch, sharing, report_lesion)
-    finally:
-        if results.report:
-            _write_index(results)
+        failed = run_batch(make_task, batch, sharing, report_lesion)
+    except KeyboardInterrupt:
+        _write_index(results)
+        raise
+    _write_index(results)
+    return failed
 
 
 def _write_index(results: LesionResults) -> None:
-    """Write the list of all pages of the folder, and say where."""
+    """Write the list of all pages of the folder, where there are to be pages, and say where."""
+    if not results.report:
+        return
     from strokelabel.inference.segment.batch import TABLE_NAME
     from strokelabel.inference.segment.session_batch import TABLE_NAME as SESSIONS_NAME
     from strokelabel.reports.lesions.index import write_index

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import signal
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from strokelabel import __version__
-from strokelabel.errors import OptionError
+from strokelabel.errors import OptionError, OutputError
 from strokelabel.inference.batch import NamedScan, Row, ScanBatch, ScanTask, add_failed, run_problem, run_scan
 from strokelabel.inference.network_input import silent
 from strokelabel.io.file_search import SearchProblem, absolute_path
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 15
 """Seconds to wait for a scheduler."""
+
+_ADDRESS: Final = re.compile(r"(tcp|tls|ws|wss|ucxx?)://.")
 
 MakeTask = Callable[[], ScanTask[Row]]
 """Makes the task of a batch, with its model, once in each process; a function that can be pickled."""
@@ -44,12 +49,14 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     # No limit of memory: Dask's would kill a worker that predicts a large scan although the machine has enough.
     with (
+        warnings.catch_warnings(action="ignore"),  # of another run that has the usual port
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             memory_limit=0,
             host="127.0.0.1",
             dashboard_address=None,
+            preload=__name__,
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
@@ -71,15 +78,21 @@ def existing_cluster(address: str) -> Iterator[Client]:
     _check_installed()
     from distributed import Client
 
+    wrong = f"expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786; {address!r}"
+    if not _ADDRESS.match(address):
+        raise OptionError(f"{wrong} is none")
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        raise OptionError(
-            f"expected the address of a Dask scheduler, such as tcp://10.0.0.1:8786; {address!r} does not answer"
-        ) from error
+        raise OptionError(f"{wrong} does not answer") from error
     with client:
         _check_workers(client, address)
         yield client
+
+
+def dask_setup(_: object) -> None:
+    """Let Ctrl-C end the command alone, which ends its workers; Dask calls this in each of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _check_installed() -> None:
@@ -145,10 +158,27 @@ def run_on_cluster(make_task: MakeTask[Row], batch: ScanBatch, client: Client) -
             try:
                 rows = future.result()
             except KilledWorker:
-                rows = submit(_fail_group, futures[future]).result()
+                rows = _failed_rows(submit(_fail_group, futures[future]))
             yield from rows
     finally:
         client.cancel(list(futures))
+
+
+def _failed_rows(future: Future[list[Row]]) -> list[Row]:
+    """Return the rows of scans that could not be done.
+
+    Raises:
+        OutputError: the processes are killed whatever they do.
+    """
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise OutputError(
+            "expected processes that live, all are killed, as happens where memory is short; use fewer workers, "
+            "and the same command to continue"
+        ) from error
 
 
 _lock: Final = threading.Lock()

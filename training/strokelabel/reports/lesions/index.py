@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
 from urllib.parse import quote
 
 from strokelabel import __version__
 from strokelabel.io import atomic_write_text
-from strokelabel.reports.lesions.page import FOLDER, templates
-
-INDEX_NAME: Final = "report.html"
+from strokelabel.io.file_search import printable
+from strokelabel.reports.lesions.page import FOLDER, INDEX_NAME, templates
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class IndexedScan:
     """Line of the index.
 
     Attributes:
-        name: of the scan's file or folder.
+        name: of the scan's file or folder, with the folder that it is in where several have one name.
         kind: "lesion", "none" or "failed".
         volume_ml, lesion_count, reason: cells of the table.
         page: address of its page; "" where it has none.
@@ -51,9 +50,9 @@ def write_index(folder: Path, tables: Iterable[str]) -> Path | None:
     Raises:
         OutputError: it cannot be written.
     """
-    scans = [
-        _indexed(row, folder) for name in tables if (folder / name).exists() for row in _rows(folder / name)
-    ]
+    rows = [row for name in tables if (folder / name).exists() for row in _rows(folder / name)]
+    names = Counter(Path(row["source"]).name for row in rows)
+    scans = [_indexed(row, folder, names[Path(row["source"]).name] > 1) for row in rows]
     if not scans:
         return None
     path = folder / INDEX_NAME
@@ -79,13 +78,14 @@ def _rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _indexed(row: Mapping[str, str], folder: Path) -> IndexedScan:
+def _indexed(row: Mapping[str, str], folder: Path, with_folder: bool) -> IndexedScan:
+    source = Path(row["source"])
     stem = row["mask"].removesuffix(".nii.gz")
     page, picture = (f"{FOLDER}/{stem}.{suffix}" for suffix in ("html", "webp"))
     failed = row["status"] == "failed"
     kind = "failed" if failed else "lesion" if row["lesion_count"] not in ("", "0") else "none"
     return IndexedScan(
-        name=Path(row["source"]).name,
+        name=printable(f"{source.parent.name}/{source.name}" if with_folder else source.name),
         kind=kind,
         volume_ml="" if failed else f"{float(row['volume_ml']):.1f}",
         lesion_count=row["lesion_count"],

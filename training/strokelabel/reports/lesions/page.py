@@ -24,6 +24,9 @@ from strokelabel.reports.lesions.pictures import LesionPictures, draw_lesion
 FOLDER: Final = "report"
 """Folder of the pages, in that of the results."""
 
+INDEX_NAME: Final = "report.html"
+"""List of all pages, in the folder of the results."""
+
 _ONE_SIDED: Final = 0.95
 """Share of a lesion that lies on one side for the lesion to be called left or right."""
 
@@ -84,7 +87,7 @@ class LesionPages:
         side = lesion_side(prediction, image)
         with atomic_path(small) as temporary:
             temporary.write_bytes(pictures.thumbnail)
-        atomic_write_text(page, lesion_page(image, sidecar, pictures, side, sums))
+        atomic_write_text(page, lesion_page(image, sidecar, pictures, side, sums, f"../{INDEX_NAME}"))
 
 
 def lesion_side(prediction: Prediction, image: Image) -> str:
@@ -118,6 +121,7 @@ def lesion_page(
     pictures: LesionPictures,
     side: str,
     sums: Mapping[str, str],
+    index: str = "",
 ) -> str:
     """Return the page of one scan, as HTML.
 
@@ -127,6 +131,7 @@ def lesion_page(
         pictures: of its lesion.
         side: see `lesion_side`.
         sums: SHA-256 by file name; "" where there is none.
+        index: address of the list of all pages; "" for none.
     """
     details = [
         line for value in sidecar.values() if isinstance(value, dict) for line in value.get("text", ())
@@ -140,6 +145,7 @@ def lesion_page(
             shape=image.grid.shape,
             spacing_mm=image.grid.spacing,
             side=side,
+            index=index,
             details=details,
             options=shown_options(sidecar["options"]),
             sums={printable(name): value for name, value in sums.items() if value},
@@ -161,12 +167,11 @@ def shown_options(options: Mapping[str, Any]) -> dict[str, str]:
     for name, value in options.items():
         if value is None:
             continue
-        text = (
-            {True: "yes", False: "no", None: "none"}.get(value, value)
-            if not isinstance(value, list)
-            else value
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        shown[name.replace("_", " ")] = (
+            " to ".join(map(str, value)) if isinstance(value, list) else str(value)
         )
-        shown[name.replace("_", " ")] = " to ".join(map(str, text)) if isinstance(text, list) else str(text)
     return shown
 
 
