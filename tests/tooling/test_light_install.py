@@ -25,6 +25,17 @@ _UNREACHABLE = ("No matching distribution", "Could not find a version", "connect
 SCAN = "sample-data/sub-01/anat/sub-01_T1w.nii.gz"
 
 
+_MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(done.stdout)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, end="")
+sys.exit(done.returncode)
+"""
+"""Runs a program from a small process: a new one counts the memory of the one that it was copied from."""
+
+
 class Done(NamedTuple):
     """A program that has ended."""
 
@@ -45,15 +56,17 @@ class Installation(NamedTuple):
 
     def run(self, program: str, *args: str | Path) -> Done:
         """Run a program of the environment; measured by itself."""
-        log = self.folder / "output.txt"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [self.folder / "bin" / program, *map(str, args)], stdout=output, stderr=output, env=_plain()
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = usage.ru_utime + usage.ru_stime
-        return Done(process.returncode, log.read_text(), seconds, usage.ru_maxrss / 1024)
+        words = [self.folder / "bin" / program, *args]
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_plain(),
+        )
+        output, _, usage = done.stdout.rpartition("\n")
+        seconds, megabytes = map(float, usage.split())
+        return Done(done.returncode, output, seconds, megabytes)
 
 
 def _plain() -> dict[str, str]:
