@@ -67,8 +67,11 @@ def test_validation_compares_the_given_maps_with_the_corrected_ones(
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"task": "segmentation"}, "no section `label_noise` with any other task"),
-        ({"label_noise": None}, "expected the sections `network` and `label_noise` with `task: denoising`"),
+        ({"task": "segmentation"}, "no section `label_noise` or `predictions` with any other task"),
+        (
+            {"label_noise": None},
+            "expected the sections `network` and `label_noise` or `predictions` with `task: denoising`",
+        ),
         ({"network": {"classes": 2}}, "6 input channels and 6 output channels, got \\(2, 2\\)"),
         ({"label_noise": {"cubes": [5, 1]}}, "label_noise: cubes: expected|cubes: expected"),
         ({"replay": {"reuse": 2}}, "replay"),

@@ -151,7 +151,7 @@ def test_the_objective_of_the_recipe_is_that_of_its_task() -> None:
     ("changes", "expected"),
     [
         ({"segmentation_errors": None}, "expected the sections `network` and `segmentation_errors`"),
-        ({"label_noise": {}}, "no section `label_noise` with any other task"),
+        ({"label_noise": {}}, "no section `label_noise` or `predictions` with any other task"),
         ({"network": {"groups": 3}}, "10 input channels and 8 output channels, got \\(5, 3\\)"),
         ({"target": "tissues", "lesion_target": "class"}, "expected parcellation, of SynthSeg's structures"),
         ({"segmentation_errors": {"cubes": [5, 1]}}, "cubes: expected"),

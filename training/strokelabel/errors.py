@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -27,7 +26,10 @@ class StrokeLabelError(Exception):
 
     def with_source(self, source: str | Path) -> Self:
         """Return the same error about a source of another name."""
-        named = copy.copy(self)
+        # Not copy.copy: dask.distributed changes how exceptions are copied, so that both would be one.
+        named = type(self).__new__(type(self), *self.args)
+        named.__dict__.update(self.__dict__)
+        named.__cause__, named.__traceback__ = self.__cause__, self.__traceback__
         named.source = str(source)
         return named
 
