@@ -22,7 +22,7 @@ def shown(page: Page) -> np.ndarray:
 
 
 def signal(page: Page, tissue: str) -> float:
-    """What the table says; below 0 while it is inverted."""
+    """Signal in the table; below 0 while it is inverted."""
     said = page.window.inner_text(f'[data-signal="{tissue}"]')
     return float(said.split()[0]) * (-1 if "inv" in said else 1)
 

@@ -74,7 +74,7 @@ class Target:
 
     @property
     def classes(self) -> NDArray[np.bool_]:
-        """Which patients are in the worse half; where the median is the least value, those above it."""
+        """True for patients in the worse half; where the median is the least value, those above it."""
         middle = float(np.median(self.worse))
         return self.worse > middle if middle == self.worse.min() else self.worse >= middle
 

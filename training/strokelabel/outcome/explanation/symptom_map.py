@@ -63,7 +63,7 @@ class SymptomMap:
 
     @property
     def significant(self) -> NDArray[np.bool_]:
-        """Which cells are significant, (cells,)."""
+        """True for cells that are significant, (cells,)."""
         return self.z > self.threshold
 
 
