@@ -16,6 +16,7 @@ from monai.networks.nets import UNet
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from strokelabel.networks.unet_config import check_levels
 from strokelabel.types import ImageBatch, MapsBatch
 
 ESTIMATED_MAPS: tuple[str, ...] = ("pd", "r1", "r2_star", "mt")
@@ -47,13 +48,7 @@ class EstimatorConfig(BaseModel):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         """Refuse level counts that do not fit together."""
-        if len(self.channels) < 2 or len(self.strides) != len(self.channels) - 1:
-            raise ValueError(
-                f"expected one stride fewer than channels and at least two channels, got channels "
-                f"{self.channels} and strides {self.strides}"
-            )
-        if min(self.channels) < 1 or min(self.strides) < 1:
-            raise ValueError(f"channels and strides must be positive, got {self.channels} and {self.strides}")
+        check_levels(self.channels, self.strides)
         return self
 
     @property

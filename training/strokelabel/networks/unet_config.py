@@ -14,6 +14,21 @@ FOLD = 2
 """Voxels along each axis that become channels of one voxel."""
 
 
+def check_levels(channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    """Refuse channels and strides of a U-Net's levels that do not fit together.
+
+    Raises:
+        ValueError: saying what was expected.
+    """
+    if len(channels) < 2 or len(strides) != len(channels) - 1:
+        raise ValueError(
+            f"expected one stride fewer than channels and at least two channels, got channels {channels} and "
+            f"strides {strides}"
+        )
+    if min(channels) < 1 or min(strides) < 1:
+        raise ValueError(f"channels and strides must be positive, got {channels} and {strides}")
+
+
 class LargeKernelConfig(BaseModel):
     """Parameters of the large-kernel blocks.
 
@@ -79,13 +94,7 @@ class UNetConfig(BaseModel):
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         """Refuse level counts that do not fit together."""
-        if len(self.channels) < 2 or len(self.strides) != len(self.channels) - 1:
-            raise ValueError(
-                f"expected one stride fewer than channels and at least two channels, got channels "
-                f"{self.channels} and strides {self.strides}"
-            )
-        if min(self.channels) < 1 or min(self.strides) < 1:
-            raise ValueError(f"channels and strides must be positive, got {self.channels} and {self.strides}")
+        check_levels(self.channels, self.strides)
         return self
 
     @property
